@@ -1,0 +1,34 @@
+//! What every stage agrees on: the values that travel between stages, the
+//! ports they travel through, the [`Stage`] itself, and the errors it may give.
+//!
+//! # Layout
+//!
+//! - [`value`]: [`Value`] and the data it shares ([`Image`], [`Embedding`], [`Scores`], [`Tensor`])
+//! - [`port`]: typed inputs and outputs, and what an output publishes in the response
+//! - [`option`]: the schema of a stage's `with = { .. }` table and its checked values
+//! - [`stage`]: [`StageKind`] (what a name stands for), [`Stage`] (one built instance), [`Call`]
+//! - [`error`]: [`Error`], sorted by what a client may do about it
+//!
+//! # Invariants
+//!
+//! - This crate depends on nothing of ours. The engine, the built-in stages and
+//!   third-party plugins depend on it, and on each other never.
+//! - It holds safe Rust types only. The C ABI that carries these types across a
+//!   library boundary is a layer above them (module `abi`, once it exists), not
+//!   a second vocabulary.
+//! - Values are cheap to clone: everything big sits behind a shared pointer.
+
+pub mod error;
+pub mod option;
+pub mod port;
+pub mod stage;
+pub mod value;
+
+pub use error::{Error, ErrorKind};
+pub use option::{OptionFault, OptionSpec, OptionType, Options};
+pub use port::{Input, Output, Ports, Presence, Publish};
+pub use stage::{
+    AsyncStage, BoxFuture, Call, Cancel, Health, Inputs, Outputs, Runner, Stage, StageKind,
+    StageSpec,
+};
+pub use value::{Channels, Embedding, Image, PortType, Score, Scores, Tensor, TensorData, Value};

@@ -1,0 +1,177 @@
+//! The schema of a stage's `with = { .. }` table, and its values once checked.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value as Json};
+
+/// The type of an option and its bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OptionType {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number within inclusive bounds.
+    Integer {
+        /// Smallest allowed.
+        min: i64,
+        /// Largest allowed.
+        max: i64,
+    },
+    /// A finite number within inclusive bounds.
+    Number {
+        /// Smallest allowed.
+        min: f64,
+        /// Largest allowed.
+        max: f64,
+    },
+    /// Any string.
+    Text,
+    /// One of these strings.
+    Choice(Cow<'static, [&'static str]>),
+    /// A list of strings.
+    TextList,
+}
+
+impl OptionType {
+    /// What was expected, for an error message.
+    #[must_use]
+    pub fn expectation(&self) -> String {
+        match self {
+            Self::Bool => "true or false".into(),
+            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Text => "a string".into(),
+            Self::Choice(choices) => {
+                let quoted: Vec<_> = choices.iter().map(|choice| format!("{choice:?}")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+            Self::TextList => "a list of strings".into(),
+        }
+    }
+}
+
+/// One option of a stage.
+#[derive(Clone, Debug)]
+pub struct OptionSpec {
+    /// Its key in the `with` table.
+    pub name: Cow<'static, str>,
+    /// Its type and bounds.
+    pub ty: OptionType,
+    /// Its value when the file does not set it; `None` makes it compulsory, and
+    /// JSON `null` leaves it unset.
+    pub default: Option<Json>,
+    /// The name under which its value may be shown to clients (as `GET /labels`
+    /// does); `None` keeps it to the operator.
+    pub public: Option<Cow<'static, str>>,
+    /// One line for people: what it does, its unit.
+    pub doc: Cow<'static, str>,
+}
+
+impl OptionSpec {
+    /// An option that may be left out.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        ty: OptionType,
+        default: impl Into<Json>,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            default: Some(default.into()),
+            public: None,
+            doc: doc.into(),
+        }
+    }
+
+    /// An option that the file must set.
+    #[must_use]
+    pub fn required(
+        name: impl Into<Cow<'static, str>>,
+        ty: OptionType,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            default: None,
+            public: None,
+            doc: doc.into(),
+        }
+    }
+
+    /// The same option, its value shown to clients as `name`.
+    #[must_use]
+    pub fn public(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.public = Some(name.into());
+        self
+    }
+}
+
+/// The options of one stage: complete (defaults filled in), typed and within bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options(Map<String, Json>);
+
+impl Options {
+    /// Options that the caller has checked against the schema.
+    #[must_use]
+    pub fn from_checked(values: Map<String, Json>) -> Self {
+        Self(values)
+    }
+
+    /// The values, for `serde_json::from_value` into a stage's own type.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Json> {
+        &self.0
+    }
+
+    /// The value of an option, `Json::Null` where it is unset.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &Json {
+        self.0.get(name).unwrap_or(&Json::Null)
+    }
+
+    /// A string option; `None` where unset.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).as_str()
+    }
+
+    /// A number option; `None` where unset.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).as_f64()
+    }
+
+    /// A whole-number option; `None` where unset.
+    #[must_use]
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.get(name).as_i64()
+    }
+
+    /// A bool option; `None` where unset.
+    #[must_use]
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        self.get(name).as_bool()
+    }
+
+    /// A list-of-strings option; empty where unset.
+    #[must_use]
+    pub fn text_list(&self, name: &str) -> Vec<&str> {
+        let list = self.get(name).as_array();
+        list.into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect()
+    }
+}
+
+/// An option whose value has the right type and is wrong all the same, found by
+/// [`crate::StageKind::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionFault {
+    /// The option at fault.
+    pub option: String,
+    /// What is wrong and what to do, in lower case.
+    pub message: String,
+}

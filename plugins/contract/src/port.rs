@@ -1,0 +1,170 @@
+//! Typed inputs and outputs of a stage.
+
+use std::borrow::Cow;
+
+use crate::{PortType, Value};
+
+/// What an input sees when nothing is bound to it.
+#[derive(Clone, Debug)]
+pub enum Presence {
+    /// The stage cannot run without it.
+    Required,
+    /// The stage runs, and finds it absent.
+    Optional,
+    /// The stage runs, and finds this value.
+    Default(Value),
+}
+
+/// A value that a stage takes.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Name of the port; binds to the nearest earlier output of this name and type.
+    pub name: Cow<'static, str>,
+    /// Type of the port.
+    pub ty: PortType,
+    /// What happens when nothing is bound.
+    pub presence: Presence,
+    /// One line for people: what it is, its shape and unit.
+    pub doc: Cow<'static, str>,
+}
+
+impl Input {
+    /// An input that must be bound.
+    #[must_use]
+    pub fn required(
+        name: impl Into<Cow<'static, str>>,
+        ty: PortType,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            presence: Presence::Required,
+            doc: doc.into(),
+        }
+    }
+
+    /// An input that may be absent.
+    #[must_use]
+    pub fn optional(
+        name: impl Into<Cow<'static, str>>,
+        ty: PortType,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            presence: Presence::Optional,
+            ..Self::required(name, ty, doc)
+        }
+    }
+
+    /// An input with a value for when nothing is bound.
+    #[must_use]
+    pub fn with_default(
+        name: impl Into<Cow<'static, str>>,
+        default: impl Into<Value>,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let default = default.into();
+        Self {
+            presence: Presence::Default(default.clone()),
+            ..Self::required(name, default.port_type(), doc)
+        }
+    }
+}
+
+/// How an output appears in the response.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// The field of the response.
+    pub field: Cow<'static, str>,
+    /// What the field holds when the stage is off, skipped or pruned, so that
+    /// the shape of the answer never changes.
+    pub neutral: serde_json::Value,
+    /// Decimals that every number in it is rounded to (half away from zero);
+    /// `None` leaves them as they are.
+    pub decimals: Option<u8>,
+}
+
+/// A value that a stage gives.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Name of the port.
+    pub name: Cow<'static, str>,
+    /// Type of the port.
+    pub ty: PortType,
+    /// False where the stage always gives it; true where it may leave it out, and
+    /// consumers then see what they would have seen without the stage.
+    pub optional: bool,
+    /// Set where the output appears in the response.
+    pub publish: Option<Publish>,
+    /// One line for people: what it is, its shape and unit.
+    pub doc: Cow<'static, str>,
+}
+
+impl Output {
+    /// An output that the stage always gives and that only other stages see.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        ty: PortType,
+        doc: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            optional: false,
+            publish: None,
+            doc: doc.into(),
+        }
+    }
+
+    /// The same output, which the stage may leave out.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
+    /// The same output, published under its own name; `neutral` is what the
+    /// response shows without it.
+    #[must_use]
+    pub fn published(self, neutral: serde_json::Value) -> Self {
+        let field = self.name.clone();
+        self.published_as(field, neutral)
+    }
+
+    /// The same output, published as `field`.
+    #[must_use]
+    pub fn published_as(
+        mut self,
+        field: impl Into<Cow<'static, str>>,
+        neutral: serde_json::Value,
+    ) -> Self {
+        self.publish = Some(Publish {
+            field: field.into(),
+            neutral,
+            decimals: None,
+        });
+        self
+    }
+
+    /// The same output, its numbers rounded in the response.
+    #[must_use]
+    pub fn rounded(mut self, decimals: u8) -> Self {
+        if let Some(publish) = &mut self.publish {
+            publish.decimals = Some(decimals);
+        }
+        self
+    }
+}
+
+/// The ports of a stage under given options.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    /// What it takes.
+    pub inputs: Vec<Input>,
+    /// What it gives.
+    pub outputs: Vec<Output>,
+}
