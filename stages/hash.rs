@@ -1,0 +1,151 @@
+//! `hash`: the names of an image. One is made of its bytes and cannot be forged, the
+//! other is the one that the client knows it by.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use omnizap_contract::{
+    BoxFuture, Call, Error, ErrorKind, Input, Inputs, Options, Output, Outputs, PortType, Ports,
+    Runner, Stage, StageKind, StageSpec,
+};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+/// Hexadecimal digits of a SHA-256.
+const DIGITS: usize = 64;
+
+/// The kind `hash`.
+pub struct Hash;
+
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "hash".into(),
+    doc: "hashes the uploaded bytes and settles the name under which feedback will find them"
+        .into(),
+    options: Vec::new(),
+    feature: None,
+});
+
+impl StageKind for Hash {
+    fn spec(&self) -> &StageSpec {
+        &SPEC
+    }
+
+    fn ports(&self, _options: &Options) -> Ports {
+        Ports {
+            inputs: vec![
+                Input::required("file", PortType::Bytes, "the uploaded file"),
+                Input::optional(
+                    "asset_sha256",
+                    PortType::Text,
+                    "the name that the client gives the image, 64 hexadecimal digits",
+                ),
+            ],
+            outputs: vec![
+                Output::new(
+                    "content_hash",
+                    PortType::Text,
+                    "SHA-256 of the bytes, lower-case hexadecimal: what caches are keyed by",
+                ),
+                Output::new(
+                    "image_hash",
+                    PortType::Text,
+                    "asset_sha256 where it was sent, else the content hash: what feedback refers to",
+                )
+                .published(Json::Null),
+            ],
+        }
+    }
+
+    fn build<'a>(&'a self, _options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async { Ok(Runner::Compute(Arc::new(HashBytes))) })
+    }
+}
+
+struct HashBytes;
+
+impl Stage for HashBytes {
+    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
+        // The cheap check first: a malformed name costs no pass over the bytes.
+        let named = inputs
+            .optional_text("asset_sha256")
+            .map(|text| parse_sha256(text))
+            .transpose()?;
+        let content_hash: Arc<str> = sha256_hex(inputs.bytes("file")?).into();
+        let image_hash = named.unwrap_or_else(|| content_hash.clone());
+        Ok(Outputs::new()
+            .with("content_hash", content_hash)
+            .with("image_hash", image_hash))
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn sha256_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(DIGITS);
+    for byte in Sha256::digest(bytes) {
+        // Writing into a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// The hash that a client sent, in lower case.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] where it is not 64 hexadecimal digits.
+fn parse_sha256(text: &str) -> Result<Arc<str>, Error> {
+    let text = text.trim();
+    if text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase().into());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "asset_sha256 must be {DIGITS} hexadecimal digits; leave it out to use the hash of the file"
+        ),
+    )
+    .with_code("invalid_asset_sha256"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use omnizap_contract::Value;
+
+    use super::*;
+    use crate::testing::{call, run};
+
+    fn hashes(file: &'static [u8], named: Option<&str>) -> Result<(String, String), Error> {
+        let values = [
+            ("file", Some(Value::from(Bytes::from_static(file)))),
+            ("asset_sha256", named.map(Value::from)),
+        ];
+        let outputs = run(&Hash, &HashBytes, values, &call())?;
+        let text = |port: &str| outputs.get(port).map(|v| v.to_json()).unwrap();
+        let text = |port: &str| text(port).as_str().unwrap().to_owned();
+        Ok((text("content_hash"), text("image_hash")))
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_bytes() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hashes(b"abc", None).unwrap(), (abc.into(), abc.into()));
+    }
+
+    #[test]
+    fn a_name_of_the_client_never_replaces_the_content_hash() {
+        let named = "A".repeat(64);
+        let (content, image) = hashes(b"abc", Some(&named)).unwrap();
+        assert!(content.starts_with("ba7816bf"));
+        assert_eq!(image, "a".repeat(64));
+    }
+
+    #[test]
+    fn a_malformed_name_is_the_clients_error() {
+        for bad in ["", "abc", &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
+            let error = hashes(b"abc", Some(bad)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+            assert_eq!(error.code(), "invalid_asset_sha256");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Labels as a client may send them, made into labels that can be scored: trimmed,
+//! without empty ones, without repetitions, within bounds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use omnizap_contract::{Error, ErrorKind};
+
+/// The bounds of a list of labels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Most labels, counted after repetitions are gone.
+    pub(crate) max_labels: usize,
+    /// Most characters of one label, counted after trimming.
+    pub(crate) max_label_chars: usize,
+    /// What happens to a list that is too long.
+    pub(crate) over_limit: OverLimit,
+}
+
+/// What happens to a list of labels that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OverLimit {
+    /// The request is refused.
+    Reject,
+    /// The labels past the limit are left out, silently.
+    Cut,
+}
+
+/// Trims labels, drops empty ones and repetitions (without case, the first wins).
+/// May give an empty list.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] where a label is too long, or there are too many and they
+/// are not to be cut.
+pub(crate) fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, Error> {
+    let mut seen = HashSet::with_capacity(labels.len().min(bounds.max_labels));
+    let mut kept = Vec::with_capacity(labels.len().min(bounds.max_labels));
+    for label in labels {
+        let trimmed = label.trim();
+        if trimmed.is_empty() {
+            continue;
+        }
+        if trimmed.chars().nth(bounds.max_label_chars).is_some() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "labels: label {} is over the limit of {} characters (max_label_chars)",
+                    kept.len() + 1,
+                    bounds.max_label_chars
+                ),
+            )
+            .with_code("label_too_long"));
+        }
+        if !seen.insert(trimmed.to_lowercase()) {
+            continue;
+        }
+        if kept.len() == bounds.max_labels {
+            match bounds.over_limit {
+                OverLimit::Cut => break,
+                OverLimit::Reject => return Err(too_many(bounds.max_labels)),
+            }
+        }
+        // Most labels arrive trimmed: those are shared, not copied.
+        let unchanged = trimmed.len() == label.len();
+        kept.push(if unchanged {
+            label.clone()
+        } else {
+            trimmed.into()
+        });
+    }
+    Ok(kept)
+}
+
+fn too_many(max_labels: usize) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("labels: more than {max_labels} different labels (max_labels); send fewer"),
+    )
+    .with_code("too_many_labels")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        max_labels: 3,
+        max_label_chars: 10,
+        over_limit: OverLimit::Reject,
+    };
+
+    fn normal(labels: &[&str], bounds: Bounds) -> Result<Vec<String>, Error> {
+        let labels: Vec<Arc<str>> = labels.iter().map(|&label| label.into()).collect();
+        let kept = normalise(&labels, bounds)?;
+        Ok(kept.iter().map(|label| label.to_string()).collect())
+    }
+
+    #[test]
+    fn labels_are_trimmed_and_unique_without_case() {
+        let kept = normal(&[" Cat ", "", "  ", "CAT", "dog", "cat\u{a0}"], BOUNDS).unwrap();
+        assert_eq!(kept, ["Cat", "dog"]);
+    }
+
+    #[test]
+    fn accents_tell_labels_apart() {
+        assert_eq!(normal(&["cafe", "café"], BOUNDS).unwrap(), ["cafe", "café"]);
+        assert_eq!(normal(&["É", "é"], BOUNDS).unwrap(), ["É"]);
+    }
+
+    #[test]
+    fn repetitions_do_not_count_towards_the_limit() {
+        let kept = normal(&["a", "A", "b", "B", "c", "C"], BOUNDS).unwrap();
+        assert_eq!(kept, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn too_many_are_refused_or_cut() {
+        let error = normal(&["a", "b", "c", "d"], BOUNDS).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Invalid, "too_many_labels")
+        );
+        let cut = Bounds {
+            over_limit: OverLimit::Cut,
+            ..BOUNDS
+        };
+        assert_eq!(normal(&["a", "b", "c", "d"], cut).unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn length_counts_characters_not_bytes() {
+        assert_eq!(normal(&["éééééééééé"], BOUNDS).unwrap(), ["éééééééééé"]);
+        let error = normal(&["ok", "éééééééééée"], BOUNDS).unwrap_err();
+        assert_eq!(error.code(), "label_too_long");
+        assert!(error.message().contains("label 2"), "{error}");
+    }
+
+    #[test]
+    fn nothing_left_is_an_empty_list() {
+        assert!(normal(&[" ", "\t"], BOUNDS).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,397 @@
+//! `rank`: scores in their order, and how sure they are of it.
+
+use std::sync::{Arc, LazyLock};
+
+use omnizap_contract::{
+    BoxFuture, Call, Error, Input, Inputs, OptionSpec, OptionType, Options, Output, Outputs,
+    PortType, Ports, Runner, Score, Scores, Stage, StageKind, StageSpec, Value,
+};
+use serde_json::{Map, Value as Json, json};
+
+/// Decimals of every number in the response.
+const DECIMALS: u8 = 6;
+
+/// The kind `rank`.
+pub struct Rank;
+
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "rank".into(),
+    doc: "orders the scores and measures how sure the winner is".into(),
+    options: vec![
+        OptionSpec::new(
+            "top_k",
+            OptionType::Integer { min: 1, max: 1000 },
+            5,
+            "labels in top_labels, and in entropy_top_k and entropy_normalized",
+        )
+        .public("top_k"),
+        OptionSpec::new(
+            "entropy_threshold",
+            OptionType::Number {
+                min: 0.0,
+                max: 100.0,
+            },
+            2.5,
+            "entropy (nats) above which an answer is ambiguous",
+        )
+        .public("entropy_threshold"),
+        OptionSpec::new(
+            "entropy_normalized_threshold",
+            OptionType::Number { min: 0.0, max: 1.0 },
+            0.76,
+            "entropy_normalized above which an answer is ambiguous",
+        )
+        .public("entropy_normalized_threshold"),
+    ],
+    feature: None,
+});
+
+impl StageKind for Rank {
+    fn spec(&self) -> &StageSpec {
+        &SPEC
+    }
+
+    fn ports(&self, _options: &Options) -> Ports {
+        let number = |name: &'static str, doc: &'static str| {
+            Output::new(name, PortType::Number, doc)
+                .published(json!(0.0))
+                .rounded(DECIMALS)
+        };
+        let map = |name: &'static str, doc: &'static str| {
+            Output::new(name, PortType::Json, doc).published(json!({}))
+        };
+        Ports {
+            inputs: vec![
+                Input::required(
+                    "scores",
+                    PortType::Scores,
+                    "what every label got in the end",
+                ),
+                Input::optional(
+                    "clip_scores",
+                    PortType::Scores,
+                    "what the model alone gave every label; the scores themselves where absent",
+                ),
+            ],
+            outputs: vec![
+                Output::new("category", PortType::Text, "the label that won").published(Json::Null),
+                number("confidence", "probability of the winner, 0 to 1"),
+                map(
+                    "all_scores",
+                    "probability by label, in the order of the labels",
+                ),
+                map(
+                    "raw_logits",
+                    "scaled cosine by label, in the order of the labels",
+                ),
+                Output::new(
+                    "top_labels",
+                    PortType::Json,
+                    "the best top_k as {label, score, logit, clip_score}, best first",
+                )
+                .published(json!([])),
+                number("entropy", "entropy over all labels, nats"),
+                number(
+                    "entropy_top_k",
+                    "entropy over the best top_k, renormalised, nats",
+                ),
+                number("entropy_normalized", "entropy_top_k / ln k, 0 to 1"),
+                number(
+                    "confidence_margin",
+                    "probability of the first minus that of the second",
+                ),
+                Output::new(
+                    "ambiguous",
+                    PortType::Bool,
+                    "true where one of the two entropies is over its threshold",
+                )
+                .published(json!(false)),
+            ],
+        }
+    }
+
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async { Ok(Runner::Inline(Arc::new(Ranking::new(options)))) })
+    }
+}
+
+struct Ranking {
+    top_k: usize,
+    entropy_threshold: f64,
+    entropy_normalized_threshold: f64,
+}
+
+impl Ranking {
+    fn new(options: &Options) -> Self {
+        let number = |name, default| options.number(name).unwrap_or(default);
+        let top_k = options.integer("top_k").unwrap_or(5);
+        Self {
+            top_k: usize::try_from(top_k).unwrap_or(1).max(1),
+            entropy_threshold: number("entropy_threshold", 2.5),
+            entropy_normalized_threshold: number("entropy_normalized_threshold", 0.76),
+        }
+    }
+}
+
+impl Stage for Ranking {
+    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
+        let scores = inputs.scores("scores")?;
+        let clip_scores = match inputs.get("clip_scores") {
+            Some(Value::Scores(clip)) => clip,
+            _ => scores,
+        };
+        let order = ranking(scores);
+        let Some(&winner) = order.first() else {
+            return Err(Error::internal("there is no label to rank"));
+        };
+        let top: Vec<f64> = order
+            .iter()
+            .take(self.top_k)
+            .map(|&index| scores[index].probability)
+            .collect();
+        let spread = Spread::of(scores, &top);
+        let ambiguous = spread.entropy > self.entropy_threshold
+            || spread.entropy_normalized > self.entropy_normalized_threshold;
+        let top_labels: Json = order
+            .iter()
+            .take(self.top_k)
+            .map(|&index| {
+                let score = &scores[index];
+                // Both lists come of the same labels in the same order; a stage that
+                // drops or moves labels still gets the right score by name.
+                let clip = clip_scores
+                    .get(index)
+                    .filter(|clip| clip.label == score.label)
+                    .or_else(|| clip_scores.iter().find(|clip| clip.label == score.label));
+                json!({
+                    "label": &*score.label,
+                    "score": rounded(score.probability),
+                    "logit": rounded(score.logit),
+                    "clip_score": rounded(clip.unwrap_or(score).probability),
+                })
+            })
+            .collect();
+        let winner = &scores[winner];
+        Ok(Outputs::new()
+            .with("category", winner.label.clone())
+            .with("confidence", winner.probability)
+            .with("all_scores", by_label(scores, |score| score.probability))
+            .with("raw_logits", by_label(scores, |score| score.logit))
+            .with("top_labels", top_labels)
+            .with("entropy", spread.entropy)
+            .with("entropy_top_k", spread.entropy_top_k)
+            .with("entropy_normalized", spread.entropy_normalized)
+            .with("confidence_margin", spread.margin)
+            .with("ambiguous", ambiguous))
+    }
+}
+
+/// Positions of the scores, the greatest probability first; ties keep the order of
+/// the labels.
+fn ranking(scores: &[Score]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    // The sort is stable, and total even for values that are not numbers.
+    order.sort_by(|&a, &b| scores[b].probability.total_cmp(&scores[a].probability));
+    order
+}
+
+/// How the probability is spread over the labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    /// `-sum p ln p` over all labels, nats.
+    entropy: f64,
+    /// `-sum q ln q` over the best k, where `q = p / sum p of the best k`, nats.
+    entropy_top_k: f64,
+    /// `entropy_top_k / ln k`, clamped to 0..1; 0 where k is 1.
+    entropy_normalized: f64,
+    /// `p(first) - p(second)`; `p(first)` where there is no second.
+    margin: f64,
+}
+
+impl Spread {
+    /// `top` are the k greatest probabilities in descending order.
+    fn of(scores: &Scores, top: &[f64]) -> Self {
+        let entropy_top_k = entropy(top.iter().copied());
+        let entropy_normalized = if top.len() > 1 {
+            (entropy_top_k / (top.len() as f64).ln()).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let first = top.first().copied().unwrap_or_default();
+        // With top_k = 1 the runner-up is not among `top`.
+        let second = match top.get(1) {
+            Some(second) => *second,
+            None => ranking(scores)
+                .get(1)
+                .map_or(0.0, |&index| scores[index].probability),
+        };
+        Self {
+            entropy: entropy(scores.iter().map(|score| score.probability)),
+            entropy_top_k,
+            entropy_normalized,
+            margin: first - second,
+        }
+    }
+}
+
+/// Shannon's entropy in nats of weights that are renormalised to sum 1 first:
+/// `-sum q ln q` with `q = w / sum w`; what has no weight adds nothing.
+fn entropy(weights: impl Iterator<Item = f64> + Clone) -> f64 {
+    let total: f64 = weights.clone().sum();
+    if total <= 0.0 {
+        return 0.0;
+    }
+    let sum: f64 = weights
+        .map(|weight| weight / total)
+        .filter(|share| *share > 0.0)
+        .map(|share| share * share.ln())
+        .sum();
+    // Minus zero would show in the answer.
+    (-sum).max(0.0)
+}
+
+fn by_label(scores: &Scores, number: impl Fn(&Score) -> f64) -> Json {
+    let entries = scores
+        .iter()
+        .map(|score| (score.label.to_string(), rounded(number(score))));
+    Json::Object(entries.collect::<Map<_, _>>())
+}
+
+/// The number at the response's precision, half away from zero, without minus zero.
+fn rounded(number: f64) -> Json {
+    let scale = 10f64.powi(DECIMALS.into());
+    json!((number * scale).round() / scale + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{call, options, run};
+
+    fn scores(probabilities: &[f64]) -> Scores {
+        let score = |(index, &probability): (usize, &f64)| Score {
+            label: format!("l{index}").into(),
+            logit: probability.ln(),
+            probability,
+        };
+        Scores(probabilities.iter().enumerate().map(score).collect())
+    }
+
+    fn rank_with(probabilities: &[f64], top_k: i64, clip: Option<Scores>) -> Map<String, Json> {
+        let stage = Ranking::new(&options(&Rank, [("top_k", json!(top_k))]));
+        let values = [
+            ("scores", Some(Value::from(scores(probabilities)))),
+            ("clip_scores", clip.map(Value::from)),
+        ];
+        let outputs = run(&Rank, &stage, values, &call()).unwrap();
+        let ports = Rank.ports(&options(&Rank, []));
+        let field = |port: &Output| {
+            let value = outputs.get(&port.name).unwrap().to_json();
+            (port.name.to_string(), value)
+        };
+        ports.outputs.iter().map(field).collect()
+    }
+
+    fn number(answer: &Map<String, Json>, field: &str) -> f64 {
+        answer[field].as_f64().unwrap()
+    }
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+    }
+
+    #[test]
+    fn the_measures_follow_their_formulas() {
+        let answer = rank_with(&[0.1, 0.6, 0.05, 0.25], 2, None);
+        assert_eq!(answer["category"], "l1");
+        close(number(&answer, "confidence"), 0.6);
+        close(number(&answer, "confidence_margin"), 0.35);
+        let expected: f64 = [0.1, 0.6, 0.05, 0.25]
+            .map(|p: f64| -p * p.ln())
+            .iter()
+            .sum();
+        close(number(&answer, "entropy"), expected);
+        let top: f64 = [0.6 / 0.85, 0.25 / 0.85]
+            .map(|q: f64| -q * q.ln())
+            .iter()
+            .sum();
+        close(number(&answer, "entropy_top_k"), top);
+        close(number(&answer, "entropy_normalized"), top / 2f64.ln());
+        let labels: Vec<_> = answer["top_labels"].as_array().unwrap().iter().collect();
+        assert_eq!(labels.len(), 2);
+        assert_eq!(labels[0]["label"], "l1");
+        assert_eq!(labels[1]["score"], 0.25);
+        assert_eq!(labels[1]["logit"], json!(-1.386294));
+    }
+
+    #[test]
+    fn ties_keep_the_order_of_the_labels() {
+        let answer = rank_with(&[0.25; 4], 5, None);
+        let labels: Vec<_> = answer["top_labels"].as_array().unwrap().iter().collect();
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|l| l["label"].as_str().unwrap())
+            .collect();
+        assert_eq!(labels, ["l0", "l1", "l2", "l3"]);
+        close(number(&answer, "entropy_normalized"), 1.0);
+        close(number(&answer, "confidence_margin"), 0.0);
+        assert_eq!(answer["ambiguous"], true);
+    }
+
+    #[test]
+    fn one_label_is_certain() {
+        let answer = rank_with(&[1.0], 5, None);
+        for field in ["entropy", "entropy_top_k", "entropy_normalized"] {
+            assert_eq!(answer[field], json!(0.0), "{field}");
+        }
+        close(number(&answer, "confidence_margin"), 1.0);
+        assert_eq!(answer["ambiguous"], false);
+    }
+
+    #[test]
+    fn the_margin_does_not_depend_on_top_k() {
+        close(
+            number(&rank_with(&[0.3, 0.7], 1, None), "confidence_margin"),
+            0.4,
+        );
+        close(
+            number(&rank_with(&[0.3, 0.7], 2, None), "confidence_margin"),
+            0.4,
+        );
+        assert_eq!(
+            rank_with(&[0.3, 0.7], 1, None)["entropy_normalized"],
+            json!(0.0)
+        );
+    }
+
+    #[test]
+    fn many_equal_labels_are_ambiguous_by_entropy_alone() {
+        // ln 13 = 2.565 > 2.5; top_k = 1 keeps the other measure at 0.
+        assert_eq!(rank_with(&[1.0 / 13.0; 13], 1, None)["ambiguous"], true);
+        assert_eq!(rank_with(&[1.0 / 12.0; 12], 1, None)["ambiguous"], false);
+    }
+
+    #[test]
+    fn the_models_own_score_is_found_whatever_its_place() {
+        let mut clip = scores(&[0.2, 0.5, 0.3]);
+        clip.0.reverse();
+        let answer = rank_with(&[0.7, 0.2, 0.1], 1, Some(clip));
+        assert_eq!(answer["top_labels"][0]["clip_score"], json!(0.2));
+        assert_eq!(answer["top_labels"][0]["score"], json!(0.7));
+    }
+
+    #[test]
+    fn probabilities_of_zero_add_nothing_to_entropy() {
+        let answer = rank_with(&[1.0, 0.0, 0.0], 3, None);
+        assert_eq!(answer["entropy"], json!(0.0));
+        assert_eq!(answer["entropy_normalized"], json!(0.0));
+    }
+
+    #[test]
+    fn maps_keep_the_order_of_the_labels_and_six_decimals() {
+        let answer = rank_with(&[1.0 / 3.0, 2.0 / 3.0], 2, None);
+        let all: Vec<_> = answer["all_scores"].as_object().unwrap().iter().collect();
+        assert_eq!(all[0], (&"l0".to_owned(), &json!(0.333333)));
+        assert_eq!(all[1], (&"l1".to_owned(), &json!(0.666667)));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the unit tests of stages share: running one stage as the engine would.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use omnizap_contract::{Call, Cancel, Error, Inputs, Options, Outputs, Stage, StageKind, Value};
+use serde_json::{Map, Value as Json};
+
+/// A call that nobody cancels, with a minute to spare.
+pub(crate) fn call() -> Call {
+    Call {
+        request_id: "test".into(),
+        deadline: Instant::now() + Duration::from_secs(60),
+        cancel: Cancel::default(),
+    }
+}
+
+/// The defaults of a kind, overlaid with `set`, as the engine would check them.
+pub(crate) fn options<const N: usize>(kind: &dyn StageKind, set: [(&str, Json); N]) -> Options {
+    let mut values = Map::new();
+    for option in &kind.spec().options {
+        let default = option.default.clone().unwrap_or(Json::Null);
+        values.insert(option.name.to_string(), default);
+    }
+    for (name, value) in set {
+        assert!(
+            values.insert(name.into(), value).is_some(),
+            "no option {name}"
+        );
+    }
+    let options = Options::from_checked(values);
+    kind.check(&options)
+        .expect("options pass the kind's own check");
+    options
+}
+
+/// Inputs of a kind under its default options.
+pub(crate) fn inputs<const N: usize>(
+    kind: &dyn StageKind,
+    values: [(&str, Option<Value>); N],
+) -> Inputs {
+    let ports = kind.ports(&options(kind, []));
+    let mut slots = vec![None; ports.inputs.len()];
+    for (name, value) in values {
+        let index = ports.inputs.iter().position(|port| port.name == name);
+        slots[index.expect("a declared input")] = value;
+    }
+    Inputs::new(Arc::from(ports.inputs), slots)
+}
+
+/// Runs a computing stage and checks its outputs against its ports.
+pub(crate) fn run<const N: usize>(
+    kind: &dyn StageKind,
+    stage: &dyn Stage,
+    values: [(&str, Option<Value>); N],
+    call: &Call,
+) -> Result<Outputs, Error> {
+    let outputs = stage.run(&inputs(kind, values), call)?;
+    let ports = kind.ports(&options(kind, []));
+    outputs.clone().conform(&ports.outputs)?;
+    Ok(outputs)
+}
