@@ -1,1 +1,3 @@
-//! engine
+//! The engine: what runs any pipeline. It knows no stage by name, no model and no table.
+
+pub mod pipeline;

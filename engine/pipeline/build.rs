@@ -1,0 +1,248 @@
+//! Builds the stages of a graph: this is where models are loaded and stores opened.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use omnizap_contract::{Input, Output, Runner, Value};
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+
+use super::condition::Condition;
+use super::config::OnError;
+use super::diagnostic::Diagnostic;
+use super::graph::{Graph, Source, State};
+
+/// A pipeline that can run: a graph with built stages.
+pub struct Pipeline {
+    /// What it was built from.
+    pub graph: Graph,
+    /// One entry for each node, `None` where the node takes no part.
+    pub(super) steps: Vec<Option<Step>>,
+    /// How many values a request may hold: its ports, then every output.
+    pub(super) slots: usize,
+    /// Places for computing stages, shared by all pipelines of the process.
+    pub(super) compute: Arc<Semaphore>,
+    /// For each field of the response the slots that may fill it, latest first.
+    pub(super) response: Vec<Vec<usize>>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pipeline({})", self.name())
+    }
+}
+
+/// A node, laid out for running: names resolved to slots.
+pub(super) struct Step {
+    pub(super) runner: Runner,
+    pub(super) inputs: Arc<[Input]>,
+    pub(super) outputs: Vec<Output>,
+    /// For each input the slots that may feed it, nearest first.
+    pub(super) input_slots: Vec<Vec<usize>>,
+    pub(super) condition: Option<StepCondition>,
+    pub(super) first_slot: usize,
+    /// How many steps must end before this one.
+    pub(super) waits_for: usize,
+    /// The steps that wait for this one.
+    pub(super) dependents: Vec<usize>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retry: u32,
+    pub(super) on_error: OnError,
+    pub(super) in_flight: Option<Arc<Semaphore>>,
+    pub(super) counters: Counters,
+}
+
+pub(super) struct StepCondition {
+    pub(super) condition: Condition,
+    /// For each variable its slots, nearest first, and its neutral value.
+    pub(super) variables: Vec<(Vec<usize>, Value)>,
+}
+
+/// How often a stage ended in which way, since the pipeline was built.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) ran: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+/// A stage that could not be built.
+#[derive(Debug)]
+pub struct BuildError {
+    place: Diagnostic,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)
+    }
+}
+
+impl StdError for BuildError {}
+
+impl Pipeline {
+    /// Builds every active stage, in the graph's order.
+    ///
+    /// # Errors
+    /// The first stage that could not be built, with its place in the file.
+    pub async fn build(graph: Graph, compute: Arc<Semaphore>) -> Result<Self, BuildError> {
+        let layout = SlotLayout::of(&graph);
+        let mut steps: Vec<Option<Step>> = graph.nodes.iter().map(|_| None).collect();
+        for node in &graph.order {
+            let entry = &graph.file.stages[*node];
+            let runner = entry.kind.build(&entry.options).await.map_err(|error| {
+                let message = format!(
+                    "stage `{}` could not be built: {}",
+                    entry.name.get_ref(),
+                    chain(&error)
+                );
+                let place = Diagnostic::new(&graph.file.source, entry.name.span(), message);
+                BuildError { place }
+            })?;
+            steps[*node] = Some(layout.step(&graph, *node, runner));
+        }
+        let response = graph
+            .response
+            .iter()
+            .map(|field| layout.slots_of(&field.sources))
+            .collect();
+        Ok(Self {
+            slots: layout.total,
+            graph,
+            steps,
+            compute,
+            response,
+        })
+    }
+
+    /// The pipeline's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.graph.file.name.get_ref()
+    }
+
+    /// The built stages, with their names.
+    pub fn runners(&self) -> impl Iterator<Item = (&str, &Runner)> {
+        let steps = self.steps.iter().enumerate();
+        steps.filter_map(|(node, step)| Some((self.graph.stage_name(node), &step.as_ref()?.runner)))
+    }
+
+    /// The settings in force that clients may see: public options of every
+    /// stage, what built stages say of themselves, and which features are on.
+    #[must_use]
+    pub fn settings(&self) -> serde_json::Map<String, Json> {
+        let mut settings = serde_json::Map::new();
+        let mut features = serde_json::Map::new();
+        for (node, entry) in self.graph.file.stages.iter().enumerate() {
+            let spec = entry.kind.spec();
+            for option in &spec.options {
+                if let Some(name) = &option.public {
+                    let value = entry.options.get(&option.name).clone();
+                    settings.insert(name.to_string(), value);
+                }
+            }
+            if let Some(step) = &self.steps[node] {
+                settings.extend(step.runner.describe());
+            }
+            if let Some(feature) = &spec.feature {
+                let on = self.graph.nodes[node].state == State::Active;
+                features.insert(feature.to_string(), Json::from(on));
+            }
+        }
+        settings.insert("features".into(), Json::Object(features));
+        settings
+    }
+
+    /// Finishes what the stages accepted and still have under way.
+    pub async fn close(&self) {
+        for step in self.steps.iter().flatten() {
+            if let Runner::Async(stage) = &step.runner {
+                stage.close().await;
+            }
+        }
+    }
+}
+
+/// Where each value of a request is kept.
+struct SlotLayout {
+    first_of_node: Vec<usize>,
+    total: usize,
+}
+
+impl SlotLayout {
+    fn of(graph: &Graph) -> Self {
+        let mut total = graph.request_ports.len();
+        let mut first_of_node = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            first_of_node.push(total);
+            total += node.ports.outputs.len();
+        }
+        Self {
+            first_of_node,
+            total,
+        }
+    }
+
+    fn slots_of(&self, sources: &[Source]) -> Vec<usize> {
+        let slot = |source: &Source| match *source {
+            Source::Request(port) => port,
+            Source::Stage { node, output } => self.first_of_node[node] + output,
+        };
+        sources.iter().map(slot).collect()
+    }
+
+    fn step(&self, graph: &Graph, node: usize, runner: Runner) -> Step {
+        let entry = &graph.file.stages[node];
+        let bound = &graph.nodes[node];
+        let condition = entry.condition.as_ref().map(|condition| StepCondition {
+            condition: condition.get_ref().clone(),
+            variables: bound
+                .variables
+                .iter()
+                .map(|(sources, neutral)| (self.slots_of(sources), Value::from(neutral.clone())))
+                .collect(),
+        });
+        let order = graph.order.iter().copied();
+        Step {
+            runner,
+            inputs: bound.ports.inputs.clone().into(),
+            outputs: bound.ports.outputs.clone(),
+            input_slots: bound
+                .inputs
+                .iter()
+                .map(|sources| self.slots_of(sources))
+                .collect(),
+            condition,
+            first_slot: self.first_of_node[node],
+            waits_for: bound.depends_on.len(),
+            dependents: order
+                .filter(|other| graph.nodes[*other].depends_on.contains(&node))
+                .collect(),
+            timeout: entry.timeout,
+            retry: entry.retry,
+            on_error: entry.on_error,
+            in_flight: entry
+                .max_in_flight
+                .map(|limit| Arc::new(Semaphore::new(limit))),
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// An error and its causes, for the operator.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,436 @@
+//! A pipeline file, read and checked on its own: TOML in, a [`PipelineFile`] or
+//! all of its mistakes out. What depends on how stages fit together is
+//! [`super::graph`]'s.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnizap_contract::{Options, StageKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::condition::Condition;
+use super::diagnostic::{Diagnostics, SourceText, nearest};
+use super::interpolate::Environment;
+use super::options::read_options;
+use super::reader::{Entries, Node, Reader};
+use super::registry::Registry;
+use super::request::{Field, read_request};
+
+/// The deadline of a request whose pipeline sets no `deadline_ms`.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// Most stages of a pipeline.
+pub const MAX_STAGES: usize = 256;
+/// Largest `retry`.
+pub const MAX_RETRIES: u32 = 5;
+/// Largest `max_in_flight`.
+pub const MAX_IN_FLIGHT: usize = 4096;
+/// The name under which bindings and messages refer to the request.
+pub const REQUEST: &str = "request";
+
+/// A pipeline file without mistakes of its own.
+#[derive(Clone)]
+pub struct PipelineFile {
+    /// Name and text of the file.
+    pub source: SourceText,
+    /// The pipeline's name, unique among its set.
+    pub name: Spanned<String>,
+    /// Where HTTP reaches it.
+    pub route: Option<Spanned<Route>>,
+    /// Where HTTP shows the settings in force.
+    pub settings_route: Option<Spanned<Route>>,
+    /// The longest that one request may take.
+    pub deadline: Duration,
+    /// Fields of the request.
+    pub request: Vec<Field>,
+    /// Stages, in the order of the file, switched-off ones too.
+    pub stages: Vec<StageEntry>,
+    /// Fields of the response that need a live producer.
+    pub require: Vec<Spanned<String>>,
+    /// True where a stage could not be read at all, so that what it would have
+    /// given is unknown, and a missing input may be missing for that reason only.
+    pub has_unreadable_stage: bool,
+}
+
+impl fmt::Debug for PipelineFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PipelineFile({})", self.source.name)
+    }
+}
+
+/// One `[[stage]]`.
+#[derive(Clone)]
+pub struct StageEntry {
+    /// Its own name: `name`, else what it uses.
+    pub name: Spanned<String>,
+    /// The kind that `uses` names.
+    pub kind: Arc<dyn StageKind>,
+    /// False where the file switches it off.
+    pub enabled: bool,
+    /// Its options, complete and checked.
+    pub options: Options,
+    /// Bindings by hand: input port, and `stage.port` to take it from.
+    pub inputs: Vec<(Spanned<String>, Spanned<String>)>,
+    /// When to run it at all.
+    pub condition: Option<Spanned<Condition>>,
+    /// The longest that one attempt may take.
+    pub timeout: Option<Duration>,
+    /// How often to try again after a transient error.
+    pub retry: u32,
+    /// What a failure means for the request.
+    pub on_error: OnError,
+    /// Most runs of this stage at one time; further ones wait.
+    pub max_in_flight: Option<usize>,
+}
+
+/// What a failing stage means for its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The request fails.
+    #[default]
+    Fail,
+    /// The stage counts as skipped.
+    Skip,
+}
+
+/// A method and a path, such as `POST /classify`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// `GET` or `POST`.
+    pub method: String,
+    /// An absolute path without parameters.
+    pub path: String,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+impl std::str::FromStr for Route {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected a route such as \"POST /classify\", found {text:?}");
+        let (method, path) = text.trim().split_once(' ').ok_or_else(expected)?;
+        let path = path.trim();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+        let well_formed = matches!(method, "GET" | "POST")
+            && path.starts_with('/')
+            && !path.contains("//")
+            && path.chars().all(plain);
+        well_formed
+            .then(|| Self {
+                method: method.to_owned(),
+                path: path.to_owned(),
+            })
+            .ok_or_else(expected)
+    }
+}
+
+/// Reads a pipeline file.
+///
+/// Gives every mistake that can be found without binding its stages, and, where
+/// it is whole enough for [`super::graph`] to look for more, the file itself.
+pub fn read_pipeline(
+    source: &SourceText,
+    registry: &Registry,
+    environment: Environment<'_>,
+) -> (Option<PipelineFile>, Diagnostics) {
+    let mut reader = Reader {
+        source: source.clone(),
+        environment,
+        diagnostics: Diagnostics::default(),
+    };
+    let (root, errors) = DeTable::parse_recoverable(&source.text);
+    if !errors.is_empty() {
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let wrong = reader.at(span, format!("not TOML: {}", error.message().trim()));
+            reader.report(wrong);
+        }
+        return (None, reader.diagnostics);
+    }
+    let file = read_root(&mut reader, root.get_ref(), registry);
+    (file, reader.diagnostics)
+}
+
+fn read_root(
+    reader: &mut Reader<'_>,
+    root: &DeTable<'_>,
+    registry: &Registry,
+) -> Option<PipelineFile> {
+    let sections = ["pipeline", "request", "response", "stage"];
+    let entries = reader.entries(root, "the file", &sections);
+
+    let mut name = None;
+    let (mut route, mut settings_route, mut deadline) = (None, None, DEFAULT_DEADLINE);
+    if let Some(node) = entries.get("pipeline") {
+        if let Some(table) = reader.table(node, "`pipeline`") {
+            let keys = ["name", "route", "settings_route", "deadline_ms"];
+            let entries = reader.entries(table, "`pipeline`", &keys);
+            name = read_name(reader, &entries, node.span());
+            route = read_route(reader, &entries, "route");
+            settings_route = read_route(reader, &entries, "settings_route");
+            if let Some(node) = entries.get("deadline_ms") {
+                deadline = reader
+                    .milliseconds(node, "`deadline_ms`")
+                    .unwrap_or(deadline);
+            }
+        }
+    } else {
+        let missing = reader.at(0..0, "the file has no [pipeline] section");
+        reader.report(missing.help("begin with: [pipeline] and name = \"...\""));
+    }
+    let request = entries
+        .get(REQUEST)
+        .map(|node| read_request(reader, node))
+        .unwrap_or_default();
+    let require = entries
+        .get("response")
+        .map(|node| read_require(reader, node))
+        .unwrap_or_default();
+    let (stages, has_unreadable_stage) = entries
+        .get("stage")
+        .map(|node| read_stages(reader, node, registry))
+        .unwrap_or_default();
+    report_duplicate_names(reader, &stages);
+    Some(PipelineFile {
+        source: reader.source.clone(),
+        name: name?,
+        route,
+        settings_route,
+        deadline,
+        request,
+        stages,
+        require,
+        has_unreadable_stage,
+    })
+}
+
+fn read_name(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_, '_>,
+    section: Range<usize>,
+) -> Option<Spanned<String>> {
+    let Some(node) = entries.get("name") else {
+        let missing = reader.at(section, "`pipeline` has no `name`");
+        reader.report(missing.help("name = \"classify\""));
+        return None;
+    };
+    let name = reader.spanned_string(node, "`name`")?;
+    if name.get_ref().trim().is_empty() {
+        let empty = reader.at(node.span(), "`name` is empty");
+        reader.report(empty);
+        return None;
+    }
+    Some(name)
+}
+
+fn read_route(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_, '_>,
+    key: &str,
+) -> Option<Spanned<Route>> {
+    let node = entries.get(key)?;
+    let text = reader.string(node, &format!("`{key}`"))?;
+    match text.parse() {
+        Ok(route) => Some(Spanned::new(node.span(), route)),
+        Err(message) => {
+            let wrong = reader.at(node.span(), format!("`{key}`: {message}"));
+            reader.report(wrong);
+            None
+        }
+    }
+}
+
+fn read_require(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Spanned<String>> {
+    let Some(table) = reader.table(node, "`response`") else {
+        return Vec::new();
+    };
+    let entries = reader.entries(table, "`response`", &["require"]);
+    let Some(node) = entries.get("require") else {
+        return Vec::new();
+    };
+    let Some(items) = node.get_ref().as_array() else {
+        reader.wrong_type(node, "`require`", "a list of response fields");
+        return Vec::new();
+    };
+    let items = items.iter();
+    items
+        .filter_map(|item| reader.spanned_string(item, "`require`"))
+        .collect()
+}
+
+const STAGE_KEYS: [&str; 10] = [
+    "uses",
+    "name",
+    "enabled",
+    "with",
+    "inputs",
+    "if",
+    "timeout_ms",
+    "retry",
+    "on_error",
+    "max_in_flight",
+];
+
+/// The stages that could be read, and whether there were others.
+fn read_stages(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    registry: &Registry,
+) -> (Vec<StageEntry>, bool) {
+    let DeValue::Array(items) = node.get_ref() else {
+        reader.wrong_type(node, "`stage`", "a list of tables, written [[stage]]");
+        return (Vec::new(), true);
+    };
+    if items.len() > MAX_STAGES {
+        let many = format!("{} stages: at most {MAX_STAGES} are allowed", items.len());
+        let many = reader.at(node.span(), many);
+        reader.report(many);
+        return (Vec::new(), true);
+    }
+    let stages: Vec<_> = items
+        .iter()
+        .filter_map(|item| read_stage(reader, item, registry))
+        .collect();
+    let unreadable = stages.len() < items.len();
+    (stages, unreadable)
+}
+
+fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> Option<StageEntry> {
+    let table = reader.table(node, "`stage`")?;
+    let entries = reader.entries(table, "`stage`", &STAGE_KEYS);
+    let Some(uses) = entries.get("uses") else {
+        let missing = reader.at(node.span(), "a stage has no `uses`");
+        reader.report(missing.help(format!(
+            "uses = \"...\": one of {}",
+            registry.names().collect::<Vec<_>>().join(", ")
+        )));
+        return None;
+    };
+    let uses = reader.spanned_string(uses, "`uses`")?;
+    let mut kind = registry.get(uses.get_ref());
+    if kind.is_none() {
+        let unknown = format!("there is no stage `{}`", uses.get_ref());
+        let unknown = reader.at(uses.span(), unknown);
+        reader.report(unknown.nearest(uses.get_ref(), registry.names()));
+        // What was probably meant stands in, so that the rest is checked too.
+        kind = nearest(uses.get_ref(), registry.names()).and_then(|name| registry.get(name));
+    }
+    let name = match entries.get("name") {
+        Some(node) => reader.spanned_string(node, "`name`")?,
+        None => uses.clone(),
+    };
+    if name.get_ref().contains('.') || name.get_ref() == REQUEST || name.get_ref().is_empty() {
+        let reserved = reader.at(
+            name.span(),
+            format!("`{}` cannot name a stage", name.get_ref()),
+        );
+        reader.report(reserved.help("choose a name without a dot that is not `request`"));
+    }
+
+    let what = |key: &str| format!("`{key}` of stage `{}`", name.get_ref());
+    let enabled = entries
+        .get("enabled")
+        .and_then(|node| reader.bool(node, &what("enabled")))
+        .unwrap_or(true);
+    let options = kind.map(|kind| read_options(reader, &**kind, entries.get("with"), uses.span()));
+    let inputs = read_inputs(reader, &entries, &what("inputs"));
+    let condition = entries.get("if").and_then(|node| {
+        let text = reader.string(node, &what("if"))?;
+        match Condition::parse(&text) {
+            Ok(condition) => Some(Spanned::new(node.span(), condition)),
+            Err(message) => {
+                let wrong = reader.at(node.span(), format!("{}: {message}", what("if")));
+                reader.report(wrong.help(
+                    "expected an expression over ports, such as `entropy_normalized <= 0.72 && confidence_margin >= 0.08`",
+                ));
+                None
+            }
+        }
+    });
+    let timeout = entries
+        .get("timeout_ms")
+        .and_then(|node| reader.milliseconds(node, &what("timeout_ms")));
+    let retry = entries
+        .get("retry")
+        .and_then(|node| reader.integer(node, &what("retry"), (0, i64::from(MAX_RETRIES))))
+        .and_then(|retry| u32::try_from(retry).ok())
+        .unwrap_or(0);
+    let max_in_flight = entries
+        .get("max_in_flight")
+        .and_then(|node| reader.integer(node, &what("max_in_flight"), (1, MAX_IN_FLIGHT as i64)))
+        .and_then(|limit| usize::try_from(limit).ok());
+    let on_error = read_on_error(reader, &entries, &what("on_error"));
+    Some(StageEntry {
+        kind: kind?.clone(),
+        options: options?,
+        name,
+        enabled,
+        inputs,
+        condition,
+        timeout,
+        retry,
+        on_error,
+        max_in_flight,
+    })
+}
+
+fn read_inputs(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_, '_>,
+    what: &str,
+) -> Vec<(Spanned<String>, Spanned<String>)> {
+    let Some(node) = entries.get("inputs") else {
+        return Vec::new();
+    };
+    let Some(table) = reader.table(node, what) else {
+        return Vec::new();
+    };
+    let mut inputs = Vec::new();
+    for (port, span, node) in reader.any_entries(table).iter() {
+        if let Some(from) = reader.spanned_string(node, what) {
+            inputs.push((Spanned::new(span, port.to_owned()), from));
+        }
+    }
+    inputs
+}
+
+fn read_on_error(reader: &mut Reader<'_>, entries: &Entries<'_, '_>, what: &str) -> OnError {
+    let Some(node) = entries.get("on_error") else {
+        return OnError::default();
+    };
+    match reader.string(node, what).as_deref() {
+        Some("fail") | None => OnError::Fail,
+        Some("skip") => OnError::Skip,
+        Some(other) => {
+            let wrong = format!("{what}: expected \"fail\" or \"skip\", found {other:?}");
+            let wrong = reader.at(node.span(), wrong);
+            reader.report(wrong);
+            OnError::Fail
+        }
+    }
+}
+
+fn report_duplicate_names(reader: &mut Reader<'_>, stages: &[StageEntry]) {
+    for (index, stage) in stages.iter().enumerate() {
+        let name = stage.name.get_ref();
+        let earlier = stages[..index]
+            .iter()
+            .find(|earlier| earlier.name.get_ref() == name);
+        if let Some(earlier) = earlier {
+            let (line, _) = reader.source.position(earlier.name.span().start);
+            let duplicate = reader.at(
+                stage.name.span(),
+                format!("two stages are named `{name}`, the other at line {line}"),
+            );
+            reader
+                .report(duplicate.help(format!("give one a name of its own: name = \"{name}-2\"")));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads typed values out of a spanned TOML tree, and collects every mistake on the way.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Diagnostics, SourceText};
+use super::interpolate::{Environment, interpolate, parse_bool};
+
+/// A TOML value with its place in the file.
+pub(super) type Node<'i> = Spanned<DeValue<'i>>;
+
+/// A file that is being read: its text, the variables it may use, and what was
+/// found wrong with it so far.
+pub(super) struct Reader<'a> {
+    pub(super) source: SourceText,
+    pub(super) environment: Environment<'a>,
+    pub(super) diagnostics: Diagnostics,
+}
+
+/// One value of a TOML table by key, the keys checked.
+pub(super) struct Entries<'t, 'i>(Vec<(&'t str, Range<usize>, &'t Node<'i>)>);
+
+impl<'t, 'i> Entries<'t, 'i> {
+    pub(super) fn get(&self, key: &str) -> Option<&'t Node<'i>> {
+        self.0
+            .iter()
+            .find(|entry| entry.0 == key)
+            .map(|entry| entry.2)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'t str, Range<usize>, &'t Node<'i>)> {
+        self.0.iter().cloned()
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    pub(super) fn at(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(&self.source, span, message)
+    }
+
+    /// The entries of a table, in the order of the file; a key that is not among
+    /// the valid ones is reported and left out.
+    pub(super) fn entries<'t, 'i>(
+        &mut self,
+        table: &'t DeTable<'i>,
+        what: &str,
+        valid: &[&str],
+    ) -> Entries<'t, 'i> {
+        let entries = self.any_entries(table);
+        let (known, unknown): (Vec<_>, Vec<_>) = entries
+            .0
+            .into_iter()
+            .partition(|entry| valid.contains(&entry.0));
+        for (key, span, _) in unknown {
+            let unknown = self.at(span, format!("unknown key `{key}` in {what}"));
+            self.report(unknown.nearest(key, valid.iter().copied()));
+        }
+        Entries(known)
+    }
+
+    /// The entries of a table whose keys are the user's own.
+    pub(super) fn any_entries<'t, 'i>(&self, table: &'t DeTable<'i>) -> Entries<'t, 'i> {
+        let mut entries: Vec<_> = table
+            .iter()
+            .map(|(key, value)| (key.get_ref().as_ref(), key.span(), value))
+            .collect();
+        entries.sort_by_key(|entry| entry.1.start);
+        Entries(entries)
+    }
+
+    pub(super) fn table<'t, 'i>(
+        &mut self,
+        node: &'t Node<'i>,
+        what: &str,
+    ) -> Option<&'t DeTable<'i>> {
+        let table = node.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(node, what, "a table");
+        }
+        table
+    }
+
+    pub(super) fn wrong_type(&mut self, node: &Node<'_>, what: &str, expected: &str) {
+        let found = match node.get_ref() {
+            DeValue::String(text) => format!("the string {text:?}"),
+            DeValue::Integer(integer) => format!("the integer {integer}"),
+            DeValue::Float(float) => format!("the float {float}"),
+            DeValue::Boolean(bool) => format!("`{bool}`"),
+            DeValue::Datetime(datetime) => format!("the date {datetime}"),
+            DeValue::Array(_) => "a list".into(),
+            DeValue::Table(_) => "a table".into(),
+        };
+        let wrong = self.at(
+            node.span(),
+            format!("{what}: expected {expected}, found {found}"),
+        );
+        self.report(wrong);
+    }
+
+    /// A string with its variables filled in.
+    pub(super) fn string(&mut self, node: &Node<'_>, what: &str) -> Option<String> {
+        let Some(text) = node.get_ref().as_str() else {
+            self.wrong_type(node, what, "a string");
+            return None;
+        };
+        self.fill(text, node.span())
+    }
+
+    pub(super) fn spanned_string(
+        &mut self,
+        node: &Node<'_>,
+        what: &str,
+    ) -> Option<Spanned<String>> {
+        let text = self.string(node, what)?;
+        Some(Spanned::new(node.span(), text))
+    }
+
+    fn fill(&mut self, text: &str, span: Range<usize>) -> Option<String> {
+        match interpolate(text, self.environment) {
+            Ok(filled) => Some(filled.into_owned()),
+            Err(error) => {
+                let wrong = self.at(span, error.to_string()).help(error.help());
+                self.report(wrong);
+                None
+            }
+        }
+    }
+
+    /// A bool, or a string that spells one once its variables are filled in.
+    pub(super) fn bool(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
+        match node.get_ref() {
+            DeValue::Boolean(bool) => Some(*bool),
+            DeValue::String(text) => {
+                let filled = self.fill(text, node.span())?;
+                let bool = parse_bool(&filled);
+                if bool.is_none() {
+                    let wrong = self.at(
+                        node.span(),
+                        format!("{what}: expected true or false, found {filled:?}"),
+                    );
+                    self.report(wrong);
+                }
+                bool
+            }
+            _ => {
+                self.wrong_type(node, what, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number within inclusive bounds, or a string that spells one.
+    pub(super) fn integer(
+        &mut self,
+        node: &Node<'_>,
+        what: &str,
+        bounds: (i64, i64),
+    ) -> Option<i64> {
+        let expected = format!("a whole number from {} to {}", bounds.0, bounds.1);
+        let integer = match node.get_ref() {
+            DeValue::Integer(integer) => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+            }
+            DeValue::String(text) => self.fill(text, node.span())?.trim().parse().ok(),
+            _ => None,
+        };
+        let integer = integer.filter(|integer| (bounds.0..=bounds.1).contains(integer));
+        if integer.is_none() {
+            self.wrong_type(node, what, &expected);
+        }
+        integer
+    }
+
+    /// A duration in milliseconds, at least one and at most a day.
+    pub(super) fn milliseconds(&mut self, node: &Node<'_>, what: &str) -> Option<Duration> {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        let milliseconds = self.integer(node, what, (1, DAY_MS))?;
+        Some(Duration::from_millis(milliseconds.unsigned_abs()))
+    }
+
+    /// Any value as JSON, the variables of its strings filled in.
+    pub(super) fn json(&mut self, node: &Node<'_>, what: &str) -> Option<Json> {
+        Some(match node.get_ref() {
+            DeValue::String(text) => Json::from(self.fill(text, node.span())?),
+            DeValue::Boolean(bool) => Json::from(*bool),
+            DeValue::Integer(integer) => {
+                match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                    Ok(integer) => Json::from(integer),
+                    Err(_) => {
+                        self.wrong_type(node, what, "an integer of at most 64 bits");
+                        return None;
+                    }
+                }
+            }
+            DeValue::Float(float) => match float.as_str().parse::<f64>() {
+                Ok(float) if float.is_finite() => Json::from(float),
+                _ => {
+                    self.wrong_type(node, what, "a finite number");
+                    return None;
+                }
+            },
+            DeValue::Array(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items.iter() {
+                    list.push(self.json(item, what)?);
+                }
+                Json::Array(list)
+            }
+            DeValue::Datetime(_) | DeValue::Table(_) => {
+                self.wrong_type(node, what, "a string, a number, a bool or a list");
+                return None;
+            }
+        })
+    }
+}

@@ -1,0 +1,534 @@
+//! One request through a built pipeline: every stage starts as soon as all that
+//! it depends on has ended.
+//!
+//! All of a request is driven by one task. Stages that compute run on threads of
+//! their own, as many at a time as the pipeline's compute pool has places; the
+//! others take turns in the task. Dropping the future abandons the request:
+//! what waits is dropped with it, what computes is told through [`Cancel`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use omnizap_contract::{
+    BoxFuture, Call, Cancel, Error, ErrorKind, Inputs, Outputs, Presence, Runner, Stage, Value,
+};
+use serde_json::{Map, Value as Json};
+use tokio::sync::Semaphore;
+
+use super::build::{Pipeline, Step};
+use super::config::OnError;
+use super::trace::{Outcome, StageTrace, Trace};
+
+/// The wait before the first retry; it doubles with each further one.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest wait between two attempts.
+pub const MAX_RETRY_BACKOFF: Duration = Duration::from_secs(2);
+
+/// What one request came to.
+#[derive(Debug)]
+pub struct Finished {
+    /// The response, or the stage that failed it.
+    pub result: Result<Map<String, Json>, StageFailure>,
+    /// What happened on the way.
+    pub trace: Trace,
+}
+
+/// The error of a request, and the stage that it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct StageFailure {
+    /// The stage's name; `None` where the request as a whole failed.
+    pub stage: Option<String>,
+    /// The error.
+    #[source]
+    pub error: Error,
+}
+
+/// Tells the stages of a request that it is over, however it ends.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// What an attempt at a stage gave, and how long it waited and ran.
+struct Attempted {
+    node: usize,
+    result: Result<Outputs, Error>,
+    queued: Duration,
+    ran: Duration,
+    attempts: u32,
+}
+
+/// A request under way.
+struct Run<'p> {
+    pipeline: &'p Pipeline,
+    values: Vec<Option<Value>>,
+    waits_for: Vec<usize>,
+    /// Why each stage gave nothing, where it did.
+    skipped: Vec<bool>,
+    ready_at: Vec<Duration>,
+    ready: Vec<usize>,
+    trace: Trace,
+    started: Instant,
+}
+
+impl Pipeline {
+    /// Runs one request. `values` are those of the request's ports, in their
+    /// order; `deadline` bounds every stage.
+    pub async fn run(
+        &self,
+        values: Vec<Option<Value>>,
+        request_id: Arc<str>,
+        deadline: Instant,
+    ) -> Finished {
+        let cancel = Cancel::default();
+        let _guard = CancelOnDrop(cancel.clone());
+        let call = Call {
+            request_id,
+            deadline,
+            cancel,
+        };
+        let mut run = Run::new(self, values);
+        let result = run.drive(&call).await;
+        run.trace.total = run.started.elapsed();
+        let result = result.map(|()| self.respond(&run.values));
+        Finished {
+            result,
+            trace: run.trace,
+        }
+    }
+
+    fn respond(&self, values: &[Option<Value>]) -> Map<String, Json> {
+        let fields = self.graph.response.iter().zip(&self.response);
+        fields
+            .map(|(field, slots)| {
+                let value = slots.iter().find_map(|slot| values[*slot].as_ref());
+                let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
+                let json = match field.decimals {
+                    Some(decimals) => round(json, decimals),
+                    None => json,
+                };
+                (field.name.clone(), json)
+            })
+            .collect()
+    }
+}
+
+impl<'p> Run<'p> {
+    fn new(pipeline: &'p Pipeline, mut values: Vec<Option<Value>>) -> Self {
+        values.resize(pipeline.slots, None);
+        let nodes = pipeline.steps.len();
+        let waits_for: Vec<usize> = pipeline
+            .steps
+            .iter()
+            .map(|step| step.as_ref().map_or(usize::MAX, |step| step.waits_for))
+            .collect();
+        let order = pipeline.graph.order.iter().rev().copied();
+        Self {
+            pipeline,
+            values,
+            ready: order.filter(|node| waits_for[*node] == 0).collect(),
+            waits_for,
+            skipped: vec![false; nodes],
+            ready_at: vec![Duration::ZERO; nodes],
+            trace: Trace {
+                stages: Vec::with_capacity(nodes),
+                total: Duration::ZERO,
+            },
+            started: Instant::now(),
+        }
+    }
+
+    async fn drive(&mut self, call: &Call) -> Result<(), StageFailure> {
+        let pipeline = self.pipeline;
+        let mut running: FuturesUnordered<BoxFuture<'p, Attempted>> = FuturesUnordered::new();
+        let mut in_flight: Vec<usize> = Vec::new();
+        loop {
+            while let Some(node) = self.ready.pop() {
+                let step = step_of(pipeline, node);
+                let inputs = match self.prepare(node, step) {
+                    Ok(inputs) => inputs,
+                    Err(Refusal::Skip(reason)) => {
+                        self.skip(node, step, reason);
+                        continue;
+                    }
+                    Err(Refusal::Fail(error)) => {
+                        self.finish(Attempted::refused(node, error))?;
+                        continue;
+                    }
+                };
+                if let Runner::Inline(stage) = &step.runner
+                    && step.in_flight.is_none()
+                    && step.retry == 0
+                {
+                    let attempted = run_inline(node, &**stage, &inputs, call);
+                    self.finish(attempted)?;
+                } else {
+                    in_flight.push(node);
+                    running.push(Box::pin(attempt_all(
+                        node,
+                        step,
+                        pipeline.compute.clone(),
+                        inputs,
+                        call.clone(),
+                    )));
+                }
+            }
+            if running.is_empty() {
+                return Ok(());
+            }
+            let next = tokio::time::timeout_at(call.deadline.into(), running.next()).await;
+            let Ok(Some(attempted)) = next else {
+                return Err(self.out_of_time(&in_flight));
+            };
+            in_flight.retain(|node| *node != attempted.node);
+            let finished = self.finish(attempted);
+            if finished.is_err() {
+                self.abandon(&in_flight);
+            }
+            finished?;
+        }
+    }
+
+    /// The inputs of a stage, or why it does not run.
+    fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, Refusal> {
+        if let Some(condition) = &step.condition {
+            let values = condition.variables.iter().map(|(slots, neutral)| {
+                let value = slots.iter().find_map(|slot| self.values[*slot].as_ref());
+                Some(value.unwrap_or(neutral))
+            });
+            match condition.condition.evaluate(values) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let reason = format!("`if = {:?}` is false", condition.condition.text());
+                    return Err(Refusal::Skip(reason));
+                }
+                Err(message) => return Err(Refusal::Fail(Error::internal(message))),
+            }
+        }
+        let mut values = Vec::with_capacity(step.inputs.len());
+        for (index, slots) in step.input_slots.iter().enumerate() {
+            let value = slots.iter().find_map(|slot| self.values[*slot].clone());
+            if value.is_none() && matches!(step.inputs[index].presence, Presence::Required) {
+                return Err(Refusal::Skip(self.why_absent(node, index)));
+            }
+            values.push(value);
+        }
+        Ok(Inputs::new(step.inputs.clone(), values))
+    }
+
+    fn why_absent(&self, node: usize, input: usize) -> String {
+        let graph = &self.pipeline.graph;
+        let node = &graph.nodes[node];
+        let sources: Vec<_> = node.inputs[input]
+            .iter()
+            .map(|source| format!("`{}`", graph.source_name(*source)))
+            .collect();
+        format!(
+            "its input `{}` is absent: no value from {}",
+            node.ports.inputs[input].name,
+            sources.join(" or ")
+        )
+    }
+
+    fn finish(&mut self, attempted: Attempted) -> Result<(), StageFailure> {
+        let node = attempted.node;
+        let step = step_of(self.pipeline, node);
+        let conformed = attempted
+            .result
+            .and_then(|outputs| outputs.conform(&step.outputs));
+        let mut trace = StageTrace {
+            node,
+            outcome: Outcome::Ran,
+            ready: self.ready_at[node],
+            queued: attempted.queued,
+            ran: attempted.ran,
+            attempts: attempted.attempts,
+        };
+        match conformed {
+            Ok(values) => {
+                for (offset, value) in values.into_iter().enumerate() {
+                    self.values[step.first_slot + offset] = value;
+                }
+                step.counters.ran.fetch_add(1, Ordering::Relaxed);
+                self.trace.stages.push(trace);
+                self.release(step);
+                Ok(())
+            }
+            Err(error) if step.on_error == OnError::Skip => {
+                let stage = self.pipeline.graph.stage_name(node);
+                tracing::warn!(
+                    stage,
+                    error = %super::build::chain(&error),
+                    "a stage failed and is skipped, as its on_error says"
+                );
+                step.counters.failed.fetch_add(1, Ordering::Relaxed);
+                trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
+                self.trace.stages.push(trace);
+                self.skipped[node] = true;
+                self.release(step);
+                Ok(())
+            }
+            Err(error) => {
+                step.counters.failed.fetch_add(1, Ordering::Relaxed);
+                trace.outcome = Outcome::Failed(error.code().to_owned());
+                self.trace.stages.push(trace);
+                Err(StageFailure {
+                    stage: Some(self.pipeline.graph.stage_name(node).to_owned()),
+                    error,
+                })
+            }
+        }
+    }
+
+    fn skip(&mut self, node: usize, step: &Step, reason: String) {
+        step.counters.skipped.fetch_add(1, Ordering::Relaxed);
+        self.skipped[node] = true;
+        self.trace.stages.push(StageTrace {
+            node,
+            outcome: Outcome::Skipped(reason),
+            ready: self.ready_at[node],
+            queued: Duration::ZERO,
+            ran: Duration::ZERO,
+            attempts: 0,
+        });
+        self.release(step);
+    }
+
+    /// Makes those ready that waited for this step only.
+    fn release(&mut self, step: &Step) {
+        let now = self.started.elapsed();
+        for dependent in &step.dependents {
+            self.waits_for[*dependent] -= 1;
+            if self.waits_for[*dependent] == 0 {
+                self.ready_at[*dependent] = now;
+                self.ready.push(*dependent);
+            }
+        }
+    }
+
+    fn abandon(&mut self, in_flight: &[usize]) {
+        let now = self.started.elapsed();
+        for node in in_flight {
+            self.trace.stages.push(StageTrace {
+                node: *node,
+                outcome: Outcome::Abandoned,
+                ready: self.ready_at[*node],
+                queued: Duration::ZERO,
+                ran: now.saturating_sub(self.ready_at[*node]),
+                attempts: 1,
+            });
+        }
+    }
+
+    fn out_of_time(&mut self, in_flight: &[usize]) -> StageFailure {
+        self.abandon(in_flight);
+        let stage = in_flight.first();
+        StageFailure {
+            stage: stage.map(|node| self.pipeline.graph.stage_name(*node).to_owned()),
+            error: deadline_error("the request did not finish before its deadline"),
+        }
+    }
+}
+
+enum Refusal {
+    Skip(String),
+    Fail(Error),
+}
+
+impl Attempted {
+    fn refused(node: usize, error: Error) -> Self {
+        Self {
+            node,
+            result: Err(error),
+            queued: Duration::ZERO,
+            ran: Duration::ZERO,
+            attempts: 0,
+        }
+    }
+}
+
+fn step_of(pipeline: &Pipeline, node: usize) -> &Step {
+    pipeline.steps[node]
+        .as_ref()
+        .expect("only active nodes become ready, and every active node has a step")
+}
+
+fn run_inline(node: usize, stage: &dyn Stage, inputs: &Inputs, call: &Call) -> Attempted {
+    let started = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(|| stage.run(inputs, call)));
+    Attempted {
+        node,
+        result: result.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        queued: Duration::ZERO,
+        ran: started.elapsed(),
+        attempts: 1,
+    }
+}
+
+/// Runs a stage until it succeeds, fails for good, or has no attempt or time left.
+async fn attempt_all(
+    node: usize,
+    step: &Step,
+    compute: Arc<Semaphore>,
+    inputs: Inputs,
+    call: Call,
+) -> Attempted {
+    let entered = Instant::now();
+    let _place = match &step.in_flight {
+        Some(places) => places.clone().acquire_owned().await.ok(),
+        None => None,
+    };
+    let mut ran = Duration::ZERO;
+    let mut attempts = 0;
+    let mut backoff = RETRY_BACKOFF;
+    let result = loop {
+        attempts += 1;
+        let (result, took) = attempt(step, &compute, &inputs, &call).await;
+        ran += took;
+        match result {
+            Err(error) if error.kind().is_transient() && attempts <= step.retry => {
+                // Spread the retries of requests that failed together: half to all of the wait.
+                let jitter = 0.5 + 0.5 * fraction(call.request_id.as_bytes(), attempts);
+                let wait = error.retry_after().unwrap_or(backoff.mul_f64(jitter));
+                if wait >= call.remaining() {
+                    break Err(error);
+                }
+                tokio::time::sleep(wait).await;
+                backoff = (backoff * 2).min(MAX_RETRY_BACKOFF);
+            }
+            result => break result,
+        }
+    };
+    Attempted {
+        node,
+        result,
+        queued: entered.elapsed().saturating_sub(ran),
+        ran,
+        attempts,
+    }
+}
+
+/// One attempt, and how long it ran.
+async fn attempt(
+    step: &Step,
+    compute: &Arc<Semaphore>,
+    inputs: &Inputs,
+    call: &Call,
+) -> (Result<Outputs, Error>, Duration) {
+    let mut call = call.clone();
+    if let Some(timeout) = step.timeout {
+        call.deadline = call.deadline.min(Instant::now() + timeout);
+    }
+    let deadline = call.deadline;
+    let work = async {
+        match &step.runner {
+            Runner::Inline(stage) => {
+                let attempted = run_inline(0, &**stage, inputs, &call);
+                (attempted.result, attempted.ran)
+            }
+            Runner::Async(stage) => {
+                let started = Instant::now();
+                let result = AssertUnwindSafe(stage.run(inputs, &call))
+                    .catch_unwind()
+                    .await;
+                let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+                (result, started.elapsed())
+            }
+            Runner::Compute(stage) => {
+                run_compute(stage.clone(), compute.clone(), inputs.clone(), call.clone()).await
+            }
+        }
+    };
+    if step.timeout.is_none() {
+        return work.await;
+    }
+    let started = Instant::now();
+    match tokio::time::timeout_at(deadline.into(), work).await {
+        Ok(done) => done,
+        Err(_) => (
+            Err(deadline_error("the stage took longer than its timeout")),
+            started.elapsed(),
+        ),
+    }
+}
+
+async fn run_compute(
+    stage: Arc<dyn Stage>,
+    compute: Arc<Semaphore>,
+    inputs: Inputs,
+    call: Call,
+) -> (Result<Outputs, Error>, Duration) {
+    let Ok(place) = compute.acquire_owned().await else {
+        let closed = Error::new(ErrorKind::Unavailable, "the service is shutting down");
+        return (Err(closed), Duration::ZERO);
+    };
+    let joined = tokio::task::spawn_blocking(move || {
+        // The place is held by the thread, not by the request: a request that is
+        // gone frees it only once its work has noticed.
+        let _place = place;
+        if call.is_over() {
+            return (
+                Err(deadline_error("nobody waits for this any more")),
+                Duration::ZERO,
+            );
+        }
+        let attempted = run_inline(0, &*stage, &inputs, &call);
+        (attempted.result, attempted.ran)
+    });
+    match joined.await {
+        Ok(done) => done,
+        Err(error) => (Err(Error::internal(error)), Duration::ZERO),
+    }
+}
+
+fn deadline_error(message: &'static str) -> Error {
+    Error::new(ErrorKind::Deadline, message)
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into());
+    Error::internal(format!("the stage panicked: {text}"))
+}
+
+/// A number in 0..1 that differs from request to request (FNV-1a).
+fn fraction(bytes: &[u8], salt: u32) -> f64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(salt);
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    (hash >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Every number of a JSON value rounded to that many decimals, half away from zero.
+fn round(json: Json, decimals: u8) -> Json {
+    match json {
+        Json::Number(number) if number.is_f64() => {
+            let scale = 10_f64.powi(i32::from(decimals));
+            let exact = number.as_f64().unwrap_or_default();
+            Json::from((exact * scale).round() / scale)
+        }
+        Json::Array(items) => items
+            .into_iter()
+            .map(|item| round(item, decimals))
+            .collect(),
+        Json::Object(fields) => Json::Object(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name, round(value, decimals)))
+                .collect(),
+        ),
+        other => other,
+    }
+}
