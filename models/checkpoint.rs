@@ -1,0 +1,199 @@
+//! A checkpoint as its authors publish it: tensors by name, in safetensors or PyTorch's format,
+//! read lazily and taken out one by one, so that what is left over shows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::store::burn_pack::Tensor as Stored;
+use burn::store::{ModuleStore, PytorchStore, SafetensorsStore, bridge};
+
+use crate::error::{Error, nearest};
+
+/// The endings of checkpoint files.
+pub(crate) const ENDINGS: &[&str] = &["safetensors", "pt", "pth", "bin"];
+
+/// Tensors that count training steps and mean nothing afterwards.
+const COUNTER: &str = ".num_batches_tracked";
+
+/// The tensors of a checkpoint that nobody has taken yet.
+pub(crate) struct Checkpoint {
+    tensors: BTreeMap<String, Entry>,
+    /// The architecture that it is read as, for errors.
+    model: String,
+}
+
+/// A tensor, in the file or made from others.
+pub(crate) enum Entry {
+    Stored(Stored),
+    Made { shape: Vec<usize>, values: Vec<f32> },
+}
+
+impl Checkpoint {
+    /// Opens a file in the format that its ending names. Values are read later.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFormat`], [`Error::Io`] when it cannot be opened, [`Error::Unreadable`] when
+    /// it is damaged.
+    pub(crate) fn open(path: &Path, model: &str) -> Result<Self, Error> {
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default();
+        // Opened here once, so that a missing file is not taken for a damaged one.
+        std::fs::File::open(path).map_err(|source| Error::Io {
+            action: "open the checkpoint",
+            path: path.to_owned(),
+            source,
+        })?;
+        let damaged = |reason: String| Error::Unreadable {
+            path: path.to_owned(),
+            reason,
+        };
+        let tensors = match ending {
+            "safetensors" => collect(&mut SafetensorsStore::from_file(path)).map_err(damaged)?,
+            "pt" | "pth" | "bin" => {
+                let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
+                collect(&mut store).map_err(damaged)?
+            }
+            _ => return Err(Error::UnknownFormat(path.to_owned())),
+        };
+        Ok(Self::new(tensors, model))
+    }
+
+    /// Reads safetensors that are part of the program.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub(crate) fn from_safetensors(bytes: Vec<u8>, model: &str) -> Result<Self, Error> {
+        let tensors =
+            collect(&mut SafetensorsStore::from_bytes(Some(bytes))).map_err(|reason| {
+                Error::Unreadable {
+                    path: model.into(),
+                    reason,
+                }
+            })?;
+        Ok(Self::new(tensors, model))
+    }
+
+    fn new(tensors: BTreeMap<String, Stored>, model: &str) -> Self {
+        let tensors = tensors
+            .into_iter()
+            .filter(|(key, _)| !key.ends_with(COUNTER))
+            .map(|(key, tensor)| {
+                let key = key.strip_prefix("module.").unwrap_or(&key).to_owned();
+                (key, Entry::Stored(tensor))
+            })
+            .collect();
+        Self {
+            tensors,
+            model: model.to_owned(),
+        }
+    }
+
+    /// Whether a tensor of this name is still there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.tensors.contains_key(key)
+    }
+
+    /// Gives every tensor a new name, or makes others of it.
+    pub(crate) fn rename(
+        &mut self,
+        mut with: impl FnMut(&str, Entry) -> Result<Vec<(String, Entry)>, Error>,
+    ) -> Result<(), Error> {
+        let mut renamed = BTreeMap::new();
+        for (key, entry) in std::mem::take(&mut self.tensors) {
+            renamed.extend(with(&key, entry)?);
+        }
+        self.tensors = renamed;
+        Ok(())
+    }
+
+    /// The names that are left.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Takes a tensor out, in single precision.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`], [`Error::WrongShape`], [`Error::NotFinite`], [`Error::Unreadable`].
+    pub(crate) fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let entry = self.tensors.remove(key).ok_or_else(|| Error::MissingKey {
+            key: key.to_owned(),
+            nearest: nearest(key, self.keys()),
+            model: self.model.clone(),
+        })?;
+        // A scalar is saved as [] or as [1].
+        let scalar = |shape: &[usize]| shape.iter().product::<usize>() == 1;
+        if entry.shape() != shape && !(scalar(&entry.shape()) && scalar(shape)) {
+            return Err(Error::WrongShape {
+                key: key.to_owned(),
+                found: entry.shape(),
+                expected: shape.to_vec(),
+                model: self.model.clone(),
+            });
+        }
+        let values = entry.values(key)?;
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::NotFinite(key.to_owned()));
+        }
+        Ok(values)
+    }
+
+    /// Makes sure that nothing is left.
+    ///
+    /// # Errors
+    /// [`Error::UnusedKeys`].
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        match self.tensors.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(Error::UnusedKeys {
+                key: key.clone(),
+                count: self.tensors.len(),
+                model: self.model,
+            }),
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Stored(tensor) => tensor.shape.to_vec(),
+            Self::Made { shape, .. } => shape.clone(),
+        }
+    }
+
+    /// The values in single precision.
+    pub(crate) fn values(self, key: &str) -> Result<Vec<f32>, Error> {
+        let tensor = match self {
+            Self::Made { values, .. } => return Ok(values),
+            Self::Stored(tensor) => tensor,
+        };
+        let damaged = |reason: String| Error::Unreadable {
+            path: key.into(),
+            reason,
+        };
+        let data = bridge::into_data(tensor).map_err(|error| damaged(error.to_string()))?;
+        if !data.dtype().is_float() {
+            return Err(damaged(format!(
+                "elements are {:?}, expected floating point",
+                data.dtype()
+            )));
+        }
+        data.convert::<f32>()
+            .try_into_vec()
+            .map_err(|error| damaged(format!("{error:?}")))
+    }
+}
+
+fn collect<S>(store: &mut S) -> Result<BTreeMap<String, Stored>, String>
+where
+    S: ModuleStore,
+    S::Error: std::fmt::Display,
+{
+    store
+        .get_all_tensors()
+        .cloned()
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,42 @@
+//! From a training-time checkpoint to folded weights: batch norms, parallel branches, identities
+//! and layer scales become one convolution or matrix each. Every tensor of the checkpoint is used
+//! exactly once, or the import fails and says which was not.
+
+mod apple;
+mod fastvit;
+mod fold;
+mod text;
+mod vit;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{ModelConfig, Tower};
+use crate::error::Error;
+use crate::weights::Weights;
+
+/// Folds a checkpoint in open_clip's or in Apple's layout.
+///
+/// # Errors
+/// [`Error::MissingKey`], [`Error::UnusedKeys`], [`Error::WrongShape`], [`Error::NotFinite`] and
+/// [`Error::Unreadable`], each naming the tensor as the checkpoint's open_clip layout spells it.
+pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result<Weights, Error> {
+    apple::to_open_clip(&mut checkpoint)?;
+    let mut weights = Weights::default();
+    match &config.vision.tower {
+        Tower::FastVit(tower) => {
+            fastvit::import(tower, config.embed_dim, &mut checkpoint, &mut weights)?
+        }
+        Tower::Vit(tower) => {
+            let size = config.vision.image.size;
+            vit::import(tower, size, config.embed_dim, &mut checkpoint, &mut weights)?;
+        }
+    }
+    text::import(
+        &config.text,
+        config.embed_dim,
+        &mut checkpoint,
+        &mut weights,
+    )?;
+    weights.put("logit_scale", checkpoint.take("logit_scale", &[1])?, &[1]);
+    checkpoint.finish()?;
+    Ok(weights)
+}

@@ -1,0 +1,347 @@
+//! A model that is ready to run: towers, tokenizer and preprocessing of one source.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::cache::Cache;
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::device::Device;
+use crate::embedded;
+use crate::error::Error;
+use crate::import;
+use crate::ops::Map;
+use crate::pixels::{PixelView, Pixels};
+use crate::preprocess;
+use crate::record;
+use crate::source::Source;
+use crate::tokenizer::Tokenizer;
+use crate::towers::Towers;
+use crate::weights::Weights;
+
+/// The largest factor on cosines, as CLIP clamps it.
+const MOST_LOGIT_SCALE: f32 = 100.0;
+
+/// Images that are computed at once; more come in several goes, so that memory stays bounded.
+const MOST_IMAGES_AT_ONCE: usize = 16;
+/// Texts that are computed at once.
+const MOST_TEXTS_AT_ONCE: usize = 64;
+
+/// A model on a device. It is shared freely between threads; every call computes on its caller's
+/// thread and on rayon's pool, and takes from milliseconds to seconds: call it off async threads.
+pub struct Model {
+    config: ModelConfig,
+    fingerprint: String,
+    device: Device,
+    towers: Towers,
+    tokenizer: Arc<Tokenizer>,
+    /// `value = table[channel][byte]`: scaled to 0..1 and normalised.
+    normalise: [[f32; 256]; 3],
+    manifest: embedded::Manifest,
+}
+
+impl Model {
+    /// Opens a model: from its kept record when there is one, else by importing its checkpoint,
+    /// whose record is then kept for the next start.
+    ///
+    /// # Errors
+    /// [`Error::NotPulled`] when the weights are not on this machine, the errors of reading and
+    /// importing a checkpoint otherwise. That a record cannot be kept is logged and no error.
+    pub fn open(source: &Source, cache: &Cache, device: Device) -> Result<Self, Error> {
+        // The vocabulary takes a while to index, so it is done beside the weights.
+        std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(Tokenizer::new);
+            let opened = Opened::new(source, cache)?;
+            let towers = Towers::new(&opened.config, opened.weights, &device.burn())?;
+            let tokenizer = tokenizer
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(Self {
+                normalise: normalisation(&opened.config),
+                config: opened.config,
+                fingerprint: opened.fingerprint,
+                device,
+                towers,
+                tokenizer: Arc::new(tokenizer),
+                manifest: opened.manifest,
+            })
+        })
+    }
+
+    /// The model's name, as answers show it, such as `MobileCLIP-S1`.
+    pub fn id(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Identifies the weights: the SHA-256 of their checkpoint in hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Length of its embeddings.
+    pub fn dim(&self) -> usize {
+        self.config.embed_dim
+    }
+
+    /// Side of the square image that it takes, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config.vision.image.size
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The factor on cosines: exponentiated, at most 100.
+    pub fn logit_scale(&self) -> f32 {
+        self.towers.logit_scale.exp().min(MOST_LOGIT_SCALE)
+    }
+
+    /// Sentences around a label, `{}` being the label. None: the label is encoded as it is.
+    pub fn templates(&self) -> &[String] {
+        &self.manifest.templates
+    }
+
+    /// The labels that it was made for, if it was made for some.
+    pub fn default_labels(&self) -> Option<&[String]> {
+        (!self.manifest.default_labels.is_empty()).then_some(&self.manifest.default_labels)
+    }
+
+    /// The licence of its weights.
+    pub fn licence(&self) -> &str {
+        &self.manifest.licence
+    }
+
+    /// Resizes and crops an image for [`Model::encode_images`]. The work is bounded by the image's
+    /// pixels, whatever its shape.
+    pub fn preprocess(&self, image: &PixelView) -> Pixels {
+        preprocess::preprocess(&self.config.vision.image, image)
+    }
+
+    /// Embeds images: one vector of length 1 each, [`Model::dim`] numbers.
+    ///
+    /// # Errors
+    /// [`Error::WrongPixels`] for pixels prepared by a model of another size,
+    /// [`Error::DegenerateEmbedding`] for broken weights.
+    pub fn encode_images(&self, images: &[Pixels]) -> Result<Vec<Vec<f32>>, Error> {
+        let side = self.image_size();
+        if let Some(wrong) = images.iter().find(|pixels| pixels.side() != side) {
+            return Err(Error::WrongPixels {
+                found: wrong.side(),
+                expected: side,
+                model: self.id().to_owned(),
+            });
+        }
+        let mut embeddings = Vec::with_capacity(images.len());
+        for images in images.chunks(MOST_IMAGES_AT_ONCE) {
+            let n = images.len();
+            let mut values = Vec::with_capacity(n * side * side * 3);
+            let bytes = images
+                .iter()
+                .flat_map(|pixels| pixels.rgb().as_chunks::<3>().0);
+            for pixel in bytes {
+                values.extend(
+                    (0..3).map(|channel| self.normalise[channel][usize::from(pixel[channel])]),
+                );
+            }
+            let data = TensorData::new(values, [n * side * side, 3]);
+            let data = Tensor::from_data(data, &self.device.burn());
+            let output = self.towers.image.forward(Map {
+                data,
+                n,
+                height: side,
+                width: side,
+            });
+            self.unit_rows(output, &mut embeddings)?;
+        }
+        Ok(embeddings)
+    }
+
+    /// Embeds texts as they are, without a template: one vector of length 1 each.
+    ///
+    /// # Errors
+    /// [`Error::DegenerateEmbedding`] for broken weights.
+    pub fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
+        let context = self.config.text.context_length;
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(MOST_TEXTS_AT_ONCE) {
+            let tokens: Vec<_> = texts
+                .iter()
+                .map(|text| self.tokenizer.encode(text, context))
+                .collect();
+            self.unit_rows(self.towers.text.forward(&tokens), &mut embeddings)?;
+        }
+        Ok(embeddings)
+    }
+
+    /// Embeds labels: each in every template, the mean of those made a vector of length 1 again.
+    /// Without templates it is [`Model::encode_texts`].
+    ///
+    /// # Errors
+    /// As [`Model::encode_texts`].
+    pub fn encode_labels(&self, labels: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
+        let templates = self.templates();
+        if templates.is_empty() {
+            return self.encode_texts(labels);
+        }
+        let prompts: Vec<String> = labels
+            .iter()
+            .flat_map(|label| {
+                templates
+                    .iter()
+                    .map(move |template| template.replace("{}", label))
+            })
+            .collect();
+        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let embeddings = self.encode_texts(&prompts)?;
+        embeddings
+            .chunks(templates.len())
+            .map(|of_label| {
+                let sum = (0..self.dim())
+                    .map(|i| of_label.iter().map(|embedding| embedding[i]).sum())
+                    .collect();
+                self.unit(sum)
+            })
+            .collect()
+    }
+
+    /// The tokens of a text, as this model sees it.
+    pub fn tokenize(&self, text: &str) -> crate::Tokens {
+        self.tokenizer.encode(text, self.config.text.context_length)
+    }
+
+    fn unit_rows(&self, rows: Tensor<2>, embeddings: &mut Vec<Vec<f32>>) -> Result<(), Error> {
+        let values = rows.into_data().try_into_vec::<f32>();
+        let values = values.map_err(|_| Error::DegenerateEmbedding(self.id().to_owned()))?;
+        for row in values.chunks_exact(self.dim()) {
+            embeddings.push(self.unit(row.to_vec())?);
+        }
+        Ok(())
+    }
+
+    /// The vector of length 1 in the same direction.
+    fn unit(&self, mut vector: Vec<f32>) -> Result<Vec<f32>, Error> {
+        let length = vector
+            .iter()
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        if !length.is_normal() {
+            return Err(Error::DegenerateEmbedding(self.id().to_owned()));
+        }
+        vector
+            .iter_mut()
+            .for_each(|value| *value = (f64::from(*value) / length) as f32);
+        Ok(vector)
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("id", &self.id())
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A source whose weights are folded and in memory, or mapped.
+struct Opened {
+    config: ModelConfig,
+    weights: Weights,
+    fingerprint: String,
+    manifest: embedded::Manifest,
+}
+
+impl Opened {
+    fn new(source: &Source, cache: &Cache) -> Result<Self, Error> {
+        match source {
+            Source::Embedded => {
+                let embedded = embedded::load()?;
+                let checkpoint =
+                    Checkpoint::from_safetensors(embedded.safetensors.to_vec(), embedded::NAME)?;
+                let weights = import::import(checkpoint, &embedded.config)?;
+                Ok(Self {
+                    config: embedded.config,
+                    weights,
+                    fingerprint: embedded.fingerprint,
+                    manifest: embedded.manifest,
+                })
+            }
+            Source::Tag { preset, weights } => {
+                let path = cache.require(preset.name, weights)?;
+                Self::from_file(&path, preset.config(), preset.licence.name, cache)
+            }
+            Source::Path { preset, path } => {
+                Self::from_file(path, preset.config(), preset.licence.name, cache)
+            }
+        }
+    }
+
+    fn from_file(
+        path: &Path,
+        config: ModelConfig,
+        licence: &str,
+        cache: &Cache,
+    ) -> Result<Self, Error> {
+        let manifest = embedded::Manifest {
+            licence: licence.to_owned(),
+            ..Default::default()
+        };
+        if let Some(record) = record::find(path, &config.name, cache) {
+            let (weights, fingerprint) = (record.weights, record.source_sha256);
+            return Ok(Self {
+                config,
+                weights,
+                fingerprint,
+                manifest,
+            });
+        }
+        let (weights, fingerprint) = import_file(path, &config)?;
+        let weights = match record::keep(weights, path, &fingerprint, &config.name, cache) {
+            // Mapped from the record, the weights are shared and need no memory of their own.
+            Ok(_) => record::find(path, &config.name, cache).map(|record| record.weights),
+            Err(reason) => {
+                tracing::warn!(%reason, "the next start will import the checkpoint again");
+                None
+            }
+        };
+        let weights = match weights {
+            Some(weights) => weights,
+            None => import_file(path, &config)?.0,
+        };
+        Ok(Self {
+            config,
+            weights,
+            fingerprint,
+            manifest,
+        })
+    }
+}
+
+/// Folds a checkpoint file, and hashes it beside.
+fn import_file(path: &Path, config: &ModelConfig) -> Result<(Weights, String), Error> {
+    std::thread::scope(|scope| {
+        let hash = scope.spawn(|| record::hash_file(path));
+        let weights = import::import(Checkpoint::open(path, &config.name)?, config)?;
+        let hash = hash
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((weights, hash))
+    })
+}
+
+fn normalisation(config: &ModelConfig) -> [[f32; 256]; 3] {
+    let image = &config.vision.image;
+    std::array::from_fn(|channel| {
+        std::array::from_fn(|byte| (byte as f32 / 255.0 - image.mean[channel]) / image.std[channel])
+    })
+}

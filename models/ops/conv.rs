@@ -1,0 +1,316 @@
+//! Convolutions on channels-last maps: depthwise ones by a kernel of our own, dense ones with few
+//! input channels as patches for a matrix product.
+
+use std::ops::Range;
+
+use burn::tensor::module::{conv2d, unfold4d};
+use burn::tensor::ops::{ConvOptions, UnfoldOptions};
+use burn::tensor::{Tensor, activation};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::erf::gelu;
+use super::{Map, flex};
+
+/// A depthwise convolution, ready to run.
+///
+/// A channel multiplier `m` is kept as `m` plain convolutions side by side: output channel
+/// `p * channels + c` is the `p`-th of input channel `c`. (PyTorch interleaves them.)
+#[derive(Clone, Debug)]
+pub(crate) struct Depthwise {
+    /// `[multiplier, kernel height * kernel width, channels]`
+    pub(crate) weight: Tensor<3>,
+    /// `[multiplier, channels]`
+    pub(crate) bias: Tensor<2>,
+    /// Height and width of the kernel, both odd; padding is half of each.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: usize,
+}
+
+/// Convolves, then GELU if `act`.
+pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
+    let [multiplier, _, channels] = conv.weight.dims();
+    let [kh, kw] = conv.kernel;
+    let height = (x.height - 1) / conv.stride + 1;
+    let width = (x.width - 1) / conv.stride + 1;
+    let outputs = multiplier * channels;
+    let opened = (
+        flex::open(x.data.clone()),
+        flex::open(conv.weight.clone()),
+        flex::open(conv.bias.clone()),
+    );
+    let data = match opened {
+        (Ok(input), Ok(weight), Ok(bias)) => {
+            let padded = pad(input.read(), x, channels, kw / 2);
+            let pitch = (x.width + kw / 2 * 2) * channels;
+            let mut output = vec![0.0; x.n * height * width * outputs];
+            let arch = pulp::Arch::new();
+            output
+                .par_chunks_mut(width * outputs)
+                .enumerate()
+                .for_each(|(row, output)| {
+                    let image = row / height;
+                    let top = (row % height * conv.stride) as isize - (kh / 2) as isize;
+                    let first = (-top).max(0) as usize;
+                    let last = kh.min((x.height as isize - top) as usize);
+                    let start = (image * x.height) as isize + top + first as isize;
+                    for phase in 0..multiplier {
+                        arch.dispatch(Row {
+                            input: &padded[start as usize * pitch..],
+                            pitch,
+                            weight: &weight.read()[(phase * kh + first) * kw * channels
+                                ..(phase * kh + last) * kw * channels],
+                            bias: &bias.read()[phase * channels..][..channels],
+                            output: &mut output[phase * channels..],
+                            places: Places {
+                                width,
+                                outputs,
+                                channels,
+                            },
+                            kernel: kw,
+                            stride: conv.stride,
+                            act,
+                        });
+                    }
+                });
+            flex::tensor(output, [x.n * height * width, outputs])
+        }
+        _ => {
+            let image = x
+                .data
+                .clone()
+                .reshape([x.n, x.height, x.width, channels])
+                .permute([0, 3, 1, 2]);
+            let options = ConvOptions::new([conv.stride; 2], [kh / 2, kw / 2], [1, 1], channels);
+            let phases = (0..multiplier).map(|phase| {
+                let weight = conv.weight.clone().narrow(0, phase, 1).permute([2, 0, 1]);
+                let bias = conv.bias.clone().narrow(0, phase, 1).reshape([channels]);
+                conv2d(
+                    image.clone(),
+                    weight.reshape([channels, 1, kh, kw]),
+                    Some(bias),
+                    options.clone(),
+                )
+            });
+            let output = Tensor::cat(phases.collect(), 1).permute([0, 2, 3, 1]);
+            let output = output.reshape([x.n * height * width, outputs]);
+            if act {
+                activation::gelu(output)
+            } else {
+                output
+            }
+        }
+    };
+    Map {
+        data,
+        n: x.n,
+        height,
+        width,
+    }
+}
+
+/// Copies a map with `margin` zero pixels left and right of each row.
+fn pad(input: &[f32], x: &Map, channels: usize, margin: usize) -> Vec<f32> {
+    let row = x.width * channels;
+    let pitch = row + 2 * margin * channels;
+    let mut padded = vec![0.0; x.n * x.height * pitch];
+    padded
+        .par_chunks_mut(pitch)
+        .with_min_len(8)
+        .zip(input.par_chunks(row))
+        .for_each(|(padded, input)| {
+            padded[margin * channels..][..row].copy_from_slice(input);
+        });
+    padded
+}
+
+/// Where the pixels of an output row are.
+#[derive(Clone, Copy)]
+struct Places {
+    width: usize,
+    /// Distance of two output pixels.
+    outputs: usize,
+    channels: usize,
+}
+
+/// One output row of one phase of a depthwise convolution.
+struct Row<'a> {
+    /// From the first input row under the kernel on, padded.
+    input: &'a [f32],
+    pitch: usize,
+    /// The rows of the kernel that lie inside the map.
+    weight: &'a [f32],
+    bias: &'a [f32],
+    output: &'a mut [f32],
+    places: Places,
+    kernel: usize,
+    stride: usize,
+    act: bool,
+}
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match (self.kernel, self.stride) {
+            (3, 1) => self.tiles::<S, 3, 1>(simd),
+            (7, 1) => self.tiles::<S, 7, 1>(simd),
+            (3, 2) => self.tiles::<S, 3, 2>(simd),
+            (7, 2) => self.tiles::<S, 7, 2>(simd),
+            _ => self.any(simd),
+        }
+    }
+}
+
+/// Output pixels that are summed side by side in registers.
+const TILE: usize = 4;
+
+impl Row<'_> {
+    /// Tiles of output pixels by vectors of channels; what is over goes to [`Row::place`].
+    #[inline(always)]
+    fn tiles<S: Simd, const K: usize, const STRIDE: usize>(mut self, simd: S) {
+        let Places {
+            width,
+            outputs,
+            channels,
+        } = self.places;
+        let rows = self.weight.len() / (K * channels);
+        let vectors = channels / S::F32_LANES;
+        let tiled = width / TILE * TILE;
+        for vector in 0..vectors {
+            let c = vector * S::F32_LANES;
+            let bias = load::<S>(&self.bias[c..]);
+            for left in (0..tiled).step_by(TILE) {
+                let mut sums = [bias; TILE];
+                for ky in 0..rows {
+                    let input = &self.input[ky * self.pitch + left * STRIDE * channels + c..];
+                    let weight = &self.weight[ky * K * channels + c..];
+                    let taps: [S::f32s; K] =
+                        std::array::from_fn(|kx| load::<S>(&weight[kx * channels..]));
+                    for x in 0..(TILE - 1) * STRIDE + K {
+                        let pixel = load::<S>(&input[x * channels..]);
+                        for (t, sum) in sums.iter_mut().enumerate() {
+                            if x >= t * STRIDE && x - t * STRIDE < K {
+                                *sum = simd.mul_add_e_f32s(pixel, taps[x - t * STRIDE], *sum);
+                            }
+                        }
+                    }
+                }
+                for (t, sum) in sums.into_iter().enumerate() {
+                    let sum = if self.act { gelu(simd, sum) } else { sum };
+                    let at = (left + t) * outputs + c;
+                    simd.partial_store_f32s(&mut self.output[at..at + S::F32_LANES], sum);
+                }
+            }
+            for x in tiled..width {
+                self.place(simd, x, c..c + S::F32_LANES);
+            }
+        }
+        let rest = vectors * S::F32_LANES..channels;
+        if !rest.is_empty() {
+            for x in 0..width {
+                self.place(simd, x, rest.clone());
+            }
+        }
+    }
+
+    /// Any kernel and stride, pixel by pixel.
+    #[inline(always)]
+    fn any<S: Simd>(mut self, simd: S) {
+        let Places {
+            width, channels, ..
+        } = self.places;
+        for x in 0..width {
+            for c in (0..channels).step_by(S::F32_LANES) {
+                self.place(simd, x, c..channels.min(c + S::F32_LANES));
+            }
+        }
+    }
+
+    /// One output pixel, at most a vector of channels.
+    #[inline(always)]
+    fn place<S: Simd>(&mut self, simd: S, x: usize, c: Range<usize>) {
+        let Places {
+            outputs, channels, ..
+        } = self.places;
+        let mut sum = simd.partial_load_f32s(&self.bias[c.clone()]);
+        for (tap, weight) in self.weight.chunks_exact(channels).enumerate() {
+            let (ky, kx) = (tap / self.kernel, tap % self.kernel);
+            let pixel = &self.input[ky * self.pitch + (x * self.stride + kx) * channels..];
+            let pixel = simd.partial_load_f32s(&pixel[c.clone()]);
+            sum = simd.mul_add_e_f32s(pixel, simd.partial_load_f32s(&weight[c.clone()]), sum);
+        }
+        let sum = if self.act { gelu(simd, sum) } else { sum };
+        let at = x * outputs + c.start;
+        simd.partial_store_f32s(&mut self.output[at..at + c.len()], sum);
+    }
+}
+
+/// The first vector of a slice.
+#[inline(always)]
+fn load<S: Simd>(slice: &[f32]) -> S::f32s {
+    S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
+}
+
+/// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
+/// `[n, height, width, channels]`, one a row, in the order row, column, channel.
+pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> Map {
+    let channels = x.channels();
+    let height = (x.height + 2 * padding - kernel) / stride + 1;
+    let width = (x.width + 2 * padding - kernel) / stride + 1;
+    let columns = kernel * kernel * channels;
+    let data = match flex::open(x.data.clone()) {
+        Ok(input) => {
+            let input = input.read();
+            let mut output = vec![0.0; x.n * height * width * columns];
+            output
+                .par_chunks_mut(width * columns)
+                .enumerate()
+                .for_each(|(row, output)| {
+                    let (image, oy) = (row / height, row % height);
+                    for ky in 0..kernel {
+                        let Some(y) = (oy * stride + ky)
+                            .checked_sub(padding)
+                            .filter(|&y| y < x.height)
+                        else {
+                            continue;
+                        };
+                        let line = &input[(image * x.height + y) * x.width * channels..]
+                            [..x.width * channels];
+                        for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
+                            let left = ox * stride;
+                            let first = padding.saturating_sub(left).min(kernel);
+                            let last = kernel
+                                .min((x.width + padding).saturating_sub(left))
+                                .max(first);
+                            let source = (left + first - padding) * channels
+                                ..(left + last - padding) * channels;
+                            patch
+                                [(ky * kernel + first) * channels..(ky * kernel + last) * channels]
+                                .copy_from_slice(&line[source]);
+                        }
+                    }
+                });
+            flex::tensor(output, [x.n * height * width, columns])
+        }
+        Err(input) => {
+            let image = input
+                .reshape([x.n, x.height, x.width, channels])
+                .permute([0, 3, 1, 2]);
+            let options = UnfoldOptions::new([stride; 2], [padding; 2], [1, 1]);
+            // [n, channels * kernel * kernel, places] in the order channel, row, column.
+            let unfolded = unfold4d(image, [kernel; 2], options);
+            unfolded
+                .reshape([x.n, channels, kernel * kernel, height * width])
+                .permute([0, 3, 2, 1])
+                .reshape([x.n * height * width, columns])
+        }
+    };
+    Map {
+        data,
+        n: x.n,
+        height,
+        width,
+    }
+}

@@ -1,0 +1,257 @@
+//! What follows a matrix product or a convolution: bias, GELU, residual, channel scales. One pass
+//! over the activations, in SIMD and on all threads.
+
+use burn::tensor::{Tensor, activation};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::erf::gelu;
+use super::{Map, Then, flex};
+
+/// Elements below which a second thread does not pay.
+const PARALLEL: usize = 1 << 15;
+
+/// `y + bias`, then `then`.
+pub(super) fn finish(y: Tensor<2>, bias: Option<&Tensor<1>>, then: Then) -> Tensor<2> {
+    if bias.is_none() && matches!(then, Then::Nothing) {
+        return y;
+    }
+    let [_, channels] = y.dims();
+    match flex::open(y) {
+        Ok(mut buffer) => {
+            let bias = bias.cloned().map(flex::open);
+            let bias = match &bias {
+                Some(Ok(bias)) => Some(bias.read()),
+                _ => None,
+            };
+            match then {
+                Then::Nothing => run(buffer.write(), channels, |row| Pass {
+                    row,
+                    bias,
+                    gelu: false,
+                    add: None,
+                }),
+                Then::Gelu => run(buffer.write(), channels, |row| Pass {
+                    row,
+                    bias,
+                    gelu: true,
+                    add: None,
+                }),
+                Then::Add(residual) => match flex::open(residual) {
+                    Ok(residual) => {
+                        let residual = residual.read();
+                        run_with(buffer.write(), residual, channels, |row, add| Pass {
+                            row,
+                            bias,
+                            gelu: false,
+                            add: Some(add),
+                        });
+                    }
+                    Err(residual) => return buffer.close::<2>() + residual,
+                },
+            }
+            buffer.close()
+        }
+        Err(y) => {
+            let y = match bias {
+                Some(bias) => y + bias.clone().unsqueeze(),
+                None => y,
+            };
+            match then {
+                Then::Nothing => y,
+                Then::Gelu => activation::gelu(y),
+                Then::Add(residual) => y + residual,
+            }
+        }
+    }
+}
+
+/// Multiplies each image's channels by `scale [n, channels]`, then GELU if `act`.
+pub(crate) fn scale_channels(x: Map, scale: Tensor<2>, act: bool) -> Map {
+    let Map {
+        data,
+        n,
+        height,
+        width,
+    } = x;
+    let [rows, channels] = data.dims();
+    let data = match (flex::open(data), flex::open(scale)) {
+        (Ok(mut buffer), Ok(scale)) => {
+            let image = rows / n * channels;
+            for (pixels, scale) in buffer
+                .write()
+                .chunks_exact_mut(image)
+                .zip(scale.read().chunks_exact(channels))
+            {
+                run(pixels, channels, |row| Scale {
+                    row,
+                    scale,
+                    gelu: act,
+                });
+            }
+            buffer.close()
+        }
+        (data, scale) => {
+            let (data, scale): (Tensor<2>, Tensor<2>) = (close(data), close(scale));
+            let scaled = data.reshape([n, rows / n, channels]) * scale.reshape([n, 1, channels]);
+            let scaled = scaled.reshape([rows, channels]);
+            if act {
+                activation::gelu(scaled)
+            } else {
+                scaled
+            }
+        }
+    };
+    Map {
+        data,
+        n,
+        height,
+        width,
+    }
+}
+
+fn close(opened: Result<flex::Buffer, Tensor<2>>) -> Tensor<2> {
+    opened.map_or_else(|tensor| tensor, flex::Buffer::close)
+}
+
+/// Calls a kernel on blocks of rows of `channels`.
+fn run<'a, K: WithSimd<Output = ()>>(
+    data: &'a mut [f32],
+    channels: usize,
+    kernel: impl Fn(&'a mut [f32]) -> K + Sync,
+) {
+    let arch = pulp::Arch::new();
+    if data.len() < PARALLEL {
+        return arch.dispatch(kernel(data));
+    }
+    let block = block(data.len(), channels);
+    data.par_chunks_mut(block)
+        .for_each(|rows| arch.dispatch(kernel(rows)));
+}
+
+/// As [`run`], with the same rows of another tensor.
+fn run_with<'a, K: WithSimd<Output = ()>>(
+    data: &'a mut [f32],
+    other: &'a [f32],
+    channels: usize,
+    kernel: impl Fn(&'a mut [f32], &'a [f32]) -> K + Sync,
+) {
+    let arch = pulp::Arch::new();
+    if data.len() < PARALLEL {
+        return arch.dispatch(kernel(data, other));
+    }
+    let block = block(data.len(), channels);
+    data.par_chunks_mut(block)
+        .zip(other.par_chunks(block))
+        .for_each(|(rows, other)| arch.dispatch(kernel(rows, other)));
+}
+
+/// A whole number of rows, about four blocks a thread.
+fn block(length: usize, channels: usize) -> usize {
+    let rows = length / channels;
+    rows.div_ceil(4 * rayon::current_num_threads()).max(1) * channels
+}
+
+/// Bias, GELU and residual of some rows.
+struct Pass<'a> {
+    row: &'a mut [f32],
+    bias: Option<&'a [f32]>,
+    gelu: bool,
+    add: Option<&'a [f32]>,
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            row,
+            bias,
+            gelu: act,
+            add,
+        } = self;
+        let channels = bias.map_or(row.len(), <[f32]>::len);
+        match add {
+            None => {
+                for row in row.chunks_mut(channels) {
+                    each(simd, row, bias, |y, b| {
+                        let y = simd.add_f32s(y, b);
+                        if act { gelu(simd, y) } else { y }
+                    });
+                }
+            }
+            Some(add) => {
+                for (row, add) in row.chunks_mut(channels).zip(add.chunks(channels)) {
+                    if let Some(bias) = bias {
+                        each(simd, row, Some(bias), |y, b| simd.add_f32s(y, b));
+                    }
+                    each(simd, row, Some(add), |y, a| simd.add_f32s(y, a));
+                }
+            }
+        }
+    }
+}
+
+/// Channel scales and GELU of some rows of one image.
+struct Scale<'a> {
+    row: &'a mut [f32],
+    scale: &'a [f32],
+    gelu: bool,
+}
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            row,
+            scale,
+            gelu: act,
+        } = self;
+        for row in row.chunks_mut(scale.len()) {
+            each(simd, row, Some(scale), |y, s| {
+                let y = simd.mul_f32s(y, s);
+                if act { gelu(simd, y) } else { y }
+            });
+        }
+    }
+}
+
+/// `row[i] = f(row[i], with[i])`, `with` being 0 when absent.
+#[inline(always)]
+fn each<S: Simd>(
+    simd: S,
+    row: &mut [f32],
+    with: Option<&[f32]>,
+    f: impl Fn(S::f32s, S::f32s) -> S::f32s,
+) {
+    let (body, tail) = S::as_mut_simd_f32s(row);
+    let zero = simd.splat_f32s(0.0);
+    match with {
+        Some(with) => {
+            let (with, with_tail) =
+                S::as_simd_f32s(&with[..body.len() * S::F32_LANES + tail.len()]);
+            for (y, &w) in body.iter_mut().zip(with) {
+                *y = f(*y, w);
+            }
+            if !tail.is_empty() {
+                let y = f(
+                    simd.partial_load_f32s(tail),
+                    simd.partial_load_f32s(with_tail),
+                );
+                simd.partial_store_f32s(tail, y);
+            }
+        }
+        None => {
+            for y in body {
+                *y = f(*y, zero);
+            }
+            if !tail.is_empty() {
+                let y = f(simd.partial_load_f32s(tail), zero);
+                simd.partial_store_f32s(tail, y);
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! In and out of the CPU backend's tensors.
+
+use burn::backend::Flex;
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+
+/// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on
+/// another device.
+pub(super) fn open<const D: usize>(tensor: Tensor<D>) -> Result<Buffer, Tensor<D>> {
+    let on_cpu = tensor.dtype() == DType::F32;
+    if !on_cpu {
+        return Err(tensor);
+    }
+    match tensor.clone().try_into_primitive::<Flex>() {
+        Ok(primitive) => {
+            drop(tensor);
+            Ok(Buffer(primitive.to_contiguous()))
+        }
+        Err(_) => Err(tensor),
+    }
+}
+
+/// A contiguous tensor of the CPU backend.
+pub(super) struct Buffer(burn::backend::flex::FlexTensor);
+
+impl Buffer {
+    pub(super) fn read(&self) -> &[f32] {
+        self.0.storage()
+    }
+
+    /// Copied first if another tensor shares the elements.
+    pub(super) fn write(&mut self) -> &mut [f32] {
+        self.0.storage_mut()
+    }
+
+    pub(super) fn close<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_primitive::<Flex>(self.0)
+    }
+}
+
+/// A new tensor on the CPU backend.
+pub(super) fn tensor<const D: usize>(elements: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    use burn::backend::flex::{FlexTensor, Layout};
+    let layout = Layout::contiguous(Shape::from(shape));
+    Tensor::from_primitive::<Flex>(FlexTensor::new(
+        Bytes::from_elems(elements),
+        layout,
+        DType::F32,
+    ))
+}

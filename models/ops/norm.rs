@@ -1,0 +1,104 @@
+//! Layer normalisation over channels.
+
+use burn::tensor::Tensor;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::flex;
+
+/// (x - mean) / sqrt(variance + eps) * weight + bias over the channels of each row, the variance
+/// being the biased one. <https://arxiv.org/abs/1607.06450>
+pub(crate) fn layer_norm(
+    x: Tensor<2>,
+    weight: &Tensor<1>,
+    bias: &Tensor<1>,
+    eps: f32,
+) -> Tensor<2> {
+    let shape @ [_, channels] = x.dims();
+    match (
+        flex::open(x),
+        flex::open(weight.clone()),
+        flex::open(bias.clone()),
+    ) {
+        (Ok(x), Ok(weight), Ok(bias)) => {
+            let mut output = vec![0.0; shape[0] * channels];
+            let arch = pulp::Arch::new();
+            let rows = x
+                .read()
+                .par_chunks(channels)
+                .zip(output.par_chunks_mut(channels));
+            rows.with_min_len(16).for_each(|(x, y)| {
+                arch.dispatch(Normalise {
+                    x,
+                    y,
+                    weight: weight.read(),
+                    bias: bias.read(),
+                    eps,
+                });
+            });
+            flex::tensor(output, shape)
+        }
+        (x, ..) => {
+            let x = x.map_or_else(|tensor| tensor, flex::Buffer::close::<2>);
+            let centred = x.clone() - x.mean_dim(1);
+            let variance = (centred.clone() * centred.clone()).mean_dim(1);
+            centred / (variance + eps).sqrt() * weight.clone().unsqueeze()
+                + bias.clone().unsqueeze()
+        }
+    }
+}
+
+struct Normalise<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+impl WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            x,
+            y,
+            weight,
+            bias,
+            eps,
+        } = self;
+        let count = x.len() as f32;
+        let (body, tail) = S::as_simd_f32s(x);
+        let mut sum = simd.splat_f32s(0.0);
+        for &x in body {
+            sum = simd.add_f32s(sum, x);
+        }
+        let mean = (simd.reduce_sum_f32s(sum) + tail.iter().sum::<f32>()) / count;
+        let centre = simd.splat_f32s(mean);
+        let mut squares = simd.splat_f32s(0.0);
+        for &x in body {
+            let d = simd.sub_f32s(x, centre);
+            squares = simd.mul_add_e_f32s(d, d, squares);
+        }
+        let rest: f32 = tail.iter().map(|x| (x - mean) * (x - mean)).sum();
+        let variance = (simd.reduce_sum_f32s(squares) + rest) / count;
+        let factor = 1.0 / (variance + eps).sqrt();
+        let scale = simd.splat_f32s(factor);
+        let (weights, weight_tail) = S::as_simd_f32s(weight);
+        let (biases, bias_tail) = S::as_simd_f32s(bias);
+        let (out, out_tail) = S::as_mut_simd_f32s(y);
+        for (((y, &x), &w), &b) in out.iter_mut().zip(body).zip(weights).zip(biases) {
+            let normal = simd.mul_f32s(simd.sub_f32s(x, centre), scale);
+            *y = simd.mul_add_e_f32s(normal, w, b);
+        }
+        for (((y, x), w), b) in out_tail
+            .iter_mut()
+            .zip(tail)
+            .zip(weight_tail)
+            .zip(bias_tail)
+        {
+            *y = (x - mean) * factor * w + b;
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! FastViT with the changes of MobileCLIP: a convolutional stem, stages of RepMixer or attention
+//! blocks, a last convolution and a projection. <https://arxiv.org/abs/2303.14189>
+
+use burn::tensor::Tensor;
+
+use super::attention::Attention;
+use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise, means};
+use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
+use crate::error::Error;
+use crate::ops::{self, Depthwise, Map, Then};
+use crate::weights::Scope;
+
+/// The image tower.
+pub(crate) struct FastVit {
+    stem: Stem,
+    stages: Vec<Stage>,
+    last: Depthwise,
+    squeeze: SqueezeExcite,
+    head: Linear,
+}
+
+impl FastVit {
+    pub(super) fn new(
+        config: &FastVitConfig,
+        embed_dim: usize,
+        scope: &mut Scope,
+    ) -> Result<Self, Error> {
+        let stages = (0..config.layers.len())
+            .map(|i| Stage::new(config, i, &mut scope.at(format_args!("stages.{i}"))))
+            .collect::<Result<_, _>>()?;
+        let width = config.embed_dims[config.embed_dims.len() - 1];
+        let features = last_features(config);
+        Ok(Self {
+            stem: Stem::new(config.embed_dims[0], &mut scope.at("stem"))?,
+            stages,
+            last: depthwise(width, features, [3, 3], 1, &mut scope.at("last"))?,
+            squeeze: SqueezeExcite::new(
+                features,
+                last_reduced(features),
+                &mut scope.at("last.se"),
+            )?,
+            head: Linear::new(features, embed_dim, &mut scope.at("head"))?,
+        })
+    }
+
+    /// `[n, side, side, 3]` to `[n, embed_dim]`.
+    pub(super) fn forward(&self, images: Map) -> Tensor<2> {
+        let x = self.stem.forward(images);
+        let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
+        let x = self
+            .squeeze
+            .forward(ops::depthwise(&x, &self.last, false), true);
+        self.head.forward(means(&x), Then::Nothing)
+    }
+}
+
+/// Channels after the last convolution.
+pub(crate) fn last_features(config: &FastVitConfig) -> usize {
+    let width = config.embed_dims[config.embed_dims.len() - 1];
+    (width as f32 * config.cls_ratio) as usize
+}
+
+/// Channels between the two layers of the last squeeze and excitation: a sixteenth, rounded.
+pub(crate) fn last_reduced(features: usize) -> usize {
+    ((features as f32 / 16.0 + 0.5) as usize).max(1)
+}
+
+/// Channels between the two layers of a downsampling's squeeze and excitation: a quarter, rounded
+/// to a multiple of eight.
+pub(crate) fn downsampling_reduced(channels: usize) -> usize {
+    ((channels as f32 / 4.0 + 4.0) as usize / 8 * 8).max(8)
+}
+
+/// Two strided 3x3 convolutions, dense and depthwise, and a 1x1 convolution: a quarter of the
+/// resolution.
+struct Stem {
+    dense: Linear,
+    depthwise: Depthwise,
+    point: Linear,
+}
+
+impl Stem {
+    fn new(width: usize, scope: &mut Scope) -> Result<Self, Error> {
+        Ok(Self {
+            dense: Linear::new(3 * 3 * 3, width, &mut scope.at("0"))?,
+            depthwise: depthwise(width, width, [3, 3], 2, &mut scope.at("1"))?,
+            point: Linear::new(width, width, &mut scope.at("2"))?,
+        })
+    }
+
+    fn forward(&self, images: Map) -> Map {
+        let patches = ops::patches(&images, 3, 2, 1);
+        let x = patches.with(self.dense.forward(patches.data.clone(), Then::Gelu));
+        let x = ops::depthwise(&x, &self.depthwise, true);
+        x.with(self.point.forward(x.data.clone(), Then::Gelu))
+    }
+}
+
+/// Blocks of one resolution.
+struct Stage {
+    downsample: Option<Downsample>,
+    position: Option<Depthwise>,
+    blocks: Vec<Block>,
+}
+
+impl Stage {
+    fn new(config: &FastVitConfig, i: usize, scope: &mut Scope) -> Result<Self, Error> {
+        let width = config.embed_dims[i];
+        let downsample = config
+            .downsamples(i)
+            .then(|| Downsample::new(config, i, &mut scope.at("downsample")))
+            .transpose()?;
+        let position = config.pos_embs[i]
+            .map(|encoding| {
+                depthwise(
+                    width,
+                    width,
+                    encoding.spatial_shape,
+                    1,
+                    &mut scope.at("position"),
+                )
+            })
+            .transpose()?;
+        let blocks = (0..config.layers[i])
+            .map(|block| Block::new(config, i, &mut scope.at(format_args!("blocks.{block}"))))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            downsample,
+            position,
+            blocks,
+        })
+    }
+
+    fn forward(&self, x: Map) -> Map {
+        let x = match &self.downsample {
+            Some(downsample) => downsample.forward(&x),
+            None => x,
+        };
+        let x = match &self.position {
+            Some(position) => ops::depthwise(&x, position, false),
+            None => x,
+        };
+        self.blocks.iter().fold(x, |x, block| block.forward(x))
+    }
+}
+
+/// A large strided depthwise convolution and a 1x1 convolution: half the resolution.
+struct Downsample {
+    large: Depthwise,
+    squeeze: Option<SqueezeExcite>,
+    act: bool,
+    point: Linear,
+}
+
+impl Downsample {
+    fn new(config: &FastVitConfig, i: usize, scope: &mut Scope) -> Result<Self, Error> {
+        let (before, width) = (config.embed_dims[i.saturating_sub(1)], config.embed_dims[i]);
+        let squeeze = config.se_downsamples[i]
+            .then(|| SqueezeExcite::new(width, downsampling_reduced(width), &mut scope.at("se")))
+            .transpose()?;
+        Ok(Self {
+            large: depthwise(
+                before,
+                width,
+                [config.down_patch_size; 2],
+                2,
+                &mut scope.at("large"),
+            )?,
+            squeeze,
+            act: config.lkc_use_act,
+            point: Linear::new(width, width, &mut scope.at("point"))?,
+        })
+    }
+
+    fn forward(&self, x: &Map) -> Map {
+        let x = match &self.squeeze {
+            Some(squeeze) => squeeze.forward(ops::depthwise(x, &self.large, false), self.act),
+            None => ops::depthwise(x, &self.large, self.act),
+        };
+        x.with(self.point.forward(x.data.clone(), Then::Gelu))
+    }
+}
+
+/// A token mixer and a convolutional feed-forward network.
+struct Block {
+    mixer: Mixer,
+    spatial: Depthwise,
+    mlp: Mlp,
+}
+
+/// What mixes tokens, its skip connection included.
+enum Mixer {
+    RepMixer(Depthwise),
+    Attention {
+        norm: Option<LayerNorm>,
+        attention: Attention,
+    },
+}
+
+impl Block {
+    fn new(config: &FastVitConfig, i: usize, scope: &mut Scope) -> Result<Self, Error> {
+        let width = config.embed_dims[i];
+        let mixer = match config.token_mixers[i] {
+            TokenMixer::RepMixer => {
+                let kernel = [config.repmixer_kernel_size; 2];
+                Mixer::RepMixer(depthwise(width, width, kernel, 1, &mut scope.at("mixer"))?)
+            }
+            TokenMixer::Attention => {
+                let norm = match config.attention_norm {
+                    AttentionNorm::Batch => None,
+                    AttentionNorm::Layer => {
+                        Some(LayerNorm::new(width, 1e-5, &mut scope.at("norm"))?)
+                    }
+                };
+                let heads = width / config.attention_head_dim;
+                Mixer::Attention {
+                    norm,
+                    attention: Attention::new(width, heads, &mut scope.at("attention"))?,
+                }
+            }
+        };
+        Ok(Self {
+            mixer,
+            spatial: depthwise(width, width, [7, 7], 1, &mut scope.at("spatial"))?,
+            mlp: Mlp::new(width, width * config.mlp_ratios[i], scope)?,
+        })
+    }
+
+    fn forward(&self, x: Map) -> Map {
+        let x = match &self.mixer {
+            Mixer::RepMixer(conv) => ops::depthwise(&x, conv, false),
+            Mixer::Attention { norm, attention } => {
+                let normal = match norm {
+                    Some(norm) => norm.forward(x.data.clone()),
+                    None => x.data.clone(),
+                };
+                x.with(attention.forward(normal, x.data.clone(), x.height * x.width, None))
+            }
+        };
+        let mixed = ops::depthwise(&x, &self.spatial, false);
+        x.with(self.mlp.forward(mixed.data, x.data.clone()))
+    }
+}

@@ -1,0 +1,133 @@
+//! The layers that several blocks share.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation;
+
+use crate::error::Error;
+use crate::ops::{self, Depthwise, Map, Then};
+use crate::weights::Scope;
+
+/// A matrix product and a bias: a dense layer or a 1x1 convolution.
+pub(super) struct Linear {
+    /// `[in, out]`, a view of the `[out, in]` that is stored.
+    weight: Tensor<2>,
+    /// `[out]`
+    bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    pub(super) fn new(input: usize, output: usize, scope: &mut Scope) -> Result<Self, Error> {
+        let mut linear = Self::without_bias(input, output, scope)?;
+        linear.bias = Some(scope.take("bias", [output])?);
+        Ok(linear)
+    }
+
+    pub(super) fn without_bias(
+        input: usize,
+        output: usize,
+        scope: &mut Scope,
+    ) -> Result<Self, Error> {
+        let weight: Tensor<2> = scope.take("weight", [output, input])?;
+        Ok(Self {
+            weight: weight.transpose(),
+            bias: None,
+        })
+    }
+
+    /// `[rows, in]` to `[rows, out]`.
+    pub(super) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
+        ops::linear(x, self.weight.clone(), self.bias.as_ref(), then)
+    }
+}
+
+/// Layer normalisation over channels.
+pub(super) struct LayerNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    pub(super) fn new(channels: usize, eps: f32, scope: &mut Scope) -> Result<Self, Error> {
+        Ok(Self {
+            weight: scope.take("weight", [channels])?,
+            bias: scope.take("bias", [channels])?,
+            eps,
+        })
+    }
+
+    /// `[rows, channels]` to the same.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+/// A depthwise convolution with bias.
+pub(super) fn depthwise(
+    input: usize,
+    output: usize,
+    kernel: [usize; 2],
+    stride: usize,
+    scope: &mut Scope,
+) -> Result<Depthwise, Error> {
+    let multiplier = output / input;
+    Ok(Depthwise {
+        weight: scope.take("weight", [multiplier, kernel[0] * kernel[1], input])?,
+        bias: scope.take("bias", [multiplier, input])?,
+        kernel,
+        stride,
+    })
+}
+
+/// Two dense layers with GELU between.
+pub(super) struct Mlp {
+    first: Linear,
+    second: Linear,
+}
+
+impl Mlp {
+    pub(super) fn new(channels: usize, hidden: usize, scope: &mut Scope) -> Result<Self, Error> {
+        Ok(Self {
+            first: Linear::new(channels, hidden, &mut scope.at("fc1"))?,
+            second: Linear::new(hidden, channels, &mut scope.at("fc2"))?,
+        })
+    }
+
+    /// `residual + mlp(x)`, all `[rows, channels]`.
+    pub(super) fn forward(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+        self.second
+            .forward(self.first.forward(x, Then::Gelu), Then::Add(residual))
+    }
+}
+
+/// Squeeze and excitation: channels scaled by a gate made of their own means, then GELU.
+/// <https://arxiv.org/abs/1709.01507>
+pub(super) struct SqueezeExcite {
+    reduce: Linear,
+    expand: Linear,
+}
+
+impl SqueezeExcite {
+    pub(super) fn new(channels: usize, reduced: usize, scope: &mut Scope) -> Result<Self, Error> {
+        Ok(Self {
+            reduce: Linear::new(channels, reduced, &mut scope.at("reduce"))?,
+            expand: Linear::new(reduced, channels, &mut scope.at("expand"))?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: Map, act: bool) -> Map {
+        let squeezed = activation::relu(self.reduce.forward(means(&x), Then::Nothing));
+        let gate = activation::sigmoid(self.expand.forward(squeezed, Then::Nothing));
+        ops::scale_channels(x, gate, act)
+    }
+}
+
+/// The mean of each channel over an image: `[n, channels]`.
+pub(super) fn means(x: &Map) -> Tensor<2> {
+    let channels = x.channels();
+    x.data
+        .clone()
+        .reshape([x.n, x.height * x.width, channels])
+        .mean_dim(1)
+        .reshape([x.n, channels])
+}

@@ -1,0 +1,126 @@
+//! A plain vision transformer: patches, a class token, blocks, the class token projected.
+//! <https://arxiv.org/abs/2010.11929>; with a convolutional stem it is MobileCLIP-B's image tower.
+
+use burn::tensor::Tensor;
+
+use super::layers::{LayerNorm, Linear};
+use super::text::TransformerBlock;
+use crate::config::{PatchEmbedding, VitConfig};
+use crate::error::Error;
+use crate::ops::{self, Map, Then};
+use crate::weights::Scope;
+
+/// The image tower.
+pub(crate) struct Vit {
+    patch: Vec<Patches>,
+    /// `[1, 1, width]`, its positional embedding included.
+    class: Tensor<3>,
+    /// `[1, patches, width]`
+    position: Tensor<3>,
+    pre_norm: Option<LayerNorm>,
+    blocks: Vec<TransformerBlock>,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+/// A convolution whose kernels do not overlap, GELU after all but the last.
+struct Patches {
+    size: usize,
+    linear: Linear,
+    act: bool,
+}
+
+impl Vit {
+    pub(super) fn new(
+        config: &VitConfig,
+        image: usize,
+        embed_dim: usize,
+        scope: &mut Scope,
+    ) -> Result<Self, Error> {
+        let width = config.width;
+        let side = image / config.patch_size();
+        let patch = match config.patch {
+            PatchEmbedding::ConvStem => {
+                let narrow = width / 4;
+                let mut conv = |i: usize, size: usize, input: usize, output: usize| {
+                    let linear = Linear::new(
+                        size * size * input,
+                        output,
+                        &mut scope.at(format_args!("patch.{i}")),
+                    )?;
+                    Ok::<_, Error>(Patches {
+                        size,
+                        linear,
+                        act: i < 2,
+                    })
+                };
+                vec![
+                    conv(0, 4, 3, narrow)?,
+                    conv(1, 2, narrow, narrow)?,
+                    conv(2, 2, narrow, width)?,
+                ]
+            }
+            PatchEmbedding::Patch(size) => {
+                let linear =
+                    Linear::without_bias(size * size * 3, width, &mut scope.at("patch.0"))?;
+                vec![Patches {
+                    size,
+                    linear,
+                    act: false,
+                }]
+            }
+        };
+        let pre_norm = config
+            .pre_norm
+            .then(|| LayerNorm::new(width, config.norm_eps, &mut scope.at("pre_norm")))
+            .transpose()?;
+        let blocks = (0..config.layers)
+            .map(|i| {
+                let scope = &mut scope.at(format_args!("blocks.{i}"));
+                TransformerBlock::new(
+                    width,
+                    config.heads,
+                    width * config.mlp_ratio,
+                    config.norm_eps,
+                    scope,
+                )
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            patch,
+            class: scope.take("class", [1, 1, width])?,
+            position: scope.take("position", [1, side * side, width])?,
+            pre_norm,
+            blocks,
+            norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
+            head: Linear::new(width, embed_dim, &mut scope.at("head"))?,
+        })
+    }
+
+    /// `[n, side, side, 3]` to `[n, embed_dim]`.
+    pub(super) fn forward(&self, images: Map) -> Tensor<2> {
+        let x = self.patch.iter().fold(images, |x, patch| {
+            let x = ops::patches(&x, patch.size, patch.size, 0);
+            let then = if patch.act { Then::Gelu } else { Then::Nothing };
+            x.with(patch.linear.forward(x.data.clone(), then))
+        });
+        let (n, width) = (x.n, x.channels());
+        let patches = x.data.reshape([n, x.height * x.width, width]) + self.position.clone();
+        let x = Tensor::cat(vec![self.class.clone().repeat_dim(0, n), patches], 1);
+        let tokens = x.dims()[1];
+        let x = x.reshape([n * tokens, width]);
+        let x = match &self.pre_norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        let x = self
+            .blocks
+            .iter()
+            .fold(x, |x, block| block.forward(x, tokens, None));
+        let class = x
+            .reshape([n, tokens, width])
+            .narrow(1, 0, 1)
+            .reshape([n, width]);
+        self.head.forward(self.norm.forward(class), Then::Nothing)
+    }
+}

@@ -1,0 +1,101 @@
+//! The folded weights of a model: named tensors, as they are kept in a record and as the towers
+//! take them. What a checkpoint's training-time form has too much of is gone here.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
+
+use crate::error::Error;
+
+/// Folded tensors by name, such as `image.stages.0.blocks.1.mixer.weight`.
+#[derive(Default)]
+pub(crate) struct Weights {
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Weights {
+    /// Adds a tensor of single precision.
+    pub(crate) fn put(&mut self, name: impl Into<String>, values: Vec<f32>, shape: &[usize]) {
+        debug_assert_eq!(values.len(), shape.iter().product::<usize>());
+        let data = TensorData::from_bytes(
+            Bytes::from_elems(values),
+            Shape::from(shape.to_vec()),
+            DType::F32,
+        );
+        self.tensors.insert(name.into(), data);
+    }
+
+    /// Adds a tensor as a record holds it.
+    pub(crate) fn put_data(&mut self, name: String, data: TensorData) {
+        self.tensors.insert(name, data);
+    }
+
+    pub(crate) fn into_data(self) -> BTreeMap<String, TensorData> {
+        self.tensors
+    }
+
+    /// Takes a tensor out, onto a device.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] and [`Error::WrongShape`]: a record of another architecture or format.
+    pub(crate) fn take<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Result<Tensor<D>, Error> {
+        let data = self.tensors.remove(name).ok_or_else(|| Error::MissingKey {
+            key: name.to_owned(),
+            nearest: None,
+            model: "folded model".to_owned(),
+        })?;
+        if data.shape().as_slice() != shape || data.dtype() != DType::F32 {
+            return Err(Error::WrongShape {
+                key: name.to_owned(),
+                found: data.shape().to_vec(),
+                expected: shape.to_vec(),
+                model: "the folded model".to_owned(),
+            });
+        }
+        Ok(Tensor::from_data(data, device))
+    }
+}
+
+/// A part of the weights: those whose names start with a prefix.
+pub(crate) struct Scope<'a> {
+    weights: &'a mut Weights,
+    prefix: String,
+    device: &'a Device,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(weights: &'a mut Weights, prefix: &str, device: &'a Device) -> Self {
+        Self {
+            weights,
+            prefix: prefix.to_owned(),
+            device,
+        }
+    }
+
+    /// The part `prefix.name`.
+    pub(crate) fn at(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        Scope {
+            weights: self.weights,
+            prefix: format!("{}.{name}", self.prefix),
+            device: self.device,
+        }
+    }
+
+    /// The tensor `prefix.name`.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(crate) fn take<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+    ) -> Result<Tensor<D>, Error> {
+        self.weights
+            .take(&format!("{}.{name}", self.prefix), shape, self.device)
+    }
+}
