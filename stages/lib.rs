@@ -2,9 +2,13 @@
 //!
 //! # Layout
 //!
-//! Stages: [`hash`] · [`rank`]
+//! Stages: [`hash`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`]
 //!
-//! Shared: [`services`] (opened once, kept over reloads) · `labels` (parsing and bounds)
+//! Shared:
+//! - [`services`]: opened once, kept over reloads; what stages get at through it:
+//! - [`open_model`]: a model, its names and its [`model_pool`] (queues, batches, threads)
+//! - `labels`: what a client sends as labels, made into labels that can be scored
+//! - `softmax`: cosine and softmax, the arithmetic of scores
 //!
 //! # Invariants
 //!
@@ -17,17 +21,33 @@ use std::sync::Arc;
 
 use omnizap_contract::StageKind;
 
+pub mod decode;
+pub mod embed;
 pub mod hash;
 mod labels;
+pub mod model_pool;
+pub mod nsfw;
+pub mod open_model;
 pub mod rank;
+pub mod score;
 pub mod services;
+mod softmax;
+pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod vector_index;
 
 pub use services::{Services, ServicesConfig};
 
 /// Every built-in stage: the one list of them.
 #[must_use]
-pub fn builtins(_services: &Services) -> Vec<Arc<dyn StageKind>> {
-    vec![Arc::new(hash::Hash), Arc::new(rank::Rank)]
+pub fn builtins(services: &Services) -> Vec<Arc<dyn StageKind>> {
+    vec![
+        Arc::new(hash::Hash),
+        Arc::new(decode::Decode),
+        Arc::new(embed::Embed::new(services)),
+        Arc::new(score::ScoreLabels::new(services)),
+        Arc::new(nsfw::Nsfw::new(services)),
+        Arc::new(rank::Rank),
+    ]
 }

@@ -1,8 +1,15 @@
 //! What stages share: the model, the store, the outside world's addresses. Opened when
 //! first asked for, once, and kept over reloads of the pipelines.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+use omnizap_contract::Error;
+use tokio::sync::Mutex;
+
+use crate::model_pool::PoolLimits;
+use crate::open_model::OpenModel;
 
 /// Where the services find what they need. The environment is read by the program, not here.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +22,8 @@ pub struct ServicesConfig {
     pub model_name: Option<String>,
     /// The weights of that model: a tag or a path.
     pub model_pretrained: Option<String>,
+    /// The bounds of every model's queue, batches, caches and threads.
+    pub model_limits: PoolLimits,
     /// The key for label expansion; without it the stage says `no_api_key`.
     pub openai_api_key: Option<String>,
     /// Another address of the API.
@@ -27,18 +36,65 @@ pub struct Services(Arc<Inner>);
 
 struct Inner {
     config: ServicesConfig,
+    /// Models by name and weights, as long as some stage holds them. The lock is held
+    /// while one is opened: whoever wants the same waits for it instead of opening it
+    /// again.
+    models: Mutex<HashMap<ModelKey, Weak<OpenModel>>>,
 }
+
+/// What a model is asked for by: its name and its weights, empty where the default is meant.
+type ModelKey = (String, String);
 
 impl Services {
     /// Services that open nothing until a stage asks.
     #[must_use]
     pub fn new(config: ServicesConfig) -> Self {
-        Self(Arc::new(Inner { config }))
+        Self(Arc::new(Inner {
+            config,
+            models: Mutex::default(),
+        }))
     }
 
     /// Where the services find what they need.
     #[must_use]
     pub fn config(&self) -> &ServicesConfig {
         &self.0.config
+    }
+
+    /// The model of this name with these weights (a tag or a path); the configured one
+    /// where no name is given. Opened once, shared by all who hold it.
+    ///
+    /// # Errors
+    /// What is missing and how to get it, for the operator.
+    pub async fn model(
+        &self,
+        name: Option<&str>,
+        pretrained: Option<&str>,
+    ) -> Result<Arc<OpenModel>, Error> {
+        let config = &self.0.config;
+        let given = |value: Option<&str>| value.map(str::trim).unwrap_or_default().to_owned();
+        let key = match given(name) {
+            // Weights without a name are those of the configured model.
+            name if name.is_empty() => {
+                let pretrained = given(pretrained);
+                let default = given(config.model_pretrained.as_deref());
+                let pretrained = if pretrained.is_empty() {
+                    default
+                } else {
+                    pretrained
+                };
+                (given(config.model_name.as_deref()), pretrained)
+            }
+            name => (name, given(pretrained)),
+        };
+        let mut models = self.0.models.lock().await;
+        if let Some(open) = models.get(&key).and_then(Weak::upgrade) {
+            return Ok(open);
+        }
+        let open = OpenModel::open(&key.0, &key.1, config.model_limits).await?;
+        let open = Arc::new(open);
+        models.retain(|_, model| model.strong_count() > 0);
+        models.insert(key, Arc::downgrade(&open));
+        Ok(open)
     }
 }

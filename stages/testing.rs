@@ -39,7 +39,16 @@ pub(crate) fn inputs<const N: usize>(
     kind: &dyn StageKind,
     values: [(&str, Option<Value>); N],
 ) -> Inputs {
-    let ports = kind.ports(&options(kind, []));
+    inputs_with(kind, [], values)
+}
+
+/// Inputs of a kind under options.
+pub(crate) fn inputs_with<const M: usize, const N: usize>(
+    kind: &dyn StageKind,
+    set: [(&str, Json); M],
+    values: [(&str, Option<Value>); N],
+) -> Inputs {
+    let ports = kind.ports(&options(kind, set));
     let mut slots = vec![None; ports.inputs.len()];
     for (name, value) in values {
         let index = ports.inputs.iter().position(|port| port.name == name);

@@ -1,0 +1,180 @@
+//! One open model and the threads that run it.
+//!
+//! Pictures pass two queues: preparation (scaling to the model's input) on several
+//! threads, then inference, where whatever waits is run as one batch. Texts join at
+//! inference, and only those that the cache does not hold. Work that nobody waits for
+//! any more is dropped before it reaches the model. Both queues are bounded together:
+//! what does not fit is refused at once instead of waiting in vain.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnizap_contract::{Call, Error, ErrorKind, Image};
+use tokio::sync::oneshot;
+
+mod cache;
+mod encoder;
+mod queue;
+mod worker;
+
+pub use encoder::{Encoder, TextForm};
+
+use cache::Cache;
+use queue::{ImageJob, Queue, Reply, TextJob};
+
+/// The bounds of a [`Pool`].
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Most pictures that wait for the model, prepared or not.
+    pub max_waiting_images: usize,
+    /// Most texts that wait for the model.
+    pub max_waiting_texts: usize,
+    /// Most pictures in one run of the model.
+    pub max_batch_images: usize,
+    /// Most texts, templates counted, in one run of the model: pictures that arrive
+    /// meanwhile wait for no more than that.
+    pub max_batch_texts: usize,
+    /// Most texts of each form whose embeddings are kept.
+    pub max_cached_texts: usize,
+    /// Threads that scale pictures to the model's input.
+    pub preparation_threads: usize,
+    /// Threads that run the model, each with its own batch. The model itself spreads
+    /// a batch over all cores, so more of them trade latency for little.
+    pub inference_threads: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            max_waiting_images: 256,
+            max_waiting_texts: 4096,
+            max_batch_images: 8,
+            max_batch_texts: 32,
+            max_cached_texts: 16_384,
+            preparation_threads: cores.min(4),
+            inference_threads: 1,
+        }
+    }
+}
+
+/// When a client whose work did not fit may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The pool that runs a model of this project.
+pub type ModelPool = Pool<omnizap_models::Model>;
+
+/// One encoder, its threads, its queue and its cache. Dropping it ends the threads.
+pub struct Pool<E: Encoder> {
+    shared: Arc<Shared<E>>,
+}
+
+/// What the threads of a pool share.
+struct Shared<E: Encoder> {
+    encoder: E,
+    limits: PoolLimits,
+    queue: Queue<E::Prepared>,
+    cache: Cache,
+}
+
+impl<E: Encoder> Pool<E> {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Where the system gives no more threads.
+    pub fn start(encoder: E, limits: PoolLimits) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            encoder,
+            limits,
+            queue: Queue::new(limits.max_waiting_images, limits.max_waiting_texts),
+            cache: Cache::new(limits.max_cached_texts),
+        });
+        // From here on an early return closes the queue and so ends the threads.
+        let pool = Self { shared };
+        worker::spawn(&pool.shared)?;
+        Ok(pool)
+    }
+
+    /// What runs in the pool.
+    pub fn encoder(&self) -> &E {
+        &self.shared.encoder
+    }
+
+    /// The embedding of a picture, L2 norm 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] where too much waits, [`ErrorKind::Deadline`] where the time
+    /// ran out in the queue, [`ErrorKind::Internal`] where the model failed.
+    pub async fn embed_image(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
+        let (reply, answer) = Reply::new(call);
+        let job = ImageJob { image, reply };
+        if !self.shared.queue.push_image(job) {
+            return Err(busy("pictures", "max_waiting_images"));
+        }
+        received(answer).await
+    }
+
+    /// The embeddings of texts in their order, L2 norm 1.
+    ///
+    /// # Errors
+    /// As [`Pool::embed_image`].
+    pub async fn embed_texts(
+        &self,
+        texts: &[Arc<str>],
+        form: TextForm,
+        call: &Call,
+    ) -> Result<Vec<Arc<[f32]>>, Error> {
+        let mut found = self.shared.cache.get_all(form, texts);
+        let mut jobs = Vec::new();
+        let mut answers = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            if found[index].is_none() {
+                let (reply, answer) = Reply::new(call);
+                let text = text.clone();
+                jobs.push(TextJob { text, form, reply });
+                answers.push((index, answer));
+            }
+        }
+        if !self.shared.queue.push_texts(jobs) {
+            return Err(busy("labels", "max_waiting_texts"));
+        }
+        for (index, answer) in answers {
+            found[index] = Some(received(answer).await?);
+        }
+        // Every gap was filled above.
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+impl<E: Encoder> Drop for Pool<E> {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Arc<[f32]>, Arc<str>>>;
+
+async fn received(answer: Answer) -> Result<Arc<[f32]>, Error> {
+    match answer.await {
+        Ok(Ok(vector)) => Ok(vector),
+        Ok(Err(reason)) => Err(Error::internal(reason.to_string())),
+        // The job was dropped: its time was over, or the pool was closed.
+        Err(_) => Err(Error::new(
+            ErrorKind::Deadline,
+            "the time for the request ran out before the model was free",
+        )),
+    }
+}
+
+fn busy(what: &str, limit: &str) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("too many {what} wait for the model ({limit}); try again in a moment"),
+    )
+    .with_code("model_queue_full")
+    .with_retry_after(RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What a pool can run: pictures and texts in, vectors out.
+
+use std::fmt::Display;
+
+use omnizap_contract::{Channels, Image};
+use omnizap_models::{Layout, Model, PixelView, Pixels};
+
+/// What becomes of a text before it is embedded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TextForm {
+    /// It is embedded as it is.
+    Raw,
+    /// It is a label: put into each of the model's templates, the embeddings averaged
+    /// and normalised again (Radford et al. 2021, section 3.1.4).
+    Label,
+}
+
+/// Turns pictures and texts into vectors of one space. Blocking; called from the
+/// pool's own threads only.
+pub trait Encoder: Send + Sync + 'static {
+    /// A picture made ready.
+    type Prepared: Send;
+    /// What can go wrong, for the log.
+    type Error: Display;
+
+    /// Scales a picture to the input of the encoder.
+    ///
+    /// # Errors
+    /// Where the picture cannot be prepared.
+    fn prepare(&self, image: &Image) -> Result<Self::Prepared, Self::Error>;
+
+    /// One vector a picture, L2 norm 1.
+    ///
+    /// # Errors
+    /// Where the encoder fails; nothing of the batch is done then.
+    fn encode_images(&self, batch: &[Self::Prepared]) -> Result<Vec<Vec<f32>>, Self::Error>;
+
+    /// One vector a text, L2 norm 1.
+    ///
+    /// # Errors
+    /// Where the encoder fails; nothing of the batch is done then.
+    fn encode_texts(&self, batch: &[&str], form: TextForm) -> Result<Vec<Vec<f32>>, Self::Error>;
+
+    /// Texts that the encoder really runs for one text of that form.
+    fn texts_per_text(&self, form: TextForm) -> usize;
+}
+
+impl Encoder for Model {
+    type Prepared = Pixels;
+    type Error = omnizap_models::Error;
+
+    fn prepare(&self, image: &Image) -> Result<Pixels, Self::Error> {
+        let layout = match image.channels {
+            Channels::Gray => Layout::Gray,
+            Channels::Rgb => Layout::Rgb,
+            Channels::Rgba => Layout::Rgba,
+        };
+        let view = PixelView::new(
+            image.width as usize,
+            image.height as usize,
+            layout,
+            &image.pixels,
+        )?;
+        Ok(self.preprocess(&view))
+    }
+
+    fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, Self::Error> {
+        Model::encode_images(self, batch)
+    }
+
+    fn encode_texts(&self, batch: &[&str], form: TextForm) -> Result<Vec<Vec<f32>>, Self::Error> {
+        match form {
+            TextForm::Raw => Model::encode_texts(self, batch),
+            TextForm::Label => self.encode_labels(batch),
+        }
+    }
+
+    fn texts_per_text(&self, form: TextForm) -> usize {
+        match form {
+            TextForm::Raw => 1,
+            TextForm::Label => self.templates().len().max(1),
+        }
+    }
+}

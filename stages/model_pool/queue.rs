@@ -1,0 +1,241 @@
+//! What waits for the model, bounded, and who waits for the answer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use omnizap_contract::{Call, Image};
+use tokio::sync::oneshot;
+
+use super::{Answer, TextForm};
+
+/// Who waits for one vector.
+pub(super) struct Reply {
+    call: Call,
+    sender: oneshot::Sender<Result<Arc<[f32]>, Arc<str>>>,
+}
+
+impl Reply {
+    pub(super) fn new(call: &Call) -> (Self, Answer) {
+        let (sender, answer) = oneshot::channel();
+        let call = call.clone();
+        (Self { call, sender }, answer)
+    }
+
+    /// True where nobody waits any more, or in vain.
+    pub(super) fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.call.is_over()
+    }
+
+    pub(super) fn send(self, answer: Result<Arc<[f32]>, Arc<str>>) {
+        // Whoever left meanwhile does not need it.
+        let _ = self.sender.send(answer);
+    }
+}
+
+/// A picture that waits to be prepared.
+pub(super) struct ImageJob {
+    pub(super) image: Arc<Image>,
+    pub(super) reply: Reply,
+}
+
+/// A picture that waits for the model.
+pub(super) struct PreparedJob<P> {
+    pub(super) prepared: P,
+    pub(super) reply: Reply,
+}
+
+/// A text that waits for the model.
+pub(super) struct TextJob {
+    pub(super) text: Arc<str>,
+    pub(super) form: TextForm,
+    pub(super) reply: Reply,
+}
+
+/// What one run of the inference thread works on.
+pub(super) struct Batch<P> {
+    pub(super) images: Vec<PreparedJob<P>>,
+    /// All of one form.
+    pub(super) texts: Vec<TextJob>,
+}
+
+/// The queues of a pool behind one lock.
+pub(super) struct Queue<P> {
+    max_waiting_images: usize,
+    max_waiting_texts: usize,
+    state: Mutex<State<P>>,
+    to_prepare: Condvar,
+    to_encode: Condvar,
+}
+
+struct State<P> {
+    /// Pictures anywhere between `push_image` and `next_batch`.
+    waiting_images: usize,
+    images: VecDeque<ImageJob>,
+    prepared: VecDeque<PreparedJob<P>>,
+    texts: VecDeque<TextJob>,
+    closed: bool,
+}
+
+impl<P> Queue<P> {
+    pub(super) fn new(max_waiting_images: usize, max_waiting_texts: usize) -> Self {
+        Self {
+            max_waiting_images,
+            max_waiting_texts,
+            state: Mutex::new(State {
+                waiting_images: 0,
+                images: VecDeque::new(),
+                prepared: VecDeque::new(),
+                texts: VecDeque::new(),
+                closed: false,
+            }),
+            to_prepare: Condvar::new(),
+            to_encode: Condvar::new(),
+        }
+    }
+
+    /// Adds a picture; false where there is no room.
+    #[must_use]
+    pub(super) fn push_image(&self, job: ImageJob) -> bool {
+        let mut state = self.lock();
+        if state.closed || state.waiting_images >= self.max_waiting_images {
+            return false;
+        }
+        state.waiting_images += 1;
+        state.images.push_back(job);
+        self.to_prepare.notify_one();
+        true
+    }
+
+    /// Adds all of these texts; false, and none is added, where there is no room.
+    #[must_use]
+    pub(super) fn push_texts(&self, jobs: Vec<TextJob>) -> bool {
+        if jobs.is_empty() {
+            return true;
+        }
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        // Requests that were given up make room before anyone is refused.
+        if state.texts.len() + jobs.len() > self.max_waiting_texts {
+            state.texts.retain(|job| !job.reply.is_over());
+        }
+        if state.texts.len() + jobs.len() > self.max_waiting_texts {
+            return false;
+        }
+        state.texts.extend(jobs);
+        self.to_encode.notify_one();
+        true
+    }
+
+    /// Waits for a picture to prepare; `None` once the queue is closed.
+    pub(super) fn next_image(&self) -> Option<ImageJob> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            match state.images.pop_front() {
+                Some(job) if !job.reply.is_over() => return Some(job),
+                Some(_) => state.waiting_images -= 1,
+                None => state = wait(&self.to_prepare, state),
+            }
+        }
+    }
+
+    /// Hands a prepared picture on; `None` where preparing it failed.
+    pub(super) fn prepared(&self, job: Option<PreparedJob<P>>) {
+        let mut state = self.lock();
+        match job {
+            Some(job) => {
+                state.prepared.push_back(job);
+                self.to_encode.notify_one();
+            }
+            None => state.waiting_images -= 1,
+        }
+    }
+
+    /// Waits for work: the pictures that are ready, and texts of one form, each list
+    /// up to its bound. `None` once the queue is closed.
+    pub(super) fn next_batch(
+        &self,
+        max_images: usize,
+        max_texts: impl Fn(TextForm) -> usize,
+    ) -> Option<Batch<P>> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let images = take_images(&mut state, max_images);
+            let texts = take_texts(&mut state, &max_texts);
+            if !images.is_empty() || !texts.is_empty() {
+                if !state.prepared.is_empty() || !state.texts.is_empty() {
+                    self.to_encode.notify_one();
+                }
+                return Some(Batch { images, texts });
+            }
+            state = wait(&self.to_encode, state);
+        }
+    }
+
+    /// Ends the waiting of every thread; whatever is queued is dropped with the queue.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        // Those who wait learn it now and not when the last thread has ended.
+        state.images.clear();
+        state.prepared.clear();
+        state.texts.clear();
+        self.to_prepare.notify_all();
+        self.to_encode.notify_all();
+    }
+
+    /// Pictures that wait, and those of them that are prepared.
+    #[cfg(test)]
+    pub(super) fn ready(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting_images, state.prepared.len())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<P>> {
+        // No panic can happen between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'a, P>(on: &Condvar, state: MutexGuard<'a, State<P>>) -> MutexGuard<'a, State<P>> {
+    on.wait(state).unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take_images<P>(state: &mut State<P>, max: usize) -> Vec<PreparedJob<P>> {
+    let mut batch = Vec::new();
+    while batch.len() < max {
+        let Some(job) = state.prepared.pop_front() else {
+            break;
+        };
+        state.waiting_images -= 1;
+        if !job.reply.is_over() {
+            batch.push(job);
+        }
+    }
+    batch
+}
+
+fn take_texts<P>(state: &mut State<P>, max: &impl Fn(TextForm) -> usize) -> Vec<TextJob> {
+    let mut batch: Vec<TextJob> = Vec::new();
+    while let Some(job) = state.texts.pop_front() {
+        if job.reply.is_over() {
+            continue;
+        }
+        let fits = batch
+            .first()
+            .is_none_or(|first| first.form == job.form && batch.len() < max(job.form));
+        if !fits {
+            state.texts.push_front(job);
+            break;
+        }
+        batch.push(job);
+    }
+    batch
+}

@@ -1,0 +1,296 @@
+//! The pool with an encoder whose every run the test sees and controls.
+
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use omnizap_contract::{Cancel, Channels};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::call;
+
+/// Says what it runs, and runs it when it is allowed to.
+struct Gated {
+    runs: Mutex<mpsc::Sender<Vec<String>>>,
+    gate: Mutex<mpsc::Receiver<()>>,
+}
+
+/// The test's side of it.
+struct Control {
+    runs: mpsc::Receiver<Vec<String>>,
+    gate: mpsc::Sender<()>,
+}
+
+impl Gated {
+    fn new() -> (Self, Control) {
+        let (started, runs) = mpsc::channel();
+        let (gate, allowed) = mpsc::channel();
+        let runs_of = Self {
+            runs: Mutex::new(started),
+            gate: Mutex::new(allowed),
+        };
+        (runs_of, Control { runs, gate })
+    }
+
+    fn run(&self, batch: Vec<String>) -> Result<Vec<Vec<f32>>, String> {
+        let count = batch.len();
+        let breaks = batch.iter().any(|item| item == "break");
+        let panics = batch.iter().any(|item| item == "panic");
+        let _ = self
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(batch);
+        // The test that dropped its side lets everything pass.
+        let _ = self
+            .gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        assert!(!panics, "told to panic");
+        if breaks {
+            Err("told to break".into())
+        } else {
+            Ok(vec![vec![1.0]; count])
+        }
+    }
+}
+
+impl Control {
+    /// Waits for the next run to begin and says what is in it.
+    fn next(&self) -> Vec<String> {
+        let patience = std::time::Duration::from_secs(20);
+        self.runs
+            .recv_timeout(patience)
+            .expect("the pool starts a run")
+    }
+
+    /// Lets one run finish.
+    fn allow(&self) {
+        self.gate.send(()).expect("the pool is alive");
+    }
+}
+
+impl Encoder for Gated {
+    type Prepared = String;
+    type Error = String;
+
+    fn prepare(&self, image: &Image) -> Result<String, String> {
+        if image.width == 13 {
+            Err("unlucky".into())
+        } else {
+            Ok(format!("image {}", image.width))
+        }
+    }
+
+    fn encode_images(&self, batch: &[String]) -> Result<Vec<Vec<f32>>, String> {
+        self.run(batch.to_vec())
+    }
+
+    fn encode_texts(&self, batch: &[&str], form: TextForm) -> Result<Vec<Vec<f32>>, String> {
+        let mark = if form == TextForm::Label {
+            "label "
+        } else {
+            ""
+        };
+        self.run(batch.iter().map(|text| format!("{mark}{text}")).collect())
+    }
+
+    fn texts_per_text(&self, form: TextForm) -> usize {
+        if form == TextForm::Label { 4 } else { 1 }
+    }
+}
+
+fn pool(change: impl FnOnce(&mut PoolLimits)) -> (Arc<Pool<Gated>>, Control) {
+    let mut limits = PoolLimits {
+        max_waiting_images: 4,
+        max_waiting_texts: 8,
+        max_batch_images: 2,
+        max_batch_texts: 8,
+        preparation_threads: 1,
+        ..PoolLimits::default()
+    };
+    change(&mut limits);
+    let (encoder, control) = Gated::new();
+    (Arc::new(Pool::start(encoder, limits).unwrap()), control)
+}
+
+type Task<T> = JoinHandle<Result<T, Error>>;
+
+fn image(pool: &Arc<Pool<Gated>>, width: u32, call: Call) -> Task<Arc<[f32]>> {
+    let pool = pool.clone();
+    let pixels = Bytes::from(vec![0; width as usize]);
+    let image = Arc::new(Image::new(width, 1, Channels::Gray, pixels).unwrap());
+    tokio::spawn(async move { pool.embed_image(image, &call).await })
+}
+
+fn texts(pool: &Arc<Pool<Gated>>, texts: &[&str], form: TextForm) -> Task<Vec<Arc<[f32]>>> {
+    let pool = pool.clone();
+    let texts: Vec<Arc<str>> = texts.iter().map(|&text| text.into()).collect();
+    tokio::spawn(async move { pool.embed_texts(&texts, form, &call()).await })
+}
+
+/// Waits until this many pictures are in the pool and all of them are prepared.
+async fn waiting(pool: &Pool<Gated>, images: usize) {
+    for _ in 0..2000 {
+        if pool.shared.queue.ready() == (images, images) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{:?} of {images} pictures wait", pool.shared.queue.ready());
+}
+
+#[tokio::test]
+async fn what_waits_becomes_one_batch_up_to_its_bound() {
+    let (pool, control) = pool(|_| {});
+    let first = image(&pool, 1, call());
+    assert_eq!(control.next(), ["image 1"]);
+    let rest: Vec<_> = [2, 3, 4]
+        .into_iter()
+        .map(|width| image(&pool, width, call()))
+        .collect();
+    waiting(&pool, 3).await;
+    control.allow();
+    assert_eq!(control.next().len(), 2);
+    control.allow();
+    assert_eq!(control.next().len(), 1);
+    control.allow();
+    for task in rest.into_iter().chain([first]) {
+        assert_eq!(*task.await.unwrap().unwrap(), [1.0]);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_at_once_with_the_limits_name() {
+    let (pool, control) = pool(|_| {});
+    let _running = image(&pool, 1, call());
+    control.next();
+    let _waiting: Vec<_> = (2..6).map(|width| image(&pool, width, call())).collect();
+    waiting(&pool, 4).await;
+    let error = image(&pool, 9, call()).await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Busy, "model_queue_full")
+    );
+    assert!(error.retry_after().is_some());
+    assert!(error.message().contains("max_waiting_images"), "{error}");
+    let many: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let error = texts(&pool, &many, TextForm::Raw)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(error.message().contains("max_waiting_texts"), "{error}");
+}
+
+#[tokio::test]
+async fn work_that_is_over_never_reaches_the_model() {
+    let (pool, control) = pool(|_| {});
+    let running = image(&pool, 1, call());
+    control.next();
+    let cancelled = Call {
+        cancel: Cancel::default(),
+        ..call()
+    };
+    let late = Call {
+        deadline: Instant::now(),
+        ..call()
+    };
+    let gone = image(&pool, 2, call());
+    let tasks = [image(&pool, 3, cancelled.clone()), image(&pool, 4, late)];
+    // The picture that is late already never gets as far as being prepared.
+    while pool.shared.queue.ready() != (2, 2) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    cancelled.cancel.cancel();
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let last = image(&pool, 5, call());
+    waiting(&pool, 3).await;
+    control.allow();
+    assert_eq!(control.next(), ["image 5"]);
+    control.allow();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Deadline);
+    }
+    running.await.unwrap().unwrap();
+    last.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn texts_are_run_once_and_kept() {
+    let (pool, control) = pool(|_| {});
+    let first = texts(&pool, &["a", "b", "a"], TextForm::Raw);
+    assert_eq!(control.next(), ["a", "b"]);
+    let second = texts(&pool, &["b", "c"], TextForm::Raw);
+    control.allow();
+    assert_eq!(first.await.unwrap().unwrap().len(), 3);
+    // "b" was asked for before it was known; it is known when its turn comes.
+    let run = control.next();
+    assert!(run.contains(&"c".to_owned()), "{run:?}");
+    control.allow();
+    assert_eq!(second.await.unwrap().unwrap().len(), 2);
+    assert_eq!(
+        texts(&pool, &["c", "a", "b"], TextForm::Raw)
+            .await
+            .unwrap()
+            .unwrap()
+            .len(),
+        3
+    );
+    assert!(control.runs.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn labels_count_their_templates_and_pictures_pass_between_batches() {
+    let (pool, control) = pool(|_| {});
+    let labels = texts(&pool, &["a", "b", "c"], TextForm::Label);
+    // 8 texts a run, 4 templates a label.
+    assert_eq!(control.next(), ["label a", "label b"]);
+    let picture = image(&pool, 1, call());
+    waiting(&pool, 1).await;
+    control.allow();
+    assert_eq!(control.next(), ["image 1"]);
+    control.allow();
+    assert_eq!(control.next(), ["label c"]);
+    control.allow();
+    picture.await.unwrap().unwrap();
+    assert_eq!(labels.await.unwrap().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_failing_model_fails_its_batch_and_nothing_else() {
+    let (pool, control) = pool(|_| {});
+    for bad in ["break", "panic"] {
+        let task = texts(&pool, &[bad], TextForm::Raw);
+        assert_eq!(control.next(), [bad]);
+        control.allow();
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
+    }
+    let task = image(&pool, 13, call());
+    assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
+    let good = image(&pool, 1, call());
+    control.next();
+    control.allow();
+    good.await.unwrap().unwrap();
+    // The picture that could not be prepared has left its place in the queue.
+    assert_eq!(pool.shared.queue.ready(), (0, 0));
+}
+
+#[tokio::test]
+async fn closing_the_pool_ends_all_waiting() {
+    let (pool, control) = pool(|_| {});
+    let running = image(&pool, 1, call());
+    control.next();
+    let queued = image(&pool, 2, call());
+    waiting(&pool, 1).await;
+    pool.shared.queue.close();
+    assert!(queued.await.unwrap().is_err());
+    control.allow();
+    running.await.unwrap().unwrap();
+    // A closed pool refuses instead of letting anyone wait for ever.
+    assert!(image(&pool, 3, call()).await.unwrap().is_err());
+}

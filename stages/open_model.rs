@@ -1,0 +1,217 @@
+//! A model that is open: its names, its numbers, and the pool that runs it.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use omnizap_contract::{
+    Call, Cancel, Embedding, Error, ErrorKind, Image, OptionSpec, OptionType, Options,
+};
+use omnizap_models::{Cache, Device, Model, Source};
+use serde_json::{Map, Value as Json, json};
+
+use crate::model_pool::{ModelPool, PoolLimits, TextForm};
+use crate::services::Services;
+
+/// Digits of the weights' fingerprint in [`OpenModel::key`]: 64 bits tell any two
+/// checkpoints apart.
+const FINGERPRINT_DIGITS: usize = 16;
+/// How long texts that are embedded ahead of the first request may take.
+const WARM_UP: Duration = Duration::from_secs(600);
+
+/// A model that is open, shared by the stages that run it.
+pub struct OpenModel {
+    key: Arc<str>,
+    name: Arc<str>,
+    device: &'static str,
+    logit_scale: f64,
+    embedded: bool,
+    pool: ModelPool,
+}
+
+impl OpenModel {
+    /// Opens a model and starts its threads. Empty strings leave the choice to the
+    /// models crate: the embedded model, the first weights of a preset.
+    ///
+    /// # Errors
+    /// What is missing and how to get it, for the operator.
+    pub(crate) async fn open(
+        name: &str,
+        pretrained: &str,
+        limits: PoolLimits,
+    ) -> Result<Self, Error> {
+        let (name, pretrained) = (name.to_owned(), pretrained.to_owned());
+        let opening = tokio::task::spawn_blocking(move || {
+            let source = Source::resolve(Some(&name), Some(&pretrained))?;
+            let started = Instant::now();
+            let model = Model::open(&source, &Cache::from_env(), Device::default())?;
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(
+                model = model.id(),
+                device = model.device().name(),
+                seconds,
+                "model opened"
+            );
+            Ok((model, matches!(source, Source::Embedded)))
+        });
+        let (model, embedded) = opening
+            .await
+            .map_err(Error::internal)?
+            .map_err(|error: omnizap_models::Error| cannot_open(&error))?;
+        Ok(Self {
+            key: key(model.id(), model.fingerprint()),
+            name: model.id().into(),
+            device: model.device().name(),
+            logit_scale: f64::from(model.logit_scale()),
+            embedded,
+            pool: ModelPool::start(model, limits).map_err(|error| cannot_open(&error))?,
+        })
+    }
+
+    /// Which model with which weights: what tells embeddings and caches apart.
+    #[must_use]
+    pub fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// The model's name, as answers show it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where the model computes, as answers show it.
+    #[must_use]
+    pub fn device(&self) -> &'static str {
+        self.device
+    }
+
+    /// What cosines are multiplied by.
+    #[must_use]
+    pub fn logit_scale(&self) -> f64 {
+        self.logit_scale
+    }
+
+    /// The labels that the model brings.
+    #[must_use]
+    pub fn default_labels(&self) -> Option<&[String]> {
+        self.pool.encoder().default_labels()
+    }
+
+    /// What health and label answers say about the model.
+    #[must_use]
+    pub fn facts(&self) -> Map<String, Json> {
+        let mut facts = Map::new();
+        facts.insert("model".into(), json!(&*self.name));
+        facts.insert("device".into(), json!(self.device));
+        facts
+    }
+
+    /// Where a better model comes from, if this is the small one inside the program.
+    #[must_use]
+    pub fn note(&self) -> Option<&'static str> {
+        self.embedded.then_some(
+            "this is the small model inside the program; `omnizap models list` shows larger ones, \
+             `omnizap models pull NAME` fetches one, CLIP_MODEL_NAME selects it",
+        )
+    }
+
+    /// The embedding of a picture, L2 norm 1.
+    ///
+    /// # Errors
+    /// As [`crate::model_pool::Pool::embed_image`].
+    pub async fn embed_image(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
+        self.pool.embed_image(image, call).await
+    }
+
+    /// The embeddings of texts in their order, L2 norm 1.
+    ///
+    /// # Errors
+    /// As [`crate::model_pool::Pool::embed_texts`].
+    pub async fn embed_texts(
+        &self,
+        texts: &[Arc<str>],
+        form: TextForm,
+        call: &Call,
+    ) -> Result<Vec<Arc<[f32]>>, Error> {
+        self.pool.embed_texts(texts, form, call).await
+    }
+
+    /// Embeds texts ahead of the first request that needs them, in the background.
+    pub(crate) fn warm_up(self: &Arc<Self>, texts: Arc<[Arc<str>]>, form: TextForm) {
+        let model = self.clone();
+        tokio::spawn(async move {
+            let call = Call {
+                request_id: "warm-up".into(),
+                deadline: Instant::now() + WARM_UP,
+                cancel: Cancel::default(),
+            };
+            if let Err(error) = model.embed_texts(&texts, form, &call).await {
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(%error, cause, "could not embed texts ahead of time");
+            }
+        });
+    }
+}
+
+fn key(id: &str, fingerprint: &str) -> Arc<str> {
+    let digits = fingerprint.get(..FINGERPRINT_DIGITS).unwrap_or(fingerprint);
+    format!("{id}@{digits}").into()
+}
+
+/// The reason with its causes: it is read at the console, not by clients.
+fn cannot_open(error: &dyn StdError) -> Error {
+    let mut message = format!("cannot open the model: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    Error::new(ErrorKind::Internal, message).with_code("model_not_opened")
+}
+
+/// The two options by which a stage names its model.
+pub(crate) fn options() -> [OptionSpec; 2] {
+    [
+        OptionSpec::new(
+            "model",
+            OptionType::Text,
+            "",
+            "the model's name, such as MobileCLIP-S1; empty: the one that the program was started with",
+        ),
+        OptionSpec::new(
+            "pretrained",
+            OptionType::Text,
+            "",
+            "the model's weights, a tag or the path of a checkpoint; empty: the first published ones",
+        ),
+    ]
+}
+
+/// The model that those options name.
+///
+/// # Errors
+/// As [`Services::model`].
+pub(crate) async fn from_options(
+    services: &Services,
+    options: &Options,
+) -> Result<Arc<OpenModel>, Error> {
+    services
+        .model(options.text("model"), options.text("pretrained"))
+        .await
+}
+
+/// Checks that a vector comes of this model: those of different models have nothing to
+/// say about each other.
+///
+/// # Errors
+/// [`ErrorKind::Internal`], naming both: the pipeline is set up wrongly.
+pub(crate) fn ensure_same(model: &OpenModel, embedding: &Embedding) -> Result<(), Error> {
+    if embedding.model == model.key {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "the picture was embedded by {} and this stage runs {}: give both stages the same model",
+        embedding.model, model.key
+    )))
+}

@@ -1,0 +1,243 @@
+//! `score`: how well each label fits a picture.
+
+use std::sync::{Arc, LazyLock};
+
+use omnizap_contract::{
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec,
+    OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind,
+    StageSpec, Value,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::labels::{self, Bounds, OverLimit};
+use crate::model_pool::TextForm;
+use crate::open_model::{self, OpenModel};
+use crate::services::Services;
+use crate::softmax::{logits, softmax};
+
+mod defaults;
+
+/// The kind `score`.
+pub struct ScoreLabels {
+    services: Services,
+}
+
+impl ScoreLabels {
+    /// The kind, with the services that hold the models.
+    #[must_use]
+    pub fn new(services: &Services) -> Self {
+        let services = services.clone();
+        Self { services }
+    }
+}
+
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let mut options = vec![
+        OptionSpec::new(
+            "templates",
+            OptionType::Choice((&["model", "none"]).into()),
+            "model",
+            "`model` averages each label over the model's prompt templates, `none` takes it as it is",
+        ),
+        OptionSpec::new(
+            "max_labels",
+            OptionType::Integer { min: 1, max: 4096 },
+            256,
+            "most different labels of a request",
+        )
+        .public("max_labels"),
+        OptionSpec::new(
+            "over_limit",
+            OptionType::Choice((&["reject", "cut"]).into()),
+            "reject",
+            "a request with more labels than that is refused, or loses the last ones",
+        ),
+        OptionSpec::new(
+            "max_label_chars",
+            OptionType::Integer {
+                min: 1,
+                max: 10_000,
+            },
+            200,
+            "most characters of a label",
+        )
+        .public("max_label_chars"),
+        OptionSpec::new(
+            "default_labels_json",
+            OptionType::Text,
+            "",
+            "the labels of a request that brings none, as a JSON list; wins over the path",
+        ),
+        OptionSpec::new(
+            "default_labels_path",
+            OptionType::Text,
+            "",
+            "a file with those labels, a JSON list or one a line; empty: the model's own",
+        ),
+    ];
+    options.extend(open_model::options());
+    StageSpec {
+        name: "score".into(),
+        doc: "compares the picture with each label: scaled cosines and their softmax".into(),
+        options,
+        feature: None,
+    }
+});
+
+impl StageKind for ScoreLabels {
+    fn spec(&self) -> &StageSpec {
+        &SPEC
+    }
+
+    fn ports(&self, _options: &Options) -> Ports {
+        Ports {
+            inputs: vec![
+                Input::required("embedding", PortType::Embedding, "the picture's vector"),
+                Input::optional(
+                    "labels",
+                    PortType::TextList,
+                    "the labels to choose from; the default ones where absent or empty",
+                ),
+            ],
+            outputs: vec![
+                Output::new(
+                    "labels",
+                    PortType::TextList,
+                    "the labels that were scored: trimmed, without repetitions",
+                )
+                .published(json!([])),
+                Output::new(
+                    "scores",
+                    PortType::Scores,
+                    "logit and probability of every label, in their order",
+                ),
+                Output::new(
+                    "clip_scores",
+                    PortType::Scores,
+                    "the same, for those who want what the model alone said",
+                ),
+            ],
+        }
+    }
+
+    fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        let json = options.text("default_labels_json").unwrap_or_default();
+        match defaults::from_json(json) {
+            Ok(_) => Ok(()),
+            Err(message) => Err(vec![OptionFault {
+                option: "default_labels_json".into(),
+                message,
+            }]),
+        }
+    }
+
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async move {
+            let model = open_model::from_options(&self.services, options).await?;
+            let bounds = bounds(options);
+            let given = defaults::configured(options)?;
+            let given = given.unwrap_or_else(|| defaults::of_model(&model));
+            let default_labels: Arc<[Arc<str>]> = labels::normalise(&given, bounds)?.into();
+            let form = match options.text("templates") {
+                Some("none") => TextForm::Raw,
+                _ => TextForm::Label,
+            };
+            model.warm_up(default_labels.clone(), form);
+            Ok(Runner::Async(Arc::new(Scorer {
+                model,
+                form,
+                bounds,
+                default_labels,
+            })))
+        })
+    }
+}
+
+fn bounds(options: &Options) -> Bounds {
+    let bound = |name, default: usize| {
+        let value = options.integer(name);
+        value
+            .and_then(|value| usize::try_from(value).ok())
+            .unwrap_or(default)
+    };
+    Bounds {
+        max_labels: bound("max_labels", 256),
+        max_label_chars: bound("max_label_chars", 200),
+        over_limit: match options.text("over_limit") {
+            Some("cut") => OverLimit::Cut,
+            _ => OverLimit::Reject,
+        },
+    }
+}
+
+struct Scorer {
+    model: Arc<OpenModel>,
+    form: TextForm,
+    bounds: Bounds,
+    default_labels: Arc<[Arc<str>]>,
+}
+
+impl Scorer {
+    /// The request's labels, or the default ones.
+    fn labels(&self, inputs: &Inputs) -> Result<Arc<[Arc<str>]>, Error> {
+        let sent = match inputs.optional_text_list("labels") {
+            Some(labels) => labels::normalise(labels, self.bounds)?,
+            None => Vec::new(),
+        };
+        if !sent.is_empty() {
+            return Ok(sent.into());
+        }
+        if self.default_labels.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "labels: none were sent and this service has no default ones; send some",
+            )
+            .with_code("no_labels"));
+        }
+        Ok(self.default_labels.clone())
+    }
+}
+
+impl AsyncStage for Scorer {
+    fn describe(&self) -> Map<String, Json> {
+        let labels: Vec<&str> = self.default_labels.iter().map(|label| &**label).collect();
+        let mut settings = Map::new();
+        settings.insert("default_labels".into(), json!(labels));
+        settings
+    }
+
+    fn run<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+        Box::pin(async move {
+            let embedding = inputs.embedding("embedding")?;
+            open_model::ensure_same(&self.model, embedding)?;
+            let labels = self.labels(inputs)?;
+            let vectors = self.model.embed_texts(&labels, self.form, call).await?;
+            let vectors = vectors.iter().map(|vector| &**vector);
+            let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
+            let scores = Value::from(scores(&labels, &logits));
+            Ok(Outputs::new()
+                .with("labels", labels)
+                .with("scores", scores.clone())
+                .with("clip_scores", scores))
+        })
+    }
+}
+
+fn scores(labels: &[Arc<str>], logits: &[f64]) -> Scores {
+    let probabilities = softmax(logits);
+    let numbers = logits.iter().zip(probabilities);
+    let scores = labels.iter().zip(numbers);
+    Scores(
+        scores
+            .map(|(label, (&logit, probability))| Score {
+                label: label.clone(),
+                logit,
+                probability,
+            })
+            .collect(),
+    )
+}
