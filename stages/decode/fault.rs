@@ -69,6 +69,22 @@ pub(super) fn broken(
     .with_source(reason)
 }
 
+/// The format is ours and the kind within it is not; `reason` goes to the log.
+pub(super) fn rare_kind(
+    format: ImageFormat,
+    reason: impl Into<Box<dyn StdError + Send + Sync>>,
+) -> Error {
+    let name = name(format);
+    Error::new(
+        ErrorKind::UnsupportedType,
+        format!(
+            "file is a {name} picture of a rare kind that is not supported; save it as plain RGB"
+        ),
+    )
+    .with_code("unsupported_format")
+    .with_source(reason)
+}
+
 /// A decoder gave up in the middle of its work.
 pub(super) fn panicked(format: ImageFormat) -> Error {
     tracing::error!(
@@ -86,15 +102,7 @@ pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
             "max_alloc_bytes",
         )
         .with_source(error),
-        ImageError::Unsupported(_) => Error::new(
-            ErrorKind::UnsupportedType,
-            format!(
-                "file is a {} picture of a rare kind that is not supported; save it as plain RGB",
-                name(format)
-            ),
-        )
-        .with_code("unsupported_format")
-        .with_source(error),
+        ImageError::Unsupported(_) => rare_kind(format, error),
         error if ends_early(&error) => truncated(format).with_source(error),
         error => broken(format, error),
     }

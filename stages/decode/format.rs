@@ -101,8 +101,11 @@ pub(super) fn decode(
     format: ImageFormat,
     limits: Limits,
 ) -> Result<(DynamicImage, Orientation), Error> {
-    if format == ImageFormat::Gif {
-        return gif::first_frame(file, limits).map(|image| (image, Orientation::NoTransforms));
+    match format {
+        ImageFormat::Jpeg => return jpeg::decode(file, limits),
+        ImageFormat::Gif => return gif::decode(file, limits),
+        ImageFormat::WebP if !riff_is_complete(file) => return Err(fault::truncated(format)),
+        _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
@@ -111,15 +114,6 @@ pub(super) fn decode(
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
     limits.check_alloc(decoder.total_bytes())?;
-    let complete = match format {
-        ImageFormat::Jpeg => jpeg::is_complete(file),
-        ImageFormat::WebP => riff_is_complete(file),
-        // The decoders of the others report the end of the file themselves.
-        _ => true,
-    };
-    if !complete {
-        return Err(fault::truncated(format));
-    }
     // Broken EXIF data does not spoil a good picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     decoder

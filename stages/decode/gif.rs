@@ -7,6 +7,7 @@
 use std::io::Cursor;
 
 use ::gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use omnizap_contract::Error;
 
@@ -14,11 +15,12 @@ use super::fault;
 use super::format::Limits;
 
 /// Decodes the first frame as RGBA, its transparent and uncovered pixels with alpha 0.
+/// The format knows no orientation.
 ///
 /// # Errors
 /// `TooLarge` where the canvas or the frame exceeds a limit, `Invalid` where the
 /// content is broken.
-pub(super) fn first_frame(file: &[u8], limits: Limits) -> Result<DynamicImage, Error> {
+pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     options.set_memory_limit(match limits.max_alloc_bytes.try_into() {
@@ -58,7 +60,7 @@ pub(super) fn first_frame(file: &[u8], limits: Limits) -> Result<DynamicImage, E
             canvas.put_pixel(x, y, colour(index).into());
         }
     }
-    Ok(DynamicImage::ImageRgba8(canvas))
+    Ok((canvas.into(), Orientation::NoTransforms))
 }
 
 fn failed(error: DecodingError) -> Error {

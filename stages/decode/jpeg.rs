@@ -1,11 +1,101 @@
-//! Whether a JPEG file is whole.
+//! JPEG, to the very pixels of libjpeg-turbo: what the reference implementation sees.
 //!
-//! The decoder fills what is missing with gray, and a half-gray picture would be
-//! classified as if it were the whole one.
+//! Its "fancy" chroma upsampling and its integer transform are part of that: a decoder
+//! which rounds otherwise shifts the colours of a 4:2:0 picture by up to half a level,
+//! enough to move a logit.
 
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
+use omnizap_contract::Error;
+
+use super::fault;
+use super::format::Limits;
+
+/// Most scans of a progressive picture; usual ones have about ten.
+const MAX_SCANS: usize = 512;
+
+/// Decodes a picture, and how it wants to be turned.
+///
+/// # Errors
+/// As [`super::format::decode`].
+pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
+    let bounds = DecodeLimits {
+        // Sides and pixels are checked below, where the message names our own limits.
+        max_width: usize::MAX,
+        max_height: usize::MAX,
+        max_pixels: u64::MAX,
+        max_scans: MAX_SCANS,
+        max_memory: Some(limits.max_alloc_bytes),
+    };
+    let mut decoder =
+        Decoder::new_with_limits(file, bounds).map_err(|error| failed(file, error))?;
+    let header = decoder.header();
+    limits.check(header.width.into(), header.height.into())?;
+    if !is_complete(file) {
+        return Err(fault::truncated(ImageFormat::Jpeg));
+    }
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    let four_planes = matches!(
+        decoder.jpeg_color_space(),
+        ColorSpace::Cmyk | ColorSpace::Ycck
+    );
+    decoder.set_output_format(if four_planes {
+        PixelFormat::Cmyk
+    } else {
+        PixelFormat::Rgb
+    });
+    let picture = decoder
+        .decode_image()
+        .map_err(|error| failed(file, error))?;
+    let pixels = if four_planes {
+        inverted_cmyk_to_rgb(&picture.data)
+    } else {
+        picture.data
+    };
+    RgbImage::from_raw(picture.width as u32, picture.height as u32, pixels)
+        .map(|rgb| (rgb.into(), orientation.unwrap_or(Orientation::NoTransforms)))
+        .ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
+}
+
+/// `v * k / 255` for each channel, rounded to the nearest. Like Pillow this takes four
+/// planes for inverted ink, as Adobe's programs write it: 255 is no ink.
+fn inverted_cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
+    let pixels = samples.as_chunks::<4>().0;
+    let times = |a: u8, b: u8| {
+        let product = u32::from(a) * u32::from(b) + 128;
+        (((product >> 8) + product) >> 8) as u8
+    };
+    let rgb = pixels
+        .iter()
+        .flat_map(|&[c, m, y, k]| [times(c, k), times(m, k), times(y, k)]);
+    rgb.collect()
+}
+
+fn failed(file: &[u8], error: JpegError) -> Error {
+    match error {
+        JpegError::UnexpectedEof => fault::truncated(ImageFormat::Jpeg),
+        _ if !is_complete(file) => fault::truncated(ImageFormat::Jpeg).with_source(error),
+        JpegError::Unsupported(_) => fault::rare_kind(ImageFormat::Jpeg, error),
+        JpegError::LimitExceeded { what, .. } => {
+            let limit = if what.contains("scan") {
+                "max_scans"
+            } else {
+                "max_alloc_bytes"
+            };
+            let what = "that takes too much to decode".to_owned();
+            fault::too_large(what, limit).with_source(error)
+        }
+        error => fault::broken(ImageFormat::Jpeg, error),
+    }
+}
+
+/// Whether a file is whole: what is missing would be filled with gray, and a half-gray
+/// picture would be classified as if it were the whole one.
+///
 /// True where the file's scans are followed by an end-of-image marker, as ITU T.81
 /// section B.2.1 demands. What comes after it (a thumbnail, a video) does not count.
-pub(super) fn is_complete(file: &[u8]) -> bool {
+fn is_complete(file: &[u8]) -> bool {
     const EOI: u8 = 0xD9;
     let mut at = 2; // behind the start-of-image marker
     while let Some(found) = next_marker(file, at) {
