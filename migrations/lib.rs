@@ -112,6 +112,19 @@ pub async fn status<C: ConnectionTrait>(db: &C) -> Result<Vec<Step>, DbErr> {
         .collect())
 }
 
+/// Every step, oldest first, as a database has them that is not there yet.
+#[must_use]
+pub fn steps() -> Vec<Step> {
+    let migrations = Migrator::migrations();
+    migrations
+        .iter()
+        .map(|migration| Step {
+            name: migration.name().to_owned(),
+            applied: false,
+        })
+        .collect()
+}
+
 async fn change(db: &DatabaseConnection, change: Change) -> Result<Vec<String>, DbErr> {
     match db.get_database_backend() {
         DatabaseBackend::Sqlite => {

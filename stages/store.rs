@@ -1,0 +1,479 @@
+//! What the service remembers, in a database: embeddings, labels of images, feedback,
+//! answers of the language model.
+//!
+//! # Layout
+//!
+//! - one file a table: `image_embedding`, `image_labels`, `label_embedding`,
+//!   `theme_feedback`, `theme_label`, `expansion` (entity and queries)
+//! - `connect` (one way to open each kind of database), `health`, `limits`, `keys`, `vector`
+//! - `write_behind` (images are written behind the answers), `follow` (the vector index
+//!   is kept in step with the table)
+//!
+//! # Invariants
+//!
+//! - Opened when first needed. An error never turns anything off for good: what must
+//!   be tried is tried anew each time, what can be left out is left out until the
+//!   database answers again, and it is asked all the while.
+//! - What was acknowledged is durable: it was committed, and synced.
+//! - Keys compare by bytes; every text that reaches a statement is a parameter.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use omnizap_migrations::Step;
+use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::vector_index::{Hit, Query, VectorIndex};
+
+pub use self::connect::FILE_NAME;
+pub use self::error::{RETRY_AFTER, StoreError};
+pub use self::image_labels::{CarriedLabel, carried};
+pub use self::theme_label::Tally;
+pub use self::write_behind::ImageRecord;
+
+use self::connect::{Kind, Target};
+use self::health::Health;
+use self::write_behind::WriteBehind;
+
+mod connect;
+mod error;
+mod expansion;
+mod follow;
+mod health;
+mod image_embedding;
+mod image_labels;
+pub(crate) mod keys;
+mod label_embedding;
+pub mod limits;
+mod operations;
+mod theme_feedback;
+mod theme_label;
+mod vector;
+mod write_behind;
+
+/// Rows above which a scan of the vector index leaves the async threads.
+const INLINE_SCAN_ROWS: usize = 4096;
+
+/// Where the store is.
+#[derive(Clone, Debug, Default)]
+pub struct StoreConfig {
+    /// The folder of the embedded database; made when needed.
+    pub data_dir: PathBuf,
+    /// The database's URL; the embedded one where unset or blank.
+    pub url: Option<String>,
+}
+
+/// The store. Cloning shares it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    config: StoreConfig,
+    connection: OnceCell<DatabaseConnection>,
+    health: Health,
+    /// SQLite has one writer: waiting here is fair, waiting in SQLite is a lottery.
+    writer: Semaphore,
+    queue: WriteBehind,
+    index: VectorIndex,
+    /// True once the index is kept in step with the table.
+    following: AtomicBool,
+    /// True once the index holds what the table held.
+    loaded: AtomicBool,
+}
+
+/// One judgement of an image under a theme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feedback {
+    /// The image's name: 64 lower-case hexadecimal digits.
+    pub image_hash: String,
+    /// The theme, trimmed, 1 to [`limits::THEME_CHARS`] characters, none of them a control.
+    pub theme: String,
+    /// Whether the image was taken.
+    pub accepted: bool,
+    /// The client's own id of the image, at most [`limits::ASSET_CHARS`] characters.
+    pub asset_id: Option<String>,
+}
+
+/// What was said of one image under a theme.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageFeedback {
+    /// The image's name.
+    pub image_hash: String,
+    /// For and against, in judgements.
+    pub tally: Tally,
+    /// The labels that it was last seen with.
+    pub labels: Vec<CarriedLabel>,
+}
+
+/// What the store knows of labels under a theme.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThemeEvidence {
+    /// For and against each label of the question, in their order.
+    pub labels: Vec<Tally>,
+    /// Feedback on the images of the question; those without any are left out.
+    pub images: Vec<ImageFeedback>,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Operations that failed.
+    pub failures: u64,
+    /// Images that wait to be written.
+    pub images_waiting: u64,
+    /// Images written.
+    pub images_written: u64,
+    /// Images that were not written: the queue was full, or the database refused them.
+    pub images_dropped: u64,
+    /// Images in the vector index.
+    pub images_indexed: u64,
+}
+
+impl Store {
+    /// A store that opens nothing yet.
+    #[must_use]
+    pub fn new(config: StoreConfig) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            connection: OnceCell::new(),
+            health: Health::default(),
+            writer: Semaphore::new(1),
+            queue: WriteBehind::default(),
+            index: VectorIndex::default(),
+            following: AtomicBool::new(false),
+            loaded: AtomicBool::new(false),
+        }))
+    }
+
+    /// Checks the configuration, and opens the database and fills the index in the
+    /// background. A database that is away is no error: it is tried until it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Scheme`], for the operator.
+    pub fn start(&self) -> Result<(), StoreError> {
+        Target::of(&self.0.config)?;
+        if !self.0.following.swap(true, Ordering::AcqRel) {
+            tokio::spawn(follow::follow(Arc::downgrade(&self.0)));
+        }
+        Ok(())
+    }
+
+    /// Brings the schema up to date; gives the names of the steps applied.
+    ///
+    /// # Errors
+    /// Any error of the database.
+    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        Target::of(&self.0.config)?.migrate().await
+    }
+
+    /// Undoes the newest steps of the schema; gives their names.
+    ///
+    /// # Errors
+    /// Any error of the database; a step that would lose what cannot be made again.
+    pub async fn rollback(&self, steps: u32) -> Result<Vec<String>, StoreError> {
+        let doing = "undoing migrations";
+        let database = Target::of(&self.0.config)?.open(1).await?;
+        let result = omnizap_migrations::down(&database, steps).await;
+        // The result matters, not whether the connection said goodbye.
+        let _ = database.close().await;
+        result.map_err(|source| StoreError::Database { doing, source })
+    }
+
+    /// The steps of the schema, and which of them the database has. Changes nothing.
+    ///
+    /// # Errors
+    /// Any error of the database.
+    pub async fn status(&self) -> Result<Vec<Step>, StoreError> {
+        let target = Target::of(&self.0.config)?;
+        if let Target::File(path) = &target
+            && !path.exists()
+        {
+            return Ok(omnizap_migrations::steps());
+        }
+        let database = target.open(1).await?;
+        let result = omnizap_migrations::status(&database).await;
+        let _ = database.close().await;
+        result.map_err(|source| StoreError::Database {
+            doing: "reading the schema's version",
+            source,
+        })
+    }
+
+    /// Why the store serves less than it should, if so; for clients.
+    #[must_use]
+    pub fn degraded(&self) -> Option<String> {
+        self.0.health.degraded()
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let counts = &self.0.queue.counts;
+        StoreStats {
+            failures: self.0.health.failures(),
+            images_waiting: counts.waiting.load(Ordering::Relaxed),
+            images_written: counts.written.load(Ordering::Relaxed),
+            images_dropped: counts.dropped.load(Ordering::Relaxed),
+            images_indexed: self.0.index.len() as u64,
+        }
+    }
+
+    /// The embeddings in memory.
+    #[must_use]
+    pub fn index(&self) -> &VectorIndex {
+        &self.0.index
+    }
+
+    /// True once the index holds what the database held when the store was started.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.0.loaded.load(Ordering::Acquire)
+    }
+
+    /// The images most like the one asked about; long scans run on a thread of their own.
+    pub async fn similar(&self, query: Query) -> Vec<Hit> {
+        if self.0.index.cost(&query) <= INLINE_SCAN_ROWS {
+            return self.0.index.search(&query);
+        }
+        let inner = self.0.clone();
+        let search = tokio::task::spawn_blocking(move || inner.index.search(&query));
+        // It can only fail by a panic, or at shutdown.
+        search.await.unwrap_or_default()
+    }
+
+    /// Remembers an image: at once for searches, behind the answer in the database.
+    /// False where the queue is full, and the database will not have it.
+    pub fn remember_later(&self, record: ImageRecord) -> bool {
+        self.0.index_record(&record);
+        self.0.queue.push(&self.0, record)
+    }
+
+    /// Remembers an image, and returns once the database has it.
+    ///
+    /// # Errors
+    /// Any error of the database.
+    pub async fn remember(&self, record: ImageRecord) -> Result<(), StoreError> {
+        self.0.index_record(&record);
+        self.0.save_images(std::slice::from_ref(&record)).await
+    }
+
+    /// Waits until the images queued before are written, at most [`limits::FLUSH`].
+    /// False where the time ran out.
+    pub async fn flush(&self) -> bool {
+        self.0.queue.flush(limits::FLUSH).await
+    }
+
+    /// Writes what is queued and closes the connections; for the end of the program.
+    pub async fn close(&self) {
+        self.flush().await;
+        if let Some(connection) = self.0.connection.get() {
+            // Nothing is left to be done about an error.
+            let _ = connection.close_by_ref().await;
+        }
+    }
+}
+
+impl Target {
+    /// Brings the schema up to date, over a connection of its own: the lock of a
+    /// server belongs to a session.
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let database = self.open(1).await?;
+        let result = omnizap_migrations::up(&database).await;
+        let _ = database.close().await;
+        result.map_err(|source| StoreError::Database {
+            doing: "bringing the schema up to date",
+            source,
+        })
+    }
+}
+
+impl Inner {
+    /// The pool, opened and its schema up to date.
+    async fn connection(self: &Arc<Self>) -> Result<&DatabaseConnection, StoreError> {
+        let doing = "opening the database";
+        let lost = |what: String| StoreError::Database {
+            doing,
+            source: DbErr::Custom(what),
+        };
+        if self.connection.get().is_none() {
+            // A task of its own: whoever waits may give up, and migrations go on.
+            let inner = self.clone();
+            let opening = tokio::spawn(async move {
+                let opened = inner.connection.get_or_try_init(|| inner.open()).await;
+                opened.map(drop)
+            });
+            opening.await.map_err(|error| lost(error.to_string()))??;
+        }
+        let connection = self.connection.get();
+        connection.ok_or_else(|| lost("the database was closed".into()))
+    }
+
+    async fn open(&self) -> Result<DatabaseConnection, StoreError> {
+        if self.health.is_resting() {
+            // Others waited for the try that just failed: they need not repeat it.
+            return Err(StoreError::Resting {
+                doing: "opening the database",
+                pause: limits::REST,
+            });
+        }
+        let target = Target::of(&self.config)?;
+        let connections = match target.kind() {
+            Kind::Sqlite => limits::SQLITE_CONNECTIONS,
+            Kind::MySql | Kind::Postgres => limits::SERVER_CONNECTIONS,
+        };
+        let opening = async {
+            for step in target.migrate().await? {
+                tracing::info!(step, "migrated the store");
+            }
+            target.open(connections).await
+        };
+        within("opening the database", limits::OPEN, opening).await
+    }
+
+    /// Reads what an answer can do without: left out while the database is away.
+    async fn read<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        limit: Duration,
+        work: impl FnOnce(DatabaseConnection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        if self.health.degraded().is_some() {
+            return Err(StoreError::Resting {
+                doing,
+                pause: limits::PROBE_EVERY,
+            });
+        }
+        let reading = async {
+            let connection = self.connection().await?;
+            let result = work(connection.clone()).await;
+            result.map_err(|source| StoreError::Database { doing, source })
+        };
+        self.noted(within(doing, limit, reading).await)
+    }
+
+    /// Runs a transaction that writes, again where the database broke it off in
+    /// favour of another. The work is undone before it is run again. It must not keep
+    /// the transaction, which is lent to it behind a shared pointer.
+    async fn write<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        limit: Duration,
+        work: impl Fn(Arc<DatabaseTransaction>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        let writing = async {
+            let connection = self.connection().await?;
+            let options = || TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..Default::default()
+            };
+            let database = |source| StoreError::Database { doing, source };
+            let is_sqlite = connection.get_database_backend() == sea_orm::DbBackend::Sqlite;
+            let mut tries = 1;
+            loop {
+                let _turn = match is_sqlite {
+                    // It is never closed, so it always gives a permit.
+                    true => self.writer.acquire().await.ok(),
+                    false => None,
+                };
+                let transaction = connection.begin_with_options(options()).await;
+                let transaction = Arc::new(transaction.map_err(database)?);
+                let result = work(transaction.clone()).await;
+                let transaction = Arc::into_inner(transaction).ok_or_else(|| {
+                    database(DbErr::Custom("a transaction was kept by its work".into()))
+                })?;
+                match result {
+                    Ok(value) => {
+                        transaction.commit().await.map_err(database)?;
+                        return Ok(value);
+                    }
+                    Err(error) if tries < limits::TRANSACTION_TRIES && is_contention(&error) => {
+                        transaction.rollback().await.map_err(database)?;
+                        tries += 1;
+                    }
+                    Err(error) => return Err(database(error)),
+                }
+            }
+        };
+        self.noted(within(doing, limit, writing).await)
+    }
+
+    /// Asks the database whether it is there.
+    async fn ping(self: &Arc<Self>) -> Result<(), StoreError> {
+        let doing = "asking whether the database is there";
+        let asking = async {
+            let connection = self.connection().await?;
+            let pong = connection.ping().await;
+            pong.map_err(|source| StoreError::Database { doing, source })
+        };
+        let asked = within(doing, limits::ACQUIRE, asking).await;
+        self.noted(asked)
+    }
+
+    /// Notes how an operation ended, and sees to it that somebody asks for a database
+    /// that failed until it is back.
+    fn noted<T>(self: &Arc<Self>, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            Ok(_) => self.health.good(),
+            Err(StoreError::Resting { .. }) => {}
+            Err(error) => {
+                if self.health.bad(error) {
+                    tokio::spawn(probe(Arc::downgrade(self)));
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Asks until the database answers; ends with it, or with the store.
+async fn probe(store: std::sync::Weak<Inner>) {
+    loop {
+        tokio::time::sleep(limits::PROBE_EVERY).await;
+        let Some(inner) = store.upgrade() else { return };
+        if inner.ping().await.is_ok() {
+            inner.health.probed();
+            return;
+        }
+    }
+}
+
+async fn within<T>(
+    doing: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or(Err(StoreError::Slow { doing, limit }))
+}
+
+/// True where the database undid a transaction because of another one: SQLSTATE 40001
+/// and 40P01, MySQL 1205 and 1213 (which come as HY000 and 40001), SQLite BUSY and LOCKED.
+fn is_contention(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
+    let SqlxError::Database(error) = &**error else {
+        return false;
+    };
+    let code = error.code();
+    matches!(
+        code.as_deref(),
+        Some("40001" | "40P01" | "5" | "6" | "261" | "517")
+    ) || error.message().contains("Lock wait timeout exceeded")
+}

@@ -1,0 +1,163 @@
+//! Table `clip_image_embedding_cache`: the embedding of an image by the hash of its
+//! bytes and the model that made it.
+
+use sea_orm::entity::prelude::{
+    ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
+    EnumIter, PrimaryKeyTrait,
+};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+
+use super::vector;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "clip_image_embedding_cache")]
+pub(crate) struct Model {
+    /// Grows with time; other copies are followed by it.
+    #[sea_orm(primary_key)]
+    pub(crate) id: i64,
+    /// The name by which clients last called the image.
+    pub(crate) image_hash: String,
+    /// SHA-256 of the bytes; none in rows of the Python service, which trusted names.
+    pub(crate) content_hash: Option<String>,
+    pub(crate) asset_id: Option<String>,
+    pub(crate) model_name: String,
+    pub(crate) embedding_dim: i32,
+    /// Little-endian f32, `[embedding_dim]`.
+    #[sea_orm(column_type = "Blob")]
+    pub(crate) embedding: Vec<u8>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// One image as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Image<'a> {
+    pub(super) image_hash: &'a str,
+    pub(super) content_hash: &'a str,
+    pub(super) asset_id: Option<&'a str>,
+    pub(super) model: &'a str,
+    pub(super) vector: &'a [f32],
+}
+
+/// Everything of a row but the vector.
+#[derive(Debug, FromQueryResult)]
+struct Known {
+    id: i64,
+    image_hash: String,
+    asset_id: Option<String>,
+}
+
+/// Writes an image, or what has changed of it: most images that come again change
+/// nothing, and their vector is never written twice.
+pub(super) async fn save<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
+    let known = Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::ImageHash, Column::AssetId])
+        .filter(Column::ContentHash.eq(image.content_hash))
+        .filter(Column::ModelName.eq(image.model))
+        .into_model::<Known>()
+        .one(db)
+        .await?;
+    let Some(known) = known else {
+        return insert(db, image).await;
+    };
+    let asset_id = image.asset_id.or(known.asset_id.as_deref());
+    if known.image_hash == image.image_hash && known.asset_id.as_deref() == asset_id {
+        return Ok(());
+    }
+    Entity::update_many()
+        .col_expr(Column::ImageHash, Expr::value(image.image_hash))
+        .col_expr(Column::AssetId, Expr::value(asset_id))
+        .col_expr("updated_at", Expr::current_timestamp())
+        .filter(Column::Id.eq(known.id))
+        .exec(db)
+        .await
+        .map(drop)
+}
+
+async fn insert<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
+    // Another copy may have been faster: then its row stays, with our names.
+    let mut conflict = OnConflict::columns([Column::ContentHash, Column::ModelName]);
+    conflict.update_column(Column::ImageHash);
+    if image.asset_id.is_some() {
+        conflict.update_column(Column::AssetId);
+    }
+    let row = ActiveModel {
+        id: ActiveValue::NotSet,
+        image_hash: ActiveValue::Set(image.image_hash.to_owned()),
+        content_hash: ActiveValue::Set(Some(image.content_hash.to_owned())),
+        asset_id: ActiveValue::Set(image.asset_id.map(str::to_owned)),
+        model_name: ActiveValue::Set(image.model.to_owned()),
+        embedding_dim: ActiveValue::Set(i32::try_from(image.vector.len()).unwrap_or(i32::MAX)),
+        embedding: ActiveValue::Set(vector::to_bytes(image.vector)),
+    };
+    Entity::insert(row)
+        .on_conflict(conflict)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+}
+
+/// The vector of an image by its bytes' own hash, so that no client can plant one.
+pub(super) async fn find<C: ConnectionTrait>(
+    db: &C,
+    content_hash: &str,
+    model: &str,
+) -> Result<Option<Vec<f32>>, DbErr> {
+    let bytes: Option<Vec<u8>> = Entity::find()
+        .select_only()
+        .column(Column::Embedding)
+        .filter(Column::ContentHash.eq(content_hash))
+        .filter(Column::ModelName.eq(model))
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(bytes.and_then(|bytes| vector::from_bytes(&bytes)))
+}
+
+/// Rows with an id above `after`, oldest first, at most `limit`.
+pub(super) async fn page<C: ConnectionTrait>(
+    db: &C,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::Id.gt(after))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+/// Ids above `after`, without the rows, at most `limit`, oldest first.
+pub(super) async fn ids<C: ConnectionTrait>(
+    db: &C,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<i64>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Id.gt(after))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// The rows with those ids.
+pub(super) async fn by_ids<C: ConnectionTrait>(db: &C, ids: Vec<i64>) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::Id.is_in(ids))
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await
+}

@@ -1,0 +1,47 @@
+//! The keys of the store: hashes of what they stand for, so that text of any length
+//! and alphabet has one, and two texts have the same only if they are the same.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 in lower-case hex: 64 characters.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// The key under which feedback on a label adds up: without case, as labels of a
+/// request are compared without case.
+pub(crate) fn label_key(label: &str) -> String {
+    sha256_hex(label.trim().to_lowercase().as_bytes())
+}
+
+/// A label as people may read it in a table. PostgreSQL refuses NUL in text; the key
+/// is made of the label as it was.
+pub(crate) fn readable(label: &str) -> String {
+    label.chars().filter(|char| !char.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_accents_apart_and_cases_not() {
+        assert_ne!(label_key("cafe"), label_key("café"));
+        assert_eq!(label_key(" Café "), label_key("café"));
+    }
+
+    #[test]
+    fn the_hash_is_sha_256() {
+        assert_eq!(
+            sha256_hex(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Table `clip_label_embedding_cache`: the embedding of a text by the model that made
+//! it and the hash of the text.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::{
+    ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
+    EnumIter, PrimaryKeyTrait,
+};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
+
+use super::keys::{readable, sha256_hex};
+use super::vector;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "clip_label_embedding_cache")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) model_name: String,
+    /// SHA-256 of the text.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) label_key: String,
+    /// The text, for people.
+    #[sea_orm(column_type = "Text")]
+    pub(crate) label: String,
+    pub(crate) embedding_dim: i32,
+    /// Little-endian f32, `[embedding_dim]`.
+    #[sea_orm(column_type = "Blob")]
+    pub(crate) embedding: Vec<u8>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The vectors of those texts that are known, by the place of the text.
+pub(super) async fn find<C: ConnectionTrait>(
+    db: &C,
+    model: &str,
+    texts: &[&str],
+) -> Result<HashMap<usize, Vec<f32>>, DbErr> {
+    let keys: Vec<_> = texts
+        .iter()
+        .map(|text| sha256_hex(text.as_bytes()))
+        .collect();
+    let rows = Entity::find()
+        .filter(Column::ModelName.eq(model))
+        .filter(Column::LabelKey.is_in(keys.iter().map(String::as_str)))
+        .all(db)
+        .await?;
+    let by_key: HashMap<_, _> = rows
+        .into_iter()
+        .filter_map(|row| Some((row.label_key, vector::from_bytes(&row.embedding)?)))
+        .collect();
+    let places = keys.iter().enumerate();
+    Ok(places
+        .filter_map(|(place, key)| Some((place, by_key.get(key)?.clone())))
+        .collect())
+}
+
+/// Keeps vectors of texts, in place of earlier ones.
+pub(super) async fn save<C: ConnectionTrait>(
+    db: &C,
+    model: &str,
+    vectors: &[(&str, &[f32])],
+) -> Result<(), DbErr> {
+    if vectors.is_empty() {
+        return Ok(());
+    }
+    let rows = vectors.iter().map(|(text, vector)| ActiveModel {
+        model_name: ActiveValue::Set(model.to_owned()),
+        label_key: ActiveValue::Set(sha256_hex(text.as_bytes())),
+        label: ActiveValue::Set(readable(text)),
+        embedding_dim: ActiveValue::Set(i32::try_from(vector.len()).unwrap_or(i32::MAX)),
+        embedding: ActiveValue::Set(vector::to_bytes(vector)),
+    });
+    let mut conflict = OnConflict::columns([Column::ModelName, Column::LabelKey]);
+    conflict.update_columns([Column::EmbeddingDim, Column::Embedding]);
+    Entity::insert_many(rows)
+        .on_conflict(conflict)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,58 @@
+//! Every bound of the store, in one place.
+
+use std::time::Duration;
+
+/// Connections to the embedded database: readers beside the one that writes.
+pub const SQLITE_CONNECTIONS: u32 = 4;
+/// Connections to a database server.
+pub const SERVER_CONNECTIONS: u32 = 16;
+/// Longest wait for a free connection, or for a new one to be made.
+pub const ACQUIRE: Duration = Duration::from_secs(3);
+/// Connections idle for longer are closed.
+pub const IDLE: Duration = Duration::from_secs(300);
+/// Longest wait for another process that is writing to the same SQLite file.
+pub const SQLITE_BUSY: Duration = Duration::from_secs(5);
+/// Longest that a server may work on one statement.
+pub const STATEMENT: Duration = Duration::from_secs(30);
+/// Longest that opening may take, migrations and their lock included.
+pub const OPEN: Duration = Duration::from_secs(150);
+/// Longest that a classification waits for a read.
+pub const READ: Duration = Duration::from_secs(1);
+/// Longest that a write which is to be acknowledged may take.
+pub const WRITE: Duration = Duration::from_secs(10);
+/// After a failure, reads that a classification can do without are left out for so
+/// long, so that a database which is away costs them nothing.
+pub const REST: Duration = Duration::from_millis(500);
+/// How often a database that failed is asked whether it is back.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often a transaction that the database broke off for another's sake (deadlock,
+/// serialisation) is tried in all.
+pub const TRANSACTION_TRIES: u32 = 5;
+
+/// Images that wait to be written.
+pub const QUEUE: usize = 1024;
+/// Images written in one transaction.
+pub const BATCH: usize = 64;
+/// First pause after a failed batch; doubles up to [`BATCH_PAUSE_MAX`].
+pub const BATCH_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between two tries of a batch.
+pub const BATCH_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Longest that a shutdown waits for the queue.
+pub const FLUSH: Duration = Duration::from_secs(10);
+
+/// How often the index asks for what other copies wrote.
+pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Rows read at once while the index is loaded.
+pub const SYNC_PAGE: u64 = 512;
+/// Newest ids looked at again at each round: a row may be committed after one with a
+/// higher id.
+pub const SYNC_OVERLAP: i64 = 1024;
+
+/// Widest model id that the store takes.
+pub const MODEL_CHARS: usize = 160;
+/// Longest asset id that the store takes.
+pub const ASSET_CHARS: usize = 255;
+/// Longest theme that the store takes.
+pub const THEME_CHARS: usize = 120;
+/// Most labels kept for an image.
+pub const LABELS_PER_IMAGE: usize = 32;
