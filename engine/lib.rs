@@ -1,3 +1,4 @@
 //! The engine: what runs any pipeline. It knows no stage by name, no model and no table.
 
+pub mod http;
 pub mod pipeline;

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use omnizap_contract::{Input, Output, Runner, Value};
@@ -14,6 +14,7 @@ use super::condition::Condition;
 use super::config::OnError;
 use super::diagnostic::Diagnostic;
 use super::graph::{Graph, Source, State};
+use super::trace::Trace;
 
 /// A pipeline that can run: a graph with built stages.
 pub struct Pipeline {
@@ -130,6 +131,35 @@ impl Pipeline {
         steps.filter_map(|(node, step)| Some((self.graph.stage_name(node), &step.as_ref()?.runner)))
     }
 
+    /// The values of a request's ports by name, with the defaults of its fields;
+    /// for callers other than HTTP.
+    #[must_use]
+    pub fn request_values(&self, named: impl Fn(&str) -> Option<Value>) -> Vec<Option<Value>> {
+        let fields = self.graph.file.request.iter();
+        fields
+            .flat_map(|field| {
+                let ports = field.ports().enumerate();
+                ports.map(|(position, (name, _))| {
+                    let default = if position == 0 {
+                        field.default.clone()
+                    } else {
+                        None
+                    };
+                    named(name.get_ref()).or(default)
+                })
+            })
+            .collect()
+    }
+
+    /// A trace under the names of this pipeline's stages.
+    #[must_use]
+    pub fn trace_json(&self, trace: &Trace) -> Json {
+        trace.to_json(
+            |node| self.graph.stage_name(node),
+            |node| self.graph.nodes[node].depends_on.clone(),
+        )
+    }
+
     /// The settings in force that clients may see: public options of every
     /// stage, what built stages say of themselves, and which features are on.
     #[must_use]
@@ -154,6 +184,19 @@ impl Pipeline {
         }
         settings.insert("features".into(), Json::Object(features));
         settings
+    }
+
+    /// How often a node's stage ended in which way, since the pipeline was built.
+    #[must_use]
+    pub fn counters(&self, node: usize) -> Json {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.steps[node].as_ref().map_or(Json::Null, |step| {
+            serde_json::json!({
+                "ran": count(&step.counters.ran),
+                "skipped": count(&step.counters.skipped),
+                "failed": count(&step.counters.failed),
+            })
+        })
     }
 
     /// Finishes what the stages accepted and still have under way.

@@ -1,0 +1,110 @@
+//! What the engine itself costs: a request through nine stages that do nothing.
+//!
+//! `cargo bench --bench overhead`
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use engine::pipeline::diagnostic::SourceText;
+use engine::pipeline::set::bind_all;
+use engine::pipeline::{Pipeline, Registry};
+use omnizap_contract::{
+    AsyncStage, BoxFuture, Call, Error, Input, Inputs, Options, Output, Outputs, PortType, Ports,
+    Runner, Stage, StageKind, StageSpec,
+};
+use tokio::sync::Semaphore;
+
+/// Passes a number on.
+struct Noop;
+
+impl Stage for Noop {
+    fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+        Ok(Outputs::new().with("value", inputs.number("value")?))
+    }
+}
+
+impl AsyncStage for Noop {
+    fn run<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+        Box::pin(async move { Stage::run(self, inputs, call) })
+    }
+}
+
+struct NoopKind {
+    spec: StageSpec,
+    runner: Runner,
+}
+
+impl StageKind for NoopKind {
+    fn spec(&self) -> &StageSpec {
+        &self.spec
+    }
+
+    fn ports(&self, _: &Options) -> Ports {
+        let output = Output::new("value", PortType::Number, "a number");
+        Ports {
+            inputs: vec![Input::required("value", PortType::Number, "a number")],
+            outputs: vec![output.published(serde_json::Value::Null).rounded(6)],
+        }
+    }
+
+    fn build<'a>(&'a self, _: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async { Ok(self.runner.clone()) })
+    }
+}
+
+fn pipeline(runtime: &tokio::runtime::Runtime, runner: Runner) -> Pipeline {
+    let spec = StageSpec {
+        name: Cow::Borrowed("noop"),
+        doc: Cow::Borrowed("nothing"),
+        options: Vec::new(),
+        feature: None,
+    };
+    let kind: Arc<dyn StageKind> = Arc::new(NoopKind { spec, runner });
+    let registry = Registry::new([kind]).expect("one kind");
+    let mut toml =
+        "[pipeline]\nname = \"nine\"\n[request]\nvalue = { type = \"number\", default = 1.0 }\n"
+            .to_owned();
+    for stage in 0..9 {
+        toml.push_str(&format!(
+            "[[stage]]\nuses = \"noop\"\nname = \"stage-{stage}\"\n"
+        ));
+    }
+    let source = SourceText::new("nine.toml", toml);
+    let graph = bind_all(&[source], &registry, &|_| None)
+        .expect("well-formed")
+        .remove(0);
+    let built = Pipeline::build(graph, Arc::new(Semaphore::new(1)));
+    runtime.block_on(built).expect("nothing to fail")
+}
+
+fn overhead(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for (name, runner) in [
+        ("nine inline stages", Runner::Inline(Arc::new(Noop))),
+        ("nine async stages", Runner::Async(Arc::new(Noop))),
+    ] {
+        let pipeline = pipeline(&runtime, runner);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let values = pipeline.request_values(|_| None);
+                let deadline = Instant::now() + Duration::from_secs(1);
+                runtime.block_on(pipeline.run(black_box(values), "bench".into(), deadline))
+            });
+        });
+    }
+}
+
+criterion_group!(benches, overhead);
+criterion_main!(benches);

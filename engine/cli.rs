@@ -1,0 +1,170 @@
+//! The command line: what it accepts, and which exit code each end has.
+//!
+//! One file a command; `config` turns the environment into settings, `pipelines`
+//! finds, checks and builds pipelines for all of them.
+
+mod check;
+mod classify;
+mod config;
+mod db;
+mod graph;
+mod models;
+mod pipelines;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Wrong configuration, as sysexits.h numbers it (`EX_CONFIG`).
+const EXIT_CONFIG: u8 = 78;
+
+/// Image classification as a pipeline of stages, over HTTP or from the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "omnizap",
+    version,
+    after_help = "\
+Examples:
+  omnizap                                     serve ./pipelines on 127.0.0.1:8008
+  omnizap classify sticker.webp               classify a file without a server
+  omnizap classify a.png b.jpg --labels 'a cat,a dog' --json
+  omnizap check                               find every mistake in ./pipelines
+  omnizap graph pipelines/classify.toml       show what feeds what
+
+Settings come from the environment and from a .env file beside you, which never
+overrides the environment. README.md lists them.
+
+Exit codes: 0 fine, 1 failed, 2 bad usage, 78 bad configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Folder of pipeline files [default: ./pipelines, else the ones built in]
+    #[arg(long, global = true, env = "OMNIZAP_PIPELINES", value_name = "DIR")]
+    pipelines: Option<PathBuf>,
+    /// Folder for the database and imported models; made at first use
+    #[arg(
+        long,
+        global = true,
+        env = "OMNIZAP_DATA",
+        value_name = "DIR",
+        default_value = "./data"
+    )]
+    data: PathBuf,
+    /// What to log: error, warn, info, debug, trace, or a tracing filter
+    #[arg(
+        long,
+        global = true,
+        env = "OMNIZAP_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the pipelines over HTTP (the default)
+    Serve(serve::ServeArgs),
+    /// Classify files without a server
+    Classify(classify::ClassifyArgs),
+    /// Find every mistake in pipeline files, without building anything
+    Check(check::CheckArgs),
+    /// Show the effective graph of pipelines
+    Graph(graph::GraphArgs),
+    /// The database: migrate it, show its state
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// The models: list, pull, import, verify
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+}
+
+/// How a command failed, as its exit code tells.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is wrong: nothing was done.
+    Config(anyhow::Error),
+    /// The work itself failed.
+    Work(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Work(error.into())
+    }
+}
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    let env_file = config::load_env_file();
+    let cli = Cli::parse();
+    if let Err(message) = init_logging(&cli.common.log) {
+        eprintln!("error: --log: {message}");
+        return ExitCode::from(2);
+    }
+    if let Err(error) = env_file {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let common = cli.common;
+    let result = runtime.block_on(async {
+        match cli.command {
+            None => serve::run(&common, cli.serve).await,
+            Some(Command::Serve(args)) => serve::run(&common, args).await,
+            Some(Command::Classify(args)) => classify::run(&common, args).await,
+            Some(Command::Check(args)) => check::run(&common, &args),
+            Some(Command::Graph(args)) => graph::run(&common, &args),
+            Some(Command::Db(command)) => db::run(&common, command).await,
+            Some(Command::Models(command)) => models::run(&common, command).await,
+        }
+    });
+    // Threads that still compute for nobody must not hold the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(Failure::Config(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Work(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init_logging(filter: &str) -> Result<(), String> {
+    // Statements and migrations of the database are the log of a debugging session.
+    let quiet = "sqlx=warn,sea_orm_migration=warn,sea_orm=warn";
+    let filter = format!("{quiet},{filter}");
+    let filter = EnvFilter::try_new(&filter).map_err(|error| error.to_string())?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! `omnizap classify`: files through a pipeline, without a server.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use engine::pipeline::Pipeline;
+use omnizap_contract::{PortType, Value};
+use serde_json::Value as Json;
+
+use super::pipelines::Workshop;
+use super::{Common, Failure};
+
+/// Largest file, in bytes: as large as a request body may be.
+const MAX_FILE_LEN: u64 = 32 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct ClassifyArgs {
+    /// Pictures; `-` reads one from standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Labels to choose from, between commas, instead of the default ones
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    labels: Vec<String>,
+    /// Theme whose feedback adapts the scores
+    #[arg(long)]
+    theme: Option<String>,
+    /// Print the whole answer as JSON, one line a file
+    #[arg(long)]
+    json: bool,
+    /// Show what each stage did and how long it took
+    #[arg(long)]
+    trace: bool,
+    /// Pipeline to run
+    #[arg(long, default_value = "classify", value_name = "NAME")]
+    pipeline: String,
+}
+
+pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
+    let mut common = common.clone();
+    if common.log == "info" {
+        // The answers are the output; what the engine does is for --log.
+        "warn".clone_into(&mut common.log);
+    }
+    let workshop = Workshop::open(&common)?;
+    let pipeline = workshop.pipeline(&args.pipeline).await?;
+    let mut failed = 0;
+    for path in &args.files {
+        match classify(&pipeline, path, &args).await {
+            Ok(answer) => print_answer(path, &answer, &args),
+            Err(error) => {
+                failed += 1;
+                eprintln!("error: {}: {error:#}", path.display());
+            }
+        }
+    }
+    pipeline.close().await;
+    if failed > 0 {
+        return Err(Failure::Work(anyhow!(
+            "{failed} of {} files were not classified",
+            args.files.len()
+        )));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn classify(pipeline: &Pipeline, path: &Path, args: &ClassifyArgs) -> anyhow::Result<Json> {
+    let bytes = read(path)?;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let fields = &pipeline.graph.file.request;
+    let file = fields.iter().find(|field| field.ty == PortType::Bytes);
+    let file = file.context("the pipeline takes no file")?;
+    let filename = file.filename.as_ref().map(|name| name.get_ref().as_str());
+    let labels: Vec<Arc<str>> = args
+        .labels
+        .iter()
+        .map(|label| label.trim().into())
+        .collect();
+    let values = pipeline.request_values(|port| {
+        if port == file.name.get_ref() {
+            return Some(Value::Bytes(bytes.clone().into()));
+        }
+        if Some(port) == filename {
+            return name.clone().map(Value::from);
+        }
+        match port {
+            "labels" if !labels.is_empty() => Some(Value::from(labels.clone())),
+            "theme" => args.theme.as_deref().map(Value::from),
+            _ => None,
+        }
+    });
+    let deadline = Instant::now() + pipeline.graph.file.deadline;
+    let finished = pipeline.run(values, "command-line".into(), deadline).await;
+    if args.trace {
+        eprintln!("{:#}", pipeline.trace_json(&finished.trace));
+    }
+    match finished.result {
+        Ok(fields) => Ok(Json::Object(fields)),
+        Err(failure) => {
+            let stage = failure.stage.unwrap_or_else(|| "pipeline".into());
+            Err(anyhow::Error::new(failure.error).context(format!("stage `{stage}`")))
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(MAX_FILE_LEN + 1)
+            .read_to_end(&mut bytes)?;
+    } else {
+        let file = std::fs::File::open(path)?;
+        file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        bail!("larger than {MAX_FILE_LEN} bytes");
+    }
+    Ok(bytes)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn print_answer(path: &Path, answer: &Json, args: &ClassifyArgs) {
+    if args.json {
+        println!("{answer}");
+        return;
+    }
+    let number = |field: &str| answer[field].as_f64().unwrap_or_default();
+    let mut notes = Vec::new();
+    if answer["ambiguous"] == Json::Bool(true) {
+        notes.push("ambiguous".to_owned());
+    }
+    if answer["is_nsfw"] == Json::Bool(true) {
+        notes.push(format!("nsfw {:.0} %", number("nsfw_score") * 100.0));
+    }
+    if let Some(model) = answer["model"].as_str() {
+        notes.push(model.to_owned());
+    }
+    println!("{} ({})", path.display(), notes.join(", "));
+    for top in answer["top_labels"].as_array().into_iter().flatten() {
+        let score = top["score"].as_f64().unwrap_or_default();
+        let label = top["label"].as_str().unwrap_or_default();
+        println!("  {:5.1} %  {label}", score * 100.0);
+    }
+}

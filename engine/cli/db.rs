@@ -1,0 +1,47 @@
+//! `omnizap db`: the schema of the database that the settings name.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::config::services_config;
+use super::{Common, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DbCommand {
+    /// Bring the schema up to date, as serving does at its start
+    Migrate,
+    /// Show which steps of the schema are applied; changes nothing
+    Status,
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode, Failure> {
+    let config = services_config(common).map_err(Failure::Config)?;
+    let services = omnizap_stages::Services::new(config);
+    let store = services.store();
+    match command {
+        DbCommand::Migrate => {
+            let applied = store.migrate().await?;
+            for name in &applied {
+                println!("applied {name}");
+            }
+            if applied.is_empty() {
+                println!("the schema is up to date");
+            }
+        }
+        DbCommand::Status => {
+            let steps = store.status().await?;
+            let pending = steps.iter().filter(|step| !step.applied).count();
+            for step in &steps {
+                let state = if step.applied { "applied" } else { "pending" };
+                println!("{state}  {}", step.name);
+            }
+            if pending > 0 {
+                println!("{pending} pending: run `omnizap db migrate`");
+            }
+        }
+    }
+    store.close().await;
+    Ok(ExitCode::SUCCESS)
+}

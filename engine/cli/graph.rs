@@ -1,0 +1,50 @@
+//! `omnizap graph`: the effective graph of pipelines.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use engine::pipeline::render::{self, render};
+
+use super::pipelines::Workshop;
+use super::{Common, Failure};
+
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    /// One file instead of the whole folder
+    file: Option<PathBuf>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For reading
+    Text,
+    /// A Mermaid flowchart
+    Mermaid,
+    /// A Graphviz digraph
+    Dot,
+    /// For programs: a list of pipelines
+    Json,
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+pub(super) fn run(common: &Common, args: &GraphArgs) -> Result<ExitCode, Failure> {
+    let graphs = Workshop::open(common)?.graphs(args.file.as_deref())?;
+    let format = match args.format {
+        Format::Text => render::Format::Text,
+        Format::Mermaid => render::Format::Mermaid,
+        Format::Dot => render::Format::Dot,
+        Format::Json => {
+            let all: Vec<_> = graphs.iter().map(render::to_json).collect();
+            println!("{:#}", serde_json::Value::Array(all));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    for graph in &graphs {
+        println!("{}", render(graph, format));
+    }
+    Ok(ExitCode::SUCCESS)
+}

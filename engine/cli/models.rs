@@ -1,0 +1,157 @@
+//! `omnizap models`: the models that there are, fetched and imported.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use omnizap_models::hub::{Hub, pull};
+use omnizap_models::{Cache, Device, Model, Preset, Source, catalog};
+
+use super::{Common, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Show every model: size, licence, accuracy, and where it is on this machine
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a model from its hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured)
+    Pull {
+        /// Name, or name and tag, such as MobileCLIP-S1 or MobileCLIP-S1:datacompdr
+        #[arg(value_name = "NAME[:TAG]")]
+        model: String,
+        /// Accept a licence that allows research only, without being asked
+        #[arg(long)]
+        accept_licence: bool,
+    },
+    /// Import a checkpoint file (.safetensors, .bin, .pt), so that the next start is fast
+    Import {
+        /// The checkpoint
+        path: PathBuf,
+        /// The model that it holds the weights of
+        #[arg(long, value_name = "NAME")]
+        model: String,
+    },
+}
+
+pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, Failure> {
+    // Pulling and importing block: they get a thread that may.
+    tokio::task::spawn_blocking(move || match command {
+        ModelsCommand::List { json } => list(json),
+        ModelsCommand::Pull {
+            model,
+            accept_licence,
+        } => fetch(&model, accept_licence),
+        ModelsCommand::Import { path, model } => import(path, &model),
+    })
+    .await?
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn list(json: bool) -> Result<ExitCode, Failure> {
+    let entries = catalog::list(&Cache::from_env());
+    if json {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                serde_json::json!({
+                    "name": entry.name, "tag": entry.tag, "family": entry.family,
+                    "params_millions": entry.params_millions, "dim": entry.dim,
+                    "licence": entry.licence, "research_only": entry.research_only,
+                    "imagenet_zero_shot": entry.imagenet_zero_shot,
+                    "path": entry.path, "imported": entry.imported, "embedded": entry.embedded,
+                })
+            })
+            .collect();
+        println!("{:#}", serde_json::Value::Array(entries));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = |number: Option<f32>| number.map_or("-".into(), |number| format!("{number:.1}"));
+    println!(
+        "{:<17} {:<12} {:>8} {:>5} {:>9}  {:<22} WHERE",
+        "NAME", "TAG", "PARAMS/M", "DIM", "IMAGENET%", "LICENCE"
+    );
+    for entry in entries {
+        let place = match &entry.path {
+            _ if entry.embedded => "in the program".to_owned(),
+            Some(path) => path.display().to_string(),
+            None => format!("omnizap models pull {}:{}", entry.name, entry.tag),
+        };
+        println!(
+            "{:<17} {:<12} {:>8} {:>5} {:>9}  {:<22} {place}",
+            entry.name,
+            entry.tag,
+            shown(entry.params_millions),
+            entry.dim.map_or("-".into(), |dim| dim.to_string()),
+            shown(entry.imagenet_zero_shot),
+            entry.licence,
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
+    let (name, tag) = model.split_once(':').map_or((model, None), |(name, tag)| (name, Some(tag)));
+    let preset = Preset::find(name)?;
+    let weights = match tag {
+        Some(tag) => preset.weights(tag)?,
+        None => preset.default_weights(),
+    };
+    let licence = &preset.licence;
+    eprintln!("{} is under {}: {}", preset.name, licence.name, licence.summary);
+    eprintln!("  {}", licence.url);
+    if licence.research_only && !accept_licence && !agreed()? {
+        return Err(Failure::Work(anyhow!(
+            "not pulled: agree at the prompt, or with --accept-licence"
+        )));
+    }
+    let bar = ProgressBar::no_length().with_style(style()?);
+    let path = pull(&Hub::from_env(), &Cache::from_env(), preset, weights, &mut |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.file.to_owned());
+    })?;
+    bar.finish_and_clear();
+    println!("{}", path.display());
+    eprintln!("use it: CLIP_MODEL_NAME={} CLIP_MODEL_PRETRAINED={} omnizap", preset.name, weights.tag);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks at a terminal; elsewhere nobody can agree.
+fn agreed() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("Is your use research? Type yes to go on: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("yes"))
+}
+
+fn style() -> Result<ProgressStyle, Failure> {
+    let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    Ok(ProgressStyle::with_template(template)?)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn import(path: PathBuf, name: &str) -> Result<ExitCode, Failure> {
+    let path = path.to_str().context("the path is not UTF-8")?;
+    let source = Source::resolve(Some(name), Some(path))?;
+    let begun = Instant::now();
+    let model = Model::open(&source, &Cache::from_env(), Device::Cpu)?;
+    println!(
+        "{}: {} dimensions, weights {}, ready in {:.2} s",
+        model.id(),
+        model.dim(),
+        &model.fingerprint()[..16],
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(ExitCode::SUCCESS)
+}

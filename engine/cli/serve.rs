@@ -1,0 +1,166 @@
+//! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use engine::http::{Limits, Service, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::pipelines::Workshop;
+use super::{Common, Failure};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        env = "OMNIZAP_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8008"
+    )]
+    listen: SocketAddr,
+    /// Largest request body, in bytes
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_BODY_BYTES",
+        value_name = "BYTES",
+        default_value_t = Limits::default().max_body_bytes,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30).map(|bytes| bytes as usize)
+    )]
+    max_body_bytes: usize,
+    /// Most requests in flight; further ones are answered 429
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
+        value_name = "N",
+        default_value_t = Limits::default().max_requests_in_flight,
+        value_parser = clap::value_parser!(u64).range(1..=65_536).map(|count| count as usize)
+    )]
+    max_requests_in_flight: usize,
+    /// How long requests in flight may take to finish after SIGTERM, in milliseconds
+    #[arg(
+        long,
+        env = "OMNIZAP_SHUTDOWN_GRACE_MS",
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000)
+    )]
+    shutdown_grace_ms: u64,
+}
+
+pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let workshop = Workshop::open(common)?;
+    let graphs = workshop.graphs(None)?;
+    // The port before the models: a second start by mistake ends at once.
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is it in use?", args.listen))?;
+    let address = listener.local_addr()?;
+    let pipelines = workshop.build(graphs).await?;
+    for pipeline in &pipelines {
+        let file = &pipeline.graph.file;
+        let routes = [&file.route, &file.settings_route];
+        let routes: Vec<_> = routes
+            .into_iter()
+            .flatten()
+            .map(|route| route.get_ref().to_string())
+            .collect();
+        tracing::info!(
+            pipeline = pipeline.name(),
+            stages = pipeline.graph.order.len(),
+            routes = routes.join(", "),
+            "ready"
+        );
+    }
+    let limits = Limits {
+        max_body_bytes: args.max_body_bytes,
+        max_requests_in_flight: args.max_requests_in_flight,
+        shutdown_grace: Duration::from_millis(args.shutdown_grace_ms),
+        ..Limits::default()
+    };
+    let service = Arc::new(Service::new(pipelines, limits));
+    let shutdown = shutdown_signal()?;
+    tokio::spawn(reload_on_hangup(
+        workshop,
+        service.clone(),
+        signal(SignalKind::hangup())?,
+    ));
+    tracing::info!(
+        ready_ms = begun.elapsed().as_millis() as u64,
+        "listening on http://{address}"
+    );
+    let finished = serve(listener, service, shutdown).await;
+    if !finished {
+        tracing::warn!("the grace after the signal ran out, requests in flight were dropped");
+        return Ok(ExitCode::FAILURE);
+    }
+    tracing::info!("all requests in flight were answered, goodbye");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
+fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    Ok(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("shutting down: finishing the requests in flight");
+        tokio::spawn(async move {
+            either(&mut terminate, &mut interrupt).await;
+            std::process::exit(130);
+        });
+    })
+}
+
+/// Builds the pipelines anew when a file changes or at a SIGHUP, and swaps them in;
+/// a mistake changes nothing.
+async fn reload_on_change(workshop: Workshop, service: Arc<Service>, mut hangup: Signal) {
+    /// How often the files are looked at.
+    const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+    let mut seen = workshop.stamps();
+    loop {
+        tokio::select! {
+            received = hangup.recv() => if received.is_none() { return },
+            () = tokio::time::sleep(WATCH_INTERVAL) => {
+                let now = workshop.stamps();
+                if now == seen {
+                    continue;
+                }
+                seen = now;
+            }
+        }
+        match reload(&workshop, &service).await {
+            Ok(()) => tracing::info!("pipelines reloaded"),
+            Err(Failure::Config(error) | Failure::Work(error)) => {
+                tracing::error!("nothing reloaded: {error:#}");
+            }
+        }
+    }
+}
+
+async fn reload(workshop: &Workshop, service: &Service) -> Result<(), Failure> {
+    /// How long requests may go on with the pipelines that were swapped out
+    /// before those are closed.
+    const OLD_GENERATION_GRACE: Duration = Duration::from_secs(60);
+    let pipelines = workshop.build(workshop.graphs(None)?).await?;
+    let old = service.swap(pipelines);
+    tokio::spawn(async move {
+        tokio::time::sleep(OLD_GENERATION_GRACE).await;
+        for pipeline in old {
+            pipeline.close().await;
+        }
+    });
+    Ok(())
+}

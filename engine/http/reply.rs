@@ -1,0 +1,69 @@
+//! JSON answers and errors.
+
+use std::time::Duration;
+
+use omnizap_contract::{Error, ErrorKind};
+use serde_json::{Value as Json, json};
+use warp::http::{HeaderValue, StatusCode, header};
+
+use crate::pipeline::run::StageFailure;
+
+/// What a handler answers.
+pub(super) type Response = warp::reply::Response;
+
+/// When trying again makes sense after a transient error that does not say so itself.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) fn json(status: StatusCode, body: &Json) -> Response {
+    let mut response = Response::new(body.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+pub(super) fn ok(body: &Json) -> Response {
+    json(StatusCode::OK, body)
+}
+
+/// The answer to a request that failed: `{"detail", "code", "stage", "request_id"}`.
+pub(super) fn failure(failure: &StageFailure, request_id: &str) -> Response {
+    let error = &failure.error;
+    let status =
+        StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(
+        status,
+        &json!({
+            "detail": error.message(), "code": error.code(),
+            "stage": failure.stage, "request_id": request_id,
+        }),
+    );
+    if error.kind().is_transient() {
+        let after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
+        let seconds = after.as_millis().div_ceil(1000).max(1);
+        if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+    }
+    response
+}
+
+/// The answer to a request that no stage has seen.
+pub(super) fn error(error: Error, request_id: &str) -> Response {
+    failure(&StageFailure { stage: None, error }, request_id)
+}
+
+/// An answer with a status that no [`ErrorKind`] has.
+pub(super) fn status_error(
+    status: StatusCode,
+    code: &str,
+    detail: String,
+    request_id: &str,
+) -> Response {
+    let error = Error::new(ErrorKind::Malformed, detail).with_code(code.to_owned());
+    let mut response = self::error(error, request_id);
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,273 @@
+//! Which part of the house may know which other part: kept by reading manifests
+//! and sources. Each rule is also shown a planted violation, so that a rule that
+//! finds nothing is known to look.
+//!
+//! `contract <- stages <- main`, `models, migrations <- stages`,
+//! `contract <- engine`, `contract <- plugins/*`, and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use omnizap_stages::{Services, ServicesConfig, builtins};
+
+use crate::support::program::root;
+
+/// A file's path from the root, and its text.
+type File = (String, String);
+
+/// What each of our crates may depend on, of our own.
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 5] = [
+    ("plugins/contract", &[]),
+    ("models", &[]),
+    ("migrations", &[]),
+    (
+        "stages",
+        &["omnizap-contract", "omnizap-models", "omnizap-migrations"],
+    ),
+    (
+        ".",
+        &["omnizap-contract", "omnizap-models", "omnizap-stages"],
+    ),
+];
+
+/// The top level of the house; beside it only what tools need.
+const TOP_LEVEL: [&str; 9] = [
+    "Cargo.toml",
+    "engine",
+    "stages",
+    "plugins",
+    "models",
+    "pipelines",
+    "migrations",
+    "tests",
+    "README.md",
+];
+const TOOLS: [&str; 5] = [
+    "Cargo.lock",
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
+    "NOTICE",
+    "CHANGELOG.md",
+];
+
+fn files(folder: &str, extension: &str) -> Vec<File> {
+    fn visit(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                visit(&path, extension, found);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&root().join(folder), extension, &mut found);
+    found.sort();
+    let files = found.into_iter().map(|path| {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        (name, std::fs::read_to_string(&path).unwrap())
+    });
+    files.collect()
+}
+
+/// Our own crates that a manifest names.
+fn own_dependencies(manifest: &str) -> BTreeSet<String> {
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let tables = ["dependencies", "build-dependencies", "dev-dependencies"];
+    let names = tables
+        .iter()
+        .filter_map(|table| manifest.get(*table)?.as_table());
+    names
+        .flat_map(|table| table.keys())
+        .filter(|name| name.starts_with("omnizap"))
+        .cloned()
+        .collect()
+}
+
+fn foreign_dependencies(folder: &str, manifest: &str) -> Vec<String> {
+    let allowed = ALLOWED_DEPENDENCIES
+        .iter()
+        .find(|(known, _)| *known == folder);
+    // A plugin, whatever its folder, may know the contract only.
+    let allowed = allowed.map_or(["omnizap-contract"].as_slice(), |(_, allowed)| allowed);
+    let own = own_dependencies(manifest);
+    own.into_iter()
+        .filter(|name| !allowed.contains(&name.as_str()))
+        .collect()
+}
+
+/// Files of the engine's lib: all but the program's own.
+fn is_of_the_lib(path: &str) -> bool {
+    path != "engine/main.rs" && path != "engine/cli.rs" && !path.starts_with("engine/cli/")
+}
+
+/// What a file of the engine's lib says that only the program may say.
+fn names_in_the_engine(text: &str, stages: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for word in [
+        "omnizap_stages",
+        "omnizap_models",
+        "omnizap_migrations",
+        "sea_orm",
+        "burn::",
+    ] {
+        if text.contains(word) {
+            found.push(word.to_owned());
+        }
+    }
+    for stage in stages {
+        if text.contains(&format!("\"{stage}\"")) {
+            found.push(format!("the stage {stage}"));
+        }
+    }
+    let lower = text.to_lowercase();
+    for word in [
+        "mobileclip",
+        "omnizap-mini",
+        "clip_image",
+        "clip_label",
+        "clip_llm",
+        "insert into",
+        "select ",
+    ] {
+        if lower.contains(word) {
+            found.push(word.to_owned());
+        }
+    }
+    found
+}
+
+/// The modules of the built-in stages, as the one list of them spells them.
+fn stage_modules(list: &str) -> Vec<String> {
+    let mut modules: Vec<String> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Arc::new("))
+        .filter_map(|rest| rest.split("::").next())
+        .map(str::to_owned)
+        .collect();
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
+/// The other stages that a stage's file refers to.
+fn stages_imported(module: &str, text: &str, modules: &[String]) -> Vec<String> {
+    let others = modules.iter().filter(|other| *other != module);
+    others
+        .filter(|other| {
+            ["crate", "super"].iter().any(|base| {
+                let path = format!("{base}::{other}");
+                text.match_indices(&path).any(|(at, _)| {
+                    let next = text[at + path.len()..].chars().next();
+                    next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+                })
+            })
+        })
+        .cloned()
+        .collect()
+}
+
+fn builtin_names() -> Vec<String> {
+    let services = Services::new(ServicesConfig::default());
+    let kinds = builtins(&services);
+    kinds
+        .iter()
+        .map(|kind| kind.spec().name.to_string())
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_on_what_they_may_know() {
+    for (name, manifest) in files("plugins", "toml")
+        .iter()
+        .filter(|(name, _)| name.ends_with("Cargo.toml"))
+    {
+        let folder = name.trim_end_matches("/Cargo.toml");
+        assert_eq!(foreign_dependencies(folder, manifest), [""; 0], "{name}");
+    }
+    for (folder, _) in ALLOWED_DEPENDENCIES {
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        assert_eq!(foreign_dependencies(folder, &manifest), [""; 0], "{folder}");
+    }
+    let planted = "[dependencies]\nomnizap-stages = { path = \"../stages\" }";
+    assert_eq!(foreign_dependencies("models", planted), ["omnizap-stages"]);
+    assert_eq!(
+        foreign_dependencies("plugins/any", planted),
+        ["omnizap-stages"]
+    );
+    assert_eq!(
+        foreign_dependencies(
+            "plugins/contract",
+            "[dependencies]\nomnizap-contract = \"1\""
+        ),
+        ["omnizap-contract"]
+    );
+}
+
+#[test]
+fn the_engine_names_no_stage_no_model_and_no_table() {
+    let stages = builtin_names();
+    assert!(stages.contains(&"decode".to_owned()), "{stages:?}");
+    let files = files("engine", "rs");
+    assert!(
+        files
+            .iter()
+            .any(|(name, _)| name == "engine/pipeline/run.rs")
+    );
+    for (name, text) in files.iter().filter(|(name, _)| is_of_the_lib(name)) {
+        assert_eq!(names_in_the_engine(text, &stages), [""; 0], "{name}");
+    }
+    for planted in [
+        "use omnizap_stages::builtins;",
+        "if kind == \"decode\" {}",
+        "let model = \"MobileCLIP-S1\";",
+        "SELECT embedding FROM images",
+    ] {
+        assert_eq!(names_in_the_engine(planted, &stages).len(), 1, "{planted}");
+    }
+}
+
+#[test]
+fn no_stage_imports_another() {
+    let list = std::fs::read_to_string(root().join("stages/lib.rs")).unwrap();
+    let modules = stage_modules(&list);
+    assert_eq!(modules.len(), builtin_names().len(), "{modules:?}");
+    for (name, text) in files("stages", "rs") {
+        let path = name.trim_start_matches("stages/").trim_end_matches(".rs");
+        let module = path.split('/').next().unwrap();
+        if modules.iter().any(|known| known == module) {
+            assert_eq!(stages_imported(module, &text, &modules), [""; 0], "{name}");
+        }
+        assert!(!text.contains("engine::"), "{name} knows the engine");
+    }
+    assert_eq!(
+        stages_imported("embed", "use crate::decode::Decode;", &modules),
+        ["decode"]
+    );
+    assert_eq!(
+        stages_imported("embed", "super::decode", &modules),
+        ["decode"]
+    );
+    assert_eq!(
+        stages_imported("embed", "use crate::decode_tables;", &modules),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_top_level_is_the_one_of_the_design() {
+    let listed = std::process::Command::new("git")
+        .args(["ls-files"])
+        .current_dir(root())
+        .output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    let top: BTreeSet<&str> = listed
+        .lines()
+        .filter_map(|path| path.split('/').next())
+        .collect();
+    for name in top {
+        let known = TOP_LEVEL.contains(&name) || TOOLS.contains(&name) || name.starts_with('.');
+        assert!(known, "{name} is not of the design's top level");
+    }
+}

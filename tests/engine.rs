@@ -1,0 +1,5 @@
+//! The engine alone, with stages made for the test.
+
+mod files;
+mod graphs;
+mod running;

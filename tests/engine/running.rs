@@ -1,0 +1,393 @@
+//! How requests run: order, parallelism, skips, retries, limits, cancellation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use engine::pipeline::Pipeline;
+use engine::pipeline::run::Finished;
+use engine::pipeline::trace::Outcome;
+use omnizap_contract::{Error, ErrorKind, Input, Output, Outputs, PortType};
+use serde_json::{Value as Json, json};
+use tokio::sync::Barrier;
+
+use crate::support::kinds::{TestKind, compute, gives, inline, pipeline, shows, waiting};
+
+async fn run(pipeline: &Pipeline) -> Finished {
+    run_within(pipeline, Duration::from_secs(20)).await
+}
+
+async fn run_within(pipeline: &Pipeline, time: Duration) -> Finished {
+    let values = pipeline.request_values(|_| None);
+    pipeline
+        .run(values, "test".into(), Instant::now() + time)
+        .await
+}
+
+fn field<'f>(finished: &'f Finished, name: &str) -> &'f Json {
+    &finished.result.as_ref().unwrap()[name]
+}
+
+fn source(name: &'static str, runner: omnizap_contract::Runner) -> TestKind {
+    let output = Output::new("text", PortType::Text, "text").published(Json::Null);
+    TestKind::new(name, vec![], vec![output], runner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn independent_stages_run_at_the_same_time() {
+    // Each waits for the other: run one after the other they would never end.
+    let barrier = Arc::new(Barrier::new(2));
+    let meet = move |port: &'static str| {
+        let barrier = barrier.clone();
+        waiting(move |_, _| {
+            let barrier = barrier.clone();
+            async move {
+                barrier.wait().await;
+                Ok(Outputs::new().with(port, "met"))
+            }
+        })
+    };
+    let output =
+        |port: &'static str| vec![Output::new(port, PortType::Text, "text").published(Json::Null)];
+    let kinds = vec![
+        TestKind::new("left", vec![], output("a"), meet("a")),
+        TestKind::new("right", vec![], output("b"), meet("b")),
+    ];
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"left\"\n[[stage]]\nuses = \"right\"";
+    let finished = run(&pipeline(kinds, toml).await).await;
+    assert_eq!(
+        (field(&finished, "a"), field(&finished, "b")),
+        (&json!("met"), &json!("met"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn computing_stages_run_at_the_same_time_too() {
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let meet = move |port: &'static str| {
+        let barrier = barrier.clone();
+        compute(move |_, _| {
+            barrier.wait();
+            Ok(Outputs::new().with(port, "met"))
+        })
+    };
+    let output =
+        |port: &'static str| vec![Output::new(port, PortType::Text, "text").published(Json::Null)];
+    let kinds = vec![
+        TestKind::new("left", vec![], output("a"), meet("a")),
+        TestKind::new("right", vec![], output("b"), meet("b")),
+    ];
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"left\"\n[[stage]]\nuses = \"right\"";
+    assert_eq!(
+        field(&run(&pipeline(kinds, toml).await).await, "b"),
+        &json!("met")
+    );
+}
+
+const FALL_BACK: &str = r#"
+[pipeline]
+name = "t"
+[request]
+flag = { type = "bool", default = FLAG }
+[[stage]]
+uses = "first"
+[[stage]]
+uses = "second"
+if = "flag"
+[[stage]]
+uses = "show"
+"#;
+
+#[tokio::test]
+async fn a_skipped_stage_lets_its_consumers_see_the_earlier_value() {
+    for (flag, seen) in [("true", "two"), ("false", "one")] {
+        let kinds = vec![
+            gives("first", "text", "one"),
+            gives("second", "text", "two"),
+            shows("show", "text"),
+        ];
+        let pipeline = pipeline(kinds, &FALL_BACK.replace("FLAG", flag)).await;
+        let finished = run(&pipeline).await;
+        assert_eq!(field(&finished, "seen"), seen);
+        assert_eq!(
+            field(&finished, "text"),
+            seen,
+            "the response falls back as consumers do"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_an_earlier_value_consumers_are_skipped_and_the_answer_keeps_its_shape() {
+    let kinds = vec![gives("second", "text", "two"), shows("show", "text")];
+    let toml = FALL_BACK
+        .replace("FLAG", "false")
+        .replace("[[stage]]\nuses = \"first\"\n", "");
+    let finished = run(&pipeline(kinds, &toml).await).await;
+    assert_eq!(field(&finished, "seen"), "neutral");
+    assert_eq!(field(&finished, "text"), &Json::Null);
+    let Outcome::Skipped(reason) = &finished.trace.stages[1].outcome else {
+        panic!("{:?}", finished.trace);
+    };
+    assert!(
+        reason.contains("`text`") && reason.contains("`second.text`"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn a_failing_stage_fails_the_request_or_is_skipped_as_its_file_says() {
+    let failing = || {
+        vec![
+            gives("first", "text", "one"),
+            source(
+                "fails",
+                inline(|_, _| Err(Error::new(ErrorKind::Invalid, "no good"))),
+            ),
+            shows("show", "text"),
+        ]
+    };
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"first\"\n[[stage]]\nuses = \"fails\"\nON\n[[stage]]\nuses = \"show\"";
+    let finished = run(&pipeline(failing(), &toml.replace("ON", "")).await).await;
+    let failure = finished.result.unwrap_err();
+    assert_eq!(failure.stage.as_deref(), Some("fails"));
+    assert_eq!(
+        (failure.error.kind(), failure.error.message()),
+        (ErrorKind::Invalid, "no good")
+    );
+    let finished =
+        run(&pipeline(failing(), &toml.replace("ON", "on_error = \"skip\"")).await).await;
+    assert_eq!(field(&finished, "seen"), "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_an_internal_error_that_shows_nothing() {
+    for runner in [
+        inline(|_, _| panic!("secret")),
+        compute(|_, _| panic!("secret")),
+        waiting(|_, _| async { panic!("secret") }),
+    ] {
+        let kinds = vec![source("panics", runner)];
+        let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"panics\"";
+        let failure = run(&pipeline(kinds, toml).await).await.result.unwrap_err();
+        assert_eq!(failure.error.kind(), ErrorKind::Internal);
+        assert!(!failure.error.message().contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn outputs_that_break_the_contract_are_internal_errors() {
+    let outputs: [fn() -> Outputs; 4] = [
+        Outputs::new,
+        || Outputs::new().with("text", 1.0),
+        || Outputs::new().with("text", "a").with("more", "b"),
+        || Outputs::new().with("text", "a").with("text", "b"),
+    ];
+    for give in outputs {
+        let kinds = vec![source("odd", inline(move |_, _| Ok(give())))];
+        let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"odd\"";
+        let failure = run(&pipeline(kinds, toml).await).await.result.unwrap_err();
+        assert_eq!(failure.error.kind(), ErrorKind::Internal);
+    }
+    let number = Output::new("number", PortType::Number, "number");
+    let nan = inline(|_, _| Ok(Outputs::new().with("number", f64::NAN)));
+    let kinds = vec![TestKind::new("nan", vec![], vec![number], nan)];
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"nan\"";
+    assert!(run(&pipeline(kinds, toml).await).await.result.is_err());
+}
+
+#[tokio::test]
+async fn a_transient_error_is_tried_again_and_a_lasting_one_is_not() {
+    for (kind, retry, calls, fine) in [
+        (ErrorKind::Unavailable, 2, 3, true),
+        (ErrorKind::Unavailable, 1, 2, false),
+        (ErrorKind::Invalid, 2, 1, false),
+    ] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let flaky = inline(move |_, _| {
+            if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+                Err(Error::new(kind, "not now"))
+            } else {
+                Ok(Outputs::new().with("text", "at last"))
+            }
+        });
+        let toml =
+            format!("[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"flaky\"\nretry = {retry}");
+        let finished = run(&pipeline(vec![source("flaky", flaky)], &toml).await).await;
+        assert_eq!(count.load(Ordering::SeqCst), calls);
+        assert_eq!(finished.result.is_ok(), fine);
+        assert_eq!(finished.trace.stages[0].attempts as usize, calls);
+    }
+}
+
+#[tokio::test]
+async fn a_stage_over_its_timeout_is_a_deadline_error() {
+    let slow = waiting(|_, _| std::future::pending());
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"slow\"\ntimeout_ms = 20";
+    let failure = run(&pipeline(vec![source("slow", slow)], toml).await)
+        .await
+        .result
+        .unwrap_err();
+    assert_eq!(
+        (failure.error.kind(), failure.stage.as_deref()),
+        (ErrorKind::Deadline, Some("slow"))
+    );
+}
+
+#[tokio::test]
+async fn the_requests_deadline_bounds_every_stage() {
+    let slow = waiting(|_, _| std::future::pending());
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"slow\"\ntimeout_ms = 60000";
+    let pipeline = pipeline(vec![source("slow", slow)], toml).await;
+    let finished = run_within(&pipeline, Duration::from_millis(20)).await;
+    let failure = finished.result.unwrap_err();
+    assert_eq!(
+        (failure.error.kind(), failure.stage.as_deref()),
+        (ErrorKind::Deadline, Some("slow"))
+    );
+    assert_eq!(finished.trace.stages[0].outcome, Outcome::Abandoned);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_a_request_tells_its_threads() {
+    let begun = Arc::new(AtomicBool::new(false));
+    let noticed = Arc::new(AtomicBool::new(false));
+    let flags = (begun.clone(), noticed.clone());
+    let patient = compute(move |_, call| {
+        flags.0.store(true, Ordering::SeqCst);
+        while !call.cancel.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        flags.1.store(true, Ordering::SeqCst);
+        Ok(Outputs::new().with("text", "too late"))
+    });
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"patient\"";
+    let pipeline = Arc::new(pipeline(vec![source("patient", patient)], toml).await);
+    let shared = pipeline.clone();
+    let request = tokio::spawn(async move { run(&shared).await });
+    until(&begun).await;
+    request.abort();
+    until(&noticed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_whose_client_has_gone_never_starts() {
+    // Two places for computing: both taken, a third request waits, is dropped, and its stage never runs.
+    let (release, runs) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let shared = (release.clone(), runs.clone());
+    let busy = compute(move |_, _| {
+        shared.1.fetch_add(1, Ordering::SeqCst);
+        while !shared.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Outputs::new().with("text", "done"))
+    });
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"busy\"";
+    let pipeline = Arc::new(pipeline(vec![source("busy", busy)], toml).await);
+    let start = || {
+        let pipeline = pipeline.clone();
+        tokio::spawn(async move { run(&pipeline).await })
+    };
+    let (first, second) = (start(), start());
+    while runs.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let third = start();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    third.abort();
+    assert!(third.await.unwrap_err().is_cancelled());
+    release.store(true, Ordering::SeqCst);
+    assert!(first.await.unwrap().result.is_ok() && second.await.unwrap().result.is_ok());
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+}
+
+async fn until(flag: &AtomicBool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !flag.load(Ordering::SeqCst) {
+        assert!(Instant::now() < deadline, "it never happened");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn max_in_flight_bounds_a_stage_across_requests() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counters = (now.clone(), most.clone());
+    let counted = waiting(move |_, _| {
+        let (now, most) = counters.clone();
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Outputs::new().with("text", "done"))
+        }
+    });
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"counted\"\nmax_in_flight = 2";
+    let pipeline = pipeline(vec![source("counted", counted)], toml).await;
+    let requests = (0..8).map(|_| run(&pipeline));
+    for finished in futures_util::future::join_all(requests).await {
+        assert!(finished.result.is_ok());
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_critical_path_is_told_apart_from_the_sum() {
+    let sleeps = |name: &'static str, port: &'static str, milliseconds: u64| {
+        let nap = waiting(move |_, _| async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok(Outputs::new().with(port, "done"))
+        });
+        TestKind::new(
+            name,
+            vec![],
+            vec![Output::new(port, PortType::Text, "text")],
+            nap,
+        )
+    };
+    let join = TestKind::new(
+        "join",
+        vec![
+            Input::required("a", PortType::Text, "text"),
+            Input::required("b", PortType::Text, "text"),
+        ],
+        vec![],
+        inline(|_, _| Ok(Outputs::new())),
+    );
+    let kinds = vec![sleeps("short", "a", 30), sleeps("long", "b", 60), join];
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"short\"\n[[stage]]\nuses = \"long\"\n[[stage]]\nuses = \"join\"";
+    let pipeline = pipeline(kinds, toml).await;
+    let trace = pipeline.trace_json(&run(&pipeline).await.trace);
+    assert_eq!(trace["critical_path"], json!(["long", "join"]), "{trace}");
+    let micros = |name: &str| trace[name].as_u64().unwrap();
+    assert!(micros("sum_us") > micros("critical_path_us"), "{trace}");
+    assert_eq!(trace["stages"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn published_numbers_are_rounded_and_values_between_stages_are_not() {
+    let number = Output::new("number", PortType::Number, "number")
+        .published(json!(0))
+        .rounded(6);
+    let exact = TestKind::new(
+        "exact",
+        vec![],
+        vec![number],
+        inline(|_, _| Ok(Outputs::new().with("number", 1.0 / 3.0))),
+    );
+    let seen = Output::new("seen", PortType::Text, "text").published(Json::Null);
+    let show = TestKind::new(
+        "show",
+        vec![Input::required("number", PortType::Number, "number")],
+        vec![seen],
+        inline(|inputs, _| Ok(Outputs::new().with("seen", inputs.number("number")?.to_string()))),
+    );
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"exact\"\n[[stage]]\nuses = \"show\"";
+    let finished = run(&pipeline(vec![exact, show], toml).await).await;
+    assert_eq!(field(&finished, "number"), &json!(0.333333));
+    assert_eq!(field(&finished, "seen"), "0.3333333333333333");
+}

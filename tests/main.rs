@@ -1,0 +1,13 @@
+//! The integration tests: one binary over the real program, real stages and real files.
+//!
+//! - `architecture`: which crate may know which, kept by reading the sources
+//! - `engine`: the engine alone, with stages made for the test
+//! - `service`: the program as its users meet it
+
+#![allow(missing_docs, reason = "tests are not an interface")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod architecture;
+mod engine;
+mod service;
+mod support;

@@ -1,0 +1,203 @@
+//! A small HTTP client over a plain socket, so that tests can also send what a
+//! well-behaved client never would.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Json {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// One part of a form.
+pub(crate) enum Part<'a> {
+    Text(&'a str, &'a str),
+    File {
+        name: &'a str,
+        filename: &'a str,
+        content_type: &'a str,
+        data: &'a [u8],
+    },
+}
+
+const BOUNDARY: &str = "----a-boundary-of-the-tests";
+
+pub(crate) fn multipart(parts: &[Part<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for part in parts {
+        body.extend_from_slice(format!("--{BOUNDARY}\r\n").as_bytes());
+        match part {
+            Part::Text(name, value) => {
+                let head =
+                    format!("Content-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+                body.extend_from_slice(head.as_bytes());
+            }
+            Part::File {
+                name,
+                filename,
+                content_type,
+                data,
+            } => {
+                let head = format!(
+                    "Content-Disposition: form-data; name=\"{name}\"; filename=\"{filename}\"\r\nContent-Type: {content_type}\r\n\r\n"
+                );
+                body.extend_from_slice(head.as_bytes());
+                body.extend_from_slice(data);
+                body.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+    body
+}
+
+/// A connection that is kept for one request after the other.
+pub(crate) struct Client {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            stream: None,
+        }
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, &[], &[]).unwrap()
+    }
+
+    pub(crate) fn post_json(&mut self, path: &str, body: &Json) -> Answer {
+        let headers = [("Content-Type", "application/json")];
+        self.send("POST", path, &headers, body.to_string().as_bytes())
+            .unwrap()
+    }
+
+    pub(crate) fn post_form(&mut self, path: &str, parts: &[Part<'_>]) -> Answer {
+        self.try_post_form(path, parts).unwrap()
+    }
+
+    pub(crate) fn try_post_form(
+        &mut self,
+        path: &str,
+        parts: &[Part<'_>],
+    ) -> std::io::Result<Answer> {
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        self.send(
+            "POST",
+            path,
+            &[("Content-Type", &content_type)],
+            &multipart(parts),
+        )
+    }
+
+    /// One request; the connection stays open where the server lets it.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect(self.address)?,
+        };
+        stream.write_all(request.as_bytes())?;
+        stream.write_all(body)?;
+        let answer = read_answer(&mut stream, method)?;
+        if !answer
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        {
+            self.stream = Some(stream);
+        }
+        Ok(answer)
+    }
+}
+
+pub(crate) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Reads an answer with a length or in chunks.
+pub(crate) fn read_answer(stream: &mut TcpStream, method: &str) -> std::io::Result<Answer> {
+    let mut buffer = Vec::new();
+    let head_end = loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        read_more(stream, &mut buffer)?;
+    };
+    let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|code| code.parse().ok());
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let mut answer = Answer {
+        status: status.unwrap_or(0),
+        headers,
+        body: Vec::new(),
+    };
+    let length = answer
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
+    let length: usize = if method == "HEAD" {
+        0
+    } else {
+        length.unwrap_or(0)
+    };
+    while buffer.len() < head_end + length {
+        read_more(stream, &mut buffer)?;
+    }
+    answer.body = buffer[head_end..head_end + length].to_vec();
+    Ok(answer)
+}
+
+fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut chunk = [0; 16 * 1024];
+    match stream.read(&mut chunk)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        read => {
+            buffer.extend_from_slice(&chunk[..read]);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The real program, started with settings of its own and stopped at the end of the test.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::http::Client;
+
+/// The repository's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A command of the program, in the repository's root, with none of the
+/// environment's settings and a data folder of its own.
+pub(crate) fn omnizap(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omnizap"));
+    command
+        .current_dir(root())
+        .env_clear()
+        .env("OMNIZAP_DATA", data);
+    for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// Runs a command of the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    let data = TempDir::new().unwrap();
+    omnizap(data.path()).args(arguments).output().unwrap()
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Where its data is; kept as long as the server.
+    pub(crate) data: Arc<TempDir>,
+}
+
+/// How to start a server.
+#[derive(Default)]
+pub(crate) struct Settings<'a> {
+    pub(crate) pipelines: Option<&'a Path>,
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    pub(crate) data: Option<Arc<TempDir>>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&Settings::default())
+    }
+
+    pub(crate) fn start_with(settings: &Settings<'_>) -> Self {
+        let data = settings
+            .data
+            .clone()
+            .unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
+        let mut command = omnizap(data.path());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        if let Some(pipelines) = settings.pipelines {
+            command.arg("--pipelines").arg(pipelines);
+        }
+        command.envs(settings.environment.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (found, address) = std::sync::mpsc::channel();
+        let shared = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening on http://") {
+                    let address = address.split_whitespace().next().unwrap_or_default();
+                    let _ = found.send(address.parse::<SocketAddr>().unwrap());
+                }
+                shared.lock().unwrap().push(line);
+            }
+        });
+        match address.recv_timeout(Duration::from_secs(120)) {
+            Ok(address) => Self {
+                address,
+                child,
+                log,
+                data,
+            },
+            Err(_) => {
+                let _ = child.kill();
+                panic!(
+                    "the server did not start:\n{}",
+                    log.lock().unwrap().join("\n")
+                );
+            }
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let killed = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
+        assert!(killed.unwrap().success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the server did not end:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A picture of the fixtures.
+pub(crate) fn picture(name: &str) -> Vec<u8> {
+    let path: PathBuf = root().join("tests/fixtures/images").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
