@@ -143,7 +143,7 @@ async fn waiting(pool: &Pool<Gated>, images: usize) {
     panic!("{:?} of {images} pictures wait", pool.shared.queue.ready());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_becomes_one_batch_up_to_its_bound() {
     let (pool, control) = pool(|_| {});
     let first = image(&pool, 1, call());
@@ -163,7 +163,7 @@ async fn what_waits_becomes_one_batch_up_to_its_bound() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_is_refused_at_once_with_the_limits_name() {
     let (pool, control) = pool(|_| {});
     let _running = image(&pool, 1, call());
@@ -186,7 +186,7 @@ async fn what_does_not_fit_is_refused_at_once_with_the_limits_name() {
     assert!(error.message().contains("max_waiting_texts"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_is_over_never_reaches_the_model() {
     let (pool, control) = pool(|_| {});
     let running = image(&pool, 1, call());
@@ -220,7 +220,7 @@ async fn work_that_is_over_never_reaches_the_model() {
     last.await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn texts_are_run_once_and_kept() {
     let (pool, control) = pool(|_| {});
     let first = texts(&pool, &["a", "b", "a"], TextForm::Raw);
@@ -244,7 +244,7 @@ async fn texts_are_run_once_and_kept() {
     assert!(control.runs.try_recv().is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn labels_count_their_templates_and_pictures_pass_between_batches() {
     let (pool, control) = pool(|_| {});
     let labels = texts(&pool, &["a", "b", "c"], TextForm::Label);
@@ -261,7 +261,7 @@ async fn labels_count_their_templates_and_pictures_pass_between_batches() {
     assert_eq!(labels.await.unwrap().unwrap().len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_model_fails_its_batch_and_nothing_else() {
     let (pool, control) = pool(|_| {});
     for bad in ["break", "panic"] {
@@ -280,7 +280,7 @@ async fn a_failing_model_fails_its_batch_and_nothing_else() {
     assert_eq!(pool.shared.queue.ready(), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_the_pool_ends_all_waiting() {
     let (pool, control) = pool(|_| {});
     let running = image(&pool, 1, call());
