@@ -20,6 +20,9 @@ pub(crate) struct Manifest {
     /// The licence of the weights.
     #[serde(default)]
     pub(crate) licence: String,
+    /// Parameters of both towers in millions.
+    #[serde(default)]
+    pub(crate) params_millions: Option<f32>,
 }
 
 /// The embedded model's parts.

@@ -138,6 +138,9 @@ pub enum Error {
         "{0} gave an embedding of zero or undefined length; verify it with `omnizap models verify`"
     )]
     DegenerateEmbedding(String),
+    /// A download failed.
+    #[error(transparent)]
+    Pull(#[from] crate::hub::PullError),
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

@@ -37,11 +37,13 @@
 //! - Nothing here knows of stages, pipelines, HTTP servers or databases.
 
 mod cache;
+pub mod catalog;
 mod checkpoint;
 pub mod config;
 mod device;
 mod embedded;
 mod error;
+pub mod hub;
 mod import;
 mod model;
 mod ops;
@@ -52,12 +54,13 @@ mod record;
 mod source;
 mod tokenizer;
 mod towers;
+pub mod verify;
 mod weights;
 
 pub use cache::Cache;
 pub use device::{AVAILABLE as DEVICES, Device};
 pub use error::Error;
-pub use model::Model;
+pub use model::{Model, import_checkpoint};
 pub use pixels::{Layout, MAX_SIDE, PixelView, Pixels};
 pub use preset::{Licence, Preset, Weights, presets};
 pub use source::Source;

@@ -1,6 +1,6 @@
 //! A model that is ready to run: towers, tokenizer and preprocessing of one source.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -50,10 +50,26 @@ impl Model {
     /// [`Error::NotPulled`] when the weights are not on this machine, the errors of reading and
     /// importing a checkpoint otherwise. That a record cannot be kept is logged and no error.
     pub fn open(source: &Source, cache: &Cache, device: Device) -> Result<Self, Error> {
+        Self::build(device, || Opened::new(source, cache))
+    }
+
+    /// Opens a model from its checkpoint, as if no record were kept; none is written either.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub(crate) fn open_afresh(
+        source: &Source,
+        cache: &Cache,
+        device: Device,
+    ) -> Result<Self, Error> {
+        Self::build(device, || Opened::afresh(source, cache))
+    }
+
+    fn build(device: Device, open: impl FnOnce() -> Result<Opened, Error>) -> Result<Self, Error> {
         // The vocabulary takes a while to index, so it is done beside the weights.
         std::thread::scope(|scope| {
             let tokenizer = scope.spawn(Tokenizer::new);
-            let opened = Opened::new(source, cache)?;
+            let opened = open()?;
             let towers = Towers::new(&opened.config, opened.weights, &device.burn())?;
             let tokenizer = tokenizer
                 .join()
@@ -262,81 +278,122 @@ struct Opened {
 }
 
 impl Opened {
+    /// From the kept record if there is one, else imported, and the record kept.
     fn new(source: &Source, cache: &Cache) -> Result<Self, Error> {
-        match source {
-            Source::Embedded => {
-                let embedded = embedded::load()?;
-                let checkpoint =
-                    Checkpoint::from_safetensors(embedded.safetensors.to_vec(), embedded::NAME)?;
-                let weights = import::import(checkpoint, &embedded.config)?;
-                Ok(Self {
-                    config: embedded.config,
-                    weights,
-                    fingerprint: embedded.fingerprint,
-                    manifest: embedded.manifest,
-                })
+        let Some(file) = CheckpointFile::of(source, cache)? else {
+            return Self::embedded();
+        };
+        if let Some(record) = record::find(&file.path, &file.config.name, cache) {
+            return Ok(file.opened(record.weights, record.source_sha256));
+        }
+        let (weights, hash) = file.import()?;
+        match record::keep(weights, &file.path, &hash, &file.config.name, cache) {
+            // Mapped from the record, the weights need no memory of their own.
+            Ok(place) => tracing::info!(record = %place.display(), "checkpoint imported and kept"),
+            Err(reason) => {
+                tracing::warn!(%reason, "the next start will import the checkpoint again")
             }
-            Source::Tag { preset, weights } => {
-                let path = cache.require(preset.name, weights)?;
-                Self::from_file(&path, preset.config(), preset.licence.name, cache)
-            }
-            Source::Path { preset, path } => {
-                Self::from_file(path, preset.config(), preset.licence.name, cache)
+        }
+        match record::find(&file.path, &file.config.name, cache) {
+            Some(record) => Ok(file.opened(record.weights, record.source_sha256)),
+            None => Self::afresh(source, cache),
+        }
+    }
+
+    fn afresh(source: &Source, cache: &Cache) -> Result<Self, Error> {
+        match CheckpointFile::of(source, cache)? {
+            None => Self::embedded(),
+            Some(file) => {
+                let (weights, hash) = file.import()?;
+                Ok(file.opened(weights, hash))
             }
         }
     }
 
-    fn from_file(
-        path: &Path,
-        config: ModelConfig,
-        licence: &str,
-        cache: &Cache,
-    ) -> Result<Self, Error> {
-        let manifest = embedded::Manifest {
-            licence: licence.to_owned(),
-            ..Default::default()
-        };
-        if let Some(record) = record::find(path, &config.name, cache) {
-            let (weights, fingerprint) = (record.weights, record.source_sha256);
-            return Ok(Self {
-                config,
-                weights,
-                fingerprint,
-                manifest,
-            });
-        }
-        let (weights, fingerprint) = import_file(path, &config)?;
-        let weights = match record::keep(weights, path, &fingerprint, &config.name, cache) {
-            // Mapped from the record, the weights are shared and need no memory of their own.
-            Ok(_) => record::find(path, &config.name, cache).map(|record| record.weights),
-            Err(reason) => {
-                tracing::warn!(%reason, "the next start will import the checkpoint again");
-                None
-            }
-        };
-        let weights = match weights {
-            Some(weights) => weights,
-            None => import_file(path, &config)?.0,
-        };
+    fn embedded() -> Result<Self, Error> {
+        let embedded = embedded::load()?;
+        let checkpoint =
+            Checkpoint::from_safetensors(embedded.safetensors.to_vec(), embedded::NAME)?;
+        let weights = import::import(checkpoint, &embedded.config)?;
         Ok(Self {
-            config,
+            config: embedded.config,
             weights,
-            fingerprint,
-            manifest,
+            fingerprint: embedded.fingerprint,
+            manifest: embedded.manifest,
         })
     }
 }
 
-/// Folds a checkpoint file, and hashes it beside.
-fn import_file(path: &Path, config: &ModelConfig) -> Result<(Weights, String), Error> {
-    std::thread::scope(|scope| {
-        let hash = scope.spawn(|| record::hash_file(path));
-        let weights = import::import(Checkpoint::open(path, &config.name)?, config)?;
-        let hash = hash
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((weights, hash))
-    })
+/// Imports a checkpoint anew and keeps its record: where that is.
+///
+/// # Errors
+/// [`Error::NotPulled`], those of reading and importing, [`Error::Io`] when the record cannot be
+/// written anywhere. The embedded model needs no import: [`None`].
+pub fn import_checkpoint(source: &Source, cache: &Cache) -> Result<Option<PathBuf>, Error> {
+    let Some(file) = CheckpointFile::of(source, cache)? else {
+        return Ok(None);
+    };
+    let (weights, hash) = file.import()?;
+    record::keep(weights, &file.path, &hash, &file.config.name, cache).map(Some)
+}
+
+/// A checkpoint on disk and what it is to be read as.
+struct CheckpointFile {
+    path: PathBuf,
+    config: ModelConfig,
+    licence: &'static str,
+}
+
+impl CheckpointFile {
+    /// The file of a source; the embedded model has none.
+    fn of(source: &Source, cache: &Cache) -> Result<Option<Self>, Error> {
+        let (path, config, licence) = match source {
+            Source::Embedded => return Ok(None),
+            Source::Tag { preset, weights } => (
+                cache.require(preset.name, weights)?,
+                preset.config(),
+                preset.licence.name,
+            ),
+            Source::Path { preset, path } => (path.clone(), preset.config(), preset.licence.name),
+            Source::Custom { config, path } => {
+                (path.clone(), ModelConfig::clone(config), "unknown")
+            }
+        };
+        config.check()?;
+        Ok(Some(Self {
+            path,
+            config,
+            licence,
+        }))
+    }
+
+    /// Folds the checkpoint, and hashes it beside.
+    fn import(&self) -> Result<(Weights, String), Error> {
+        std::thread::scope(|scope| {
+            let hash = scope.spawn(|| record::hash_file(&self.path));
+            let weights = import::import(
+                Checkpoint::open(&self.path, &self.config.name)?,
+                &self.config,
+            )?;
+            let hash = hash
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((weights, hash))
+        })
+    }
+
+    fn opened(self, weights: Weights, fingerprint: String) -> Opened {
+        let manifest = embedded::Manifest {
+            licence: self.licence.to_owned(),
+            ..Default::default()
+        };
+        Opened {
+            config: self.config,
+            weights,
+            fingerprint,
+            manifest,
+        }
+    }
 }
 
 fn normalisation(config: &ModelConfig) -> [[f32; 256]; 3] {

@@ -15,6 +15,7 @@ use burn::tensor::Tensor;
 
 pub(crate) use conv::{Depthwise, depthwise, patches};
 pub(crate) use elementwise::scale_channels;
+pub(crate) use flex::with_stock_operations;
 pub(crate) use norm::layer_norm;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
@@ -55,4 +56,27 @@ pub(crate) fn linear(
     then: Then,
 ) -> Tensor<2> {
     elementwise::finish(x.matmul(weight), bias, then)
+}
+
+#[cfg(test)]
+mod testing {
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    /// Numbers in -1..1 from a linear congruential generator.
+    pub(super) fn random<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
+        let mut state = seed.wrapping_mul(2_654_435_761);
+        let values: Vec<f32> = (0..shape.iter().product::<usize>())
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    pub(super) fn assert_close<const D: usize>(a: Tensor<D>, b: Tensor<D>, what: &str) {
+        assert_eq!(a.dims(), b.dims(), "{what}");
+        let difference = (a - b).abs().max().into_scalar::<f32>();
+        assert!(difference < 2e-5, "{what}: off by {difference}");
+    }
 }

@@ -1,7 +1,9 @@
 //! Which model is meant: the two settings `CLIP_MODEL_NAME` and `CLIP_MODEL_PRETRAINED`, parsed once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::config::ModelConfig;
 use crate::embedded;
 use crate::error::Error;
 use crate::preset::{Preset, Weights};
@@ -22,6 +24,13 @@ pub enum Source {
     Path {
         /// The architecture, whose preprocessing the file gets too.
         preset: &'static Preset,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint file of a model of your own, of one of the families.
+    Custom {
+        /// Its sizes and preprocessing.
+        config: Arc<ModelConfig>,
         /// The file.
         path: PathBuf,
     },
@@ -88,10 +97,11 @@ impl Source {
     }
 
     /// The model's name, as the `model` field of an answer shows it.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Embedded => embedded::NAME,
             Self::Tag { preset, .. } | Self::Path { preset, .. } => preset.name,
+            Self::Custom { config, .. } => &config.name,
         }
     }
 }

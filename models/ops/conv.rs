@@ -75,37 +75,43 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
                 });
             flex::tensor(output, [x.n * height * width, outputs])
         }
-        _ => {
-            let image = x
-                .data
-                .clone()
-                .reshape([x.n, x.height, x.width, channels])
-                .permute([0, 3, 1, 2]);
-            let options = ConvOptions::new([conv.stride; 2], [kh / 2, kw / 2], [1, 1], channels);
-            let phases = (0..multiplier).map(|phase| {
-                let weight = conv.weight.clone().narrow(0, phase, 1).permute([2, 0, 1]);
-                let bias = conv.bias.clone().narrow(0, phase, 1).reshape([channels]);
-                conv2d(
-                    image.clone(),
-                    weight.reshape([channels, 1, kh, kw]),
-                    Some(bias),
-                    options.clone(),
-                )
-            });
-            let output = Tensor::cat(phases.collect(), 1).permute([0, 2, 3, 1]);
-            let output = output.reshape([x.n * height * width, outputs]);
-            if act {
-                activation::gelu(output)
-            } else {
-                output
-            }
-        }
+        _ => depthwise_stock(x, conv, act),
     };
     Map {
         data,
         n: x.n,
         height,
         width,
+    }
+}
+
+/// The same with Burn's own operations.
+fn depthwise_stock(x: &Map, conv: &Depthwise, act: bool) -> Tensor<2> {
+    let [multiplier, _, channels] = conv.weight.dims();
+    let [kh, kw] = conv.kernel;
+    let image = x
+        .data
+        .clone()
+        .reshape([x.n, x.height, x.width, channels])
+        .permute([0, 3, 1, 2]);
+    let options = ConvOptions::new([conv.stride; 2], [kh / 2, kw / 2], [1, 1], channels);
+    let phases = (0..multiplier).map(|phase| {
+        let weight = conv.weight.clone().narrow(0, phase, 1).permute([2, 0, 1]);
+        let bias = conv.bias.clone().narrow(0, phase, 1).reshape([channels]);
+        conv2d(
+            image.clone(),
+            weight.reshape([channels, 1, kh, kw]),
+            Some(bias),
+            options.clone(),
+        )
+    });
+    let output = Tensor::cat(phases.collect(), 1).permute([0, 2, 3, 1]);
+    let [n, height, width, outputs] = output.dims();
+    let output = output.reshape([n * height * width, outputs]);
+    if act {
+        activation::gelu(output)
+    } else {
+        output
     }
 }
 
@@ -294,23 +300,87 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> 
                 });
             flex::tensor(output, [x.n * height * width, columns])
         }
-        Err(input) => {
-            let image = input
-                .reshape([x.n, x.height, x.width, channels])
-                .permute([0, 3, 1, 2]);
-            let options = UnfoldOptions::new([stride; 2], [padding; 2], [1, 1]);
-            // [n, channels * kernel * kernel, places] in the order channel, row, column.
-            let unfolded = unfold4d(image, [kernel; 2], options);
-            unfolded
-                .reshape([x.n, channels, kernel * kernel, height * width])
-                .permute([0, 3, 2, 1])
-                .reshape([x.n * height * width, columns])
-        }
+        Err(_) => patches_stock(x, kernel, stride, padding),
     };
     Map {
         data,
         n: x.n,
         height,
         width,
+    }
+}
+
+/// The same with Burn's own operations.
+fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: usize) -> Tensor<2> {
+    let channels = x.channels();
+    let image = x
+        .data
+        .clone()
+        .reshape([x.n, x.height, x.width, channels])
+        .permute([0, 3, 1, 2]);
+    let options = UnfoldOptions::new([stride; 2], [padding; 2], [1, 1]);
+    // [n, channels * kernel * kernel, places], the rows in the order channel, row, column.
+    let unfolded = unfold4d(image, [kernel; 2], options);
+    let [n, _, places] = unfolded.dims();
+    unfolded
+        .reshape([n, channels, kernel * kernel, places])
+        .permute([0, 3, 2, 1])
+        .reshape([n * places, kernel * kernel * channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, random};
+    use super::*;
+
+    fn map(n: usize, height: usize, width: usize, channels: usize) -> Map {
+        Map {
+            data: random([n * height * width, channels], 1),
+            n,
+            height,
+            width,
+        }
+    }
+
+    #[test]
+    fn depthwise_is_burns_convolution() {
+        // Every kernel, full and partial tiles of pixels, full and partial vectors of channels.
+        for (kernel, stride) in [
+            ([3, 3], 1),
+            ([3, 3], 2),
+            ([7, 7], 1),
+            ([7, 7], 2),
+            ([1, 11], 1),
+            ([5, 5], 1),
+        ] {
+            for (height, width, channels) in [(1, 1, 3), (6, 9, 16), (13, 8, 20), (3, 2, 40)] {
+                for (multiplier, act) in [(1, false), (2, true)] {
+                    let x = map(2, height, width, channels);
+                    let conv = Depthwise {
+                        weight: random([multiplier, kernel[0] * kernel[1], channels], 2),
+                        bias: random([multiplier, channels], 3),
+                        kernel,
+                        stride,
+                    };
+                    let ours = depthwise(&x, &conv, act);
+                    let what = format!(
+                        "{kernel:?}/{stride} on {height}x{width}x{channels}, x{multiplier}"
+                    );
+                    assert_close(ours.data, depthwise_stock(&x, &conv, act), &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn patches_are_burns() {
+        for (kernel, stride, padding) in [(3, 2, 1), (4, 4, 0), (2, 2, 0), (14, 14, 0), (3, 1, 1)] {
+            for (height, width, channels) in [(14, 28, 3), (28, 14, 12)] {
+                let x = map(2, height, width, channels);
+                let ours = patches(&x, kernel, stride, padding);
+                let what = format!("{kernel}/{stride} of {height}x{width}x{channels}");
+                assert_close(ours.data, patches_stock(&x, kernel, stride, padding), &what);
+            }
+        }
     }
 }

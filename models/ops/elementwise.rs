@@ -52,17 +52,20 @@ pub(super) fn finish(y: Tensor<2>, bias: Option<&Tensor<1>>, then: Then) -> Tens
             }
             buffer.close()
         }
-        Err(y) => {
-            let y = match bias {
-                Some(bias) => y + bias.clone().unsqueeze(),
-                None => y,
-            };
-            match then {
-                Then::Nothing => y,
-                Then::Gelu => activation::gelu(y),
-                Then::Add(residual) => y + residual,
-            }
-        }
+        Err(y) => finish_stock(y, bias, then),
+    }
+}
+
+/// The same with Burn's own operations.
+fn finish_stock(y: Tensor<2>, bias: Option<&Tensor<1>>, then: Then) -> Tensor<2> {
+    let y = match bias {
+        Some(bias) => y + bias.clone().unsqueeze(),
+        None => y,
+    };
+    match then {
+        Then::Nothing => y,
+        Then::Gelu => activation::gelu(y),
+        Then::Add(residual) => y + residual,
     }
 }
 
@@ -93,13 +96,7 @@ pub(crate) fn scale_channels(x: Map, scale: Tensor<2>, act: bool) -> Map {
         }
         (data, scale) => {
             let (data, scale): (Tensor<2>, Tensor<2>) = (close(data), close(scale));
-            let scaled = data.reshape([n, rows / n, channels]) * scale.reshape([n, 1, channels]);
-            let scaled = scaled.reshape([rows, channels]);
-            if act {
-                activation::gelu(scaled)
-            } else {
-                scaled
-            }
+            scale_stock(data, scale, n, act)
         }
     };
     Map {
@@ -107,6 +104,18 @@ pub(crate) fn scale_channels(x: Map, scale: Tensor<2>, act: bool) -> Map {
         n,
         height,
         width,
+    }
+}
+
+/// The same with Burn's own operations.
+fn scale_stock(data: Tensor<2>, scale: Tensor<2>, n: usize, act: bool) -> Tensor<2> {
+    let [rows, channels] = data.dims();
+    let scaled = data.reshape([n, rows / n, channels]) * scale.reshape([n, 1, channels]);
+    let scaled = scaled.reshape([rows, channels]);
+    if act {
+        activation::gelu(scaled)
+    } else {
+        scaled
     }
 }
 
@@ -252,6 +261,49 @@ fn each<S: Simd>(
                 let y = f(simd.partial_load_f32s(tail), zero);
                 simd.partial_store_f32s(tail, y);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, random};
+    use super::*;
+
+    #[test]
+    fn what_follows_a_product_is_burns() {
+        // Below and above the size at which threads share the work.
+        for (rows, channels) in [(3, 5), (40, 64), (1500, 33)] {
+            let y = random([rows, channels], 1);
+            let bias = random([channels], 2);
+            let residual = random([rows, channels], 3);
+            for bias in [None, Some(&bias)] {
+                for then in [|_| Then::Nothing, |_| Then::Gelu, Then::Add] {
+                    let ours = finish(y.clone(), bias, then(residual.clone()));
+                    let what = format!("{rows}x{channels}, bias {}", bias.is_some());
+                    assert_close(
+                        ours,
+                        finish_stock(y.clone(), bias, then(residual.clone())),
+                        &what,
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scaled_channels_are_burns() {
+        for act in [false, true] {
+            let data = random([2 * 6, 19], 1);
+            let scale = random([2, 19], 2);
+            let x = Map {
+                data: data.clone(),
+                n: 2,
+                height: 2,
+                width: 3,
+            };
+            let ours = scale_channels(x, scale.clone(), act);
+            assert_close(ours.data, scale_stock(data, scale, 2, act), "scale");
         }
     }
 }

@@ -86,7 +86,7 @@ mod tests {
                 "gelu({x}) is off by {error:e}"
             );
         }
-        assert_eq!(arch.dispatch(Gelu(50.0)), 50.0);
-        assert_eq!(arch.dispatch(Gelu(-50.0)).abs(), 0.0);
+        assert!((arch.dispatch(Gelu(50.0)) - 50.0).abs() < 1e-4);
+        assert!(arch.dispatch(Gelu(-50.0)).abs() < 1e-4);
     }
 }

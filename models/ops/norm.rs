@@ -40,12 +40,16 @@ pub(crate) fn layer_norm(
         }
         (x, ..) => {
             let x = x.map_or_else(|tensor| tensor, flex::Buffer::close::<2>);
-            let centred = x.clone() - x.mean_dim(1);
-            let variance = (centred.clone() * centred.clone()).mean_dim(1);
-            centred / (variance + eps).sqrt() * weight.clone().unsqueeze()
-                + bias.clone().unsqueeze()
+            layer_norm_stock(x, weight, bias, eps)
         }
     }
+}
+
+/// The same with Burn's own operations.
+fn layer_norm_stock(x: Tensor<2>, weight: &Tensor<1>, bias: &Tensor<1>, eps: f32) -> Tensor<2> {
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = (centred.clone() * centred.clone()).mean_dim(1);
+    centred / (variance + eps).sqrt() * weight.clone().unsqueeze() + bias.clone().unsqueeze()
 }
 
 struct Normalise<'a> {
@@ -99,6 +103,26 @@ impl WithSimd for Normalise<'_> {
             .zip(bias_tail)
         {
             *y = (x - mean) * factor * w + b;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, random};
+    use super::*;
+
+    #[test]
+    fn layer_norm_is_its_definition() {
+        for (rows, channels) in [(1, 3), (50, 40), (7, 129)] {
+            let x = random([rows, channels], 1) * 3.0 + 5.0;
+            let (weight, bias) = (random([channels], 2), random([channels], 3));
+            let ours = layer_norm(x.clone(), &weight, &bias, 1e-5);
+            assert_close(
+                ours,
+                layer_norm_stock(x, &weight, &bias, 1e-5),
+                &format!("{rows}x{channels}"),
+            );
         }
     }
 }
