@@ -33,7 +33,8 @@ pub struct PoolLimits {
     /// Most pictures in one run of the model.
     pub max_batch_images: usize,
     /// Most texts, templates counted, in one run of the model: pictures that arrive
-    /// meanwhile wait for no more than that.
+    /// meanwhile wait for no more than that. A text is long enough to fill the matrix
+    /// units, so that longer batches gain little.
     pub max_batch_texts: usize,
     /// Most texts of each form whose embeddings are kept.
     pub max_cached_texts: usize,
@@ -51,7 +52,7 @@ impl Default for PoolLimits {
             max_waiting_images: 256,
             max_waiting_texts: 4096,
             max_batch_images: 8,
-            max_batch_texts: 32,
+            max_batch_texts: 8,
             max_cached_texts: 16_384,
             preparation_threads: cores.min(4),
             inference_threads: 1,

@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec,
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
     OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Stage, StageKind,
     StageSpec,
 };
@@ -167,6 +167,13 @@ impl StageKind for Nsfw {
                 return Ok(Runner::Inline(Arc::new(ByLabel { threshold })));
             }
             let model = open_model::from_options(&self.services, options).await?;
+            if !model.knows_nsfw() {
+                tracing::warn!(
+                    model = &**model.name(),
+                    "this model cannot tell unsafe pictures: nsfw_score will always be 0"
+                );
+                return Ok(Runner::Inline(Arc::new(Unknowing { threshold })));
+            }
             let unsafe_prompts = options.text_list("unsafe_prompts");
             let safe_prompts = options.text_list("safe_prompts");
             let unsafe_count = unsafe_prompts.len();
@@ -209,6 +216,31 @@ impl AsyncStage for Contrast {
             let logits = logits(&embedding.vector, prompts, self.model.logit_scale());
             Ok(verdict(contrast(&logits, self.unsafe_count), threshold))
         })
+    }
+}
+
+/// Stands in where the model has never seen an unsafe picture: a contrast of words that
+/// mean nothing to it would be noise that looks like a verdict.
+struct Unknowing {
+    threshold: f64,
+}
+
+impl Stage for Unknowing {
+    fn health(&self) -> Health {
+        let degraded = "the model cannot tell unsafe pictures, nsfw_score is always 0; \
+                        set CLIP_MODEL_NAME to a larger model"
+            .to_owned();
+        Health {
+            degraded: Some(degraded),
+            ..Health::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
+        threshold(inputs, self.threshold)?;
+        Ok(Outputs::new()
+            .with("nsfw_score", 0.0)
+            .with("is_nsfw", false))
     }
 }
 

@@ -98,6 +98,13 @@ impl OpenModel {
         self.pool.encoder().default_labels()
     }
 
+    /// Whether the model knows what unsafe pictures look like. The one inside the program
+    /// has never seen any (`cannot_know` in its manifest).
+    #[must_use]
+    pub fn knows_nsfw(&self) -> bool {
+        !self.embedded
+    }
+
     /// What health and label answers say about the model.
     #[must_use]
     pub fn facts(&self) -> Map<String, Json> {
