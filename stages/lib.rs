@@ -2,12 +2,14 @@
 //!
 //! # Layout
 //!
-//! Stages: [`hash`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`]
+//! Stages: [`hash`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`] ·
+//! [`adaptive`] · [`similarity`] · [`llm_expand`] · [`persist`] · [`feedback`]
 //!
 //! Shared:
 //! - [`services`]: opened once, kept over reloads; what stages get at through it:
 //! - [`open_model`]: a model, its names and its [`model_pool`] (queues, batches, threads)
 //! - `labels`: what a client sends as labels, made into labels that can be scored
+//! - [`store`]: what is remembered, in a database; beside it [`vector_index`], in memory
 //! - `softmax`: cosine and softmax, the arithmetic of scores
 //!
 //! # Invariants
@@ -21,16 +23,21 @@ use std::sync::Arc;
 
 use omnizap_contract::StageKind;
 
+pub mod adaptive;
 pub mod decode;
 pub mod embed;
+pub mod feedback;
 pub mod hash;
 mod labels;
+pub mod llm_expand;
 pub mod model_pool;
 pub mod nsfw;
 pub mod open_model;
+pub mod persist;
 pub mod rank;
 pub mod score;
 pub mod services;
+pub mod similarity;
 mod softmax;
 pub mod store;
 #[cfg(test)]
@@ -49,5 +56,10 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn StageKind>> {
         Arc::new(score::ScoreLabels::new(services)),
         Arc::new(nsfw::Nsfw::new(services)),
         Arc::new(rank::Rank),
+        Arc::new(adaptive::Adaptive::new(services.store())),
+        Arc::new(similarity::Similarity::new(services.store())),
+        Arc::new(llm_expand::LlmExpand::new(services.llm())),
+        Arc::new(persist::Persist::new(services.store())),
+        Arc::new(feedback::GiveFeedback::new(services.store())),
     ]
 }

@@ -8,8 +8,10 @@ use std::sync::{Arc, Weak};
 use omnizap_contract::Error;
 use tokio::sync::Mutex;
 
+use crate::llm_expand::{Llm, LlmConfig};
 use crate::model_pool::PoolLimits;
 use crate::open_model::OpenModel;
+use crate::store::{Store, StoreConfig};
 
 /// Where the services find what they need. The environment is read by the program, not here.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +42,8 @@ struct Inner {
     /// while one is opened: whoever wants the same waits for it instead of opening it
     /// again.
     models: Mutex<HashMap<ModelKey, Weak<OpenModel>>>,
+    store: Store,
+    llm: Llm,
 }
 
 /// What a model is asked for by: its name and its weights, empty where the default is meant.
@@ -49,7 +53,17 @@ impl Services {
     /// Services that open nothing until a stage asks.
     #[must_use]
     pub fn new(config: ServicesConfig) -> Self {
+        let store = Store::new(StoreConfig {
+            data_dir: config.data_dir.clone(),
+            url: config.database_url.clone(),
+        });
+        let llm = LlmConfig {
+            api_key: config.openai_api_key.clone(),
+            base_url: config.openai_base_url.clone(),
+        };
         Self(Arc::new(Inner {
+            llm: Llm::new(llm, store.clone()),
+            store,
             config,
             models: Mutex::default(),
         }))
@@ -59,6 +73,18 @@ impl Services {
     #[must_use]
     pub fn config(&self) -> &ServicesConfig {
         &self.0.config
+    }
+
+    /// What the service remembers.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        self.0.store.clone()
+    }
+
+    /// The language model that expands labels.
+    #[must_use]
+    pub fn llm(&self) -> Llm {
+        self.0.llm.clone()
     }
 
     /// The model of this name with these weights (a tag or a path); the configured one

@@ -1,0 +1,258 @@
+//! `persist`: remembers an image, so that it is found again: its embedding, the names
+//! that clients have for it, and what it was labelled as.
+
+use std::sync::{Arc, LazyLock};
+
+use omnizap_contract::{
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
+    Options, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::store::{CarriedLabel, ImageRecord, Store, carried, limits};
+
+/// The kind `persist`.
+pub struct Persist {
+    store: Store,
+}
+
+impl Persist {
+    /// The kind, with the store that it writes to.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "persist".into(),
+    doc: "remembers the image's embedding and labels for later requests".into(),
+    options: vec![OptionSpec::new(
+        "write",
+        OptionType::Choice(["behind", "before"].as_slice().into()),
+        "behind",
+        "when the image is written: behind the answer, through a bounded queue, or before it",
+    )],
+    feature: Some("embedding_cache".into()),
+});
+
+impl StageKind for Persist {
+    fn spec(&self) -> &StageSpec {
+        &SPEC
+    }
+
+    fn ports(&self, _options: &Options) -> Ports {
+        Ports {
+            inputs: vec![
+                Input::required("embedding", PortType::Embedding, "the picture's vector"),
+                Input::required("content_hash", PortType::Text, "SHA-256 of the bytes"),
+                Input::required(
+                    "image_hash",
+                    PortType::Text,
+                    "the name by which feedback will find the image",
+                ),
+                Input::optional("asset_id", PortType::Text, "the client's own id of it"),
+                Input::optional(
+                    "top_labels",
+                    PortType::Json,
+                    "the best labels, as [{label, score, ..}]",
+                ),
+            ],
+            outputs: Vec::new(),
+        }
+    }
+
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async move {
+            self.store.start()?;
+            Ok(Runner::Async(Arc::new(Persister {
+                store: self.store.clone(),
+                before: options.text("write") == Some("before"),
+            })))
+        })
+    }
+}
+
+struct Persister {
+    store: Store,
+    before: bool,
+}
+
+impl AsyncStage for Persister {
+    fn health(&self) -> Health {
+        let stats = self.store.stats();
+        let mut facts = Map::new();
+        facts.insert("images_waiting".into(), json!(stats.images_waiting));
+        facts.insert("images_dropped".into(), json!(stats.images_dropped));
+        Health {
+            degraded: self.store.degraded(),
+            facts,
+            ..Health::default()
+        }
+    }
+
+    fn run<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+        Box::pin(async move {
+            let asset_id = inputs.optional_text("asset_id").cloned();
+            if let Some(id) = &asset_id {
+                check_asset_id(id)?;
+            }
+            let record = ImageRecord {
+                content_hash: inputs.text("content_hash")?.clone(),
+                image_hash: inputs.text("image_hash")?.clone(),
+                asset_id,
+                embedding: inputs.embedding("embedding")?.clone(),
+                labels: match inputs.get("top_labels") {
+                    Some(Value::Json(labels)) => labels_of(labels),
+                    _ => Vec::new(),
+                },
+            };
+            if !self.before {
+                // A full queue is counted and logged there; the answer does not suffer.
+                self.store.remember_later(record);
+            } else if let Err(error) = self.store.remember(record).await {
+                tracing::warn!(%error, request = %call.request_id, "the image was not stored");
+            }
+            Ok(Outputs::new())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.store.flush().await;
+        })
+    }
+}
+
+/// Checks what a client calls its asset; the pipeline file usually has done so.
+fn check_asset_id(id: &str) -> Result<(), Error> {
+    let fault = if id.chars().nth(limits::ASSET_CHARS).is_some() {
+        format!("is over the limit of {} characters", limits::ASSET_CHARS)
+    } else if id.chars().any(char::is_control) {
+        "holds a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("asset_id: {fault}")).with_code("invalid_asset_id"))
+}
+
+/// The labels in `[{label, score, ..}]`; what is not one is left out.
+fn labels_of(top_labels: &Json) -> Vec<CarriedLabel> {
+    let list = top_labels.as_array().map(Vec::as_slice).unwrap_or_default();
+    carried(
+        list.iter()
+            .filter_map(|entry| Some((entry["label"].as_str()?, entry["score"].as_f64()?))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use omnizap_contract::Embedding;
+
+    use super::*;
+    use crate::store::StoreConfig;
+    use crate::testing::{call, inputs, options};
+    use crate::vector_index::Query;
+
+    fn store(folder: &tempfile::TempDir) -> Store {
+        Store::new(StoreConfig {
+            data_dir: folder.path().into(),
+            url: None,
+        })
+    }
+
+    fn embedding() -> Value {
+        Value::from(Embedding {
+            model: "m@1".into(),
+            vector: [0.6, 0.8].into(),
+        })
+    }
+
+    async fn run(store: &Store, write: &str, asset_id: Option<&str>) -> Result<Outputs, Error> {
+        let kind = Persist::new(store.clone());
+        let options = options(&kind, [("write", json!(write))]);
+        let Runner::Async(stage) = kind.build(&options).await? else {
+            panic!("an async stage");
+        };
+        let top = json!([{"label": "cat", "score": 0.5}, {"label": "dog", "score": 0.25}]);
+        let inputs = inputs(
+            &kind,
+            [
+                ("embedding", Some(embedding())),
+                ("content_hash", Some("c".repeat(64).into())),
+                ("image_hash", Some("a".repeat(64).into())),
+                ("asset_id", asset_id.map(Value::from)),
+                ("top_labels", Some(top.into())),
+            ],
+        );
+        let outputs = stage.run(&inputs, &call()).await?;
+        stage.close().await;
+        Ok(outputs)
+    }
+
+    #[tokio::test]
+    async fn an_image_is_there_after_a_restart() {
+        for write in ["behind", "before"] {
+            let folder = tempfile::tempdir().unwrap();
+            run(&store(&folder), write, Some("asset")).await.unwrap();
+
+            let again = store(&folder);
+            let found = again.image_embedding(&"c".repeat(64), "m@1").await.unwrap();
+            assert_eq!(found.unwrap(), [0.6, 0.8], "{write}");
+            let other = again.image_embedding(&"a".repeat(64), "m@1").await.unwrap();
+            assert!(other.is_none(), "a name is no key");
+
+            again.start().unwrap();
+            for _ in 0..100 {
+                if again.is_loaded() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            let hits = again
+                .similar(Query {
+                    model: "m@1".into(),
+                    vector: [0.6, 0.8].into(),
+                    threshold: 0.9,
+                    limit: 1,
+                    scan: 0,
+                    image_hash: None,
+                    content_hash: None,
+                })
+                .await;
+            assert_eq!(hits[0].asset_id.as_deref(), Some("asset"), "{write}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_asset_id_of_any_length_gives_an_answer_or_a_422() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let longest = "é".repeat(limits::ASSET_CHARS);
+        run(&store, "before", Some(&longest)).await.unwrap();
+        assert_eq!(store.degraded(), None);
+        for bad in [format!("{longest}x"), "a\0b".into()] {
+            let error = run(&store, "before", Some(&bad)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.message().starts_with("asset_id: "), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_does_not_cost_the_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "not a folder").unwrap();
+        let store = Store::new(StoreConfig {
+            data_dir: file,
+            url: None,
+        });
+        run(&store, "before", None).await.unwrap();
+        assert!(store.degraded().is_some());
+        assert_eq!(store.index().len(), 1, "searches see it all the same");
+    }
+}

@@ -1,0 +1,290 @@
+//! `similarity`: images that were seen before and look like this one.
+
+use std::sync::{Arc, LazyLock};
+
+use omnizap_contract::{
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
+    Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::store::Store;
+use crate::vector_index::{Hit, Query};
+
+/// Most images in an answer.
+const MAX_LIMIT: i64 = 100;
+/// Decimals of a similarity in the response.
+const DECIMALS: i32 = 6;
+
+/// The kind `similarity`.
+pub struct Similarity {
+    store: Store,
+}
+
+impl Similarity {
+    /// The kind, with the store whose images it searches.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "similarity".into(),
+    doc: "finds images seen before whose embedding is close to this one's".into(),
+    options: vec![
+        OptionSpec::new(
+            "threshold",
+            OptionType::Number {
+                min: -1.0,
+                max: 1.0,
+            },
+            0.85,
+            "least cosine of a similar image; a request may send similar_threshold",
+        )
+        .public("similarity_threshold"),
+        OptionSpec::new(
+            "limit",
+            OptionType::Integer {
+                min: 1,
+                max: MAX_LIMIT,
+            },
+            25,
+            "most similar images in an answer; a request may send similar_limit",
+        )
+        .public("similarity_limit"),
+        OptionSpec::new(
+            "scan_limit",
+            OptionType::Integer {
+                min: 0,
+                max: i64::from(u32::MAX),
+            },
+            3000,
+            "how many of the newest images are compared; 0 compares all",
+        )
+        .public("similarity_scan_limit"),
+    ],
+    feature: Some("clustering".into()),
+});
+
+impl StageKind for Similarity {
+    fn spec(&self) -> &StageSpec {
+        &SPEC
+    }
+
+    fn ports(&self, _options: &Options) -> Ports {
+        Ports {
+            inputs: vec![
+                Input::required("embedding", PortType::Embedding, "the picture's vector"),
+                Input::required("image_hash", PortType::Text, "the image's name"),
+                Input::required("content_hash", PortType::Text, "SHA-256 of the bytes"),
+                Input::optional(
+                    "similar_threshold",
+                    PortType::Number,
+                    "least cosine, -1 to 1, in place of the option",
+                ),
+                Input::optional(
+                    "similar_limit",
+                    PortType::Integer,
+                    "most images, 1 to 100, in place of the option",
+                ),
+            ],
+            outputs: vec![
+                Output::new(
+                    "similar_images",
+                    PortType::Json,
+                    "[{image_hash, asset_id, similarity}], best first, never the image itself",
+                )
+                .published(json!([])),
+            ],
+        }
+    }
+
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(async move {
+            self.store.start()?;
+            let count = |name, default| {
+                let value = options.integer(name).unwrap_or(default);
+                usize::try_from(value).unwrap_or(usize::MAX)
+            };
+            Ok(Runner::Async(Arc::new(Searcher {
+                store: self.store.clone(),
+                threshold: options.number("threshold").unwrap_or(0.85),
+                limit: count("limit", 25),
+                scan: count("scan_limit", 3000),
+            })))
+        })
+    }
+}
+
+struct Searcher {
+    store: Store,
+    threshold: f64,
+    limit: usize,
+    scan: usize,
+}
+
+impl AsyncStage for Searcher {
+    fn health(&self) -> Health {
+        let mut facts = Map::new();
+        facts.insert("images_indexed".into(), json!(self.store.index().len()));
+        facts.insert("index_loaded".into(), json!(self.store.is_loaded()));
+        Health {
+            degraded: self.store.degraded(),
+            facts,
+            ..Health::default()
+        }
+    }
+
+    fn run<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        _call: &'a Call,
+    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+        Box::pin(async move {
+            let embedding = inputs.embedding("embedding")?;
+            let query = Query {
+                model: embedding.model.clone(),
+                vector: embedding.vector.clone(),
+                threshold: threshold(inputs.optional_number("similar_threshold"), self.threshold)?,
+                limit: limit(inputs.optional_integer("similar_limit"), self.limit)?,
+                scan: self.scan,
+                image_hash: Some(inputs.text("image_hash")?.clone()),
+                content_hash: Some(inputs.text("content_hash")?.clone()),
+            };
+            let hits = self.store.similar(query).await;
+            let images: Vec<_> = hits.iter().map(published).collect();
+            Ok(Outputs::new().with("similar_images", Json::from(images)))
+        })
+    }
+}
+
+fn threshold(sent: Option<f64>, default: f64) -> Result<f32, Error> {
+    let value = sent.unwrap_or(default);
+    if !(-1.0..=1.0).contains(&value) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "similar_threshold: must be a number from -1 to 1",
+        ));
+    }
+    Ok(value as f32)
+}
+
+fn limit(sent: Option<i64>, default: usize) -> Result<usize, Error> {
+    match sent {
+        None => Ok(default),
+        Some(value @ 1..=MAX_LIMIT) => Ok(usize::try_from(value).unwrap_or(default)),
+        Some(_) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("similar_limit: must be a whole number from 1 to {MAX_LIMIT}"),
+        )),
+    }
+}
+
+fn published(hit: &Hit) -> Json {
+    let scale = 10f64.powi(DECIMALS);
+    let similarity = (f64::from(hit.similarity) * scale).round() / scale;
+    json!({
+        "image_hash": &*hit.image_hash,
+        "asset_id": hit.asset_id.as_deref(),
+        "similarity": similarity,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use omnizap_contract::{Embedding, Value};
+
+    use super::*;
+    use crate::store::{ImageRecord, StoreConfig};
+    use crate::testing::{call, inputs, options};
+
+    fn embedding(vector: [f32; 2]) -> Embedding {
+        Embedding {
+            model: "m@1".into(),
+            vector: vector.into(),
+        }
+    }
+
+    async fn run(
+        store: &Store,
+        name: &str,
+        threshold: Option<f64>,
+        limit: Option<i64>,
+    ) -> Result<Json, Error> {
+        let kind = Similarity::new(store.clone());
+        let Runner::Async(stage) = kind.build(&options(&kind, [])).await? else {
+            panic!("an async stage");
+        };
+        let inputs = inputs(
+            &kind,
+            [
+                ("embedding", Some(embedding([1.0, 0.0]).into())),
+                ("image_hash", Some(name.into())),
+                ("content_hash", Some("self".into())),
+                ("similar_threshold", threshold.map(Value::from)),
+                ("similar_limit", limit.map(Value::from)),
+            ],
+        );
+        let outputs = stage.run(&inputs, &call()).await?;
+        Ok(outputs.get("similar_images").unwrap().to_json())
+    }
+
+    fn seen(folder: &tempfile::TempDir) -> Store {
+        let store = Store::new(StoreConfig {
+            data_dir: folder.path().into(),
+            url: None,
+        });
+        let images = [
+            ("self", [1.0, 0.0], None),
+            ("twin", [1.0, 0.0], Some("a1")),
+            ("near", [0.9, 0.3], None),
+            ("far", [0.0, 1.0], None),
+        ];
+        for (name, vector, asset_id) in images {
+            store.remember_later(ImageRecord {
+                content_hash: name.into(),
+                image_hash: name.into(),
+                asset_id: asset_id.map(Into::into),
+                embedding: Arc::new(embedding(vector)),
+                labels: Vec::new(),
+            });
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn similar_images_are_found_at_once_and_never_the_image_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = seen(&folder);
+        let images = run(&store, "self", None, None).await.unwrap();
+        let expected = json!([
+            {"image_hash": "twin", "asset_id": "a1", "similarity": 1.0},
+            {"image_hash": "near", "asset_id": null, "similarity": 0.948683},
+        ]);
+        assert_eq!(images, expected);
+        let renamed = run(&store, "another name", None, None).await.unwrap();
+        assert_eq!(renamed, expected, "the same bytes under another name");
+    }
+
+    #[tokio::test]
+    async fn a_request_may_set_threshold_and_limit_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = seen(&folder);
+        let all = run(&store, "self", Some(-1.0), None).await.unwrap();
+        assert_eq!(all.as_array().unwrap().len(), 3);
+        let one = run(&store, "self", Some(-1.0), Some(1)).await.unwrap();
+        assert_eq!(one[0]["image_hash"], "twin");
+        assert_eq!(one.as_array().unwrap().len(), 1);
+        for bad in [1.01, -1.01, f64::NAN, f64::INFINITY] {
+            let error = run(&store, "self", Some(bad), None).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+            assert!(error.message().starts_with("similar_threshold"), "{error}");
+        }
+        for bad in [0, -1, 101, i64::MAX] {
+            let error = run(&store, "self", None, Some(bad)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+            assert!(error.message().starts_with("similar_limit"), "{error}");
+        }
+    }
+}
