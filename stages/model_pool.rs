@@ -102,6 +102,20 @@ impl<E: Encoder> Pool<E> {
         &self.shared.encoder
     }
 
+    /// What the cache holds of these texts, in their order.
+    pub fn known(&self, form: TextForm, texts: &[Arc<str>]) -> Vec<Option<Arc<[f32]>>> {
+        self.shared.cache.get_all(form, texts)
+    }
+
+    /// Puts embeddings that were made earlier into the cache.
+    pub fn remember(
+        &self,
+        form: TextForm,
+        entries: impl IntoIterator<Item = (Arc<str>, Arc<[f32]>)>,
+    ) {
+        self.shared.cache.insert_all(form, entries);
+    }
+
     /// The embedding of a picture, L2 norm 1.
     ///
     /// # Errors
@@ -126,7 +140,7 @@ impl<E: Encoder> Pool<E> {
         form: TextForm,
         call: &Call,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
-        let mut found = self.shared.cache.get_all(form, texts);
+        let mut found = self.known(form, texts);
         let mut jobs = Vec::new();
         let mut answers = Vec::new();
         for (index, text) in texts.iter().enumerate() {

@@ -179,7 +179,7 @@ impl StageKind for Nsfw {
             let unsafe_count = unsafe_prompts.len();
             let prompts = unsafe_prompts.into_iter().chain(safe_prompts);
             let prompts: Arc<[Arc<str>]> = prompts.map(Arc::from).collect();
-            model.warm_up(prompts.clone(), TextForm::Raw);
+            model.warm_up(prompts.clone(), TextForm::Raw, None);
             Ok(Runner::Async(Arc::new(Contrast {
                 model,
                 prompts,

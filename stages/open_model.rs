@@ -2,22 +2,21 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use omnizap_contract::{
-    Call, Cancel, Embedding, Error, ErrorKind, Image, OptionSpec, OptionType, Options,
-};
+use omnizap_contract::{Call, Embedding, Error, ErrorKind, Image, OptionSpec, OptionType, Options};
 use omnizap_models::{Cache, Device, Model, Source};
 use serde_json::{Map, Value as Json, json};
 
 use crate::model_pool::{ModelPool, PoolLimits, TextForm};
 use crate::services::Services;
+use crate::store::Store;
+
+mod warm_up;
 
 /// Digits of the weights' fingerprint in [`OpenModel::key`]: 64 bits tell any two
 /// checkpoints apart.
 const FINGERPRINT_DIGITS: usize = 16;
-/// How long texts that are embedded ahead of the first request may take.
-const WARM_UP: Duration = Duration::from_secs(600);
 
 /// A model that is open, shared by the stages that run it.
 pub struct OpenModel {
@@ -144,20 +143,15 @@ impl OpenModel {
         self.pool.embed_texts(texts, form, call).await
     }
 
-    /// Embeds texts ahead of the first request that needs them, in the background.
-    pub(crate) fn warm_up(self: &Arc<Self>, texts: Arc<[Arc<str>]>, form: TextForm) {
-        let model = self.clone();
-        tokio::spawn(async move {
-            let call = Call {
-                request_id: "warm-up".into(),
-                deadline: Instant::now() + WARM_UP,
-                cancel: Cancel::default(),
-            };
-            if let Err(error) = model.embed_texts(&texts, form, &call).await {
-                let cause = error.source().map(ToString::to_string);
-                tracing::warn!(%error, cause, "could not embed texts ahead of time");
-            }
-        });
+    /// Embeds texts ahead of the first request that needs them, in the background. With
+    /// a store they are looked up and kept there.
+    pub(crate) fn warm_up(
+        self: &Arc<Self>,
+        texts: Arc<[Arc<str>]>,
+        form: TextForm,
+        store: Option<Store>,
+    ) {
+        warm_up::spawn(self.clone(), texts, form, store);
     }
 }
 

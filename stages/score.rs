@@ -74,6 +74,12 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
             "",
             "a file with those labels, a JSON list or one a line; empty: the model's own",
         ),
+        OptionSpec::new(
+            "keep_default_labels",
+            OptionType::Bool,
+            true,
+            "whether the embeddings of default labels are kept in the database for the next start",
+        ),
     ];
     options.extend(open_model::options());
     StageSpec {
@@ -142,7 +148,9 @@ impl StageKind for ScoreLabels {
                 Some("none") => TextForm::Raw,
                 _ => TextForm::Label,
             };
-            model.warm_up(default_labels.clone(), form);
+            let kept = options.bool("keep_default_labels") == Some(true);
+            let store = kept.then(|| self.services.store());
+            model.warm_up(default_labels.clone(), form, store);
             Ok(Runner::Async(Arc::new(Scorer {
                 model,
                 form,
