@@ -40,7 +40,7 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
         name: embedded::NAME.to_owned(),
         tag: "embedded".to_owned(),
         family: "FastViT".to_owned(),
-        params_millions: embedded.manifest.params_millions,
+        params_millions: Some(embedded.safetensors.len() as f32 / 2e6),
         dim: Some(embedded.config.embed_dim),
         licence: embedded.manifest.licence.clone(),
         research_only: false,

@@ -1,6 +1,8 @@
-//! The model inside the program: small, ours, under the project's licence.
+//! The model inside the program: small, ours, under the project's licence. Its weights and its
+//! manifest are files beside this one; where they come from is told in `training/`.
 
 use serde::Deserialize;
+use serde_json::Map;
 
 use crate::config::ModelConfig;
 use crate::error::Error;
@@ -8,21 +10,55 @@ use crate::error::Error;
 /// Its name.
 pub(crate) const NAME: &str = "omnizap-mini";
 
+#[cfg(embedded_model)]
+const FILES: Option<(&[u8], &str)> = Some((
+    include_bytes!("embedded/omnizap-mini.safetensors"),
+    include_str!("embedded/omnizap-mini.json"),
+));
+#[cfg(not(embedded_model))]
+const FILES: Option<(&[u8], &str)> = None;
+
 /// What comes with a model beside its weights.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Manifest {
     /// Sentences around a label, `{}` being the label.
-    #[serde(default)]
     pub(crate) templates: Vec<String>,
-    /// The labels that it was made for.
-    #[serde(default)]
-    pub(crate) default_labels: Vec<String>,
+    /// The labels that it was made for, in named groups.
+    pub(crate) label_groups: Vec<(String, Vec<String>)>,
+    /// All of them in one list.
+    pub(crate) labels: Vec<String>,
+    /// Labels that it was never taught, so that a score of one says nothing.
+    pub(crate) unknown_labels: Vec<String>,
+    /// Whether a check for unsafe content means something.
+    pub(crate) knows_nsfw: bool,
     /// The licence of the weights.
-    #[serde(default)]
     pub(crate) licence: String,
-    /// Parameters of both towers in millions.
+}
+
+/// The manifest as it is written.
+#[derive(Deserialize)]
+struct File {
+    config: ModelConfig,
+    license: String,
     #[serde(default)]
-    pub(crate) params_millions: Option<f32>,
+    templates: Vec<String>,
+    #[serde(default)]
+    default_labels: Map<String, serde_json::Value>,
+    #[serde(default)]
+    cannot_know: Limits,
+}
+
+/// What the model cannot know.
+#[derive(Default, Deserialize)]
+struct Limits {
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default = "yes")]
+    nsfw: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The embedded model's parts.
@@ -30,14 +66,69 @@ pub(crate) struct Embedded {
     pub(crate) config: ModelConfig,
     pub(crate) manifest: Manifest,
     pub(crate) safetensors: &'static [u8],
-    /// SHA-256 of the weights in hexadecimal.
-    pub(crate) fingerprint: String,
 }
 
 /// The embedded model.
 ///
 /// # Errors
-/// [`Error::NoEmbeddedModel`] when this program was built without.
+/// [`Error::NoEmbeddedModel`] when this program was built without, [`Error::BadConfig`] when its
+/// manifest is wrong.
 pub(crate) fn load() -> Result<Embedded, Error> {
-    Err(Error::NoEmbeddedModel)
+    let (safetensors, manifest) = FILES.ok_or(Error::NoEmbeddedModel)?;
+    let (config, manifest) = parse(manifest)?;
+    Ok(Embedded {
+        config,
+        manifest,
+        safetensors,
+    })
+}
+
+fn parse(json: &str) -> Result<(ModelConfig, Manifest), Error> {
+    let bad = |error: serde_json::Error| Error::BadConfig(error.to_string());
+    let file: File = serde_json::from_str(json).map_err(bad)?;
+    file.config.check()?;
+    let label_groups = file
+        .default_labels
+        .into_iter()
+        .map(|(group, labels)| Ok((group, serde_json::from_value(labels)?)))
+        .collect::<Result<Vec<(String, Vec<String>)>, _>>()
+        .map_err(bad)?;
+    let manifest = Manifest {
+        templates: file.templates,
+        labels: label_groups
+            .iter()
+            .flat_map(|(_, labels)| labels.clone())
+            .collect(),
+        label_groups,
+        unknown_labels: file.cannot_know.labels,
+        knows_nsfw: file.cannot_know.nsfw,
+        licence: file.license,
+    };
+    Ok((file.config, manifest))
+}
+
+#[cfg(all(test, embedded_model))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_whole() {
+        let embedded = load().unwrap();
+        assert_eq!(embedded.config.name, NAME);
+        let manifest = embedded.manifest;
+        assert!(
+            manifest
+                .templates
+                .iter()
+                .all(|template| template.contains("{}"))
+        );
+        assert!(!manifest.labels.is_empty());
+        assert!(
+            manifest
+                .unknown_labels
+                .iter()
+                .all(|label| manifest.labels.contains(label))
+        );
+        assert!(!manifest.licence.is_empty());
+    }
 }

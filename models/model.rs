@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
+use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::checkpoint::Checkpoint;
@@ -128,7 +129,22 @@ impl Model {
 
     /// The labels that it was made for, if it was made for some.
     pub fn default_labels(&self) -> Option<&[String]> {
-        (!self.manifest.default_labels.is_empty()).then_some(&self.manifest.default_labels)
+        (!self.manifest.labels.is_empty()).then_some(&self.manifest.labels)
+    }
+
+    /// The same labels in named groups; none when it was not made for some.
+    pub fn default_label_groups(&self) -> &[(String, Vec<String>)] {
+        &self.manifest.label_groups
+    }
+
+    /// Labels among its own that it was never taught: their scores say nothing.
+    pub fn unknown_labels(&self) -> &[String] {
+        &self.manifest.unknown_labels
+    }
+
+    /// Whether prompts about unsafe content mean something to it.
+    pub fn knows_nsfw(&self) -> bool {
+        self.manifest.knows_nsfw
     }
 
     /// The licence of its weights.
@@ -318,7 +334,7 @@ impl Opened {
         Ok(Self {
             config: embedded.config,
             weights,
-            fingerprint: embedded.fingerprint,
+            fingerprint: record::hex(&Sha256::digest(embedded.safetensors)),
             manifest: embedded.manifest,
         })
     }

@@ -3,6 +3,7 @@
 
 mod clean;
 mod entities;
+mod mojibake;
 
 use std::sync::LazyLock;
 

@@ -6,4 +6,5 @@
 
 mod damage;
 mod expected;
+mod tokens;
 mod towers;

@@ -6,6 +6,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::entities::{WINDOWS_1252, unescape, unescape_strictly};
+use super::mojibake;
 
 /// Cleans a text.
 pub(super) fn clean(text: &str) -> String {
@@ -49,7 +50,7 @@ fn fix_line(line: &str, html: bool) -> String {
         if html && line.contains('&') {
             line = unescape_strictly(&line);
         }
-        line = repair(&line);
+        line = repair(&mojibake::fix(line));
         if line == before {
             break;
         }

@@ -1,0 +1,82 @@
+//! The tokenizer against open_clip's, over texts that `tokens.py` puts together in the same way.
+
+use omnizap_models::Tokenizer;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::expected::fixtures;
+
+const CONTEXT: usize = 77;
+const SEPARATORS: [&str; 10] = ["", " ", " ", " ", "  ", "\t", "\n", ", ", "-", "/"];
+
+#[derive(Deserialize)]
+struct Goldens {
+    count: usize,
+    /// Texts of one hash.
+    block: usize,
+    /// The start of each block's SHA-256 in hexadecimal.
+    sha256: Vec<String>,
+}
+
+fn texts(count: usize) -> Vec<String> {
+    let fragments = std::fs::read_to_string(fixtures().join("fragments.json")).unwrap();
+    let fragments: Vec<String> = serde_json::from_str(&fragments).unwrap();
+    let mut state = 1u64;
+    let mut random = |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut texts = vec![String::new(), "a".repeat(10_000), "é ".repeat(5_000)];
+    texts.extend(fragments.iter().cloned());
+    while texts.len() < count {
+        let mut text = String::new();
+        for _ in 0..1 + random(7) {
+            text += &fragments[random(fragments.len())];
+            text += SEPARATORS[random(SEPARATORS.len())];
+        }
+        texts.push(text);
+    }
+    texts
+}
+
+#[test]
+fn twelve_thousand_texts_have_open_clips_tokens() {
+    let goldens = std::fs::read_to_string(fixtures().join("tokens.json")).unwrap();
+    let goldens: Goldens = serde_json::from_str(&goldens).unwrap();
+    let tokenizer = Tokenizer::new();
+    let texts = texts(goldens.count);
+    // For `tokens.py --compare`, which says which text differs and how.
+    if let Some(path) = std::env::var_os("OMNIZAP_TOKENS") {
+        let lines = texts.iter().map(|text| {
+            serde_json::to_string(&(text, tokenizer.encode(text, CONTEXT).ids())).unwrap() + "\n"
+        });
+        std::fs::write(path, lines.collect::<String>()).unwrap();
+    }
+    let mut wrong = Vec::new();
+    for ((i, block), golden) in texts.chunks(goldens.block).enumerate().zip(&goldens.sha256) {
+        let mut hasher = Sha256::new();
+        for text in block {
+            tokenizer
+                .encode(text, CONTEXT)
+                .ids()
+                .iter()
+                .for_each(|id| hasher.update(id.to_le_bytes()));
+        }
+        let hash: String = hasher
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if hash != *golden {
+            wrong.push(i * goldens.block);
+        }
+    }
+    assert_eq!(goldens.sha256.len(), goldens.count / goldens.block);
+    assert!(
+        wrong.is_empty(),
+        "blocks that differ start at text {wrong:?}"
+    );
+}
