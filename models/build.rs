@@ -8,7 +8,12 @@ fn main() {
         "embedded/omnizap-mini.safetensors",
         "embedded/omnizap-mini.json",
     ];
-    println!("cargo::rustc-check-cfg=cfg(embedded_model)");
+    let goldens = "embedded/golden.json";
+    println!("cargo::rustc-check-cfg=cfg(embedded_model, embedded_goldens)");
+    println!("cargo::rerun-if-changed={goldens}");
+    if Path::new(goldens).is_file() {
+        println!("cargo::rustc-cfg=embedded_goldens");
+    }
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

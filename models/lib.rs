@@ -62,6 +62,7 @@ pub use device::{AVAILABLE as DEVICES, Device};
 pub use error::Error;
 pub use model::{Model, import_checkpoint};
 pub use pixels::{Layout, MAX_SIDE, PixelView, Pixels};
+pub use preprocess::preprocess;
 pub use preset::{Licence, Preset, Weights, presets};
 pub use source::Source;
 pub use tokenizer::{Tokenizer, Tokens};

@@ -9,7 +9,7 @@ use crate::pixels::{Layout, PixelView, Pixels};
 use resample::{Axis, across, down};
 
 /// Resizes the shortest side to `config.size` and crops the centre.
-pub(crate) fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
+pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
     let side = config.size;
     let (width, height) = resized(image.width(), image.height(), side);
     let filter = config.interpolation;

@@ -5,6 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod damage;
+#[cfg(all(embedded_model, embedded_goldens))]
+mod embedded;
 mod expected;
+mod preprocessing;
+mod pull;
 mod tokens;
 mod towers;
+mod verify;

@@ -1,0 +1,81 @@
+//! Image preprocessing against Pillow and torchvision, to the last bit.
+
+use omnizap_models::config::{ImageConfig, Interpolation};
+use omnizap_models::{Layout, PixelView, preprocess};
+use sha2::{Digest, Sha256};
+
+use crate::expected::fixtures;
+
+/// The picture that `preprocessing.py` computes.
+fn picture(width: usize, height: usize, channels: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(width * height * channels);
+    for y in 0..height {
+        for x in 0..width {
+            for c in 0..channels {
+                let sum = x * (3 + c) + y * (5 + 2 * c) + x * y / (7 + c);
+                bytes.push((sum ^ (x * y * 13 / 11)) as u8);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn pictures_of_all_shapes_and_layouts_are_pillows() {
+    let goldens = std::fs::read_to_string(fixtures().join("preprocessing.json")).unwrap();
+    let goldens: Vec<(usize, usize, String, usize, String, String)> =
+        serde_json::from_str(&goldens).unwrap();
+    assert!(goldens.len() >= 30);
+    let mut wrong = Vec::new();
+    for (width, height, layout, size, interpolation, golden) in goldens {
+        let layout = match layout.as_str() {
+            "Gray" => Layout::Gray,
+            "GrayAlpha" => Layout::GrayAlpha,
+            "Rgb" => Layout::Rgb,
+            "Rgba" => Layout::Rgba,
+            other => panic!("unknown layout {other}"),
+        };
+        let interpolation = match interpolation.as_str() {
+            "bilinear" => Interpolation::Bilinear,
+            "bicubic" => Interpolation::Bicubic,
+            other => panic!("unknown filter {other}"),
+        };
+        let bytes = picture(width, height, layout.channels());
+        let view = PixelView::new(width, height, layout, &bytes).unwrap();
+        let config = ImageConfig {
+            size,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            interpolation,
+        };
+        let hash: String = Sha256::digest(preprocess(&config, &view).rgb())
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if hash != golden {
+            wrong.push(format!(
+                "{width}x{height} {layout:?} to {size} {interpolation:?}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_view_is_checked() {
+    assert!(PixelView::rgb(2, 2, &[0; 12]).is_ok());
+    for (width, height, length) in [
+        (2, 2, 11),
+        (2, 2, 13),
+        (0, 2, 0),
+        (2, 0, 0),
+        (usize::MAX, 2, 6),
+        (1 << 21, 1, 3),
+    ] {
+        let error = PixelView::rgb(width, height, &vec![0; length])
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("bad image"), "{error}");
+    }
+}

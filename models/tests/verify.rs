@@ -1,0 +1,76 @@
+//! `verify`, `list` and `import` on a model of this machine.
+
+use omnizap_models::{Cache, Device, Source, catalog, import_checkpoint, verify};
+
+use crate::towers::fixture;
+
+#[test]
+fn a_whole_model_passes_and_a_damaged_record_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("fastvit-four-stages", "safetensors", folder.path());
+    let report = verify::verify(&source, &cache, Device::Cpu).unwrap();
+    assert!(report.passed(), "{report:#?}");
+    assert_eq!(report.checks.len(), 4);
+    assert_eq!(report.model, "fastvit-four-stages");
+
+    // Other weights under the right name and stamp: only the comparison with the checkpoint can tell.
+    let record = import_checkpoint(&source, &cache).unwrap().unwrap();
+    let mut bytes = std::fs::read(&record).unwrap();
+    let end = bytes.len();
+    bytes[end - 4_000..]
+        .iter_mut()
+        .for_each(|byte| *byte &= 0b1011_1111);
+    std::fs::write(&record, bytes).unwrap();
+    let report = verify::verify(&source, &cache, Device::Cpu).unwrap();
+    assert!(!report.passed(), "{report:#?}");
+}
+
+#[test]
+fn a_truncated_record_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, expected) = fixture("vit-hybrid-causal", "safetensors", folder.path());
+    let record = import_checkpoint(&source, &cache).unwrap().unwrap();
+    let whole = std::fs::read(&record).unwrap();
+    for length in [0, 10, 5_000, whole.len() - 1] {
+        std::fs::write(&record, &whole[..length]).unwrap();
+        let model = omnizap_models::Model::open(&source, &cache, Device::Cpu).unwrap();
+        expected.compare(&model).0.assert_equal("images");
+        assert_eq!(
+            std::fs::read(&record).unwrap().len(),
+            whole.len(),
+            "the record should be whole again"
+        );
+    }
+}
+
+#[test]
+fn a_changed_checkpoint_is_imported_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("vit-hybrid-causal", "safetensors", folder.path());
+    let before = omnizap_models::Model::open(&source, &cache, Device::Cpu).unwrap();
+    let Source::Custom { path, .. } = &source else {
+        unreachable!()
+    };
+    let mut bytes = std::fs::read(path).unwrap();
+    let end = bytes.len();
+    bytes[end - 2] ^= 0x3C;
+    std::fs::write(path, bytes).unwrap();
+    let after = omnizap_models::Model::open(&source, &cache, Device::Cpu).unwrap();
+    assert_ne!(before.fingerprint(), after.fingerprint());
+}
+
+#[test]
+fn the_list_names_every_published_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = catalog::list(&Cache::at(folder.path()));
+    let published = entries.iter().filter(|entry| !entry.embedded);
+    assert_eq!(published.count(), 11, "ten models, MobileCLIP-B twice");
+    let entry = entries
+        .iter()
+        .find(|entry| entry.name == "MobileCLIP2-L-14")
+        .unwrap();
+    assert_eq!(
+        (entry.dim, entry.research_only, entry.path.is_none()),
+        (Some(768), true, true)
+    );
+}
