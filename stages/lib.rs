@@ -42,6 +42,8 @@ mod softmax;
 pub mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod vector_index;
 
 pub use services::{Services, ServicesConfig};

@@ -103,7 +103,8 @@ impl<E: Encoder> Pool<E> {
     }
 
     /// What the cache holds of these texts, in their order.
-    pub fn known(&self, form: TextForm, texts: &[Arc<str>]) -> Vec<Option<Arc<[f32]>>> {
+    #[cfg(test)]
+    pub(crate) fn known(&self, form: TextForm, texts: &[Arc<str>]) -> Vec<Option<Arc<[f32]>>> {
         self.shared.cache.get_all(form, texts)
     }
 
@@ -140,7 +141,7 @@ impl<E: Encoder> Pool<E> {
         form: TextForm,
         call: &Call,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
-        let mut found = self.known(form, texts);
+        let mut found = self.shared.cache.get_all(form, texts);
         let mut jobs = Vec::new();
         let mut answers = Vec::new();
         for (index, text) in texts.iter().enumerate() {

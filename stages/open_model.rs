@@ -14,6 +14,9 @@ use crate::store::Store;
 
 mod warm_up;
 
+#[cfg(test)]
+pub(crate) use warm_up::key as text_key;
+
 /// Digits of the weights' fingerprint in [`OpenModel::key`]: 64 bits tell any two
 /// checkpoints apart.
 const FINGERPRINT_DIGITS: usize = 16;
@@ -141,6 +144,16 @@ impl OpenModel {
         call: &Call,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
         self.pool.embed_texts(texts, form, call).await
+    }
+
+    /// What is known of texts without running the model.
+    #[cfg(test)]
+    pub(crate) fn known_texts(
+        &self,
+        form: TextForm,
+        texts: &[Arc<str>],
+    ) -> Vec<Option<Arc<[f32]>>> {
+        self.pool.known(form, texts)
     }
 
     /// Embeds texts ahead of the first request that needs them, in the background. With

@@ -17,16 +17,20 @@ pub(crate) fn call() -> Call {
 
 /// The defaults of a kind, overlaid with `set`, as the engine would check them.
 pub(crate) fn options<const N: usize>(kind: &dyn StageKind, set: [(&str, Json); N]) -> Options {
+    let set = set.map(|(name, value)| (name.to_owned(), value));
+    options_of(kind, &Json::Object(set.into_iter().collect()))
+}
+
+/// The same from a JSON object.
+pub(crate) fn options_of(kind: &dyn StageKind, set: &Json) -> Options {
     let mut values = Map::new();
     for option in &kind.spec().options {
         let default = option.default.clone().unwrap_or(Json::Null);
         values.insert(option.name.to_string(), default);
     }
-    for (name, value) in set {
-        assert!(
-            values.insert(name.into(), value).is_some(),
-            "no option {name}"
-        );
+    for (name, value) in set.as_object().expect("an object of options") {
+        let replaced = values.insert(name.clone(), value.clone());
+        assert!(replaced.is_some(), "no option {name}");
     }
     let options = Options::from_checked(values);
     kind.check(&options)

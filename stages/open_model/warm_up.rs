@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::OpenModel;
 use crate::model_pool::TextForm;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// How long it may take; requests are served meanwhile and find their own texts missing.
 const TIME: Duration = Duration::from_secs(600);
@@ -28,46 +28,55 @@ pub(super) fn spawn(
 ) {
     tokio::spawn(async move {
         let started = Instant::now();
-        if let Some(store) = &store
-            && let Err(error) = recall(&model, &texts, form, store).await
-        {
-            tracing::warn!(error = ?error, "could not read embeddings of labels");
-        }
+        let missing = match &store {
+            Some(store) => recall(&model, &texts, form, store).await,
+            None => texts.to_vec(),
+        };
         let call = Call {
             request_id: "warm-up".into(),
             deadline: started + TIME,
             cancel: Cancel::default(),
         };
-        for texts in texts.chunks(TEXTS_AT_A_TIME) {
+        for texts in missing.chunks(TEXTS_AT_A_TIME) {
             if let Err(error) = embed(&model, texts, form, store.as_ref(), &call).await {
                 tracing::warn!(error = ?error, "could not embed texts ahead of time");
                 return;
             }
         }
         let seconds = started.elapsed().as_secs_f64();
-        tracing::info!(texts = texts.len(), seconds, "embedded texts ahead of time");
+        let (texts, missing) = (texts.len(), missing.len());
+        tracing::info!(texts, missing, seconds, "embedded texts ahead of time");
     });
 }
 
-/// Takes over what the database knows.
+/// Takes over what the database knows, and gives back what it does not.
 async fn recall(
     model: &OpenModel,
     texts: &[Arc<str>],
     form: TextForm,
     store: &Store,
-) -> Result<(), StoreError> {
+) -> Vec<Arc<str>> {
     let wanted: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    let kept = store.label_embeddings(&key(model, form), &wanted).await?;
+    let kept = match store.label_embeddings(&key(model, form), &wanted).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::warn!(error = ?error, "could not read embeddings of labels");
+            return texts.to_vec();
+        }
+    };
     let dim = model.pool.encoder().dim();
-    let entries = texts.iter().zip(kept).filter_map(|(text, vector)| {
-        let vector = vector.filter(|vector| is_embedding(vector, dim))?;
-        Some((text.clone(), vector.into()))
-    });
-    model.pool.remember(form, entries);
-    Ok(())
+    let (mut known, mut missing) = (Vec::new(), Vec::new());
+    for (text, vector) in texts.iter().zip(kept) {
+        match vector.filter(|vector| is_embedding(vector, dim)) {
+            Some(vector) => known.push((text.clone(), vector.into())),
+            None => missing.push(text.clone()),
+        }
+    }
+    model.pool.remember(form, known);
+    missing
 }
 
-/// Embeds what is not known, and keeps it.
+/// Embeds texts that the database does not know, and keeps them.
 async fn embed(
     model: &OpenModel,
     texts: &[Arc<str>],
@@ -75,15 +84,9 @@ async fn embed(
     store: Option<&Store>,
     call: &Call,
 ) -> Result<(), Error> {
-    let known = model.pool.known(form, texts);
-    let unknown = texts.iter().zip(known);
-    let unknown: Vec<Arc<str>> = unknown
-        .filter(|(_, known)| known.is_none())
-        .map(|(text, _)| text.clone())
-        .collect();
-    let vectors = model.embed_texts(&unknown, form, call).await?;
+    let vectors = model.embed_texts(texts, form, call).await?;
     if let Some(store) = store {
-        let rows = unknown.iter().zip(&vectors);
+        let rows = texts.iter().zip(&vectors);
         let rows: Vec<(&str, &[f32])> = rows.map(|(text, v)| (&**text, &**v)).collect();
         if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await {
             tracing::warn!(error = ?error, "could not keep embeddings of labels");
@@ -94,7 +97,7 @@ async fn embed(
 
 /// What the vectors are kept under: the model, and for labels its templates too, which
 /// may change without the weights.
-fn key(model: &OpenModel, form: TextForm) -> String {
+pub(crate) fn key(model: &OpenModel, form: TextForm) -> String {
     let templates = model.pool.encoder().templates();
     if form == TextForm::Raw || templates.is_empty() {
         return model.key.to_string();

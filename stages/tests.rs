@@ -1,0 +1,299 @@
+//! The stages together, with the model inside the program.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnizap_contract::{ErrorKind, Inputs, Options, Runner, StageKind, Value};
+use serde_json::{Map, Value as Json, json};
+
+use crate::model_pool::TextForm;
+use crate::testing::{call, options_of};
+use crate::{Services, ServicesConfig, builtins};
+
+/// A stage of a chain: its kind's name and the options that it sets.
+type Link<'a> = (&'a str, Json);
+
+const LABELS: [&str; 3] = ["cat", "pizza", "house"];
+
+fn services(folder: &tempfile::TempDir) -> Services {
+    Services::new(ServicesConfig {
+        data_dir: folder.path().to_owned(),
+        ..ServicesConfig::default()
+    })
+}
+
+fn picture(name: &str) -> Value {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/images");
+    Value::Bytes(std::fs::read(folder.join(name)).expect(name).into())
+}
+
+fn kind(services: &Services, name: &str) -> Arc<dyn StageKind> {
+    let kinds = builtins(services);
+    let found = kinds.into_iter().find(|kind| kind.spec().name == name);
+    found.expect(name)
+}
+
+async fn build(services: &Services, link: &Link<'_>) -> (Arc<dyn StageKind>, Options, Runner) {
+    let kind = kind(services, link.0);
+    let options = options_of(&*kind, &link.1);
+    let runner = kind.build(&options).await.expect(link.0);
+    (kind, options, runner)
+}
+
+/// Runs stages one after the other, each output under its port's name.
+async fn run(
+    services: &Services,
+    chain: &[Link<'_>],
+    request: impl IntoIterator<Item = (&str, Value)>,
+) -> Result<HashMap<String, Value>, omnizap_contract::Error> {
+    let request = request.into_iter();
+    let mut values: HashMap<String, Value> = request
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    // Stages that are gone would close the model between two of them.
+    let mut built = Vec::new();
+    for link in chain {
+        built.push(build(services, link).await);
+    }
+    for (kind, options, runner) in &built {
+        let ports = kind.ports(options);
+        let bound = ports
+            .inputs
+            .iter()
+            .map(|port| values.get(&*port.name).cloned());
+        let inputs = Inputs::new(ports.inputs.clone().into(), bound.collect());
+        let outputs = match runner {
+            Runner::Inline(stage) | Runner::Compute(stage) => stage.run(&inputs, &call())?,
+            Runner::Async(stage) => stage.run(&inputs, &call()).await?,
+        };
+        let given = outputs.conform(&ports.outputs)?;
+        for (port, value) in ports.outputs.iter().zip(given) {
+            values.extend(value.map(|value| (port.name.to_string(), value)));
+        }
+    }
+    Ok(values)
+}
+
+fn score_options() -> Json {
+    json!({ "default_labels_json": json!(LABELS).to_string(), "keep_default_labels": false })
+}
+
+fn classify() -> Vec<Link<'static>> {
+    vec![
+        ("hash", json!({})),
+        ("decode", json!({})),
+        ("embed", json!({})),
+        ("score", score_options()),
+        ("nsfw", json!({})),
+        ("rank", json!({})),
+    ]
+}
+
+fn field(values: &HashMap<String, Value>, name: &str) -> Json {
+    values[name].to_json()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_becomes_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let labels: Vec<Arc<str>> = [" Cat", "dog", "CAT", "café"].map(Arc::from).into();
+    let request = [
+        ("file", picture("rgb.png")),
+        ("labels", Value::from(labels)),
+    ];
+    let answer = run(&services, &classify(), request).await.unwrap();
+    assert_eq!(field(&answer, "labels"), json!(["Cat", "dog", "café"]));
+    assert_eq!(field(&answer, "model"), "omnizap-mini");
+    assert_eq!(field(&answer, "device"), "cpu");
+    let Value::Embedding(embedding) = &answer["embedding"] else {
+        panic!("no embedding")
+    };
+    assert!(
+        embedding.model.starts_with("omnizap-mini@"),
+        "{}",
+        embedding.model
+    );
+    let norm: f32 = embedding.vector.iter().map(|x| x * x).sum();
+    assert!((norm - 1.0).abs() < 1e-4, "{norm}");
+    let Value::Scores(scores) = &answer["scores"] else {
+        panic!("no scores")
+    };
+    let sum: f64 = scores.iter().map(|score| score.probability).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+    let best = scores
+        .iter()
+        .max_by(|a, b| a.logit.total_cmp(&b.logit))
+        .unwrap();
+    assert_eq!(field(&answer, "category"), *best.label);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_labels_the_default_ones_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let blank: Vec<Arc<str>> = vec![" ".into()];
+    for labels in [None, Some(Value::from(blank))] {
+        let labels = labels.map(|labels| ("labels", labels));
+        let request = labels.into_iter().chain([("file", picture("palette.png"))]);
+        let answer = run(&services, &classify(), request).await.unwrap();
+        assert_eq!(field(&answer, "labels"), json!(LABELS));
+    }
+    let (_, _, score) = build(&services, &("score", score_options())).await;
+    assert_eq!(score.describe()["default_labels"], json!(LABELS));
+    // The model brings labels of its own.
+    let (_, _, score) = build(
+        &services,
+        &("score", json!({ "keep_default_labels": false })),
+    )
+    .await;
+    assert!(score.describe()["default_labels"].as_array().unwrap().len() > 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_pixels_are_the_same_vector_whatever_the_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let chain = [("decode", json!({})), ("embed", json!({}))];
+    let mut vectors = Vec::new();
+    for name in [
+        "rgb.png",
+        "lossless.webp",
+        "rgb.bmp",
+        "lzw.tiff",
+        "rgb_16.png",
+        "gray.png",
+    ] {
+        let values = run(&services, &chain, [("file", picture(name))])
+            .await
+            .unwrap();
+        let Value::Embedding(embedding) = &values["embedding"] else {
+            panic!("no embedding")
+        };
+        vectors.push((name, embedding.vector.clone()));
+    }
+    let first = vectors[0].1.clone();
+    let difference = |vector: &[f32]| {
+        let differences = first.iter().zip(vector).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0, f32::max)
+    };
+    for (name, vector) in &vectors[..4] {
+        assert!(difference(vector) < 1e-6, "{name}");
+    }
+    let apart = difference(&vectors[4].1);
+    assert!(apart > 1e-5, "a pixel and a scene are {apart} apart");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let answer = run(&services, &classify(), [("file", picture("rgb.png"))])
+        .await
+        .unwrap();
+    assert_eq!(field(&answer, "nsfw_score"), json!(0.0));
+    assert_eq!(field(&answer, "is_nsfw"), json!(false));
+    let (_, _, nsfw) = build(&services, &("nsfw", json!({}))).await;
+    let degraded = nsfw.health().degraded.unwrap();
+    assert!(degraded.contains("CLIP_MODEL_NAME"), "{degraded}");
+    let request = [
+        ("file", picture("rgb.png")),
+        ("nsfw_threshold", Value::from(1.5)),
+    ];
+    let error = run(&services, &classify(), request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_opened_once_and_forgotten_when_nobody_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let first = services.model(None, None).await.unwrap();
+    let again = services.model(Some(" "), Some("")).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+    let weak = Arc::downgrade(&first);
+    drop((first, again));
+    assert!(weak.upgrade().is_none());
+    let error = match services.model(Some("MobileCLIP-S7"), None).await {
+        Ok(_) => panic!("there is no such model"),
+        Err(error) => error,
+    };
+    assert!(error.message().contains("MobileCLIP-S1") || error.message().contains("did you mean"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embeddings_of_default_labels_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = json!({ "default_labels_json": json!(LABELS).to_string() });
+    let first = services(&folder);
+    let (_, _, _score) = build(&first, &("score", options.clone())).await;
+    let model = first.model(None, None).await.unwrap();
+    let labels = LABELS.map(Arc::from);
+    let made = model
+        .embed_texts(&labels, TextForm::Label, &call())
+        .await
+        .unwrap();
+    // They are written in the background, even if a request asked for them first.
+    let key = crate::open_model::text_key(&model, TextForm::Label);
+    let mut kept = Vec::new();
+    for _ in 0..400 {
+        kept = first.store().label_embeddings(&key, &LABELS).await.unwrap();
+        if kept.iter().all(Option::is_some) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let kept: Vec<Vec<f32>> = kept.into_iter().flatten().collect();
+    assert_eq!(kept.len(), LABELS.len());
+    for (kept, made) in kept.iter().zip(&made) {
+        assert_eq!(kept[..], made[..]);
+    }
+    first.store().close().await;
+
+    // A vector that only the database can give shows that the next start reads it there.
+    let second = services(&folder);
+    let mut planted = vec![0.0; made[0].len()];
+    planted[0] = 1.0;
+    second
+        .store()
+        .save_label_embeddings(&key, &[(LABELS[0], &planted)])
+        .await
+        .unwrap();
+    let (_, _, _score) = build(&second, &("score", options)).await;
+    let model = second.model(None, None).await.unwrap();
+    let mut recalled = false;
+    for _ in 0..400 {
+        recalled = model.known_texts(TextForm::Label, &labels[..1])[0].is_some();
+        if recalled {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(recalled);
+    let vectors = model
+        .embed_texts(&labels, TextForm::Label, &call())
+        .await
+        .unwrap();
+    assert_eq!(vectors[0][..], planted[..]);
+    assert_eq!(vectors[1][..], made[1][..]);
+    second.store().close().await;
+}
+
+#[test]
+fn every_name_of_a_built_in_stage_is_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = builtins(&services(&folder));
+    let mut seen = Map::new();
+    for kind in &kinds {
+        let spec = kind.spec();
+        assert!(
+            seen.insert(spec.name.to_string(), Json::Null).is_none(),
+            "{}",
+            spec.name
+        );
+        assert!(!spec.doc.is_empty());
+    }
+    assert_eq!(seen.len(), kinds.len());
+}
