@@ -98,14 +98,19 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
-    let (name, tag) = model.split_once(':').map_or((model, None), |(name, tag)| (name, Some(tag)));
+    let (name, tag) = model
+        .split_once(':')
+        .map_or((model, None), |(name, tag)| (name, Some(tag)));
     let preset = Preset::find(name)?;
     let weights = match tag {
         Some(tag) => preset.weights(tag)?,
         None => preset.default_weights(),
     };
     let licence = &preset.licence;
-    eprintln!("{} is under {}: {}", preset.name, licence.name, licence.summary);
+    eprintln!(
+        "{} is under {}: {}",
+        preset.name, licence.name, licence.summary
+    );
     eprintln!("  {}", licence.url);
     if licence.research_only && !accept_licence && !agreed()? {
         return Err(Failure::Work(anyhow!(
@@ -113,14 +118,23 @@ fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
         )));
     }
     let bar = ProgressBar::no_length().with_style(style()?);
-    let path = pull(&Hub::from_env(), &Cache::from_env(), preset, weights, &mut |progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.file.to_owned());
-    })?;
+    let path = pull(
+        &Hub::from_env(),
+        &Cache::from_env(),
+        preset,
+        weights,
+        &mut |progress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.done);
+            bar.set_message(progress.file.to_owned());
+        },
+    )?;
     bar.finish_and_clear();
     println!("{}", path.display());
-    eprintln!("use it: CLIP_MODEL_NAME={} CLIP_MODEL_PRETRAINED={} omnizap", preset.name, weights.tag);
+    eprintln!(
+        "use it: CLIP_MODEL_NAME={} CLIP_MODEL_PRETRAINED={} omnizap",
+        preset.name, weights.tag
+    );
     Ok(ExitCode::SUCCESS)
 }
 

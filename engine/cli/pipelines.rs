@@ -50,14 +50,36 @@ impl Workshop {
         })
     }
 
+    /// The folder that was asked for, else ./pipelines where there is one.
+    fn folder(&self) -> Option<&Path> {
+        let here = Path::new("pipelines");
+        let here = || here.is_dir().then_some(here);
+        self.folder.as_deref().or_else(here)
+    }
+
+    /// The name, size and time of change of each file in the folder: another
+    /// list means that something changed.
+    pub(super) fn stamps(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+        let entries = self
+            .folder()
+            .and_then(|folder| std::fs::read_dir(folder).ok());
+        let mut stamps: Vec<_> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let metadata = entry.metadata().ok()?;
+                Some((entry.path(), metadata.len(), metadata.modified().ok()))
+            })
+            .collect();
+        stamps.sort();
+        stamps
+    }
+
     /// The checked and bound pipelines of a file, of the folder that was asked
     /// for, of ./pipelines, or the built-in ones.
     pub(super) fn graphs(&self, file: Option<&Path>) -> Result<Vec<Graph>, Failure> {
-        let here = Path::new("pipelines");
-        let path = file
-            .or(self.folder.as_deref())
-            .or_else(|| here.is_dir().then_some(here));
-        let sources = match path {
+        let sources = match file.or_else(|| self.folder()) {
             Some(path) => read_sources(path).map_err(|error| Failure::Config(error.into()))?,
             None => BUILT_IN
                 .iter()

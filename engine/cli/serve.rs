@@ -29,19 +29,19 @@ pub(super) struct ServeArgs {
         long,
         env = "OMNIZAP_MAX_BODY_BYTES",
         value_name = "BYTES",
-        default_value_t = Limits::default().max_body_bytes,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 30).map(|bytes| bytes as usize)
+        default_value_t = Limits::default().max_body_bytes as u64,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30)
     )]
-    max_body_bytes: usize,
+    max_body_bytes: u64,
     /// Most requests in flight; further ones are answered 429
     #[arg(
         long,
         env = "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
         value_name = "N",
-        default_value_t = Limits::default().max_requests_in_flight,
-        value_parser = clap::value_parser!(u64).range(1..=65_536).map(|count| count as usize)
+        default_value_t = Limits::default().max_requests_in_flight as u64,
+        value_parser = clap::value_parser!(u64).range(1..=65_536)
     )]
-    max_requests_in_flight: usize,
+    max_requests_in_flight: u64,
     /// How long requests in flight may take to finish after SIGTERM, in milliseconds
     #[arg(
         long,
@@ -79,18 +79,15 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         );
     }
     let limits = Limits {
-        max_body_bytes: args.max_body_bytes,
-        max_requests_in_flight: args.max_requests_in_flight,
+        max_body_bytes: usize::try_from(args.max_body_bytes)?,
+        max_requests_in_flight: usize::try_from(args.max_requests_in_flight)?,
         shutdown_grace: Duration::from_millis(args.shutdown_grace_ms),
         ..Limits::default()
     };
     let service = Arc::new(Service::new(pipelines, limits));
     let shutdown = shutdown_signal()?;
-    tokio::spawn(reload_on_hangup(
-        workshop,
-        service.clone(),
-        signal(SignalKind::hangup())?,
-    ));
+    let hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(reload_on_change(workshop, service.clone(), hangup));
     tracing::info!(
         ready_ms = begun.elapsed().as_millis() as u64,
         "listening on http://{address}"

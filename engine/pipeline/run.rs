@@ -424,10 +424,12 @@ async fn attempt(
     call: &Call,
 ) -> (Result<Outputs, Error>, Duration) {
     let mut call = call.clone();
-    if let Some(timeout) = step.timeout {
-        call.deadline = call.deadline.min(Instant::now() + timeout);
+    // A timeout that ends after the request does is the request's deadline.
+    let until = step.timeout.map(|timeout| Instant::now() + timeout);
+    let until = until.filter(|until| *until < call.deadline);
+    if let Some(until) = until {
+        call.deadline = until;
     }
-    let deadline = call.deadline;
     let work = async {
         match &step.runner {
             Runner::Inline(stage) => {
@@ -447,11 +449,11 @@ async fn attempt(
             }
         }
     };
-    if step.timeout.is_none() {
+    let Some(until) = until else {
         return work.await;
-    }
+    };
     let started = Instant::now();
-    match tokio::time::timeout_at(deadline.into(), work).await {
+    match tokio::time::timeout_at(until.into(), work).await {
         Ok(done) => done,
         Err(_) => (
             Err(deadline_error("the stage took longer than its timeout")),

@@ -102,12 +102,12 @@ fn each_mistake_is_found_at_its_place() {
     );
     check(
         &request("{ type = \"text\", max_chars = -1 }"),
-        (4, 30),
+        (4, 37),
         "from 1 to",
     );
     check(
         &request("{ type = \"text\", default = 1 }"),
-        (4, 28),
+        (4, 35),
         "type text",
     );
     let stage = |rest: &str| format!("[pipeline]\nname = \"a\"\n[[stage]]\n{rest}");

@@ -41,13 +41,20 @@ pub(super) const FIELDS: [(&str, fn(&Json) -> bool); 25] = [
 #[track_caller]
 pub(super) fn assert_shape(answer: &Json) {
     for (field, fits) in FIELDS {
-        let value = answer.get(field).unwrap_or_else(|| panic!("no `{field}` in {answer}"));
+        let value = answer
+            .get(field)
+            .unwrap_or_else(|| panic!("no `{field}` in {answer}"));
         assert!(fits(value), "`{field}` is {value}");
     }
 }
 
 pub(super) fn file(data: &[u8]) -> Part<'_> {
-    Part::File { name: "file", filename: "a picture.webp", content_type: "image/webp", data }
+    Part::File {
+        name: "file",
+        filename: "a picture.webp",
+        content_type: "image/webp",
+        data,
+    }
 }
 
 #[test]
@@ -55,22 +62,49 @@ fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
     let server = Server::start();
     let data = picture("lossy.webp");
     let labels = "a cat, a dog, A CAT ,nsfw content, a chart, , a text";
-    let answer = server.client().post_form("/classify", &[file(&data), Part::Text("labels", labels)]);
-    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let answer = server
+        .client()
+        .post_form("/classify", &[file(&data), Part::Text("labels", labels)]);
+    assert_eq!(
+        answer.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&answer.body)
+    );
     let answer = answer.json();
     assert_shape(&answer);
     let labels = ["a cat", "a dog", "nsfw content", "a chart", "a text"];
-    assert_eq!(answer["labels"], json!(labels), "trimmed, without case only once, the first wins");
+    assert_eq!(
+        answer["labels"],
+        json!(labels),
+        "trimmed, without case only once, the first wins"
+    );
 
-    let logits: Vec<f64> = labels.iter().map(|label| answer["raw_logits"][label].as_f64().unwrap()).collect();
-    let scores: Vec<f64> = labels.iter().map(|label| answer["all_scores"][label].as_f64().unwrap()).collect();
+    let logits: Vec<f64> = labels
+        .iter()
+        .map(|label| answer["raw_logits"][label].as_f64().unwrap())
+        .collect();
+    let scores: Vec<f64> = labels
+        .iter()
+        .map(|label| answer["all_scores"][label].as_f64().unwrap())
+        .collect();
     let largest = logits.iter().copied().fold(f64::MIN, f64::max);
     let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
     for (logit, score) in logits.iter().zip(&scores) {
-        assert!(((logit - largest).exp() / total - score).abs() < 2e-6, "{answer}");
+        assert!(
+            ((logit - largest).exp() / total - score).abs() < 2e-6,
+            "{answer}"
+        );
     }
-    let entropy: f64 = scores.iter().filter(|score| **score > 0.0).map(|score| -score * score.ln()).sum();
-    assert!((entropy - answer["entropy"].as_f64().unwrap()).abs() < 1e-4, "{answer}");
+    let entropy: f64 = scores
+        .iter()
+        .filter(|score| **score > 0.0)
+        .map(|score| -score * score.ln())
+        .sum();
+    assert!(
+        (entropy - answer["entropy"].as_f64().unwrap()).abs() < 1e-4,
+        "{answer}"
+    );
     let mut sorted = scores.clone();
     sorted.sort_by(|left, right| right.total_cmp(left));
     assert_eq!(answer["confidence"].as_f64(), Some(sorted[0]));
@@ -80,11 +114,18 @@ fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
     assert_eq!(top[0]["label"], answer["category"]);
     for (entry, score) in top.iter().zip(&sorted) {
         assert_eq!(entry["score"].as_f64(), Some(*score));
-        assert_eq!(entry["clip_score"].as_f64(), Some(*score), "no feedback, no change");
+        assert_eq!(
+            entry["clip_score"].as_f64(),
+            Some(*score),
+            "no feedback, no change"
+        );
     }
     assert_eq!(answer["filename"], "a picture.webp");
     assert_eq!(answer["content_type"], "image/webp");
-    assert_eq!((&answer["affinity_weight"], &answer["affinity_weight_raw"]), (&json!(0.0), &json!(0.0)));
+    assert_eq!(
+        (&answer["affinity_weight"], &answer["affinity_weight_raw"]),
+        (&json!(0.0), &json!(0.0))
+    );
     assert_eq!(answer["llm_expansion_used"], json!(false));
     assert_eq!(answer["llm_expansion_gate_reason"], "no_api_key");
     assert_eq!(answer["image_hash"].as_str().unwrap().len(), 64);
@@ -93,13 +134,20 @@ fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
 #[test]
 fn default_labels_and_settings_are_those_of_get_labels() {
     let server = Server::start_with(&crate::support::program::Settings {
-        environment: &[("CLIP_TOP_K", "3"), ("ENTROPY_THRESHOLD", "1.5"), ("ENABLE_CLUSTERING", "false")],
+        environment: &[
+            ("CLIP_TOP_K", "3"),
+            ("ENTROPY_THRESHOLD", "1.5"),
+            ("ENABLE_CLUSTERING", "false"),
+        ],
         ..Default::default()
     });
     let mut client = server.client();
     let settings = client.get("/labels").json();
     assert_eq!(settings["ok"], true);
-    assert_eq!((&settings["top_k"], &settings["entropy_threshold"]), (&json!(3), &json!(1.5)));
+    assert_eq!(
+        (&settings["top_k"], &settings["entropy_threshold"]),
+        (&json!(3), &json!(1.5))
+    );
     assert_eq!(settings["nsfw_threshold"], json!(0.6));
     assert_eq!(settings["entropy_normalized_threshold"], json!(0.76));
     assert_eq!(settings["adaptive_alpha"], json!(0.4));
@@ -113,7 +161,13 @@ fn default_labels_and_settings_are_those_of_get_labels() {
     assert_eq!(answer["top_labels"].as_array().unwrap().len(), 3);
     assert_eq!(answer["similar_images"], json!([]));
     let names: Vec<_> = answer["labels"].as_array().unwrap().iter().collect();
-    for name in ["anime illustration", "video game screenshot", "real life photo", "cartoon", "nsfw content"] {
+    for name in [
+        "anime illustration",
+        "video game screenshot",
+        "real life photo",
+        "cartoon",
+        "nsfw content",
+    ] {
         assert!(names.contains(&&json!(name)), "clients name {name}");
     }
 }
@@ -125,11 +179,17 @@ fn health_tells_the_model_and_liveness_needs_nothing() {
     let health = client.get("/health");
     assert_eq!(health.status, 200);
     let health = health.json();
-    assert_eq!((&health["ok"], &health["status"], &health["device"]), (&json!(true), &json!("ready"), &json!("cpu")));
+    assert_eq!(
+        (&health["ok"], &health["status"], &health["device"]),
+        (&json!(true), &json!("ready"), &json!("cpu"))
+    );
     assert!(health["model"].is_string());
     assert_eq!(client.get("/health/live").json(), json!({ "ok": true }));
     let ready = client.get("/health/ready");
-    assert_eq!((ready.status, ready.json()["ready"].clone()), (200, json!(true)));
+    assert_eq!(
+        (ready.status, ready.json()["ready"].clone()),
+        (200, json!(true))
+    );
     let graphs = client.get("/pipelines").json();
     assert_eq!(graphs["pipelines"].as_array().unwrap().len(), 2);
 }
@@ -140,27 +200,50 @@ fn feedback_is_acknowledged_and_moves_the_next_answer() {
     let mut client = server.client();
     let data = picture("lossless.webp");
     let ask = |client: &mut crate::support::http::Client| {
-        client.post_form("/classify", &[file(&data), Part::Text("theme", "animals"), Part::Text("labels", "a cat,a dog,a chart,a text,a logo,a face")]).json()
+        client
+            .post_form(
+                "/classify",
+                &[
+                    file(&data),
+                    Part::Text("theme", "animals"),
+                    Part::Text("labels", "a cat,a dog,a chart,a text,a logo,a face"),
+                ],
+            )
+            .json()
     };
     let before = ask(&mut client);
     // What is written behind the answer is there soon; feedback finds its labels then.
     std::thread::sleep(std::time::Duration::from_millis(500));
     for _ in 0..5 {
-        let feedback = json!({ "image_hash": before["image_hash"], "theme": "animals", "accepted": false });
+        let feedback =
+            json!({ "image_hash": before["image_hash"], "theme": "animals", "accepted": false });
         let answer = client.post_json("/feedback", &feedback);
         assert_eq!((answer.status, answer.json()), (200, json!({ "ok": true })));
     }
     let after = ask(&mut client);
     assert_eq!(after["affinity_weight_raw"], json!(0.0));
     assert!(after["affinity_weight"].as_f64().unwrap() < 0.0, "{after}");
-    let elsewhere = client.post_form("/classify", &[file(&data), Part::Text("theme", "plants")]).json();
-    assert_eq!(elsewhere["affinity_weight"], json!(0.0), "another theme knows nothing of it");
+    let elsewhere = client
+        .post_form("/classify", &[file(&data), Part::Text("theme", "plants")])
+        .json();
+    assert_eq!(
+        elsewhere["affinity_weight"],
+        json!(0.0),
+        "another theme knows nothing of it"
+    );
     for _ in 0..10 {
         let feedback = json!({ "image_hash": before["image_hash"], "theme": "animals" });
-        assert_eq!(client.post_json("/feedback", &feedback).status, 200, "accepted is the default");
+        assert_eq!(
+            client.post_json("/feedback", &feedback).status,
+            200,
+            "accepted is the default"
+        );
     }
     let accepted = ask(&mut client);
-    assert!((accepted["affinity_weight_raw"].as_f64().unwrap() - 10.0 / 15.0).abs() < 1e-5, "{accepted}");
+    assert!(
+        (accepted["affinity_weight_raw"].as_f64().unwrap() - 10.0 / 15.0).abs() < 1e-5,
+        "{accepted}"
+    );
 }
 
 #[test]
@@ -168,14 +251,27 @@ fn the_same_picture_again_is_similar_to_none_and_a_near_one_is_found() {
     let server = Server::start();
     let mut client = server.client();
     let (one, other) = (picture("baseline_444.jpg"), picture("progressive_444.jpg"));
-    let first = client.post_form("/classify", &[file(&one), Part::Text("asset_id", "sticker-1")]).json();
+    let first = client
+        .post_form(
+            "/classify",
+            &[file(&one), Part::Text("asset_id", "sticker-1")],
+        )
+        .json();
     assert_eq!(first["similar_images"], json!([]));
     std::thread::sleep(std::time::Duration::from_millis(500));
     let again = client.post_form("/classify", &[file(&one)]).json();
-    assert_eq!(again["similar_images"], json!([]), "never the picture itself");
+    assert_eq!(
+        again["similar_images"],
+        json!([]),
+        "never the picture itself"
+    );
     let near = client.post_form("/classify", &[file(&other)]).json();
     let similar = &near["similar_images"][0];
-    assert_eq!((&similar["image_hash"], &similar["asset_id"]), (&first["image_hash"], &json!("sticker-1")), "{near}");
+    assert_eq!(
+        (&similar["image_hash"], &similar["asset_id"]),
+        (&first["image_hash"], &json!("sticker-1")),
+        "{near}"
+    );
     assert!(similar["similarity"].as_f64().unwrap() >= 0.85);
 }
 
@@ -185,12 +281,25 @@ fn a_clients_hash_is_only_a_name() {
     let mut client = server.client();
     let (one, other) = (picture("baseline_444.jpg"), picture("palette.png"));
     let name = "AB".repeat(32);
-    let first = client.post_form("/classify", &[file(&one), Part::Text("asset_sha256", &name)]).json();
+    let first = client
+        .post_form(
+            "/classify",
+            &[file(&one), Part::Text("asset_sha256", &name)],
+        )
+        .json();
     assert_eq!(first["image_hash"], json!("ab".repeat(32)));
     std::thread::sleep(std::time::Duration::from_millis(500));
     let plain = client.post_form("/classify", &[file(&other)]).json();
-    let posing = client.post_form("/classify", &[file(&other), Part::Text("asset_sha256", &name)]).json();
-    assert_eq!(plain["raw_logits"], posing["raw_logits"], "another picture's vector was answered");
+    let posing = client
+        .post_form(
+            "/classify",
+            &[file(&other), Part::Text("asset_sha256", &name)],
+        )
+        .json();
+    assert_eq!(
+        plain["raw_logits"], posing["raw_logits"],
+        "another picture's vector was answered"
+    );
     assert_ne!(first["raw_logits"], posing["raw_logits"]);
 }
 
@@ -199,7 +308,12 @@ fn json_bodies_carry_pictures_in_base64() {
     let server = Server::start();
     let body = json!({ "file": "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7", "labels": ["a", "b"] });
     let answer = server.client().post_json("/classify", &body);
-    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(
+        answer.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&answer.body)
+    );
     assert_eq!(answer.json()["labels"], json!(["a", "b"]));
 }
 
@@ -207,18 +321,29 @@ fn json_bodies_carry_pictures_in_base64() {
 fn every_answer_carries_a_request_id_and_errors_their_format() {
     let server = Server::start();
     let mut client = server.client();
-    let named = client.send("GET", "/health", &[("X-Request-Id", "sticker-42")], b"").unwrap();
+    let named = client
+        .send("GET", "/health", &[("X-Request-Id", "sticker-42")], b"")
+        .unwrap();
     assert_eq!(named.header("x-request-id"), Some("sticker-42"));
     let missing = client.get("/clasify");
     assert_eq!(missing.status, 404);
     let error = missing.json();
     assert_eq!(error["code"], "not_found");
-    assert!(error["detail"].as_str().unwrap().contains("did you mean `/classify`?"), "{error}");
+    assert!(
+        error["detail"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean `/classify`?"),
+        "{error}"
+    );
     assert_eq!(error["request_id"].as_str(), missing.header("x-request-id"));
     let wrong = client.get("/classify");
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     let data = picture("empty.png");
     let failed = client.post_form("/classify", &[file(&data)]);
     let error = failed.json();
-    assert_eq!((failed.status, &error["stage"], &error["code"]), (422, &json!("decode"), &json!("empty_file")));
+    assert_eq!(
+        (failed.status, &error["stage"], &error["code"]),
+        (422, &json!("decode"), &json!("empty_file"))
+    );
 }

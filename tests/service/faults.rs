@@ -42,9 +42,17 @@ fn broken_pictures_are_refused_with_the_reason() {
         refused(&answer, status, wanted);
     }
     let data = picture("pixel.png");
-    assert_eq!(client.post_form("/classify", &[file(&data)]).status, 200, "1x1 is a picture");
+    assert_eq!(
+        client.post_form("/classify", &[file(&data)]).status,
+        200,
+        "1x1 is a picture"
+    );
     let data = picture("renamed_png.jpg");
-    assert_eq!(client.post_form("/classify", &[file(&data)]).status, 200, "the content counts, not the name");
+    assert_eq!(
+        client.post_form("/classify", &[file(&data)]).status,
+        200,
+        "the content counts, not the name"
+    );
 }
 
 #[test]
@@ -53,9 +61,15 @@ fn a_sixteen_bit_gray_picture_is_not_white() {
     let mut client = server.client();
     let ask = |client: &mut crate::support::http::Client, name: &str| {
         let data = picture(name);
-        client.post_form("/classify", &[file(&data), Part::Text("labels", "a,b,c")]).json()["raw_logits"].clone()
+        client
+            .post_form("/classify", &[file(&data), Part::Text("labels", "a,b,c")])
+            .json()["raw_logits"]
+            .clone()
     };
-    let (deep, shallow) = (ask(&mut client, "gray_16.png"), ask(&mut client, "gray.png"));
+    let (deep, shallow) = (
+        ask(&mut client, "gray_16.png"),
+        ask(&mut client, "gray.png"),
+    );
     for label in ["a", "b", "c"] {
         let difference = deep[label].as_f64().unwrap() - shallow[label].as_f64().unwrap();
         assert!(difference.abs() < 0.5, "{deep} {shallow}");
@@ -69,7 +83,12 @@ fn extreme_shapes_are_answered() {
     for name in ["wide.png", "tall.png"] {
         let data = picture(name);
         let answer = client.post_form("/classify", &[file(&data)]);
-        assert_eq!(answer.status, 200, "{name}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{name}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
     }
 }
 
@@ -101,7 +120,10 @@ fn labels_that_are_none_are_refused_with_the_reason() {
         assert_eq!(answer.status, 200, "no label means the default ones");
     }
     let exact: Vec<String> = (0..256).map(|index| format!("label {index}")).collect();
-    let answer = client.post_form("/classify", &[file(&data), Part::Text("labels", &exact.join(","))]);
+    let answer = client.post_form(
+        "/classify",
+        &[file(&data), Part::Text("labels", &exact.join(","))],
+    );
     assert_eq!(answer.json()["labels"].as_array().unwrap().len(), 256);
 }
 
@@ -113,7 +135,10 @@ fn the_compat_set_cuts_labels_as_the_python_service_does() {
     });
     let data = picture("pixel.png");
     let many: Vec<String> = (0..300).map(|index| format!("label {index}")).collect();
-    let answer = server.client().post_form("/classify", &[file(&data), Part::Text("labels", &many.join(","))]);
+    let answer = server.client().post_form(
+        "/classify",
+        &[file(&data), Part::Text("labels", &many.join(","))],
+    );
     assert_eq!(answer.json()["all_scores"].as_object().unwrap().len(), 256);
 }
 
@@ -139,7 +164,11 @@ fn parameters_that_are_none_are_refused_by_name() {
     let theme = "t".repeat(121);
     let answer = client.post_form("/classify", &[file(&data), Part::Text("theme", &theme)]);
     refused(&answer, 422, "theme");
-    refused(&client.post_form("/classify", &[Part::Text("labels", "a")]), 422, "file: this field is required");
+    refused(
+        &client.post_form("/classify", &[Part::Text("labels", "a")]),
+        422,
+        "file: this field is required",
+    );
     for feedback in [
         json!({ "theme": "a" }),
         json!({ "image_hash": "ab", "theme": "a" }),
@@ -148,7 +177,11 @@ fn parameters_that_are_none_are_refused_by_name() {
         json!({ "image_hash": "ab".repeat(32), "theme": "a", "accepted": 3 }),
         json!({ "image_hash": "ab".repeat(32), "theme": "t".repeat(121) }),
     ] {
-        assert_eq!(client.post_json("/feedback", &feedback).status, 422, "{feedback}");
+        assert_eq!(
+            client.post_json("/feedback", &feedback).status,
+            422,
+            "{feedback}"
+        );
     }
 }
 
@@ -160,17 +193,52 @@ fn bodies_that_are_none_are_refused() {
     });
     let mut client = server.client();
     let large = vec![0; 200_000];
-    refused(&client.post_form("/classify", &[file(&large)]), 413, "100000 bytes");
+    refused(
+        &client.post_form("/classify", &[file(&large)]),
+        413,
+        "100000 bytes",
+    );
     let post = |client: &mut crate::support::http::Client, content_type: &str, body: &[u8]| {
-        client.send("POST", "/classify", &[("Content-Type", content_type)], body).unwrap()
+        client
+            .send("POST", "/classify", &[("Content-Type", content_type)], body)
+            .unwrap()
     };
-    refused(&post(&mut client, "text/plain", b"hello"), 415, "multipart/form-data");
-    refused(&post(&mut client, "multipart/form-data", b"hello"), 400, "malformed_multipart");
-    refused(&post(&mut client, "multipart/form-data; boundary=x", b"--x\r\nhello"), 400, "malformed_multipart");
-    refused(&post(&mut client, "application/json", b"{\"file\": "), 400, "malformed_json");
+    refused(
+        &post(&mut client, "text/plain", b"hello"),
+        415,
+        "multipart/form-data",
+    );
+    refused(
+        &post(&mut client, "multipart/form-data", b"hello"),
+        400,
+        "malformed_multipart",
+    );
+    refused(
+        &post(
+            &mut client,
+            "multipart/form-data; boundary=x",
+            b"--x\r\nhello",
+        ),
+        400,
+        "malformed_multipart",
+    );
+    refused(
+        &post(&mut client, "application/json", b"{\"file\": "),
+        400,
+        "malformed_json",
+    );
     let nested = "{\"file\":".repeat(10_000);
-    refused(&post(&mut client, "application/json", nested.as_bytes()), 400, "malformed_json");
-    let page = Part::File { name: "file", filename: "a.txt", content_type: "text/html", data: b"<html>" };
+    refused(
+        &post(&mut client, "application/json", nested.as_bytes()),
+        400,
+        "malformed_json",
+    );
+    let page = Part::File {
+        name: "file",
+        filename: "a.txt",
+        content_type: "text/html",
+        data: b"<html>",
+    };
     refused(&client.post_form("/classify", &[page]), 415, "text/html");
 }
 
@@ -184,9 +252,12 @@ fn chunked_bodies_are_taken_and_bounded() {
         let mut stream = connect(server.address).unwrap();
         let head = "POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
-        let body = json!({ "image_hash": "ab".repeat(32), "theme": "a", "more": "x".repeat(size) }).to_string();
+        let body = json!({ "image_hash": "ab".repeat(32), "theme": "a", "more": "x".repeat(size) })
+            .to_string();
         for piece in body.as_bytes().chunks(100) {
-            stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).unwrap();
+            stream
+                .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
+                .unwrap();
             stream.write_all(piece).unwrap();
             stream.write_all(b"\r\n").unwrap();
         }
@@ -222,7 +293,13 @@ fn a_client_that_leaves_harms_nobody() {
         stream.write_all(&body).unwrap();
     }
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(server.client().post_form("/classify", &[file(&data)]).status, 200);
+    assert_eq!(
+        server
+            .client()
+            .post_form("/classify", &[file(&data)])
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -233,14 +310,19 @@ fn too_many_at_a_time_are_told_to_come_again() {
     });
     // A body that does not come holds the only place.
     let mut slow = connect(server.address).unwrap();
-    slow.write_all(b"POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n").unwrap();
+    slow.write_all(b"POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        .unwrap();
     std::thread::sleep(Duration::from_millis(200));
     let data = picture("pixel.png");
     let mut client = server.client();
     let busy = client.post_form("/classify", &[file(&data)]);
     refused(&busy, 429, "busy");
     assert_eq!(busy.header("retry-after"), Some("1"));
-    assert_eq!(client.get("/health").status, 200, "health is answered all along");
+    assert_eq!(
+        client.get("/health").status,
+        200,
+        "health is answered all along"
+    );
     drop(slow);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(client.post_form("/classify", &[file(&data)]).status, 200);

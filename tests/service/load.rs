@@ -14,10 +14,18 @@ const SLACK: u64 = 48 << 20;
 
 #[test]
 fn a_mix_of_good_and_broken_pictures_makes_no_server_error_and_no_leak() {
-    let requests = std::env::var("OMNIZAP_LOAD_REQUESTS").ok().and_then(|count| count.parse().ok());
+    let requests = std::env::var("OMNIZAP_LOAD_REQUESTS")
+        .ok()
+        .and_then(|count| count.parse().ok());
     let requests: usize = requests.unwrap_or(REQUESTS);
     let server = Server::start();
-    let good = ["lossy.webp", "baseline_420.jpg", "palette_transparent.png", "plain.gif", "cmyk.jpg"];
+    let good = [
+        "lossy.webp",
+        "baseline_420.jpg",
+        "palette_transparent.png",
+        "plain.gif",
+        "cmyk.jpg",
+    ];
     let broken = ["truncated.jpg", "empty.png", "text.png", "bomb.png"];
     let good: Vec<_> = good.iter().map(|name| picture(name)).collect();
     let broken: Vec<_> = broken.iter().map(|name| picture(name)).collect();
@@ -38,16 +46,24 @@ fn a_mix_of_good_and_broken_pictures_makes_no_server_error_and_no_leak() {
                             let bad = index % 4 == 3;
                             let pictures = if bad { &broken } else { &good };
                             let begun = Instant::now();
-                            let answer = client.post_form("/classify", &[file(&pictures[index % pictures.len()])]);
+                            let answer = client
+                                .post_form("/classify", &[file(&pictures[index % pictures.len()])]);
                             times.push(begun.elapsed());
                             let expected = if bad { [422, 413] } else { [200, 200] };
                             let text = String::from_utf8_lossy(&answer.body);
-                            assert!(expected.contains(&answer.status), "{}: {text}", answer.status);
+                            assert!(
+                                expected.contains(&answer.status),
+                                "{}: {text}",
+                                answer.status
+                            );
                         }
                     })
                 })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
         })
     };
 
@@ -67,5 +83,8 @@ fn a_mix_of_good_and_broken_pictures_makes_no_server_error_and_no_leak() {
         warm >> 20,
         after >> 20,
     );
-    assert!(after < warm + SLACK, "memory grew from {warm} to {after} bytes");
+    assert!(
+        after < warm + SLACK,
+        "memory grew from {warm} to {after} bytes"
+    );
 }

@@ -29,26 +29,40 @@ fn sigterm_loses_no_answer_that_was_begun() {
             std::thread::sleep(Duration::from_millis(1));
         }
         server.terminate();
-        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect::<Vec<_>>()
     });
     for answer in answers {
         assert_eq!(answer.expect("the answer was lost").status, 200);
     }
     assert_eq!(server.wait(), Some(0), "{}", server.log());
-    assert!(std::net::TcpStream::connect(address).is_err(), "nothing listens any more");
+    assert!(
+        std::net::TcpStream::connect(address).is_err(),
+        "nothing listens any more"
+    );
 }
 
 /// How many requests the first stage of the pipeline has seen.
 fn begun(server: &Server) -> u64 {
     let pipelines = server.client().get("/pipelines").json();
-    let classify = pipelines["pipelines"].as_array().unwrap().iter().find(|one| one["pipeline"] == "classify");
-    classify.unwrap()["stages"][0]["counters"]["ran"].as_u64().unwrap()
+    let classify = pipelines["pipelines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["pipeline"] == "classify");
+    classify.unwrap()["stages"][0]["counters"]["ran"]
+        .as_u64()
+        .unwrap()
 }
 
 #[test]
 fn a_reload_swaps_the_pipelines_and_a_mistake_changes_nothing() {
     let folder = tempfile::TempDir::new().unwrap();
-    let toml = std::fs::read_to_string(crate::support::program::root().join("pipelines/classify.toml")).unwrap();
+    let toml =
+        std::fs::read_to_string(crate::support::program::root().join("pipelines/classify.toml"))
+            .unwrap();
     let path = folder.path().join("classify.toml");
     std::fs::write(&path, &toml).unwrap();
     let server = Server::start_with(&crate::support::program::Settings {

@@ -14,7 +14,10 @@ use crate::support::program::{Server, Settings, omnizap, picture, root};
 fn stages(toml: &str) -> Vec<String> {
     let file: toml::Table = toml.parse().unwrap();
     let stages = file["stage"].as_array().unwrap();
-    stages.iter().map(|stage| stage["uses"].as_str().unwrap().to_owned()).collect()
+    stages
+        .iter()
+        .map(|stage| stage["uses"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The file with one stage switched off, however it says it now.
@@ -44,7 +47,11 @@ fn keys(answer: &Json) -> BTreeSet<String> {
 }
 
 fn graph(folder: &Path) -> String {
-    let output = omnizap(folder).arg("graph").arg(folder.join("classify.toml")).output().unwrap();
+    let output = omnizap(folder)
+        .arg("graph")
+        .arg(folder.join("classify.toml"))
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
@@ -52,25 +59,43 @@ fn graph(folder: &Path) -> String {
 fn one_word_switches_a_stage_off() {
     let toml = std::fs::read_to_string(root().join("pipelines/classify.toml")).unwrap();
     let data = picture("lossy.webp");
-    let whole = Server::start().client().post_form("/classify", &[file(&data)]).json();
+    let whole = Server::start()
+        .client()
+        .post_form("/classify", &[file(&data)])
+        .json();
     let (mut started, mut refused) = (Vec::new(), Vec::new());
     for stage in stages(&toml) {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("classify.toml"), without(&toml, &stage)).unwrap();
         let shown = graph(folder.path());
-        let check = omnizap(folder.path()).args(["check", "--pipelines"]).arg(folder.path()).output().unwrap();
+        let check = omnizap(folder.path())
+            .args(["check", "--pipelines"])
+            .arg(folder.path())
+            .output()
+            .unwrap();
         if check.status.code() == Some(78) {
             let reason = String::from_utf8(check.stderr).unwrap();
-            assert!(reason.contains(&format!("`{stage}` is disabled")), "{reason}");
+            assert!(
+                reason.contains(&format!("`{stage}` is disabled")),
+                "{reason}"
+            );
             assert!(reason.contains("requires `"), "{reason}");
             refused.push(stage);
             continue;
         }
         assert_eq!(check.status.code(), Some(0), "{stage}");
         assert!(shown.contains("off: enabled = false"), "{shown}");
-        let server = Server::start_with(&Settings { pipelines: Some(folder.path()), ..Settings::default() });
+        let server = Server::start_with(&Settings {
+            pipelines: Some(folder.path()),
+            ..Settings::default()
+        });
         let answer = server.client().post_form("/classify", &[file(&data)]);
-        assert_eq!(answer.status, 200, "{stage}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{stage}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
         assert_eq!(keys(&answer.json()), keys(&whole), "without {stage}");
         started.push(stage);
     }

@@ -43,8 +43,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    /// Where its data is; kept as long as the server.
-    pub(crate) data: Arc<TempDir>,
+    /// Where its data is: removed with the server.
+    _data: Arc<TempDir>,
 }
 
 /// How to start a server.
@@ -90,7 +90,7 @@ impl Server {
                 address,
                 child,
                 log,
-                data,
+                _data: data,
             },
             Err(_) => {
                 let _ = child.kill();
