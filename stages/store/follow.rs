@@ -16,7 +16,9 @@ pub(super) async fn follow(store: Weak<Inner>) {
     let mut seen = BTreeSet::new();
     loop {
         {
-            let Some(inner) = store.upgrade() else { return };
+            let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
+                return;
+            };
             let round = match inner.loaded.load(Ordering::Acquire) {
                 false => load(&inner, &mut newest, &mut seen).await,
                 true => catch_up(&inner, &mut newest, &mut seen).await,

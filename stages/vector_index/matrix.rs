@@ -4,13 +4,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use pulp::{Simd, WithSimd};
+
 use super::Row;
 
 /// Rows a segment: a write while a search holds the newest segment copies so many.
 const SEGMENT_ROWS: usize = 256;
-
-/// Numbers that one step of a dot product takes: a multiple of every vector register.
-const LANES: usize = 32;
 
 /// Rows side by side.
 #[derive(Clone)]
@@ -129,29 +128,65 @@ impl Matrix {
 }
 
 impl Segment {
-    /// Gives the cosine of every row from `skipped` on.
-    pub(super) fn scan(&self, vector: &[f32], skipped: usize, mut each: impl FnMut(usize, f32)) {
-        let arch = pulp::Arch::new();
-        let rows = self.vectors.chunks_exact(vector.len());
-        for (number, row) in rows.enumerate().skip(skipped) {
-            each(number, arch.dispatch(|| dot(row, vector)));
+    /// The cosine of every row from `skipped` on, by the number of the row.
+    pub(super) fn scan(&self, vector: &[f32], skipped: usize) -> Vec<(usize, f32)> {
+        let mut cosines = vec![0.0; self.rows.len() - skipped];
+        pulp::Arch::new().dispatch(Products {
+            rows: &self.vectors[skipped * vector.len()..],
+            vector,
+            products: &mut cosines,
+        });
+        (skipped..).zip(cosines).collect()
+    }
+}
+
+/// The product of each row with the vector, compiled for each instruction set that
+/// `pulp` knows, and dispatched once for all rows.
+struct Products<'a> {
+    /// `[rows, dim]`
+    rows: &'a [f32],
+    /// `[dim]`
+    vector: &'a [f32],
+    /// `[rows]`
+    products: &'a mut [f32],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.rows.chunks_exact(self.vector.len());
+        for (row, product) in rows.zip(self.products) {
+            *product = dot(simd, row, self.vector);
         }
     }
 }
 
-/// Sum of products, compiled once for each instruction set that `pulp` knows.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_steps, a_rest) = a.as_chunks::<LANES>();
-    let (b_steps, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a_steps.iter().zip(b_steps) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    // Four sums side by side: each addition waits for the one before it.
+    let zero = simd.splat_f32s(0.0);
+    let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
+    let (a4, a1) = a.as_chunks::<4>();
+    let (b4, b1) = b.as_chunks::<4>();
+    for (a, b) in a4.iter().zip(b4) {
+        s0 = simd.mul_add_e_f32s(a[0], b[0], s0);
+        s1 = simd.mul_add_e_f32s(a[1], b[1], s1);
+        s2 = simd.mul_add_e_f32s(a[2], b[2], s2);
+        s3 = simd.mul_add_e_f32s(a[3], b[3], s3);
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    for (a, b) in a1.iter().zip(b1) {
+        s0 = simd.mul_add_e_f32s(*a, *b, s0);
+    }
+    let sum = simd.add_f32s(simd.add_f32s(s0, s1), simd.add_f32s(s2, s3));
+    let mut rest = 0.0;
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        rest += a * b;
+    }
+    simd.reduce_sum_f32s(sum) + rest
 }
 
 #[cfg(test)]
@@ -167,12 +202,29 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_product_of_any_length_is_the_sum_of_products() {
-        for length in [1, 2, 31, 32, 33, 100, 512] {
-            let a: Vec<f32> = (0..length).map(|n| (n % 7) as f32 - 3.0).collect();
-            let b: Vec<f32> = (0..length).map(|n| (n % 5) as f32 - 1.0).collect();
-            let plain: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
-            assert_eq!(dot(&a, &b), plain, "{length}");
+    fn a_scan_of_any_dimension_gives_the_sums_of_products() {
+        for dim in [1, 2, 7, 8, 31, 32, 33, 100, 512] {
+            let mut matrix = Matrix::new(dim, 1000);
+            let vector = |seed: usize| -> Vec<f32> {
+                (0..dim).map(|n| ((n + seed) % 7) as f32 - 3.0).collect()
+            };
+            for number in 0..10 {
+                matrix.insert(row(number), &vector(number));
+            }
+            let question = vector(3);
+            let plain = |number| -> f32 {
+                vector(number)
+                    .iter()
+                    .zip(&question)
+                    .map(|(a, b)| a * b)
+                    .sum()
+            };
+            let segment = matrix.segments().next().unwrap();
+            // Small whole numbers: every order of additions gives the same.
+            for skipped in [0, 4] {
+                let expected: Vec<_> = (skipped..10).map(|n| (n, plain(n))).collect();
+                assert_eq!(segment.scan(&question, skipped), expected, "{dim}");
+            }
         }
     }
 
