@@ -183,6 +183,30 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn every_connection_to_a_file_syncs_at_each_commit() {
+        use sea_orm::{ConnectionTrait, DbBackend, Statement};
+        let folder = tempfile::tempdir().unwrap();
+        // A path that would not survive a URL.
+        let path = folder.path().join("a?b=c #%20/é").join(FILE_NAME);
+        let url = format!("sqlite://{}/other.db", folder.path().display());
+        let by_url = target(Some(&url)).unwrap();
+        for target in [Target::File(path.clone()), by_url] {
+            let database = target.open(2).await.unwrap();
+            let pragma = async |name: &str| {
+                let sql = format!("PRAGMA {name}");
+                let statement = Statement::from_string(DbBackend::Sqlite, sql);
+                database.query_one_raw(statement).await.unwrap().unwrap()
+            };
+            let mode: String = pragma("journal_mode").await.try_get_by_index(0).unwrap();
+            assert_eq!(mode, "wal");
+            let synchronous: i32 = pragma("synchronous").await.try_get_by_index(0).unwrap();
+            assert_eq!(synchronous, 2, "FULL");
+            database.close().await.unwrap();
+        }
+        assert!(path.exists());
+    }
+
     #[cfg(feature = "mysql")]
     #[test]
     fn mariadb_is_mysql_and_a_driver_is_dropped() {
