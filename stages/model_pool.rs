@@ -69,6 +69,8 @@ pub type ModelPool = Pool<omnizap_models::Model>;
 /// One encoder, its threads, its queue and its cache. Dropping it ends the threads.
 pub struct Pool<E: Encoder> {
     shared: Arc<Shared<E>>,
+    /// Held by the request that asks for texts which the cache does not hold.
+    texts_turn: tokio::sync::Mutex<()>,
 }
 
 /// What the threads of a pool share.
@@ -92,7 +94,8 @@ impl<E: Encoder> Pool<E> {
             cache: Cache::new(limits.max_cached_texts),
         });
         // From here on an early return closes the queue and so ends the threads.
-        let pool = Self { shared };
+        let texts_turn = tokio::sync::Mutex::default();
+        let pool = Self { shared, texts_turn };
         worker::spawn(&pool.shared)?;
         Ok(pool)
     }
@@ -142,6 +145,15 @@ impl<E: Encoder> Pool<E> {
         call: &Call,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
         let mut found = self.shared.cache.get_all(form, texts);
+        // One request at a time asks for what is missing: those that wait for the same
+        // texts, as all do after a start, find them in the cache instead of asking again.
+        let _turn = if found.iter().any(Option::is_none) {
+            let turn = self.texts_turn.lock().await;
+            found = self.shared.cache.get_all(form, texts);
+            Some(turn)
+        } else {
+            None
+        };
         let mut jobs = Vec::new();
         let mut answers = Vec::new();
         for (index, text) in texts.iter().enumerate() {

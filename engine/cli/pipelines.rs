@@ -29,7 +29,6 @@ const BUILT_IN: [(&str, &str); 2] = [
 
 /// What a command needs to work with pipelines.
 pub(super) struct Workshop {
-    pub(super) services: Services,
     registry: Registry,
     folder: Option<PathBuf>,
     /// Places for computing stages: one a core.
@@ -43,7 +42,6 @@ impl Workshop {
         let registry = Registry::new(builtins(&services))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            services,
             registry,
             folder: common.pipelines.clone(),
             compute: Arc::new(Semaphore::new(cores)),

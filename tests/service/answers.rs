@@ -6,8 +6,11 @@ use serde_json::{Value as Json, json};
 use crate::support::http::Part;
 use crate::support::program::{Server, picture};
 
+/// A field of an answer, and whether a value fits it.
+type Field = (&'static str, fn(&Json) -> bool);
+
 /// Every field of an answer to `POST /classify`, with the type of its value.
-pub(super) const FIELDS: [(&str, fn(&Json) -> bool); 25] = [
+pub(super) const FIELDS: [Field; 25] = [
     ("category", Json::is_string),
     ("confidence", Json::is_f64),
     ("all_scores", Json::is_object),

@@ -271,7 +271,7 @@ fn chunked_bodies_are_taken_and_bounded() {
 #[test]
 fn a_client_that_leaves_harms_nobody() {
     let server = Server::start();
-    let data = picture("noise.jpg");
+    let data = picture("baseline_420.jpg");
     for _ in 0..20 {
         let mut stream = connect(server.address).unwrap();
         let body = crate::support::http::multipart(&[file(&data)]);

@@ -9,7 +9,7 @@ use crate::support::program::{Server, picture};
 fn sigterm_loses_no_answer_that_was_begun() {
     const CLIENTS: usize = 32;
     let mut server = Server::start();
-    let data = picture("noise.jpg");
+    let data = picture("baseline_420.jpg");
     let address = server.address;
     let begun_before = begun(&server);
     let answers = std::thread::scope(|scope| {
