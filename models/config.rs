@@ -302,17 +302,20 @@ impl FastVitConfig {
 
 impl VitConfig {
     fn check(&self, image_size: usize) -> Result<(), Error> {
-        ensure(self.heads > 0 && self.width % self.heads == 0, || {
-            format!(
-                "width {} is no multiple of {} heads",
-                self.width, self.heads
-            )
-        })?;
-        ensure(self.width % 4 == 0, || {
+        ensure(
+            self.heads > 0 && self.width.is_multiple_of(self.heads),
+            || {
+                format!(
+                    "width {} is no multiple of {} heads",
+                    self.width, self.heads
+                )
+            },
+        )?;
+        ensure(self.width.is_multiple_of(4), || {
             format!("width {} is no multiple of 4", self.width)
         })?;
         let patch = self.patch_size();
-        ensure(patch > 0 && image_size % patch == 0, || {
+        ensure(patch > 0 && image_size.is_multiple_of(patch), || {
             format!("image_size {image_size} is no multiple of the patch {patch}")
         })
     }
@@ -341,12 +344,15 @@ impl TextConfig {
                 crate::tokenizer::VOCABULARY_SIZE
             )
         })?;
-        ensure(self.heads > 0 && self.width % self.heads == 0, || {
-            format!(
-                "text width {} is no multiple of {} heads",
-                self.width, self.heads
-            )
-        })?;
+        ensure(
+            self.heads > 0 && self.width.is_multiple_of(self.heads),
+            || {
+                format!(
+                    "text width {} is no multiple of {} heads",
+                    self.width, self.heads
+                )
+            },
+        )?;
         if let Some(size) = self.repmixer_kernel_size {
             kernel(size, "repmixer_kernel_size")?;
         }

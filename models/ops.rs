@@ -38,6 +38,10 @@ impl Map {
     }
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made and taken apart once a matrix product"
+)]
 /// What follows a matrix product, done in the same pass as its bias.
 pub(crate) enum Then {
     /// Nothing.

@@ -27,8 +27,8 @@ pub(crate) struct Towers {
 
 /// An image tower.
 pub(crate) enum ImageTower {
-    FastVit(fastvit::FastVit),
-    Vit(vit::Vit),
+    FastVit(Box<fastvit::FastVit>),
+    Vit(Box<vit::Vit>),
 }
 
 impl Towers {
@@ -45,12 +45,19 @@ impl Towers {
         let scale = weights.take::<1>("logit_scale", [1], device)?;
         let mut scope = Scope::new(&mut weights, "image", device);
         let image = match &config.vision.tower {
-            Tower::FastVit(tower) => {
-                ImageTower::FastVit(fastvit::FastVit::new(tower, config.embed_dim, &mut scope)?)
-            }
+            Tower::FastVit(tower) => ImageTower::FastVit(Box::new(fastvit::FastVit::new(
+                tower,
+                config.embed_dim,
+                &mut scope,
+            )?)),
             Tower::Vit(tower) => {
                 let size = config.vision.image.size;
-                ImageTower::Vit(vit::Vit::new(tower, size, config.embed_dim, &mut scope)?)
+                ImageTower::Vit(Box::new(vit::Vit::new(
+                    tower,
+                    size,
+                    config.embed_dim,
+                    &mut scope,
+                )?))
             }
         };
         let mut scope = Scope::new(&mut weights, "text", device);

@@ -1,7 +1,7 @@
 //! Importing a text tower, keys as open_clip under `text` spells them. The convolutional blocks of
 //! the first MobileCLIP-S0, which open_clip has not, are spelled as timm spells image blocks.
 
-use super::fold::{Affine, Branches, Conv, Shape, rep_mixer};
+use super::fold::{Affine, Branches, Conv, Shape, rep_mixer, transposed};
 use crate::checkpoint::Checkpoint;
 use crate::config::TextConfig;
 use crate::error::Error;
@@ -50,36 +50,31 @@ pub(super) fn import(
             format!("text.transformer.resblocks.{}", first + i),
             format!("text.blocks.{i}"),
         );
-        let tensors: [(&str, &str, &[usize]); 12] = [
-            ("ln_1.weight", "norm1.weight", &[width]),
-            ("ln_1.bias", "norm1.bias", &[width]),
-            (
-                "attn.in_proj_weight",
-                "attention.qkv.weight",
-                &[3 * width, width],
-            ),
-            ("attn.in_proj_bias", "attention.qkv.bias", &[3 * width]),
-            (
-                "attn.out_proj.weight",
-                "attention.proj.weight",
-                &[width, width],
-            ),
-            ("attn.out_proj.bias", "attention.proj.bias", &[width]),
-            ("ln_2.weight", "norm2.weight", &[width]),
-            ("ln_2.bias", "norm2.bias", &[width]),
-            ("mlp.c_fc.weight", "fc1.weight", &[hidden, width]),
-            ("mlp.c_fc.bias", "fc1.bias", &[hidden]),
-            ("mlp.c_proj.weight", "fc2.weight", &[width, hidden]),
-            ("mlp.c_proj.bias", "fc2.bias", &[width]),
+        let vectors = [
+            ("ln_1.weight", "norm1.weight"),
+            ("ln_1.bias", "norm1.bias"),
+            ("ln_2.weight", "norm2.weight"),
+            ("ln_2.bias", "norm2.bias"),
         ];
-        for (key, name, shape) in tensors {
+        for (key, name) in vectors {
             copy(
                 checkpoint,
                 &format!("{from}.{key}"),
                 weights,
                 &format!("{to}.{name}"),
-                shape,
+                &[width],
             )?;
+        }
+        // Attention's own projection spells its parts with an underscore.
+        let matrices = [
+            ("attn.in_proj_", "attention.qkv", 3 * width, width),
+            ("attn.out_proj.", "attention.proj", width, width),
+            ("mlp.c_fc.", "fc1", hidden, width),
+            ("mlp.c_proj.", "fc2", width, hidden),
+        ];
+        for (key, name, output, input) in matrices {
+            let (from, to) = (format!("{from}.{key}"), format!("{to}.{name}"));
+            copy_linear(checkpoint, &from, weights, &to, output, input)?;
         }
     }
     copy(
@@ -96,12 +91,15 @@ pub(super) fn import(
         "text.norm.bias",
         &[width],
     )?;
-    let projection = checkpoint.take("text.text_projection", &[width, embed_dim])?;
-    let transposed = (0..embed_dim).flat_map(|to| (0..width).map(move |from| (from, to)));
-    let projection = transposed
-        .map(|(from, to)| projection[from * embed_dim + to])
-        .collect();
-    weights.put("text.projection.weight", projection, &[embed_dim, width]);
+    // Saved the other way round than every other matrix.
+    let shape = [width, embed_dim];
+    copy(
+        checkpoint,
+        "text.text_projection",
+        weights,
+        "text.projection.weight",
+        &shape,
+    )?;
     Ok(())
 }
 
@@ -159,4 +157,28 @@ pub(super) fn copy(
 ) -> Result<(), Error> {
     weights.put(name, checkpoint.take(key, shape)?, shape);
     Ok(())
+}
+
+/// Takes a dense layer over, its matrix turned: `prefix` before `weight` and `bias`.
+pub(super) fn copy_linear(
+    checkpoint: &mut Checkpoint,
+    prefix: &str,
+    weights: &mut Weights,
+    name: &str,
+    output: usize,
+    input: usize,
+) -> Result<(), Error> {
+    let weight = checkpoint.take(&format!("{prefix}weight"), &[output, input])?;
+    weights.put(
+        format!("{name}.weight"),
+        transposed(&weight, input),
+        &[input, output],
+    );
+    copy(
+        checkpoint,
+        &format!("{prefix}bias"),
+        weights,
+        &format!("{name}.bias"),
+        &[output],
+    )
 }

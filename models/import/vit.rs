@@ -1,7 +1,7 @@
 //! Importing a plain vision transformer, keys as timm under `visual.trunk` spells them.
 
 use super::fold::{Conv, Shape};
-use super::text::copy;
+use super::text::{copy, copy_linear};
 use crate::checkpoint::Checkpoint;
 use crate::config::{PatchEmbedding, VitConfig};
 use crate::error::Error;
@@ -50,21 +50,8 @@ pub(super) fn import(
     }
     let hidden = width * config.mlp_ratio;
     let mut linear = |from: &str, to: &str, output: usize, input: usize| {
-        let (from, to) = (format!("{TRUNK}.{from}"), format!("image.{to}"));
-        copy(
-            checkpoint,
-            &format!("{from}.weight"),
-            weights,
-            &format!("{to}.weight"),
-            &[output, input],
-        )?;
-        copy(
-            checkpoint,
-            &format!("{from}.bias"),
-            weights,
-            &format!("{to}.bias"),
-            &[output],
-        )
+        let (from, to) = (format!("{TRUNK}.{from}."), format!("image.{to}"));
+        copy_linear(checkpoint, &from, weights, &to, output, input)
     };
     for i in 0..config.layers {
         linear(

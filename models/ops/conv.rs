@@ -192,8 +192,10 @@ impl Row<'_> {
                 for ky in 0..rows {
                     let input = &self.input[ky * self.pitch + left * STRIDE * channels + c..];
                     let weight = &self.weight[ky * K * channels + c..];
-                    let taps: [S::f32s; K] =
-                        std::array::from_fn(|kx| load::<S>(&weight[kx * channels..]));
+                    let mut taps = [bias; K];
+                    for (kx, tap) in taps.iter_mut().enumerate() {
+                        *tap = load::<S>(&weight[kx * channels..]);
+                    }
                     for x in 0..(TILE - 1) * STRIDE + K {
                         let pixel = load::<S>(&input[x * channels..]);
                         for (t, sum) in sums.iter_mut().enumerate() {

@@ -161,6 +161,58 @@ fn block(length: usize, channels: usize) -> usize {
     rows.div_ceil(4 * rayon::current_num_threads()).max(1) * channels
 }
 
+/// What is done to one vector of channels; `with` is the bias, the residual or the scale.
+///
+/// A trait and not a closure: only what is always inlined is compiled for the instructions that
+/// were found at run time.
+trait Step: Copy {
+    fn apply<S: Simd>(self, simd: S, y: S::f32s, with: S::f32s) -> S::f32s;
+}
+
+/// y + with
+#[derive(Clone, Copy)]
+struct Sum;
+
+/// GELU(y + with)
+#[derive(Clone, Copy)]
+struct SumGelu;
+
+/// y * with
+#[derive(Clone, Copy)]
+struct Product;
+
+/// GELU(y * with)
+#[derive(Clone, Copy)]
+struct ProductGelu;
+
+impl Step for Sum {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, y: S::f32s, with: S::f32s) -> S::f32s {
+        simd.add_f32s(y, with)
+    }
+}
+
+impl Step for SumGelu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, y: S::f32s, with: S::f32s) -> S::f32s {
+        gelu(simd, simd.add_f32s(y, with))
+    }
+}
+
+impl Step for Product {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, y: S::f32s, with: S::f32s) -> S::f32s {
+        simd.mul_f32s(y, with)
+    }
+}
+
+impl Step for ProductGelu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, y: S::f32s, with: S::f32s) -> S::f32s {
+        gelu(simd, simd.mul_f32s(y, with))
+    }
+}
+
 /// Bias, GELU and residual of some rows.
 struct Pass<'a> {
     row: &'a mut [f32],
@@ -177,27 +229,37 @@ impl WithSimd for Pass<'_> {
         let Self {
             row,
             bias,
-            gelu: act,
+            gelu,
             add,
         } = self;
         let channels = bias.map_or(row.len(), <[f32]>::len);
-        match add {
-            None => {
+        if let Some(add) = add {
+            for (row, add) in row.chunks_mut(channels).zip(add.chunks(channels)) {
+                if let Some(bias) = bias {
+                    each(simd, row, bias, Sum);
+                }
+                each(simd, row, add, Sum);
+            }
+            return;
+        }
+        match bias {
+            Some(bias) => {
                 for row in row.chunks_mut(channels) {
-                    each(simd, row, bias, |y, b| {
-                        let y = simd.add_f32s(y, b);
-                        if act { gelu(simd, y) } else { y }
-                    });
-                }
-            }
-            Some(add) => {
-                for (row, add) in row.chunks_mut(channels).zip(add.chunks(channels)) {
-                    if let Some(bias) = bias {
-                        each(simd, row, Some(bias), |y, b| simd.add_f32s(y, b));
+                    if gelu {
+                        each(simd, row, bias, SumGelu);
+                    } else {
+                        each(simd, row, bias, Sum);
                     }
-                    each(simd, row, Some(add), |y, a| simd.add_f32s(y, a));
                 }
             }
+            // A bias of nothing.
+            None if gelu => {
+                const NONE: [f32; 64] = [0.0; 64];
+                for row in row.chunks_mut(NONE.len()) {
+                    each(simd, row, &NONE, SumGelu);
+                }
+            }
+            None => {}
         }
     }
 }
@@ -214,54 +276,33 @@ impl WithSimd for Scale<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self {
-            row,
-            scale,
-            gelu: act,
-        } = self;
+        let Self { row, scale, gelu } = self;
         for row in row.chunks_mut(scale.len()) {
-            each(simd, row, Some(scale), |y, s| {
-                let y = simd.mul_f32s(y, s);
-                if act { gelu(simd, y) } else { y }
-            });
+            if gelu {
+                each(simd, row, scale, ProductGelu);
+            } else {
+                each(simd, row, scale, Product);
+            }
         }
     }
 }
 
-/// `row[i] = f(row[i], with[i])`, `with` being 0 when absent.
+/// Does a step to every vector of a row and of what goes with it.
 #[inline(always)]
-fn each<S: Simd>(
-    simd: S,
-    row: &mut [f32],
-    with: Option<&[f32]>,
-    f: impl Fn(S::f32s, S::f32s) -> S::f32s,
-) {
+fn each<S: Simd>(simd: S, row: &mut [f32], with: &[f32], step: impl Step) {
+    let with = &with[..row.len()];
     let (body, tail) = S::as_mut_simd_f32s(row);
-    let zero = simd.splat_f32s(0.0);
-    match with {
-        Some(with) => {
-            let (with, with_tail) =
-                S::as_simd_f32s(&with[..body.len() * S::F32_LANES + tail.len()]);
-            for (y, &w) in body.iter_mut().zip(with) {
-                *y = f(*y, w);
-            }
-            if !tail.is_empty() {
-                let y = f(
-                    simd.partial_load_f32s(tail),
-                    simd.partial_load_f32s(with_tail),
-                );
-                simd.partial_store_f32s(tail, y);
-            }
-        }
-        None => {
-            for y in body {
-                *y = f(*y, zero);
-            }
-            if !tail.is_empty() {
-                let y = f(simd.partial_load_f32s(tail), zero);
-                simd.partial_store_f32s(tail, y);
-            }
-        }
+    let (with, with_tail) = S::as_simd_f32s(with);
+    for (y, &w) in body.iter_mut().zip(with) {
+        *y = step.apply(simd, *y, w);
+    }
+    if !tail.is_empty() {
+        let y = step.apply(
+            simd,
+            simd.partial_load_f32s(tail),
+            simd.partial_load_f32s(with_tail),
+        );
+        simd.partial_store_f32s(tail, y);
     }
 }
 

@@ -193,7 +193,7 @@ enum Mixer {
     RepMixer(Depthwise),
     Attention {
         norm: Option<LayerNorm>,
-        attention: Attention,
+        attention: Box<Attention>,
     },
 }
 
@@ -215,7 +215,7 @@ impl Block {
                 let heads = width / config.attention_head_dim;
                 Mixer::Attention {
                     norm,
-                    attention: Attention::new(width, heads, &mut scope.at("attention"))?,
+                    attention: Box::new(Attention::new(width, heads, &mut scope.at("attention"))?),
                 }
             }
         };

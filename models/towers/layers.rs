@@ -9,7 +9,7 @@ use crate::weights::Scope;
 
 /// A matrix product and a bias: a dense layer or a 1x1 convolution.
 pub(super) struct Linear {
-    /// `[in, out]`, a view of the `[out, in]` that is stored.
+    /// `[in, out]`, so that packing it for the product reads along memory.
     weight: Tensor<2>,
     /// `[out]`
     bias: Option<Tensor<1>>,
@@ -27,9 +27,8 @@ impl Linear {
         output: usize,
         scope: &mut Scope,
     ) -> Result<Self, Error> {
-        let weight: Tensor<2> = scope.take("weight", [output, input])?;
         Ok(Self {
-            weight: weight.transpose(),
+            weight: scope.take("weight", [input, output])?,
             bias: None,
         })
     }
