@@ -47,7 +47,7 @@ use omnizap_contract::{
 };
 use serde_json::json;
 
-use crate::store::{Store, Tally, ThemeEvidence, carried};
+use crate::store::{Store, Tally, ThemeEvidence, carried, limits};
 use crate::vector_index::Query;
 
 /// Judgements that the prior of a theme weighs.
@@ -181,7 +181,7 @@ impl AsyncStage for Adapter {
         Box::pin(async move {
             let scores = inputs.scores("scores")?;
             let theme = inputs.optional_text("theme").map(|theme| theme.trim());
-            let Some(theme) = theme.filter(|theme| !theme.is_empty()) else {
+            let Some(theme) = theme.filter(|theme| may_have_feedback(theme)) else {
                 return Ok(outputs(scores.clone(), 0.0, 0.0));
             };
             let image = inputs.optional_text("image_hash");
@@ -279,6 +279,14 @@ impl Adapter {
             raw,
         )
     }
+}
+
+/// False for a theme that feedback refuses: nothing can be known of it, and not every
+/// database takes it in a question.
+fn may_have_feedback(theme: &str) -> bool {
+    !theme.is_empty()
+        && theme.chars().nth(limits::THEME_CHARS).is_none()
+        && !theme.chars().any(char::is_control)
 }
 
 fn outputs(scores: Arc<Scores>, weight: f64, raw: f64) -> Outputs {

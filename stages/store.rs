@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use omnizap_contract::{Error, ErrorKind};
 use omnizap_migrations::Step;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{OnceCell, Semaphore};
@@ -158,9 +159,10 @@ impl Store {
     /// background. A database that is away is no error: it is tried until it is there.
     ///
     /// # Errors
-    /// [`StoreError::Scheme`], for the operator.
-    pub fn start(&self) -> Result<(), StoreError> {
-        Target::of(&self.0.config)?;
+    /// A URL of a kind of database that this build does not know, for the operator.
+    pub fn start(&self) -> Result<(), Error> {
+        Target::of(&self.0.config)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         if !self.0.following.swap(true, Ordering::AcqRel) {
             tokio::spawn(follow::follow(Arc::downgrade(&self.0)));
         }

@@ -101,6 +101,14 @@ fn scores_move_within_alpha_and_still_add_up_to_one() {
     assert_eq!(after[0].logit, before[0].logit, "logits are the model's");
 }
 
+#[test]
+fn a_theme_that_feedback_refuses_is_not_looked_up() {
+    assert!(may_have_feedback(&"é".repeat(limits::THEME_CHARS)));
+    for theme in ["", "a\0b", &"é".repeat(limits::THEME_CHARS + 1)] {
+        assert!(!may_have_feedback(theme), "{theme:?}");
+    }
+}
+
 fn hash(number: usize) -> String {
     format!("{number:064x}")
 }

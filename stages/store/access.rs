@@ -81,7 +81,7 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        if self.health.degraded().is_some() {
+        if self.health.is_failing() {
             return Err(StoreError::Resting {
                 doing,
                 pause: limits::PROBE_EVERY,
@@ -167,6 +167,8 @@ impl Inner {
             Ok(_) => self.health.good(),
             Err(StoreError::Resting { .. }) => {}
             Err(_) if self.is_closed() => {}
+            // Whoever had less time than a read is given says nothing about the database.
+            Err(StoreError::Slow { limit, .. }) if *limit < limits::READ => {}
             Err(error) => {
                 if self.health.bad(error) {
                     tokio::spawn(probe(Arc::downgrade(self)));

@@ -66,6 +66,11 @@ impl Health {
             .is_some_and(|fault| fault.last.elapsed() < limits::REST)
     }
 
+    /// True from a failure on until the database does again what it is asked.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// Why the store serves less than it should, for clients.
     pub(super) fn degraded(&self) -> Option<String> {
         self.lock().map(|fault| {

@@ -1,7 +1,7 @@
 //! Table `clip_label_embedding_cache`: the embedding of a text by the model that made
 //! it and the hash of the text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
@@ -35,6 +35,9 @@ pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// Rows read or written by one statement: databases bound its parameters.
+const ROWS: usize = 500;
+
 /// The vectors of those texts that are known, by the place of the text.
 pub(super) async fn find<C: ConnectionTrait>(
     db: &C,
@@ -45,15 +48,18 @@ pub(super) async fn find<C: ConnectionTrait>(
         .iter()
         .map(|text| sha256_hex(text.as_bytes()))
         .collect();
-    let rows = Entity::find()
-        .filter(Column::ModelName.eq(model))
-        .filter(Column::LabelKey.is_in(keys.iter().map(String::as_str)))
-        .all(db)
-        .await?;
-    let by_key: HashMap<_, _> = rows
-        .into_iter()
-        .filter_map(|row| Some((row.label_key, vector::from_bytes(&row.embedding)?)))
-        .collect();
+    let mut by_key = HashMap::new();
+    for keys in keys.chunks(ROWS) {
+        let rows = Entity::find()
+            .filter(Column::ModelName.eq(model))
+            .filter(Column::LabelKey.is_in(keys.iter().map(String::as_str)))
+            .all(db)
+            .await?;
+        let known = rows
+            .into_iter()
+            .filter_map(|row| Some((row.label_key, vector::from_bytes(&row.embedding)?)));
+        by_key.extend(known);
+    }
     let places = keys.iter().enumerate();
     Ok(places
         .filter_map(|(place, key)| Some((place, by_key.get(key)?.clone())))
@@ -66,21 +72,29 @@ pub(super) async fn save<C: ConnectionTrait>(
     model: &str,
     vectors: &[(&str, &[f32])],
 ) -> Result<(), DbErr> {
-    if vectors.is_empty() {
-        return Ok(());
+    // By key, each once: PostgreSQL takes no row twice in one statement, and two
+    // copies that write the same texts lock them in the same order.
+    let rows: BTreeMap<_, _> = vectors
+        .iter()
+        .map(|&(text, vector)| (sha256_hex(text.as_bytes()), (text, vector)))
+        .collect();
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(label_key, (text, vector))| ActiveModel {
+            model_name: ActiveValue::Set(model.to_owned()),
+            label_key: ActiveValue::Set(label_key),
+            label: ActiveValue::Set(readable(text)),
+            embedding_dim: ActiveValue::Set(i32::try_from(vector.len()).unwrap_or(i32::MAX)),
+            embedding: ActiveValue::Set(vector::to_bytes(vector)),
+        })
+        .collect();
+    for rows in rows.chunks(ROWS) {
+        let mut conflict = OnConflict::columns([Column::ModelName, Column::LabelKey]);
+        conflict.update_columns([Column::EmbeddingDim, Column::Embedding]);
+        Entity::insert_many(rows.iter().cloned())
+            .on_conflict(conflict)
+            .exec_without_returning(db)
+            .await?;
     }
-    let rows = vectors.iter().map(|(text, vector)| ActiveModel {
-        model_name: ActiveValue::Set(model.to_owned()),
-        label_key: ActiveValue::Set(sha256_hex(text.as_bytes())),
-        label: ActiveValue::Set(readable(text)),
-        embedding_dim: ActiveValue::Set(i32::try_from(vector.len()).unwrap_or(i32::MAX)),
-        embedding: ActiveValue::Set(vector::to_bytes(vector)),
-    });
-    let mut conflict = OnConflict::columns([Column::ModelName, Column::LabelKey]);
-    conflict.update_columns([Column::EmbeddingDim, Column::Embedding]);
-    Entity::insert_many(rows)
-        .on_conflict(conflict)
-        .exec_without_returning(db)
-        .await
-        .map(drop)
+    Ok(())
 }

@@ -266,9 +266,19 @@ async fn texts_of_any_alphabet_and_length_have_rows_of_their_own() {
             .copied()
             .zip(vectors.iter().map(|v| &v[..]))
             .collect();
+        let twice: Vec<_> = rows.iter().chain(&rows).copied().collect();
         for _ in 0..2 {
-            store.save_label_embeddings("m@1", &rows).await.unwrap();
+            store.save_label_embeddings("m@1", &twice).await.unwrap();
         }
+        let many: Vec<_> = (0..1200).map(|n| format!("text {n}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        let vectors_of: Vec<_> = many.iter().map(|text| (*text, &vectors[3][..])).collect();
+        store
+            .save_label_embeddings("m@1", &vectors_of)
+            .await
+            .unwrap();
+        let found = store.label_embeddings("m@1", &many).await.unwrap();
+        assert!(found.iter().all(Option::is_some), "{}", database.kind);
         let found = store.label_embeddings("m@1", &texts).await.unwrap();
         for (place, text) in texts.iter().enumerate() {
             assert_eq!(

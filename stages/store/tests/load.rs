@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 
 use super::{Fixture, databases, evidence, image, until};
 use crate::store::connect::Target;
-use crate::store::{Store, StoreConfig, limits};
+use crate::store::{Store, StoreConfig, StoreError, limits};
 
 #[tokio::test]
 async fn a_theme_with_much_feedback_costs_no_more_than_an_empty_one() {
@@ -89,4 +89,16 @@ async fn a_queue_that_is_full_drops_the_newest_and_counts_it() {
         "nothing that waited is lost"
     );
     assert_eq!(after.images_dropped, stats.images_dropped);
+}
+
+#[tokio::test]
+async fn a_request_without_time_says_nothing_about_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(StoreConfig {
+        data_dir: folder.path().into(),
+        url: None,
+    });
+    let late = store.theme_evidence("t", &["l"], &[], Duration::ZERO).await;
+    assert!(matches!(late, Err(StoreError::Slow { .. })), "{late:?}");
+    assert_eq!(store.degraded(), None);
 }
