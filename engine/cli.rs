@@ -63,15 +63,10 @@ struct Common {
         default_value = "./data"
     )]
     data: PathBuf,
-    /// What to log: error, warn, info, debug, trace, or a tracing filter
-    #[arg(
-        long,
-        global = true,
-        env = "OMNIZAP_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    log: String,
+    /// What to log: error, warn, info, debug, trace, or a tracing filter [default: info
+    /// while serving, warn else]
+    #[arg(long, global = true, env = "OMNIZAP_LOG", value_name = "FILTER")]
+    log: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,7 +106,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub(crate) fn run() -> ExitCode {
     let env_file = config::load_env_file();
     let cli = Cli::parse();
-    if let Err(message) = init_logging(&cli.common.log) {
+    let serving = matches!(cli.command, None | Some(Command::Serve(_)));
+    let default = if serving { "info" } else { "warn" };
+    let filter = cli.common.log.as_deref().unwrap_or(default);
+    if let Err(message) = init_logging(filter) {
         eprintln!("error: --log: {message}");
         return ExitCode::from(2);
     }

@@ -41,12 +41,7 @@ pub(super) struct ClassifyArgs {
 }
 
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
-    let mut common = common.clone();
-    if common.log == "info" {
-        // The answers are the output; what the engine does is for --log.
-        "warn".clone_into(&mut common.log);
-    }
-    let workshop = Workshop::open(&common)?;
+    let workshop = Workshop::open(common)?;
     let pipeline = workshop.pipeline(&args.pipeline).await?;
     let mut failed = 0;
     for path in &args.files {

@@ -9,6 +9,8 @@ use warp::http::{HeaderMap, header};
 
 use super::limits::Limits;
 
+/// What is set aside before a byte has come: a client may say any length.
+const INITIAL_CAPACITY: usize = 1 << 20;
 /// A body over the limit is read on to this many times the limit, so that the
 /// client gets to read the answer instead of a reset connection.
 const DRAIN_FACTOR: usize = 4;
@@ -44,7 +46,8 @@ pub(super) async fn read_body<B: Buf, E>(
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<usize>().ok());
     let mut body = std::pin::pin!(body);
-    let mut collected = BytesMut::with_capacity(declared.unwrap_or(0).min(limit));
+    let mut collected =
+        BytesMut::with_capacity(declared.unwrap_or(0).min(limit).min(INITIAL_CAPACITY));
     let mut seen = 0usize;
     if declared.is_some_and(|declared| declared > limit.saturating_mul(DRAIN_FACTOR)) {
         return Err(too_large(limit));
