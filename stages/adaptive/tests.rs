@@ -324,6 +324,7 @@ fn learning_raises_accuracy_and_never_costs_more_than_a_point() {
         let percent = |count: usize| 100.0 * count as f64 / (THEMES * TRIALS) as f64;
         curve.push((feedbacks, percent(plain), percent(learned)));
     }
+    eprintln!("(feedbacks, % right without, % right with): {curve:.1?}");
     for (feedbacks, plain, learned) in &curve {
         assert!(learned + 1.0 >= *plain, "{feedbacks}: {curve:?}");
     }
