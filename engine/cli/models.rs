@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use omnizap_models::hub::{Hub, pull};
+use omnizap_models::verify::verify;
 use omnizap_models::{Cache, Device, Model, Preset, Source, catalog};
 
 use super::{Common, Failure};
@@ -38,6 +39,12 @@ pub(super) enum ModelsCommand {
         #[arg(long, value_name = "NAME")]
         model: String,
     },
+    /// Check an imported model against golden values, and time it
+    Verify {
+        /// Name, or name and tag; the embedded model where left out
+        #[arg(value_name = "NAME[:TAG]")]
+        model: Option<String>,
+    },
 }
 
 pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, Failure> {
@@ -49,6 +56,7 @@ pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, 
             accept_licence,
         } => fetch(&model, accept_licence),
         ModelsCommand::Import { path, model } => import(path, &model),
+        ModelsCommand::Verify { model } => check(model.as_deref()),
     })
     .await?
 }
@@ -168,4 +176,35 @@ fn import(path: PathBuf, name: &str) -> Result<ExitCode, Failure> {
         begun.elapsed().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn check(model: Option<&str>) -> Result<ExitCode, Failure> {
+    let source = match model {
+        Some(model) => Source::parse(model)?,
+        None => Source::resolve(None, None)?,
+    };
+    let report = verify(&source, &Cache::from_env(), Device::Cpu)?;
+    println!("{} {}", report.model, &report.fingerprint[..16]);
+    for check in &report.checks {
+        let outcome = if check.passed { "passed" } else { "FAILED" };
+        let cosine = check
+            .cosine
+            .map_or(String::new(), |cosine| format!("  cosine {cosine:.7}"));
+        println!("  {outcome}  {}{cosine}", check.what);
+    }
+    let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    println!(
+        "  opened in {:.0} ms, an image in {:.1} ms, a text in {:.1} ms",
+        milliseconds(report.open),
+        milliseconds(report.image),
+        milliseconds(report.text)
+    );
+    if report.passed() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::Work(anyhow!(
+            "the model does not compute what it should"
+        )))
+    }
 }

@@ -162,7 +162,7 @@ impl Service {
                 self.shutting_down.load(Ordering::Relaxed),
             ),
             Some(Target::Pipelines) => reply::ok(&pipelines(&generation)),
-            None => no_route(&generation, method, path, request_id),
+            None => unread(headers, no_route(&generation, method, path, request_id)),
         }
     }
 
@@ -176,20 +176,22 @@ impl Service {
         let Ok(_place) = self.in_flight.try_acquire() else {
             let limit = self.limits.max_requests_in_flight;
             let busy = format!("{limit} requests are in flight already, try again");
-            return reply::error(Error::new(ErrorKind::Busy, busy), request_id);
+            let busy = reply::error(Error::new(ErrorKind::Busy, busy), request_id);
+            return unread(headers, busy);
         };
         let arrived = Instant::now();
         let body = read_body(headers, body, &self.limits);
         let body = match tokio::time::timeout(self.limits.body_timeout, body).await {
             Ok(Ok(body)) => body,
-            Ok(Err(error)) => return refuse(pipeline, error, request_id),
+            Ok(Err(error)) => return unread(headers, refuse(pipeline, error, request_id)),
             Err(_) => {
-                return reply::status_error(
+                let late = reply::status_error(
                     StatusCode::REQUEST_TIMEOUT,
                     "body_timeout",
                     "the request body did not arrive in time".into(),
                     request_id,
                 );
+                return unread(headers, late);
             }
         };
         let fields = split(headers, body, &self.limits).await;
@@ -210,6 +212,21 @@ impl Service {
         }
         response
     }
+}
+
+/// An answer to a request whose body was not read to its end: the connection cannot
+/// carry another request, and the client had better know.
+fn unread(headers: &HeaderMap, mut response: Response) -> Response {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .map(HeaderValue::as_bytes);
+    let has_body = length.is_some_and(|length| length != b"0")
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    if has_body {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 fn refuse(pipeline: &Pipeline, error: Error, request_id: &str) -> Response {
