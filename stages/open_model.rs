@@ -100,11 +100,11 @@ impl OpenModel {
         self.pool.encoder().default_labels()
     }
 
-    /// Whether the model knows what unsafe pictures look like. The one inside the program
-    /// has never seen any (`cannot_know` in its manifest).
+    /// Whether the model knows what unsafe pictures look like: the one inside the program
+    /// has never seen any.
     #[must_use]
     pub fn knows_nsfw(&self) -> bool {
-        !self.embedded
+        self.pool.encoder().knows_nsfw()
     }
 
     /// What health and label answers say about the model.

@@ -141,9 +141,18 @@ impl StageKind for ScoreLabels {
         Box::pin(async move {
             let model = open_model::from_options(&self.services, options).await?;
             let bounds = bounds(options);
-            let given = defaults::configured(options)?;
-            let given = given.unwrap_or_else(|| defaults::of_model(&model));
-            let default_labels: Arc<[Arc<str>]> = labels::normalise(&given, bounds)?.into();
+            let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
+                Some(labels) => labels::normalise(&labels, bounds)?.into(),
+                // Nobody asked for these: they are cut where they are too many.
+                None => {
+                    let over_limit = OverLimit::Cut;
+                    let bounds = Bounds {
+                        over_limit,
+                        ..bounds
+                    };
+                    labels::normalise(&defaults::of_model(&model)?, bounds)?.into()
+                }
+            };
             let form = match options.text("templates") {
                 Some("none") => TextForm::Raw,
                 _ => TextForm::Label,

@@ -196,8 +196,9 @@ async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
     assert_eq!(field(&answer, "nsfw_score"), json!(0.0));
     assert_eq!(field(&answer, "is_nsfw"), json!(false));
     let (_, _, nsfw) = build(&services, &("nsfw", json!({}))).await;
-    let degraded = nsfw.health().degraded.unwrap();
-    assert!(degraded.contains("CLIP_MODEL_NAME"), "{degraded}");
+    let health = nsfw.health();
+    let note = health.facts["nsfw"].as_str().unwrap();
+    assert!(note.contains("CLIP_MODEL_NAME"), "{note}");
     let request = [
         ("file", picture("rgb.png")),
         ("nsfw_threshold", Value::from(1.5)),

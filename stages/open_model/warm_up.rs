@@ -13,9 +13,9 @@ use crate::store::Store;
 
 /// How long it may take; requests are served meanwhile and find their own texts missing.
 const TIME: Duration = Duration::from_secs(600);
-/// Texts that are run and kept at a time: what was done is not lost when the program ends
-/// in the middle.
-const TEXTS_AT_A_TIME: usize = 32;
+/// Texts that are run and kept at a time. A request's own texts wait for no more than
+/// these, and what was done is not lost when the program ends in the middle.
+const TEXTS_AT_A_TIME: usize = 8;
 /// How far the length of a kept vector may be from 1.
 const NORM_TOLERANCE: f32 = 1e-3;
 

@@ -5,9 +5,13 @@ use std::io::Read;
 use std::sync::Arc;
 
 use omnizap_contract::{Error, ErrorKind, Options};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
 
 use crate::open_model::OpenModel;
 
+/// The labels of models that bring none.
+const GENERAL: &str = include_str!("../../models/labels/full.json");
 /// Most bytes of a file with labels: 4,096 labels of 200 characters fit.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -35,10 +39,32 @@ pub(super) fn configured(options: &Options) -> Result<Option<Vec<Arc<str>>>, Err
     Ok(Some(labels))
 }
 
-/// The labels that the model brings.
-pub(super) fn of_model(model: &OpenModel) -> Vec<Arc<str>> {
-    let labels = model.default_labels().unwrap_or_default();
-    labels.iter().map(|label| label.as_str().into()).collect()
+/// The labels that the model brings; the pack for general models where it brings none.
+///
+/// # Errors
+/// Where the pack inside the program is malformed: a bug.
+pub(super) fn of_model(model: &OpenModel) -> Result<Vec<Arc<str>>, Error> {
+    match model.default_labels() {
+        Some(labels) => Ok(labels.iter().map(|label| label.as_str().into()).collect()),
+        None => general().map_err(Error::internal),
+    }
+}
+
+/// Labels by group, for models that know the world at large.
+#[derive(Deserialize)]
+struct Pack {
+    /// In the order of the file: where a limit cuts the list, the first ones stay.
+    groups: Map<String, Json>,
+}
+
+fn general() -> Result<Vec<Arc<str>>, serde_json::Error> {
+    let pack: Pack = serde_json::from_str(GENERAL)?;
+    let groups = pack
+        .groups
+        .into_iter()
+        .map(|(_, group)| serde_json::from_value::<Vec<String>>(group));
+    let groups: Vec<_> = groups.collect::<Result<_, _>>()?;
+    Ok(groups.into_iter().flatten().map(Arc::from).collect())
 }
 
 /// The labels of a JSON list; `None` for a text that is blank.
@@ -82,7 +108,7 @@ fn non_empty(labels: Vec<Arc<str>>) -> Result<Vec<Arc<str>>, String> {
 mod tests {
     use std::io::Write;
 
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -107,6 +133,13 @@ mod tests {
         assert_eq!(labels(r#"["a"]"#, path).unwrap().unwrap(), ["a"]);
         assert_eq!(labels(" ", path).unwrap().unwrap(), ["cat", "dog"]);
         assert_eq!(labels("", "").unwrap(), None);
+    }
+
+    #[test]
+    fn the_pack_for_general_models_is_there() {
+        let labels = general().unwrap();
+        assert!(labels.len() > 50);
+        assert!(labels.iter().any(|label| &**label == "nsfw content"));
     }
 
     #[test]
