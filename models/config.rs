@@ -230,6 +230,16 @@ impl ModelConfig {
     /// [`Error::BadConfig`] with the first contradiction.
     pub fn check(&self) -> Result<(), Error> {
         let image = &self.vision.image;
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        ensure(
+            !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(named),
+            || {
+                format!(
+                    "name '{}' is not 1 to 64 letters, digits, '-', '_' and '.'",
+                    self.name
+                )
+            },
+        )?;
         ensure(self.embed_dim > 0, || "embed_dim is 0".into())?;
         ensure((16..=1024).contains(&image.size), || {
             format!("image_size {} is not between 16 and 1024", image.size)

@@ -276,6 +276,12 @@ impl Model {
     }
 }
 
+/// Stages share one model between threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Model>();
+};
+
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")
@@ -299,18 +305,18 @@ impl Opened {
         let Some(file) = CheckpointFile::of(source, cache)? else {
             return Self::embedded();
         };
-        if let Some(record) = record::find(&file.path, &file.config.name, cache) {
+        if let Some(record) = record::find(&file.path, &file.config, cache) {
             return Ok(file.opened(record.weights, record.source_sha256));
         }
         let (weights, hash) = file.import()?;
-        match record::keep(weights, &file.path, &hash, &file.config.name, cache) {
+        match record::keep(weights, &file.path, &hash, &file.config, cache) {
             // Mapped from the record, the weights need no memory of their own.
             Ok(place) => tracing::info!(record = %place.display(), "checkpoint imported and kept"),
             Err(reason) => {
                 tracing::warn!(%reason, "the next start will import the checkpoint again")
             }
         }
-        match record::find(&file.path, &file.config.name, cache) {
+        match record::find(&file.path, &file.config, cache) {
             Some(record) => Ok(file.opened(record.weights, record.source_sha256)),
             None => Self::afresh(source, cache),
         }
@@ -350,7 +356,7 @@ pub fn import_checkpoint(source: &Source, cache: &Cache) -> Result<Option<PathBu
         return Ok(None);
     };
     let (weights, hash) = file.import()?;
-    record::keep(weights, &file.path, &hash, &file.config.name, cache).map(Some)
+    record::keep(weights, &file.path, &hash, &file.config, cache).map(Some)
 }
 
 /// A checkpoint on disk and what it is to be read as.

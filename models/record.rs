@@ -17,6 +17,7 @@ use burn::store::burn_pack::{Error as PackError, Reader, Writer};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
+use crate::config::ModelConfig;
 use crate::error::Error;
 use crate::weights::Weights;
 
@@ -72,25 +73,25 @@ pub(crate) fn places(source: &Path, model: &str, cache: &Cache) -> [PathBuf; 2] 
 }
 
 /// The first usable record of a checkpoint.
-pub(crate) fn find(source: &Path, model: &str, cache: &Cache) -> Option<Record> {
-    places(source, model, cache).iter().filter(|place| place.is_file()).find_map(|place| {
-        load(place, source, model)
+pub(crate) fn find(source: &Path, config: &ModelConfig, cache: &Cache) -> Option<Record> {
+    places(source, &config.name, cache).iter().filter(|place| place.is_file()).find_map(|place| {
+        load(place, source, config)
             .inspect_err(|reason| tracing::info!(record = %place.display(), %reason, "kept record not used"))
             .ok()
     })
 }
 
 /// Maps a record, if it was made of `source` as it is now.
-fn load(place: &Path, source: &Path, model: &str) -> Result<Record, String> {
+fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, String> {
     let bytes = mapping::map(place).map_err(|error| error.to_string())?;
     let reader = Reader::from_bytes(bytes).map_err(|error| error.to_string())?;
     let metadata = reader.metadata();
     let value = |key: &str| metadata.get(key).cloned().unwrap_or_default();
-    if value("omnizap_format") != FORMAT || value("model") != model {
-        return Err(format!(
-            "made by another version, or for {}",
-            value("model")
-        ));
+    if value("omnizap_format") != FORMAT {
+        return Err("made by another version".to_owned());
+    }
+    if value("config") != describe(config) {
+        return Err(format!("made for other sizes, those of {}", value("model")));
     }
     let source_sha256 = value("source_sha256");
     let kept = Stamp {
@@ -126,7 +127,7 @@ pub(crate) fn keep(
     weights: Weights,
     source: &Path,
     source_sha256: &str,
-    model: &str,
+    config: &ModelConfig,
     cache: &Cache,
 ) -> Result<PathBuf, Error> {
     let stamp = Stamp::of(source)?;
@@ -135,7 +136,7 @@ pub(crate) fn keep(
         .into_iter()
         .map(|(name, data)| bridge::from_data(data, name, None))
         .collect();
-    let [beside, apart] = places(source, model, cache);
+    let [beside, apart] = places(source, &config.name, cache);
     let write = |place: &Path| {
         if let Some(folder) = place.parent() {
             std::fs::create_dir_all(folder)
@@ -143,7 +144,8 @@ pub(crate) fn keep(
         }
         Writer::new(tensors.clone())
             .with_metadata("omnizap_format", FORMAT)
-            .with_metadata("model", model)
+            .with_metadata("model", &config.name)
+            .with_metadata("config", &describe(config))
             .with_metadata("source_sha256", source_sha256)
             .with_metadata("source_length", &stamp.length)
             .with_metadata("source_changed", &stamp.changed)
@@ -163,6 +165,12 @@ pub(crate) fn keep(
                 })
         }
     }
+}
+
+/// Tells one configuration from another: the SHA-256 of its JSON.
+fn describe(config: &ModelConfig) -> String {
+    let json = serde_json::to_vec(config).unwrap_or_default();
+    hex(&Sha256::digest(json))
 }
 
 /// SHA-256 of a file in hexadecimal.

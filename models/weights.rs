@@ -18,7 +18,7 @@ impl Weights {
     pub(crate) fn put(&mut self, name: impl Into<String>, values: Vec<f32>, shape: &[usize]) {
         debug_assert_eq!(values.len(), shape.iter().product::<usize>());
         let data = TensorData::from_bytes(
-            Bytes::from_elems(values),
+            Bytes::from_elems(values).shared(),
             Shape::from(shape.to_vec()),
             DType::F32,
         );

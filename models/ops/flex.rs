@@ -12,10 +12,16 @@ thread_local! {
 
 /// Runs what every other device runs: Burn's own operations only.
 pub(crate) fn with_stock_operations<T>(run: impl FnOnce() -> T) -> T {
+    /// Puts the kernels back, even when the run panics.
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            STOCK.set(false);
+        }
+    }
     STOCK.set(true);
-    let result = run();
-    STOCK.set(false);
-    result
+    let _back = Back;
+    run()
 }
 
 /// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on

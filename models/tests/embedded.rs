@@ -96,6 +96,6 @@ fn a_label_is_the_mean_of_its_sentences() {
             .collect();
         let length = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
         let mean: Vec<f32> = sum.iter().map(|value| value / length).collect();
-        distance(&[embedding.clone()], &[mean]).assert_equal(label);
+        distance(std::slice::from_ref(embedding), &[mean]).assert_equal(label);
     }
 }

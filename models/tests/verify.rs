@@ -74,3 +74,25 @@ fn the_list_names_every_published_model() {
         (Some(768), true, true)
     );
 }
+
+#[test]
+fn a_record_of_other_sizes_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("vit-hybrid-causal", "safetensors", folder.path());
+    omnizap_models::Model::open(&source, &cache, Device::Cpu).unwrap();
+    let Source::Custom { config, path } = source else {
+        unreachable!()
+    };
+    let mut other = omnizap_models::config::ModelConfig::clone(&config);
+    other.text.heads = 1;
+    let other = Source::Custom {
+        config: other.into(),
+        path: path.clone(),
+    };
+    let text = |source: &Source| {
+        let model = omnizap_models::Model::open(source, &cache, Device::Cpu).unwrap();
+        model.encode_texts(&["a photo of a cat"]).unwrap()
+    };
+    let (one_head, two_heads) = (text(&other), text(&Source::Custom { config, path }));
+    assert_ne!(one_head, two_heads);
+}
