@@ -6,27 +6,20 @@
 //! others take turns in the task. Dropping the future abandons the request:
 //! what waits is dropped with it, what computes is told through [`Cancel`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod attempt;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use omnizap_contract::{
-    BoxFuture, Call, Cancel, Error, ErrorKind, Inputs, Outputs, Presence, Runner, Stage, Value,
-};
+use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Presence, Runner, Value};
 use serde_json::{Map, Value as Json};
-use tokio::sync::Semaphore;
 
+use self::attempt::{Attempted, attempt_all, deadline_error};
 use super::build::{Pipeline, Step};
 use super::config::OnError;
 use super::trace::{Outcome, StageTrace, Trace};
-
-/// The wait before the first retry; it doubles with each further one.
-pub const RETRY_BACKOFF: Duration = Duration::from_millis(50);
-/// The longest wait between two attempts.
-pub const MAX_RETRY_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What one request came to.
 #[derive(Debug)]
@@ -57,22 +50,11 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// What an attempt at a stage gave, and how long it waited and ran.
-struct Attempted {
-    node: usize,
-    result: Result<Outputs, Error>,
-    queued: Duration,
-    ran: Duration,
-    attempts: u32,
-}
-
 /// A request under way.
 struct Run<'p> {
     pipeline: &'p Pipeline,
     values: Vec<Option<Value>>,
     waits_for: Vec<usize>,
-    /// Why each stage gave nothing, where it did.
-    skipped: Vec<bool>,
     ready_at: Vec<Duration>,
     ready: Vec<usize>,
     trace: Trace,
@@ -136,7 +118,6 @@ impl<'p> Run<'p> {
             values,
             ready: order.filter(|node| waits_for[*node] == 0).collect(),
             waits_for,
-            skipped: vec![false; nodes],
             ready_at: vec![Duration::ZERO; nodes],
             trace: Trace {
                 stages: Vec::with_capacity(nodes),
@@ -168,7 +149,7 @@ impl<'p> Run<'p> {
                     && step.in_flight.is_none()
                     && step.retry == 0
                 {
-                    let attempted = run_inline(node, &**stage, &inputs, call);
+                    let attempted = Attempted::at_once(node, &**stage, &inputs, call);
                     self.finish(attempted)?;
                 } else {
                     in_flight.push(node);
@@ -272,7 +253,6 @@ impl<'p> Run<'p> {
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
                 trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
                 self.trace.stages.push(trace);
-                self.skipped[node] = true;
                 self.release(step);
                 Ok(())
             }
@@ -290,7 +270,6 @@ impl<'p> Run<'p> {
 
     fn skip(&mut self, node: usize, step: &Step, reason: String) {
         step.counters.skipped.fetch_add(1, Ordering::Relaxed);
-        self.skipped[node] = true;
         self.trace.stages.push(StageTrace {
             node,
             outcome: Outcome::Skipped(reason),
@@ -343,174 +322,10 @@ enum Refusal {
     Fail(Error),
 }
 
-impl Attempted {
-    fn refused(node: usize, error: Error) -> Self {
-        Self {
-            node,
-            result: Err(error),
-            queued: Duration::ZERO,
-            ran: Duration::ZERO,
-            attempts: 0,
-        }
-    }
-}
-
 fn step_of(pipeline: &Pipeline, node: usize) -> &Step {
     pipeline.steps[node]
         .as_ref()
         .expect("only active nodes become ready, and every active node has a step")
-}
-
-fn run_inline(node: usize, stage: &dyn Stage, inputs: &Inputs, call: &Call) -> Attempted {
-    let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| stage.run(inputs, call)));
-    Attempted {
-        node,
-        result: result.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        queued: Duration::ZERO,
-        ran: started.elapsed(),
-        attempts: 1,
-    }
-}
-
-/// Runs a stage until it succeeds, fails for good, or has no attempt or time left.
-async fn attempt_all(
-    node: usize,
-    step: &Step,
-    compute: Arc<Semaphore>,
-    inputs: Inputs,
-    call: Call,
-) -> Attempted {
-    let entered = Instant::now();
-    let _place = match &step.in_flight {
-        Some(places) => places.clone().acquire_owned().await.ok(),
-        None => None,
-    };
-    let mut ran = Duration::ZERO;
-    let mut attempts = 0;
-    let mut backoff = RETRY_BACKOFF;
-    let result = loop {
-        attempts += 1;
-        let (result, took) = attempt(step, &compute, &inputs, &call).await;
-        ran += took;
-        match result {
-            Err(error) if error.kind().is_transient() && attempts <= step.retry => {
-                // Spread the retries of requests that failed together: half to all of the wait.
-                let jitter = 0.5 + 0.5 * fraction(call.request_id.as_bytes(), attempts);
-                let wait = error.retry_after().unwrap_or(backoff.mul_f64(jitter));
-                if wait >= call.remaining() {
-                    break Err(error);
-                }
-                tokio::time::sleep(wait).await;
-                backoff = (backoff * 2).min(MAX_RETRY_BACKOFF);
-            }
-            result => break result,
-        }
-    };
-    Attempted {
-        node,
-        result,
-        queued: entered.elapsed().saturating_sub(ran),
-        ran,
-        attempts,
-    }
-}
-
-/// One attempt, and how long it ran.
-async fn attempt(
-    step: &Step,
-    compute: &Arc<Semaphore>,
-    inputs: &Inputs,
-    call: &Call,
-) -> (Result<Outputs, Error>, Duration) {
-    let mut call = call.clone();
-    // A timeout that ends after the request does is the request's deadline.
-    let until = step.timeout.map(|timeout| Instant::now() + timeout);
-    let until = until.filter(|until| *until < call.deadline);
-    if let Some(until) = until {
-        call.deadline = until;
-    }
-    let work = async {
-        match &step.runner {
-            Runner::Inline(stage) => {
-                let attempted = run_inline(0, &**stage, inputs, &call);
-                (attempted.result, attempted.ran)
-            }
-            Runner::Async(stage) => {
-                let started = Instant::now();
-                let result = AssertUnwindSafe(stage.run(inputs, &call))
-                    .catch_unwind()
-                    .await;
-                let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
-                (result, started.elapsed())
-            }
-            Runner::Compute(stage) => {
-                run_compute(stage.clone(), compute.clone(), inputs.clone(), call.clone()).await
-            }
-        }
-    };
-    let Some(until) = until else {
-        return work.await;
-    };
-    let started = Instant::now();
-    match tokio::time::timeout_at(until.into(), work).await {
-        Ok(done) => done,
-        Err(_) => (
-            Err(deadline_error("the stage took longer than its timeout")),
-            started.elapsed(),
-        ),
-    }
-}
-
-async fn run_compute(
-    stage: Arc<dyn Stage>,
-    compute: Arc<Semaphore>,
-    inputs: Inputs,
-    call: Call,
-) -> (Result<Outputs, Error>, Duration) {
-    let Ok(place) = compute.acquire_owned().await else {
-        let closed = Error::new(ErrorKind::Unavailable, "the service is shutting down");
-        return (Err(closed), Duration::ZERO);
-    };
-    let joined = tokio::task::spawn_blocking(move || {
-        // The place is held by the thread, not by the request: a request that is
-        // gone frees it only once its work has noticed.
-        let _place = place;
-        if call.is_over() {
-            return (
-                Err(deadline_error("nobody waits for this any more")),
-                Duration::ZERO,
-            );
-        }
-        let attempted = run_inline(0, &*stage, &inputs, &call);
-        (attempted.result, attempted.ran)
-    });
-    match joined.await {
-        Ok(done) => done,
-        Err(error) => (Err(Error::internal(error)), Duration::ZERO),
-    }
-}
-
-fn deadline_error(message: &'static str) -> Error {
-    Error::new(ErrorKind::Deadline, message)
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
-    Error::internal(format!("the stage panicked: {text}"))
-}
-
-/// A number in 0..1 that differs from request to request (FNV-1a).
-fn fraction(bytes: &[u8], salt: u32) -> f64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(salt);
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Every number of a JSON value rounded to that many decimals, half away from zero.

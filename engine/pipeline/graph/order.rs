@@ -1,0 +1,85 @@
+//! An order in which every stage comes after those that feed it.
+
+use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::Source;
+use super::binder::Binder;
+
+impl Binder<'_> {
+    /// Every stage after those that feed it; a cycle is reported.
+    pub(super) fn find_order(&mut self) -> Vec<usize> {
+        let mut graph = DiGraph::<usize, ()>::new();
+        let indices: Vec<NodeIndex> = (0..self.ports.len())
+            .map(|node| graph.add_node(node))
+            .collect();
+        for node in 0..self.ports.len() {
+            for feeder in self.feeders(node, |_| true) {
+                graph.update_edge(indices[feeder], indices[node], ());
+            }
+        }
+        if let Ok(order) = toposort(&graph, None) {
+            return order.into_iter().map(|index| graph[index]).collect();
+        }
+        for component in tarjan_scc(&graph) {
+            let mut members: Vec<usize> = component.iter().map(|index| graph[*index]).collect();
+            members.sort_unstable();
+            let in_cycle =
+                members.len() > 1 || graph.contains_edge(indices[members[0]], indices[members[0]]);
+            if in_cycle {
+                self.report_cycle(&members);
+            }
+        }
+        Vec::new()
+    }
+
+    fn report_cycle(&mut self, members: &[usize]) {
+        let names: Vec<&str> = members
+            .iter()
+            .chain(&members[..1])
+            .map(|node| self.file.stages[*node].name.get_ref().as_str())
+            .collect();
+        let path = names.join(" -> ");
+        // Only a binding by hand can point forward, so one of them closes the cycle.
+        let span = members
+            .iter()
+            .flat_map(|node| {
+                self.file.stages[*node]
+                    .inputs
+                    .iter()
+                    .map(move |input| (node, input))
+            })
+            .find(|(node, (_, from))| {
+                let stage = from.get_ref().rsplit_once('.').map(|(stage, _)| stage);
+                members.iter().any(|member| {
+                    member >= *node && stage == Some(self.file.stages[*member].name.get_ref())
+                })
+            })
+            .map_or_else(
+                || self.file.stages[members[0]].name.span(),
+                |(_, (_, from))| from.span(),
+            );
+        self.report(
+            span,
+            format!("stages feed each other in a cycle: {path}"),
+            Some("bind this input to a stage that does not depend on its own".into()),
+        );
+    }
+
+    /// The nodes that feed a node, through ports or its condition.
+    pub(super) fn feeders(&self, node: usize, active: impl Fn(usize) -> bool) -> Vec<usize> {
+        let ports = self.inputs[node].iter();
+        let variables = self.variables[node].iter().map(|(sources, _)| sources);
+        let mut feeders: Vec<usize> = ports
+            .chain(variables)
+            .flatten()
+            .filter_map(|source| match source {
+                Source::Stage { node, .. } if active(*node) => Some(*node),
+                _ => None,
+            })
+            .collect();
+        feeders.sort_unstable();
+        feeders.dedup();
+        feeders
+    }
+}
