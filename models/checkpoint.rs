@@ -1,11 +1,14 @@
 //! A checkpoint as its authors publish it: tensors by name, in safetensors or PyTorch's format,
 //! read lazily and taken out one by one, so that what is left over shows.
 
+mod safetensors;
+
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::path::Path;
 
 use burn::store::burn_pack::Tensor as Stored;
-use burn::store::{ModuleStore, PytorchStore, SafetensorsStore, bridge};
+use burn::store::{ModuleStore, PytorchStore, bridge};
 
 use crate::error::{Error, nearest};
 
@@ -24,7 +27,8 @@ pub(crate) struct Checkpoint {
 
 /// A tensor, in the file or made from others.
 pub(crate) enum Entry {
-    Stored(Stored),
+    PyTorch(Stored),
+    Safetensors(safetensors::Stored),
     Made { shape: Vec<usize>, values: Vec<f32> },
 }
 
@@ -39,24 +43,21 @@ impl Checkpoint {
             .extension()
             .and_then(|ending| ending.to_str())
             .unwrap_or_default();
-        // Opened here once, so that a missing file is not taken for a damaged one.
-        std::fs::File::open(path).map_err(|source| Error::Io {
+        // Opened here, so that a missing file is not taken for a damaged one.
+        let file = std::fs::File::open(path).map_err(|source| Error::Io {
             action: "open the checkpoint",
             path: path.to_owned(),
             source,
         })?;
-        let damaged = |reason: String| Error::Unreadable {
-            path: path.to_owned(),
-            reason,
-        };
         let tensors = match ending {
-            "safetensors" => collect(&mut SafetensorsStore::from_file(path)).map_err(damaged)?,
-            "pt" | "pth" | "bin" => {
-                let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
-                collect(&mut store).map_err(damaged)?
-            }
+            "safetensors" => safetensors::open(file),
+            "pt" | "pth" | "bin" => pytorch(path),
             _ => return Err(Error::UnknownFormat(path.to_owned())),
         };
+        let tensors = tensors.map_err(|reason| Error::Unreadable {
+            path: path.to_owned(),
+            reason,
+        })?;
         Ok(Self::new(tensors, model))
     }
 
@@ -64,24 +65,25 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub(crate) fn from_safetensors(bytes: Vec<u8>, model: &str) -> Result<Self, Error> {
+    pub(crate) fn from_safetensors(bytes: &'static [u8], model: &str) -> Result<Self, Error> {
         let tensors =
-            collect(&mut SafetensorsStore::from_bytes(Some(bytes))).map_err(|reason| {
-                Error::Unreadable {
-                    path: model.into(),
-                    reason,
-                }
+            safetensors::open(Cursor::new(bytes)).map_err(|reason| Error::Unreadable {
+                path: model.into(),
+                reason,
             })?;
         Ok(Self::new(tensors, model))
     }
 
-    fn new(tensors: BTreeMap<String, Stored>, model: &str) -> Self {
+    fn new(tensors: BTreeMap<String, Entry>, model: &str) -> Self {
+        // A training run saves its optimizer beside the weights, and names them for its wrapper.
+        const WEIGHTS: &str = "state_dict.";
+        let nested = tensors.keys().any(|key| key.starts_with(WEIGHTS));
         let tensors = tensors
             .into_iter()
-            .filter(|(key, _)| !key.ends_with(COUNTER))
-            .map(|(key, tensor)| {
-                let key = key.strip_prefix("module.").unwrap_or(&key).to_owned();
-                (key, Entry::Stored(tensor))
+            .filter(|(key, _)| !key.ends_with(COUNTER) && (!nested || key.starts_with(WEIGHTS)))
+            .map(|(key, entry)| {
+                let key = key.strip_prefix(WEIGHTS).unwrap_or(&key);
+                (key.strip_prefix("module.").unwrap_or(key).to_owned(), entry)
             })
             .collect();
         Self {
@@ -159,20 +161,22 @@ impl Checkpoint {
 impl Entry {
     pub(crate) fn shape(&self) -> Vec<usize> {
         match self {
-            Self::Stored(tensor) => tensor.shape.to_vec(),
+            Self::PyTorch(tensor) => tensor.shape.to_vec(),
+            Self::Safetensors(tensor) => tensor.shape.clone(),
             Self::Made { shape, .. } => shape.clone(),
         }
     }
 
     /// The values in single precision.
     pub(crate) fn values(self, key: &str) -> Result<Vec<f32>, Error> {
-        let tensor = match self {
-            Self::Made { values, .. } => return Ok(values),
-            Self::Stored(tensor) => tensor,
-        };
         let damaged = |reason: String| Error::Unreadable {
             path: key.into(),
             reason,
+        };
+        let tensor = match self {
+            Self::Made { values, .. } => return Ok(values),
+            Self::PyTorch(tensor) => tensor,
+            Self::Safetensors(tensor) => return tensor.values().map_err(damaged),
         };
         let data = bridge::into_data(tensor).map_err(|error| damaged(error.to_string()))?;
         if !data.dtype().is_float() {
@@ -187,13 +191,13 @@ impl Entry {
     }
 }
 
-fn collect<S>(store: &mut S) -> Result<BTreeMap<String, Stored>, String>
-where
-    S: ModuleStore,
-    S::Error: std::fmt::Display,
-{
-    store
-        .get_all_tensors()
-        .cloned()
-        .map_err(|error| error.to_string())
+/// The tensors of a PyTorch file by name.
+fn pytorch(path: &Path) -> Result<BTreeMap<String, Entry>, String> {
+    // Renumbering would close the gaps that `nn.Sequential` leaves in names.
+    let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
+    let tensors = store.get_all_tensors().map_err(|error| error.to_string())?;
+    Ok(tensors
+        .iter()
+        .map(|(key, tensor)| (key.clone(), Entry::PyTorch(tensor.clone())))
+        .collect())
 }

@@ -334,8 +334,7 @@ impl Opened {
 
     fn embedded() -> Result<Self, Error> {
         let embedded = embedded::load()?;
-        let checkpoint =
-            Checkpoint::from_safetensors(embedded.safetensors.to_vec(), embedded::NAME)?;
+        let checkpoint = Checkpoint::from_safetensors(embedded.safetensors, embedded::NAME)?;
         let weights = import::import(checkpoint, &embedded.config)?;
         Ok(Self {
             config: embedded.config,
