@@ -1,10 +1,14 @@
 //! What the service answers: the fields of the classification contract, and the
 //! routes that clients of the Python service know.
 
-use serde_json::{Value as Json, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::support::http::Part;
-use crate::support::program::{Server, picture};
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use crate::support::http::{Client, Part};
+use crate::support::program::{Server, Settings, picture};
 
 /// A field of an answer, and whether a value fits it.
 type Field = (&'static str, fn(&Json) -> bool);
@@ -57,6 +61,19 @@ pub(super) fn file(data: &[u8]) -> Part<'_> {
         filename: "a picture.webp",
         content_type: "image/webp",
         data,
+    }
+}
+
+/// Waits until what is written behind the answers is written.
+fn settle(client: &mut Client) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let health = client.get("/health").json();
+        if health["images_waiting"] == 0 && health["images_indexed"] != 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing was written: {health}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -136,7 +153,7 @@ fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
 
 #[test]
 fn default_labels_and_settings_are_those_of_get_labels() {
-    let server = Server::start_with(&crate::support::program::Settings {
+    let server = Server::start_with(&Settings {
         environment: &[
             ("CLIP_TOP_K", "3"),
             ("ENTROPY_THRESHOLD", "1.5"),
@@ -202,7 +219,7 @@ fn feedback_is_acknowledged_and_moves_the_next_answer() {
     let server = Server::start();
     let mut client = server.client();
     let data = picture("lossless.webp");
-    let ask = |client: &mut crate::support::http::Client| {
+    let ask = |client: &mut Client| {
         client
             .post_form(
                 "/classify",
@@ -215,8 +232,7 @@ fn feedback_is_acknowledged_and_moves_the_next_answer() {
             .json()
     };
     let before = ask(&mut client);
-    // What is written behind the answer is there soon; feedback finds its labels then.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    settle(&mut client);
     for _ in 0..5 {
         let feedback =
             json!({ "image_hash": before["image_hash"], "theme": "animals", "accepted": false });
@@ -250,6 +266,40 @@ fn feedback_is_acknowledged_and_moves_the_next_answer() {
 }
 
 #[test]
+fn acknowledged_feedback_survives_kill_9() {
+    let data = Arc::new(TempDir::new().unwrap());
+    let start = || {
+        Server::start_with(&Settings {
+            data: Some(data.clone()),
+            ..Settings::default()
+        })
+    };
+    let image = picture("palette.png");
+    let hash = "cd".repeat(32);
+    let mut accepted = 0;
+    for round in 0..5 {
+        let mut server = start();
+        let mut client = server.client();
+        for index in 0..10 {
+            let fits = (round + index) % 3 != 0;
+            let feedback = json!({ "image_hash": hash, "theme": "trees", "accepted": fits });
+            assert_eq!(client.post_json("/feedback", &feedback).status, 200);
+            accepted += u32::from(fits);
+        }
+        server.signal("KILL");
+        server.wait();
+    }
+    let parts = [
+        file(&image),
+        Part::Text("theme", "trees"),
+        Part::Text("asset_sha256", &hash),
+    ];
+    let answer = start().client().post_form("/classify", &parts).json();
+    let expected = f64::from(accepted) / 50.0;
+    assert_eq!(answer["affinity_weight_raw"], json!(expected), "{answer}");
+}
+
+#[test]
 fn the_same_picture_again_is_similar_to_none_and_a_near_one_is_found() {
     let server = Server::start();
     let mut client = server.client();
@@ -261,7 +311,7 @@ fn the_same_picture_again_is_similar_to_none_and_a_near_one_is_found() {
         )
         .json();
     assert_eq!(first["similar_images"], json!([]));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    settle(&mut client);
     let again = client.post_form("/classify", &[file(&one)]).json();
     assert_eq!(
         again["similar_images"],
@@ -291,7 +341,7 @@ fn a_clients_hash_is_only_a_name() {
         )
         .json();
     assert_eq!(first["image_hash"], json!("ab".repeat(32)));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    settle(&mut client);
     let plain = client.post_form("/classify", &[file(&other)]).json();
     let posing = client
         .post_form(
