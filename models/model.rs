@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::embedded;
 use crate::error::Error;
 use crate::import;
-use crate::ops::Map;
+use crate::ops::{self, Map};
 use crate::pixels::{PixelView, Pixels};
 use crate::preprocess;
 use crate::record;
@@ -186,11 +186,13 @@ impl Model {
             }
             let data = TensorData::new(values, [n * side * side, 3]);
             let data = Tensor::from_data(data, &self.device.burn());
-            let output = self.towers.image.forward(Map {
-                data,
-                n,
-                height: side,
-                width: side,
+            let output = ops::on_the_pool(|| {
+                self.towers.image.forward(Map {
+                    data,
+                    n,
+                    height: side,
+                    width: side,
+                })
             });
             self.unit_rows(output, &mut embeddings)?;
         }
@@ -209,7 +211,8 @@ impl Model {
                 .iter()
                 .map(|text| self.tokenizer.encode(text, context))
                 .collect();
-            self.unit_rows(self.towers.text.forward(&tokens), &mut embeddings)?;
+            let output = ops::on_the_pool(|| self.towers.text.forward(&tokens));
+            self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
     }

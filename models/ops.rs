@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 
 pub(crate) use conv::{Depthwise, depthwise, patches};
 pub(crate) use elementwise::scale_channels;
-pub(crate) use flex::with_stock_operations;
+pub(crate) use flex::{on_the_pool, with_stock_operations};
 pub(crate) use norm::layer_norm;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Runs what every other device runs: Burn's own operations only.
-pub(crate) fn with_stock_operations<T>(run: impl FnOnce() -> T) -> T {
+pub(crate) fn with_stock_operations<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     /// Puts the kernels back, even when the run panics.
     struct Back;
     impl Drop for Back {
@@ -19,9 +19,17 @@ pub(crate) fn with_stock_operations<T>(run: impl FnOnce() -> T) -> T {
             STOCK.set(false);
         }
     }
-    STOCK.set(true);
-    let _back = Back;
-    run()
+    on_the_pool(|| {
+        STOCK.set(true);
+        let _back = Back;
+        run()
+    })
+}
+
+/// Runs on one of rayon's threads, so that the hundreds of operations of a tower share work with
+/// the others from there and do not each hand it over and wait.
+pub(crate) fn on_the_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| run())
 }
 
 /// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on
