@@ -150,15 +150,8 @@ mod tests {
     use omnizap_contract::Value;
 
     use super::*;
-    use crate::store::{StoreConfig, Tally};
-    use crate::testing::{call, inputs};
-
-    fn store(folder: &tempfile::TempDir) -> Store {
-        Store::new(StoreConfig {
-            data_dir: folder.path().into(),
-            url: None,
-        })
-    }
+    use crate::store::Tally;
+    use crate::testing::{call, inputs, store};
 
     async fn give(
         store: &Store,
@@ -199,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn three_hundred_and_twenty_at_concurrency_eight_are_all_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder);
+        let store = store(folder.path());
         let hash = "a".repeat(64);
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..8 {
@@ -222,7 +215,7 @@ mod tests {
         };
         assert_eq!(tally(&store, "party", &hash).await, expected);
 
-        let again = self::store(&folder);
+        let again = self::store(folder.path());
         assert_eq!(
             tally(&again, "party", &hash).await,
             expected,
@@ -233,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn names_are_normalised_and_themes_compare_by_bytes() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder);
+        let store = store(folder.path());
         let hash = "ab".repeat(32);
         let shouted = format!("  {}\n", hash.to_uppercase());
         assert!(
@@ -255,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_stored_is_a_422_that_names_the_field() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder);
+        let store = store(folder.path());
         let hash = "a".repeat(64);
         let long = |count| "é".repeat(count);
         let id = Some(long(limits::ASSET_CHARS));
@@ -286,10 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().join("data");
         std::fs::write(&data_dir, "in the way").unwrap();
-        let store = Store::new(StoreConfig {
-            data_dir: data_dir.clone(),
-            url: None,
-        });
+        let store = store(&data_dir);
         let hash = "a".repeat(64);
         let error = give(&store, &hash, "t", None, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

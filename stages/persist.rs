@@ -154,16 +154,8 @@ mod tests {
     use omnizap_contract::Embedding;
 
     use super::*;
-    use crate::store::StoreConfig;
-    use crate::testing::{call, inputs, options};
+    use crate::testing::{call, inputs, options, store};
     use crate::vector_index::Query;
-
-    fn store(folder: &tempfile::TempDir) -> Store {
-        Store::new(StoreConfig {
-            data_dir: folder.path().into(),
-            url: None,
-        })
-    }
 
     fn embedding() -> Value {
         Value::from(Embedding {
@@ -198,9 +190,11 @@ mod tests {
     async fn an_image_is_there_after_a_restart() {
         for write in ["behind", "before"] {
             let folder = tempfile::tempdir().unwrap();
-            run(&store(&folder), write, Some("asset")).await.unwrap();
+            run(&store(folder.path()), write, Some("asset"))
+                .await
+                .unwrap();
 
-            let again = store(&folder);
+            let again = store(folder.path());
             let found = again.image_embedding(&"c".repeat(64), "m@1").await.unwrap();
             assert_eq!(found.unwrap(), [0.6, 0.8], "{write}");
             let other = again.image_embedding(&"a".repeat(64), "m@1").await.unwrap();
@@ -231,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn an_asset_id_of_any_length_gives_an_answer_or_a_422() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder);
+        let store = store(folder.path());
         let longest = "é".repeat(limits::ASSET_CHARS);
         run(&store, "before", Some(&longest)).await.unwrap();
         assert_eq!(store.degraded(), None);
@@ -247,10 +241,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "not a folder").unwrap();
-        let store = Store::new(StoreConfig {
-            data_dir: file,
-            url: None,
-        });
+        let store = store(&file);
         run(&store, "before", None).await.unwrap();
         assert!(store.degraded().is_some());
         assert_eq!(store.index().len(), 1, "searches see it all the same");

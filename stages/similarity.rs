@@ -196,8 +196,8 @@ mod tests {
     use omnizap_contract::{Embedding, Value};
 
     use super::*;
-    use crate::store::{ImageRecord, StoreConfig};
-    use crate::testing::{call, inputs, options};
+    use crate::store::ImageRecord;
+    use crate::testing::{call, inputs, options, store};
 
     fn embedding(vector: [f32; 2]) -> Embedding {
         Embedding {
@@ -231,10 +231,7 @@ mod tests {
     }
 
     fn seen(folder: &tempfile::TempDir) -> Store {
-        let store = Store::new(StoreConfig {
-            data_dir: folder.path().into(),
-            url: None,
-        });
+        let store = store(folder.path());
         let images = [
             ("self", [1.0, 0.0], None),
             ("twin", [1.0, 0.0], Some("a1")),

@@ -1,10 +1,13 @@
 //! What the unit tests of stages share: running one stage as the engine would.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnizap_contract::{Call, Cancel, Error, Inputs, Options, Outputs, Stage, StageKind, Value};
 use serde_json::{Map, Value as Json};
+
+use crate::store::{Store, StoreConfig};
 
 /// A call that nobody cancels, with a minute to spare.
 pub(crate) fn call() -> Call {
@@ -13,6 +16,14 @@ pub(crate) fn call() -> Call {
         deadline: Instant::now() + Duration::from_secs(60),
         cancel: Cancel::default(),
     }
+}
+
+/// A store whose data is in that folder.
+pub(crate) fn store(folder: &Path) -> Store {
+    Store::new(StoreConfig {
+        data_dir: folder.into(),
+        url: None,
+    })
 }
 
 /// The defaults of a kind, overlaid with `set`, as the engine would check them.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cel::{Context, Program, Value as CelValue};
+use cel::{Context, Env, Program, Value as CelValue};
 use omnizap_contract::{PortType, Value};
 
 /// Longest expression, in bytes: the parser recurses.
@@ -15,6 +15,8 @@ pub const MAX_EXPRESSION_LEN: usize = 1024;
 pub struct Condition {
     text: Arc<str>,
     program: Arc<Program>,
+    /// CEL's standard functions: made once, for they are many.
+    env: Arc<Env>,
     variables: Arc<[String]>,
 }
 
@@ -52,6 +54,7 @@ impl Condition {
         Ok(Self {
             text: text.into(),
             program: Arc::new(program),
+            env: Arc::new(Env::stdlib()),
             variables: variables.into(),
         })
     }
@@ -77,7 +80,7 @@ impl Condition {
         &self,
         values: impl IntoIterator<Item = Option<&'v Value>>,
     ) -> Result<bool, String> {
-        let mut context = Context::default();
+        let mut context = Context::with_env(self.env.clone());
         for (name, value) in self.variables.iter().zip(values) {
             context.add_variable_from_value(name.as_str(), value.map_or(CelValue::Null, to_cel));
         }

@@ -78,7 +78,9 @@ impl Pipeline {
             cancel,
         };
         let mut run = Run::new(self, values);
-        let result = run.drive(&call).await;
+        let mut in_flight = Vec::new();
+        let result = run.drive(&call, &mut in_flight).await;
+        run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
         let result = result.map(|()| self.respond(&run.values));
         Finished {
@@ -127,10 +129,11 @@ impl<'p> Run<'p> {
         }
     }
 
-    async fn drive(&mut self, call: &Call) -> Result<(), StageFailure> {
+    /// Runs the stages to their end; `in_flight` holds those that the end of the
+    /// request leaves behind.
+    async fn drive(&mut self, call: &Call, in_flight: &mut Vec<usize>) -> Result<(), StageFailure> {
         let pipeline = self.pipeline;
         let mut running: FuturesUnordered<BoxFuture<'p, Attempted>> = FuturesUnordered::new();
-        let mut in_flight: Vec<usize> = Vec::new();
         loop {
             while let Some(node) = self.ready.pop() {
                 let step = step_of(pipeline, node);
@@ -167,14 +170,10 @@ impl<'p> Run<'p> {
             }
             let next = tokio::time::timeout_at(call.deadline.into(), running.next()).await;
             let Ok(Some(attempted)) = next else {
-                return Err(self.out_of_time(&in_flight));
+                return Err(self.out_of_time(in_flight));
             };
             in_flight.retain(|node| *node != attempted.node);
-            let finished = self.finish(attempted);
-            if finished.is_err() {
-                self.abandon(&in_flight);
-            }
-            finished?;
+            self.finish(attempted)?;
         }
     }
 
@@ -307,8 +306,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    fn out_of_time(&mut self, in_flight: &[usize]) -> StageFailure {
-        self.abandon(in_flight);
+    fn out_of_time(&self, in_flight: &[usize]) -> StageFailure {
         let stage = in_flight.first();
         StageFailure {
             stage: stage.map(|node| self.pipeline.graph.stage_name(*node).to_owned()),

@@ -1,8 +1,8 @@
 //! Tests of the formula, of the stage over a real database, and of learning as such.
 
 use super::*;
-use crate::store::{CarriedLabel, Feedback, ImageFeedback, ImageRecord, StoreConfig};
-use crate::testing::{call, inputs, options};
+use crate::store::{CarriedLabel, Feedback, ImageFeedback, ImageRecord};
+use crate::testing::{call, inputs, options, store};
 
 fn scores(probabilities: &[(&str, f64)]) -> Arc<Scores> {
     let scores = probabilities.iter().map(|&(label, probability)| Score {
@@ -113,13 +113,6 @@ fn hash(number: usize) -> String {
     format!("{number:064x}")
 }
 
-fn open(folder: &tempfile::TempDir) -> Store {
-    Store::new(StoreConfig {
-        data_dir: folder.path().into(),
-        url: None,
-    })
-}
-
 async fn run(store: &Store, theme: Option<&str>, image: &str) -> (Arc<Scores>, f64, f64) {
     let kind = Adaptive::new(store.clone());
     let Runner::Async(stage) = kind.build(&options(&kind, [])).await.unwrap() else {
@@ -178,7 +171,7 @@ async fn give(store: &Store, image: &str, theme: &str, accepted: bool) {
 #[tokio::test]
 async fn feedback_on_some_images_moves_the_scores_of_another() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
+    let store = store(folder.path());
     for number in 0..10 {
         remember(&store, &hash(number), &[("Dog", 0.9), ("cat", 0.05)]).await;
         give(&store, &hash(number), "kennel", true).await;
@@ -198,7 +191,7 @@ async fn feedback_on_some_images_moves_the_scores_of_another() {
 #[tokio::test]
 async fn feedback_that_comes_before_the_labels_counts_once_they_are_there() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
+    let store = store(folder.path());
     for _ in 0..3 {
         give(&store, &hash(1), "kennel", true).await;
     }
@@ -226,7 +219,7 @@ async fn feedback_that_comes_before_the_labels_counts_once_they_are_there() {
 #[tokio::test]
 async fn a_client_that_borrows_a_name_does_not_change_its_labels() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
+    let store = store(folder.path());
     remember(&store, &hash(1), &[("dog", 0.9)]).await;
     let impostor = ImageRecord {
         content_hash: hash(2).into(),

@@ -11,8 +11,8 @@ use warp::Filter;
 use warp::http::Response;
 
 use super::*;
-use crate::store::{Store, StoreConfig};
-use crate::testing::{call, inputs, options};
+use crate::store::Store;
+use crate::testing::{call, inputs, options, store};
 
 /// How the server answers.
 #[derive(Clone, Copy, Debug)]
@@ -103,10 +103,7 @@ struct Rig {
 
 fn rig(url: &str) -> Rig {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(StoreConfig {
-        data_dir: folder.path().into(),
-        url: None,
-    });
+    let store = store(folder.path());
     Rig {
         llm: llm(url, Some("secret-key"), &store),
         store,
@@ -385,10 +382,7 @@ async fn a_server_that_keeps_failing_is_left_alone() {
 #[tokio::test]
 async fn a_wrong_address_or_key_is_told_to_the_operator() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(StoreConfig {
-        data_dir: folder.path().into(),
-        url: None,
-    });
+    let store = store(folder.path());
     for (url, key) in [
         ("ftp://host", "key"),
         ("not a url", "key"),

@@ -1,6 +1,7 @@
 //! Opening a database: one way for each kind.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
@@ -95,12 +96,28 @@ impl Target {
             .test_before_acquire(self.kind() != Kind::Sqlite)
             .sqlx_logging(false);
         session(&mut options, self.kind());
-        let opened = Database::connect(options).await;
-        opened.map_err(|source| StoreError::Database {
-            doing: "opening the database",
-            source: without_url(source),
-        })
+        let begun = Instant::now();
+        loop {
+            match Database::connect(options.clone()).await {
+                Ok(database) => return Ok(database),
+                Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
+                    tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
+                }
+                Err(error) => {
+                    return Err(StoreError::Database {
+                        doing: "opening the database",
+                        source: without_url(error),
+                    });
+                }
+            }
+        }
     }
+}
+
+/// True where SQLite says that another copy holds the file. While several make it at
+/// once, the change to WAL fails at once instead of waiting for its busy timeout.
+fn is_locked(error: &DbErr) -> bool {
+    error.to_string().contains("database is locked")
 }
 
 /// An acknowledged write survives a power cut: FULL syncs the log at every commit,

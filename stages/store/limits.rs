@@ -12,6 +12,8 @@ pub const ACQUIRE: Duration = Duration::from_secs(3);
 pub const IDLE: Duration = Duration::from_secs(300);
 /// Longest wait for another process that is writing to the same SQLite file.
 pub const SQLITE_BUSY: Duration = Duration::from_secs(5);
+/// The pause before a file that another copy is making is opened again.
+pub const SQLITE_OPEN_PAUSE: Duration = Duration::from_millis(20);
 /// Longest that a server may work on one statement.
 pub const STATEMENT: Duration = Duration::from_secs(30);
 /// Longest that opening may take, migrations and their lock included.

@@ -160,6 +160,35 @@ async fn a_failing_stage_fails_the_request_or_is_skipped_as_its_file_says() {
     assert_eq!(field(&finished, "seen"), "one");
 }
 
+#[tokio::test]
+async fn a_failure_leaves_the_stages_in_flight_abandoned() {
+    let forever = TestKind::new(
+        "slow",
+        vec![],
+        vec![],
+        waiting(|_, _| std::future::pending()),
+    );
+    let quick = waiting(|_, _| async { Ok(Outputs::new().with("text", "soon")) });
+    let fails = TestKind::new(
+        "fails",
+        vec![Input::required("text", PortType::Text, "text")],
+        vec![],
+        inline(|_, _| Err(Error::new(ErrorKind::Invalid, "no good"))),
+    );
+    let kinds = vec![forever, source("quick", quick), fails];
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"slow\"\n[[stage]]\nuses = \"quick\"\n[[stage]]\nuses = \"fails\"";
+    let finished = run(&pipeline(kinds, toml).await).await;
+    assert!(finished.result.is_err());
+    let outcomes: Vec<_> = finished
+        .trace
+        .stages
+        .iter()
+        .map(|stage| &stage.outcome)
+        .collect();
+    let failed = Outcome::Failed("invalid_value".into());
+    assert_eq!(outcomes, [&Outcome::Ran, &failed, &Outcome::Abandoned]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_an_internal_error_that_shows_nothing() {
     for runner in [
