@@ -41,8 +41,8 @@ impl Target {
         // What SQLAlchemy appends (`mysql+pymysql`) names a driver, not a database.
         let kind = match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => Kind::Sqlite,
-            "mysql" | "mariadb" if cfg!(feature = "mysql") => Kind::MySql,
-            "postgres" | "postgresql" if cfg!(feature = "postgres") => Kind::Postgres,
+            "mysql" | "mariadb" => Kind::MySql,
+            "postgres" | "postgresql" => Kind::Postgres,
             other => {
                 return Err(StoreError::Scheme {
                     scheme: other.to_owned(),
@@ -133,12 +133,7 @@ fn durable(
 }
 
 /// What every connection of a server agrees on.
-#[cfg_attr(
-    not(any(feature = "mysql", feature = "postgres")),
-    allow(unused_variables, clippy::needless_pass_by_ref_mut)
-)]
 fn session(options: &mut ConnectOptions, kind: Kind) {
-    #[cfg(feature = "postgres")]
     if kind == Kind::Postgres {
         options.set_application_name("omnizap");
         options.statement_timeout(limits::STATEMENT);
@@ -224,7 +219,6 @@ mod tests {
         assert!(path.exists());
     }
 
-    #[cfg(feature = "mysql")]
     #[test]
     fn mariadb_is_mysql_and_a_driver_is_dropped() {
         for url in ["mariadb://h/db", "mysql+pymysql://h/db"] {

@@ -1,6 +1,6 @@
 //! The store over real databases: SQLite always, and each server that is named by
 //! `OMNIZAP_TEST_MYSQL_URL` or `OMNIZAP_TEST_POSTGRES_URL` (a user who may create
-//! databases), where the build has that kind.
+//! databases).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use super::{Feedback, ImageRecord, Store, StoreConfig, Tally, ThemeEvidence, carried, keys};
 use crate::vector_index::Query;
 
-#[cfg(feature = "mysql")]
 mod adopt;
 mod load;
 
@@ -38,7 +37,6 @@ impl Fixture {
     }
 
     /// A new database on a server, if one is named.
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
     async fn server(kind: &'static str, variable: &str) -> Option<Self> {
         let url = std::env::var(variable).ok()?;
         let admin = Database::connect(&url).await.expect(variable);
@@ -80,11 +78,8 @@ impl Fixture {
 }
 
 async fn databases() -> Vec<Fixture> {
-    #[allow(unused_mut)]
     let mut databases = vec![Fixture::sqlite()];
-    #[cfg(feature = "mysql")]
     databases.extend(Fixture::server("mysql", "OMNIZAP_TEST_MYSQL_URL").await);
-    #[cfg(feature = "postgres")]
     databases.extend(Fixture::server("postgres", "OMNIZAP_TEST_POSTGRES_URL").await);
     databases
 }
