@@ -6,17 +6,19 @@
 //! else runs along contiguous channels.
 
 mod conv;
-mod elementwise;
 mod erf;
 mod flex;
+mod matrix;
 mod norm;
+mod scale;
 
 use burn::tensor::Tensor;
 
 pub(crate) use conv::{Depthwise, depthwise, patches};
-pub(crate) use elementwise::scale_channels;
 pub(crate) use flex::{on_the_pool, with_stock_operations};
+pub(crate) use matrix::{Matrix, PANEL, linear, pack, panels};
 pub(crate) use norm::layer_norm;
+pub(crate) use scale::scale_channels;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
 #[derive(Clone, Debug)]
@@ -38,11 +40,11 @@ impl Map {
     }
 }
 
+/// What follows a matrix product and its bias.
 #[allow(
     clippy::large_enum_variant,
     reason = "made and taken apart once a matrix product"
 )]
-/// What follows a matrix product, done in the same pass as its bias.
 pub(crate) enum Then {
     /// Nothing.
     Nothing,
@@ -50,16 +52,6 @@ pub(crate) enum Then {
     Gelu,
     /// The residual is added.
     Add(Tensor<2>),
-}
-
-/// A dense layer: `x [rows, in]` times `weight [in, out]`, plus `bias [out]`, then `then`.
-pub(crate) fn linear(
-    x: Tensor<2>,
-    weight: Tensor<2>,
-    bias: Option<&Tensor<1>>,
-    then: Then,
-) -> Tensor<2> {
-    elementwise::finish(x.matmul(weight), bias, then)
 }
 
 #[cfg(test)]

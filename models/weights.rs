@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
 
 use crate::error::Error;
+use crate::ops;
 
 /// Folded tensors by name, such as `image.stages.0.blocks.1.mixer.weight`.
 #[derive(Default)]
@@ -23,6 +24,17 @@ impl Weights {
             DType::F32,
         );
         self.tensors.insert(name.into(), data);
+    }
+
+    /// Adds the weight of a matrix product, given by `at(input, output)`, packed for it.
+    pub(crate) fn put_matrix(
+        &mut self,
+        name: impl Into<String>,
+        [input, output]: [usize; 2],
+        at: impl Fn(usize, usize) -> f32,
+    ) {
+        let shape = [ops::panels(output), input, ops::PANEL];
+        self.put(name, ops::pack(input, output, at), &shape);
     }
 
     /// Adds a tensor as a record holds it.

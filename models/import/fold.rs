@@ -167,7 +167,7 @@ impl Conv {
         self
     }
 
-    /// Puts a dense layer or a 1x1 convolution: `[input, output]`.
+    /// Puts a dense layer or a 1x1 convolution.
     pub(super) fn put_linear(self, weights: &mut Weights, name: &str) {
         self.put_matrix(&self.weight, weights, name);
     }
@@ -175,17 +175,15 @@ impl Conv {
     fn put_matrix(&self, rows: &[f64], weights: &mut Weights, name: &str) {
         let output = self.shape.output;
         let input = rows.len() / output;
-        weights.put(
-            format!("{name}.weight"),
-            transposed(&narrow(rows), input),
-            &[input, output],
-        );
+        weights.put_matrix(format!("{name}.weight"), [input, output], |from, to| {
+            rows[to * input + from] as f32
+        });
         if !self.bias.is_empty() {
             weights.put(format!("{name}.bias"), narrow(&self.bias), &[output]);
         }
     }
 
-    /// Puts a dense convolution as a product with patches: `[height * width * input, output]`.
+    /// Puts a dense convolution as a product with patches, whose elements are in the order row, column, channel.
     pub(super) fn put_patches(self, weights: &mut Weights, name: &str) {
         let rows = channels_last(&self.weight, self.shape.input, self.shape.taps());
         self.put_matrix(&rows, weights, name);
@@ -381,24 +379,6 @@ fn channels_last(values: &[f64], channels: usize, taps: usize) -> Vec<f64> {
     last
 }
 
-/// Rows of `columns` values turned into columns.
-pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
-    /// Rows and columns that are turned together, small enough for the first cache.
-    const BLOCK: usize = 32;
-    let rows = values.len() / columns;
-    let mut turned = vec![0.0; values.len()];
-    for top in (0..rows).step_by(BLOCK) {
-        for left in (0..columns).step_by(BLOCK) {
-            for row in top..rows.min(top + BLOCK) {
-                for column in left..columns.min(left + BLOCK) {
-                    turned[column * rows + row] = values[row * columns + column];
-                }
-            }
-        }
-    }
-    turned
-}
-
 pub(super) fn wide(values: Vec<f32>) -> Vec<f64> {
     values.into_iter().map(f64::from).collect()
 }
@@ -410,16 +390,6 @@ fn narrow(values: &[f64]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_matrix_is_turned() {
-        assert_eq!(
-            transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3),
-            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-        );
-        let values: Vec<f32> = (0..70 * 45).map(|i| i as f32).collect();
-        assert_eq!(transposed(&transposed(&values, 45), 70), values);
-    }
 
     #[test]
     fn phases_gather_what_pytorch_interleaves() {

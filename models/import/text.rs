@@ -1,7 +1,7 @@
 //! Importing a text tower, keys as open_clip under `text` spells them. The convolutional blocks of
 //! the first MobileCLIP-S0, which open_clip has not, are spelled as timm spells image blocks.
 
-use super::fold::{Affine, Branches, Conv, Shape, rep_mixer, transposed};
+use super::fold::{Affine, Branches, Conv, Shape, rep_mixer};
 use crate::checkpoint::Checkpoint;
 use crate::config::TextConfig;
 use crate::error::Error;
@@ -93,13 +93,10 @@ pub(super) fn import(
     )?;
     // Saved the other way round than every other matrix.
     let shape = [width, embed_dim];
-    copy(
-        checkpoint,
-        "text.text_projection",
-        weights,
-        "text.projection.weight",
-        &shape,
-    )?;
+    let projection = checkpoint.take("text.text_projection", &shape)?;
+    weights.put_matrix("text.projection.weight", shape, |from, to| {
+        projection[from * embed_dim + to]
+    });
     Ok(())
 }
 
@@ -159,7 +156,7 @@ pub(super) fn copy(
     Ok(())
 }
 
-/// Takes a dense layer over, its matrix turned: `prefix` before `weight` and `bias`.
+/// Takes a dense layer over, its matrix packed: `prefix` before `weight` and `bias`.
 pub(super) fn copy_linear(
     checkpoint: &mut Checkpoint,
     prefix: &str,
@@ -169,11 +166,9 @@ pub(super) fn copy_linear(
     input: usize,
 ) -> Result<(), Error> {
     let weight = checkpoint.take(&format!("{prefix}weight"), &[output, input])?;
-    weights.put(
-        format!("{name}.weight"),
-        transposed(&weight, input),
-        &[input, output],
-    );
+    weights.put_matrix(format!("{name}.weight"), [input, output], |from, to| {
+        weight[to * input + from]
+    });
     copy(
         checkpoint,
         &format!("{prefix}bias"),

@@ -4,13 +4,12 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Then};
+use crate::ops::{self, Depthwise, Map, Matrix, Then};
 use crate::weights::Scope;
 
 /// A matrix product and a bias: a dense layer or a 1x1 convolution.
 pub(super) struct Linear {
-    /// `[in, out]`, so that packing it for the product reads along memory.
-    weight: Tensor<2>,
+    weight: Matrix,
     /// `[out]`
     bias: Option<Tensor<1>>,
 }
@@ -28,14 +27,17 @@ impl Linear {
         scope: &mut Scope,
     ) -> Result<Self, Error> {
         Ok(Self {
-            weight: scope.take("weight", [input, output])?,
+            weight: Matrix {
+                panels: scope.take("weight", [ops::panels(output), input, ops::PANEL])?,
+                output,
+            },
             bias: None,
         })
     }
 
     /// `[rows, in]` to `[rows, out]`.
     pub(super) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
-        ops::linear(x, self.weight.clone(), self.bias.as_ref(), then)
+        ops::linear(x, &self.weight, self.bias.as_ref(), then)
     }
 }
 
