@@ -356,10 +356,10 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(simd) = pulp::x86::V3::try_new() {
-                assert!(near(&run(&|task| simd.vectorize(task))), "AVX2");
+                assert!(near(&run(&|task| Simd::vectorize(simd, task))), "AVX2");
             }
             if let Some(simd) = pulp::x86::V4::try_new() {
-                assert!(near(&run(&|task| simd.vectorize(task))), "AVX-512");
+                assert!(near(&run(&|task| Simd::vectorize(simd, task))), "AVX-512");
             }
         }
         assert!(
