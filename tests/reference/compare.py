@@ -1,20 +1,27 @@
 """Compares a running service with the reference, field by field. Needs nothing but Python.
 
     CLIP_MODEL_NAME=MobileCLIP-S1 CLIP_MODEL_PRETRAINED=CHECKPOINT omnizap serve --pipelines pipelines/compat
-    python compare.py DIR EXPECTED.json [--url http://127.0.0.1:8008]
+    python compare.py DIR EXPECTED.json [--url http://127.0.0.1:8008] [--store DATA/omnizap.db]
 
 Prints the largest difference of every field. Logits may differ by 2e-3, scores and what follows
-from them by 5e-4; all else must be equal, the order of top_labels included. Exit code 1 otherwise.
+from them by 5e-4; all else must be equal, the order of top_labels included. With `--store` the
+embeddings that the service keeps must have a cosine of 0.9999 with the reference's. Exit code 1
+otherwise.
 """
 import argparse
 import json
+import math
+import sqlite3
+import struct
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
-LOGIT, SCORE = 2e-3, 5e-4
+LOGIT, SCORE, COSINE = 2e-3, 5e-4, 0.9999
+WRITTEN_WITHIN = 10  # seconds: embeddings are written behind the answer
 NUMBERS = {"confidence": SCORE, "entropy": SCORE, "entropy_top_k": SCORE, "entropy_normalized": SCORE,
            "confidence_margin": SCORE, "nsfw_score": SCORE}
 MAPS = {"all_scores": SCORE, "raw_logits": LOGIT}
@@ -81,11 +88,29 @@ class Differences:
                 self.number(f"top_labels.{field}", limit, mine[field], reference[field], where)
 
 
+def kept(store, image_hash):
+    """An embedding as the service keeps it, little-endian f32."""
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+        for _ in range(WRITTEN_WITHIN * 10):
+            row = database.execute("SELECT embedding FROM clip_image_embedding_cache WHERE image_hash = ?",
+                                   (image_hash,)).fetchone()
+            if row:
+                return struct.unpack(f"<{len(row[0]) // 4}f", row[0])
+            time.sleep(0.1)
+    sys.exit(f"{store} has no embedding of {image_hash}")
+
+
+def cosine(a, b):
+    dot = lambda x, y: math.fsum(i * j for i, j in zip(x, y, strict=True))
+    return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures")
     parser.add_argument("expected")
     parser.add_argument("--url", default="http://127.0.0.1:8008")
+    parser.add_argument("--store", help="the service's SQLite file")
     arguments = parser.parse_args()
 
     expected = json.loads(Path(arguments.expected).read_text())
@@ -94,6 +119,9 @@ def main():
         data = (Path(arguments.pictures) / theirs["filename"]).read_bytes()
         ours = post(arguments.url, theirs["filename"], theirs["content_type"], data, theirs["labels"])
         differences.answer(ours, theirs)
+        if arguments.store:
+            near = cosine(kept(arguments.store, ours["image_hash"]), theirs["embedding"])
+            differences.number("1 - cosine of embedding", 1 - COSINE, 1 - near, 0, theirs["filename"])
     print(f"{'field':24} {'largest difference':>18} {'allowed':>9}")
     for field, limit in differences.limits.items():
         allowed = f"{limit:.0e}" if limit else "equal"

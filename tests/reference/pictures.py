@@ -1,4 +1,4 @@
-"""Twenty-two different pictures, one of every kind that the service must read, made from seeds.
+"""Thirty different pictures, of every kind and shape that the service must read, made from seeds.
 
     python pictures.py DIR
 
@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
-def scene(seed):
+def scene(seed, size=None):
     """A picture of its own size, colours and shapes for every seed, RGB."""
     random = np.random.default_rng(seed)
-    width, height = (int(side) for side in random.integers(180, 700, 2))
+    width, height = size or (int(side) for side in random.integers(180, 700, 2))
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     a, b, c, d = random.uniform(1, 14, 4)
     waves = [np.sin(a * x + b * y + k) * np.cos(c * y - d * x * y + k) for k in random.uniform(0, 6, 3)]
@@ -101,6 +101,15 @@ def pictures():
     add("lzw.tiff", "image/tiff", save(scene(23), "TIFF", compression="tiff_lzw"))
     # A PNG whose name and declared type say JPEG.
     add("renamed.jpg", jpeg, save(scene(24), "PNG"))
+    # Shapes: enlarged, panoramas of 20:1, twelve megapixels.
+    add("one_pixel.png", png, save(scene(25, (1, 1)), "PNG"))
+    add("small.png", png, save(scene(26, (50, 20)), "PNG"))
+    add("wide.png", png, save(scene(27, (4000, 200)), "PNG"))
+    add("tall.jpg", jpeg, save(scene(28, (150, 3000)), "JPEG", quality=85))
+    add("twelve_megapixels.jpg", jpeg, save(scene(29, (4000, 3000)), "JPEG", quality=85))
+    add("twelve_megapixels.webp", webp, save(scene(30, (3000, 4000)), "WEBP", quality=60, method=0))
+    add("exact_side.png", png, save(scene(31, (256, 256)), "PNG"))
+    add("gray_alpha.png", png, save(see_through(32).convert("LA"), "PNG"))
     return made
 
 

@@ -112,6 +112,7 @@ def main():
                 "model": arguments.model,
                 "filename": name,
                 "content_type": media_type,
+                "embedding": image.tolist(),
             }
             answers.append(answer)
     Path(arguments.expected).write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
