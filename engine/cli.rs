@@ -7,6 +7,7 @@ mod check;
 mod classify;
 mod config;
 mod db;
+mod eval;
 mod graph;
 mod models;
 mod pipelines;
@@ -31,6 +32,7 @@ Examples:
   omnizap                                     serve ./pipelines on 127.0.0.1:8008
   omnizap classify sticker.webp               classify a file without a server
   omnizap classify a.png b.jpg --labels 'a cat,a dog' --json
+  omnizap eval pictures                       measure accuracy: pictures/CLASS/*.png
   omnizap check                               find every mistake in ./pipelines
   omnizap graph pipelines/classify.toml       show what feeds what
 
@@ -75,6 +77,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Classify files without a server
     Classify(classify::ClassifyArgs),
+    /// Measure how well labels fit pictures whose labels are known
+    Eval(eval::EvalArgs),
     /// Find every mistake in pipeline files, without building anything
     Check(check::CheckArgs),
     /// Show the effective graph of pipelines
@@ -133,6 +137,7 @@ pub(crate) fn run() -> ExitCode {
             None => serve::run(&common, cli.serve).await,
             Some(Command::Serve(args)) => serve::run(&common, args).await,
             Some(Command::Classify(args)) => classify::run(&common, args).await,
+            Some(Command::Eval(args)) => eval::run(&common, args).await,
             Some(Command::Check(args)) => check::run(&common, &args),
             Some(Command::Graph(args)) => graph::run(&common, &args),
             Some(Command::Db(command)) => db::run(&common, command).await,

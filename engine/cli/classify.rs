@@ -40,12 +40,32 @@ pub(super) struct ClassifyArgs {
     pipeline: String,
 }
 
+/// What is asked of each picture.
+pub(super) struct Question<'a> {
+    /// Labels to choose from; the default ones where empty.
+    pub(super) labels: &'a [Arc<str>],
+    /// Theme whose feedback adapts the scores.
+    pub(super) theme: Option<&'a str>,
+    /// Whether to show on standard error what each stage did.
+    pub(super) trace: bool,
+}
+
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
     let workshop = Workshop::open(common)?;
     let pipeline = workshop.pipeline(&args.pipeline).await?;
+    let labels: Vec<Arc<str>> = args
+        .labels
+        .iter()
+        .map(|label| label.trim().into())
+        .collect();
+    let question = Question {
+        labels: &labels,
+        theme: args.theme.as_deref(),
+        trace: args.trace,
+    };
     let mut failed = 0;
     for path in &args.files {
-        match classify(&pipeline, path, &args).await {
+        match classify(&pipeline, path, &question).await {
             Ok(answer) => print_answer(path, &answer, &args),
             Err(error) => {
                 failed += 1;
@@ -63,7 +83,15 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-async fn classify(pipeline: &Pipeline, path: &Path, args: &ClassifyArgs) -> anyhow::Result<Json> {
+/// Runs one file through a pipeline.
+///
+/// # Errors
+/// A file that cannot be read, and what a stage says, with the stage.
+pub(super) async fn classify(
+    pipeline: &Pipeline,
+    path: &Path,
+    question: &Question<'_>,
+) -> anyhow::Result<Json> {
     let bytes = read(path)?;
     let name = path
         .file_name()
@@ -72,11 +100,6 @@ async fn classify(pipeline: &Pipeline, path: &Path, args: &ClassifyArgs) -> anyh
     let file = fields.iter().find(|field| field.ty == PortType::Bytes);
     let file = file.context("the pipeline takes no file")?;
     let filename = file.filename.as_ref().map(|name| name.get_ref().as_str());
-    let labels: Vec<Arc<str>> = args
-        .labels
-        .iter()
-        .map(|label| label.trim().into())
-        .collect();
     let values = pipeline.request_values(|port| {
         if port == file.name.get_ref() {
             return Some(Value::Bytes(bytes.clone().into()));
@@ -85,14 +108,14 @@ async fn classify(pipeline: &Pipeline, path: &Path, args: &ClassifyArgs) -> anyh
             return name.clone().map(Value::from);
         }
         match port {
-            "labels" if !labels.is_empty() => Some(Value::from(labels.clone())),
-            "theme" => args.theme.as_deref().map(Value::from),
+            "labels" if !question.labels.is_empty() => Some(Value::from(question.labels.to_vec())),
+            "theme" => question.theme.map(Value::from),
             _ => None,
         }
     });
     let deadline = Instant::now() + pipeline.graph.file.deadline;
     let finished = pipeline.run(values, "command-line".into(), deadline).await;
-    if args.trace {
+    if question.trace {
         eprintln!("{:#}", pipeline.trace_json(&finished.trace));
     }
     match finished.result {

@@ -5,6 +5,8 @@
 //! 34(3), 2008, <https://doi.org/10.1145/1356052.1356053>, with one side packed for good: a tile of `R` rows by two vectors of columns stays
 //! in registers while the whole depth of the product runs past.
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, activation};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -17,6 +19,10 @@ pub(crate) const PANEL: usize = 32;
 
 /// Most rows of a tile: with two vectors a row, what 32 registers hold.
 const MOST_ROWS: usize = 12;
+
+/// Products that are summed one after the other: rounding errors grow with the length of such a
+/// sum, so long ones are summed in runs.
+const RUN: usize = 256;
 
 /// Multiplications below which a second thread does not pay.
 const PARALLEL: usize = 1 << 18;
@@ -266,16 +272,37 @@ impl Place<'_> {
     }
 }
 
-/// `R` rows times `V` vectors of columns of a panel, from its start on.
+/// `R` rows times `V` vectors of columns of a panel, from its start on: a sum of the sums of
+/// [`RUN`] products.
 #[inline(always)]
 fn multiply<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[f32]; R],
     panel: &[f32],
 ) -> [[S::f32s; V]; R] {
-    let mut sums = [[simd.splat_f32s(0.0); V]; R];
     let depth = rows[0].len();
-    for k in 0..depth {
+    let mut totals = run::<S, V, R>(simd, rows, 0..depth.min(RUN), panel);
+    for start in (RUN..depth).step_by(RUN) {
+        let sums = run::<S, V, R>(simd, rows, start..depth.min(start + RUN), panel);
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                *total = simd.add_f32s(*total, sum);
+            }
+        }
+    }
+    totals
+}
+
+/// The part of a product at some depths.
+#[inline(always)]
+fn run<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    rows: &[&[f32]; R],
+    depths: Range<usize>,
+    panel: &[f32],
+) -> [[S::f32s; V]; R] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    for k in depths {
         let columns = &panel[k * PANEL..][..V * S::F32_LANES];
         let columns: [S::f32s; V] = std::array::from_fn(|v| {
             S::as_simd_f32s(&columns[v * S::F32_LANES..][..S::F32_LANES]).0[0]

@@ -184,9 +184,11 @@ def randomise(model, seed):
 
 
 @torch.no_grad()
-def spread(model, pixels):
-    """Takes most of what all images have in common out of the projection. Averaged over random
-    features, different images look alike; a projection that sees their differences lets no error hide."""
+def spread(model, pixels, share):
+    """Takes a share of what all images have in common out of the projection. Averaged over random
+    features, different images look alike; a projection that sees their differences lets no error hide.
+    Without a share, the smallest that tells the images apart: the more is taken, the more the rounding of
+    both sides weighs, and with it what is compared is chance."""
     trunk = model.visual.trunk
     head = trunk.head.fc if hasattr(trunk.head, "fc") else trunk.head
     seen = []
@@ -195,8 +197,14 @@ def spread(model, pixels):
     hook.remove()
     mean = seen[0].mean(0)
     mean /= mean.norm()
-    head.weight -= 0.95 * (head.weight @ mean)[:, None] * mean
+    common = (head.weight @ mean)[:, None] * mean
     head.bias *= 0.1
+    if share is None:
+        for share in (0.0, 0.5, 0.7, 0.8, 0.9, 0.95):
+            rows = F.normalize(F.linear(seen[0], head.weight - share * common, head.bias), dim=-1)
+            if (rows @ rows.T)[~torch.eye(len(rows), dtype=bool)].max() < 0.9:
+                break
+    head.weight -= share * common
 
 
 class Clip(nn.Module):
@@ -303,11 +311,11 @@ def images(side, n=3):
 
 
 @torch.no_grad()
-def expected(model, side, mean, std, round_to_half=False):
+def expected(model, side, mean, std, round_to_half=False, share=0.95):
     pixels = images(side)
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    spread(model, x)
+    spread(model, x, share)
     if round_to_half:
         half(model)
     tokens = open_clip.tokenizer.SimpleTokenizer()(TEXTS)
@@ -370,7 +378,7 @@ def make_presets(out, names):
         if name == "MobileCLIP-S0":
             with torch.no_grad():
                 model.visual.trunk.head.fc.bias.zero_()
-        tensors = expected(model, side, mean, std)
+        tensors = expected(model, side, mean, std, share=None)
         state = to_apple(model) if name == "MobileCLIP-S0" else model.state_dict()
         save_expected(out / f"{name}.expected.safetensors", tensors)
         save_file(stored(state, torch.float32), out / f"{name}.safetensors")

@@ -1,0 +1,208 @@
+//! `omnizap eval`: how well a pipeline's labels fit pictures whose labels are known.
+
+mod metrics;
+mod samples;
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value as Json;
+
+use self::metrics::{Judged, Report};
+use self::samples::Sample;
+use super::classify::{Question, classify};
+use super::pipelines::Workshop;
+use super::{Common, Failure};
+
+/// Pictures that are worked on at the same time.
+const IN_FLIGHT: usize = 4;
+
+/// Failed files that are named; the others are counted.
+const MAX_NAMED_FAILURES: usize = 10;
+
+/// What a shell reports of a program that Ctrl-C ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omnizap eval pictures                        pictures/CLASS/*.png, the classes are the labels
+  omnizap eval pictures --labels truth.csv     lines of FILE,LABEL, paths within pictures
+  omnizap eval pictures --candidates more.txt  more labels to choose from, one a line
+
+An underscore in a folder's name stands for a space. Pictures are classified without a theme, so
+that feedback changes nothing. The calibration error is over 15 bins of the winner's score
+(Guo et al. 2017, https://arxiv.org/abs/1706.04599). Ctrl-C reports what was done by then.")]
+pub(super) struct EvalArgs {
+    /// Folder of pictures: a folder per class, unless --labels says which is which
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// CSV of FILE,LABEL; a first line `file,label` is a header
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Labels to choose from beside those of the pictures, one a line
+    #[arg(long, value_name = "FILE")]
+    candidates: Option<PathBuf>,
+    /// How many of the worst confusions to show
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    worst: usize,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Pipeline to run
+    #[arg(long, default_value = "classify", value_name = "NAME")]
+    pipeline: String,
+}
+
+pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Failure> {
+    let samples = match &args.labels {
+        Some(table) => samples::from_table(&args.folder, table)?,
+        None => samples::from_folders(&args.folder)?,
+    };
+    let labels = candidates(&samples, args.candidates.as_deref())?;
+    let workshop = Workshop::open(common)?;
+    let pipeline = workshop.pipeline(&args.pipeline).await?;
+    let question = Question {
+        labels: &labels,
+        theme: None,
+        trace: false,
+    };
+
+    let (pipeline, question) = (&pipeline, &question);
+    let bar = progress(samples.len());
+    let mut report = Report::new(labels.len());
+    let mut failures = Vec::new();
+    let mut interrupted = false;
+    {
+        let mut answers = futures_util::stream::iter(&samples)
+            .map(|sample| async move {
+                let answer = classify(pipeline, &sample.path, question).await;
+                (sample, answer.and_then(|answer| judge(sample, &answer)))
+            })
+            .buffer_unordered(IN_FLIGHT);
+        loop {
+            let next = tokio::select! {
+                next = answers.next() => next,
+                _ = tokio::signal::ctrl_c() => {
+                    interrupted = true;
+                    break;
+                }
+            };
+            match next {
+                Some((_, Ok(judged))) => report.add(judged),
+                Some((sample, Err(error))) => {
+                    failures.push(format!("{}: {error:#}", sample.path.display()));
+                }
+                None => break,
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    pipeline.close().await;
+    failures.sort();
+    finish(&report, &failures, interrupted, &samples, &args)
+}
+
+/// The labels of the pictures and those of a file, each once.
+fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc<str>>> {
+    let mut labels: BTreeSet<Arc<str>> =
+        samples.iter().map(|sample| sample.label.clone()).collect();
+    if let Some(file) = more {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        labels.extend(lines.map(Arc::from));
+    }
+    if labels.len() < 2 {
+        bail!(
+            "there is nothing to choose from: all pictures have the label {:?}",
+            samples[0].label
+        );
+    }
+    Ok(labels.into_iter().collect())
+}
+
+fn progress(pictures: usize) -> ProgressBar {
+    let target = match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(pictures as u64), target);
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Reads an answer: which labels, best first, and how sure of the first.
+fn judge(sample: &Sample, answer: &Json) -> anyhow::Result<Judged> {
+    let scores = answer["all_scores"]
+        .as_object()
+        .context("the pipeline's answer has no all_scores")?;
+    let mut ranked: Vec<(&str, f64)> = scores
+        .iter()
+        .map(|(label, score)| (label.as_str(), score.as_f64().unwrap_or_default()))
+        .collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let &(winner, confidence) = ranked.first().context("the answer has no label")?;
+    // Labels that differ in case only are one to the pipeline.
+    let truth = sample.label.trim().to_lowercase();
+    Ok(Judged {
+        truth: sample.label.clone(),
+        winner: winner.into(),
+        confidence,
+        rank: ranked
+            .iter()
+            .position(|(label, _)| label.to_lowercase() == truth),
+        model: answer["model"].as_str().map(Into::into),
+    })
+}
+
+fn finish(
+    report: &Report,
+    failures: &[String],
+    interrupted: bool,
+    samples: &[Sample],
+    args: &EvalArgs,
+) -> Result<ExitCode, Failure> {
+    for failure in failures.iter().take(MAX_NAMED_FAILURES) {
+        eprintln!("error: {failure}");
+    }
+    if failures.len() > MAX_NAMED_FAILURES {
+        eprintln!("error: and {} more", failures.len() - MAX_NAMED_FAILURES);
+    }
+    let done = report.pictures() + failures.len();
+    if report.pictures() > 0 {
+        print(report, failures.len(), args);
+    }
+    if interrupted {
+        eprintln!("interrupted after {done} of {} pictures", samples.len());
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    if !failures.is_empty() {
+        return Err(Failure::Work(anyhow!(
+            "{} of {done} pictures were not classified; the others count",
+            failures.len()
+        )));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn print(report: &Report, failed: usize, args: &EvalArgs) {
+    if args.json {
+        println!("{:#}", report.json(failed, args.worst));
+    } else {
+        print!("{}", report.text(args.worst));
+    }
+}
