@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod kinds;
 pub(crate) mod program;
