@@ -132,15 +132,6 @@ impl Data {
         })
     }
 
-    /// Runs a statement.
-    pub(crate) fn execute(&self, sql: &str) {
-        block_on(async {
-            let db = self.connect().await;
-            db.execute_unprepared(sql).await.unwrap();
-            db.close().await.unwrap();
-        });
-    }
-
     async fn connect(&self) -> DatabaseConnection {
         let file = self.folder.path().join("omnizap.db");
         let file = || format!("sqlite://{}", file.display());
@@ -174,4 +165,14 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
         .enable_all()
         .build();
     runtime.unwrap().block_on(work)
+}
+
+/// Whether a database can be connected to.
+pub(crate) fn answers(url: &str) -> bool {
+    block_on(async {
+        match sea_orm::Database::connect(url).await {
+            Ok(db) => db.close().await.is_ok(),
+            Err(_) => false,
+        }
+    })
 }

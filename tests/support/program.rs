@@ -45,7 +45,7 @@ pub(crate) struct Server {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     /// Where its data is: removed with the server.
-    _data: Arc<Data>,
+    data: Arc<Data>,
 }
 
 /// How to start a server.
@@ -95,7 +95,7 @@ impl Server {
                 address,
                 child,
                 log,
-                _data: data,
+                data,
             },
             Err(_) => {
                 let _ = child.kill();
@@ -109,6 +109,10 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
     }
 
     pub(crate) fn pid(&self) -> u32 {
