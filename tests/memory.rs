@@ -58,7 +58,7 @@ fn ran_and_skipped(server: &Server, stage: &str) -> (u64, u64) {
     let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
     let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
     let mut stages = classify["stages"].as_array().unwrap().iter();
-    let stage = stages.find(|one| one["stage"] == stage).unwrap();
+    let stage = stages.find(|one| one["uses"] == stage).unwrap();
     let count = |what: &str| stage["counters"][what].as_u64().unwrap();
     (count("ran"), count("skipped"))
 }

@@ -152,7 +152,8 @@ fn endure(kind: Kind, outage: Outage, seconds: u64) {
                 && !is_degraded(&mut client)
         });
         seen.stop.store(true, Ordering::Relaxed);
-        let longest = loads.into_iter().map(|load| load.join().unwrap()).max();
+        let loads = loads.into_iter().map(|load| load.join().unwrap());
+        let longest = loads.max().unwrap();
         until("writing the queue", RECOVERY, || waiting(&mut client) == 0);
 
         println!(
@@ -163,7 +164,7 @@ fn endure(kind: Kind, outage: Outage, seconds: u64) {
         );
         assert!(during > 0 && refused > 0);
         assert!(most_waiting <= WAITING);
-        assert!(longest.unwrap() < LONGEST, "{longest:?}");
+        assert!(longest < LONGEST, "{longest:?}");
     });
     let [stored, images] = data.numbers(
         "SELECT (SELECT total_assignments FROM clip_image_theme_feedback), \
