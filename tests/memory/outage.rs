@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 
 use super::{classify, setting, until};
-use crate::support::database::{Data, Kind};
+use crate::support::database::{Data, Kind, not_tested};
 use crate::support::database_server::DatabaseServer;
 use crate::support::http::Client;
 use crate::support::program::{Server, Settings, picture};
@@ -185,7 +185,7 @@ fn endure(kind: Kind, outage: Outage, seconds: u64) {
 fn on_the_suites_server(outage: Outage) {
     let kind = Kind::of_the_suite();
     if kind == Kind::Sqlite {
-        eprintln!("NOT TESTED by this run: {outage:?}, since SQLite has no server");
+        not_tested(&format!("{outage:?} server, since SQLite has none"));
         return;
     }
     endure(kind, outage, setting("OMNIZAP_OUTAGE_SECONDS", SECONDS));

@@ -3,6 +3,7 @@
 //! is the one that `OMNIZAP_TEST_MYSQL_URL` or `OMNIZAP_TEST_POSTGRES_URL` names, as
 //! `tests/databases.sh` sets them; each test has a database of its own on it.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Once;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,7 +33,7 @@ impl Kind {
         SAID.call_once(|| {
             let others = [Self::Sqlite, Self::MySql, Self::Postgres];
             for other in others.into_iter().filter(|other| *other != kind) {
-                eprintln!("NOT TESTED by this run: the program on {}", other.name());
+                not_tested(&format!("the program on {}", other.name()));
             }
         });
         kind
@@ -175,4 +176,10 @@ pub(crate) fn answers(url: &str) -> bool {
             Err(_) => false,
         }
     })
+}
+
+/// Tells whoever runs the tests what this run leaves out. Past the test harness, which
+/// shows what a test prints only where it fails.
+pub(crate) fn not_tested(what: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT TESTED by this run: {what}");
 }
