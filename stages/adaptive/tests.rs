@@ -243,7 +243,10 @@ async fn a_client_that_borrows_a_name_does_not_change_its_labels() {
         .await
         .unwrap();
     assert_eq!(evidence.labels, [tally(1.0, 0.0), Tally::default()]);
-    let kept = store.image_embedding(&hash(1), "m@1", limits::READ).await.unwrap();
+    let kept = store
+        .image_embedding(&hash(1), "m@1", limits::READ)
+        .await
+        .unwrap();
     assert_eq!(kept.unwrap(), [1.0, 0.0], "nor its embedding");
 }
 

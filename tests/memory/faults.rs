@@ -13,7 +13,11 @@ fn long_names_and_labels_are_stored_or_refused_and_switch_nothing_off() {
     let asset = "é".repeat(255);
     let label = "é".repeat(200);
     let labels = json!([label, "a cat"]).to_string();
-    let seen = classify(&mut client, &image, &[("asset_id", &asset), ("labels", &labels)]);
+    let seen = classify(
+        &mut client,
+        &image,
+        &[("asset_id", &asset), ("labels", &labels)],
+    );
     settle(&server);
     let feedback = json!({
         "image_hash": seen["image_hash"], "theme": "é".repeat(120), "asset_id": asset,

@@ -51,9 +51,8 @@ fn feedback_moves_the_answers_of_its_theme_step_by_step() {
     let mut client = server.client();
     let labels = ("labels", "bar chart,cat,sad face,wink");
     let asked = picture("palette.png");
-    let ask = |client: &mut Client, theme: &str| {
-        classify(client, &asked, &[labels, ("theme", theme)])
-    };
+    let ask =
+        |client: &mut Client, theme: &str| classify(client, &asked, &[labels, ("theme", theme)]);
     let wanted = classify(&mut client, &sample("bar-chart.png"), &[labels]);
     let unwanted = classify(&mut client, &sample("cat-sticker.webp"), &[labels]);
     assert_eq!(wanted["category"], "bar chart");
@@ -72,7 +71,12 @@ fn feedback_moves_the_answers_of_its_theme_step_by_step() {
             let is_chart = given % 2 == 0;
             let image = if is_chart { &wanted } else { &unwanted };
             let is_wrong = (given / 2) % 10 == 9;
-            give(&mut client, &image["image_hash"], "reports", is_chart != is_wrong);
+            give(
+                &mut client,
+                &image["image_hash"],
+                "reports",
+                is_chart != is_wrong,
+            );
             given += 1;
         }
         let moved = ask(&mut client, "reports");

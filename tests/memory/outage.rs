@@ -176,10 +176,17 @@ fn endure(kind: Kind, outage: Outage, seconds: u64) {
     // A database that broke while it committed may have counted what was refused: at
     // most what each rater had under way when it broke.
     assert!(stored >= acknowledged, "acknowledged feedback was lost");
-    assert!(stored <= acknowledged + RATERS as i64, "feedback counts twice");
+    assert!(
+        stored <= acknowledged + RATERS as i64,
+        "feedback counts twice"
+    );
     let dropped = client.get("/health").json()["images_dropped"].as_i64();
     let classified = i64::from(seen.classified.into_inner());
-    assert_eq!(images + dropped.unwrap(), classified, "every image is written");
+    assert_eq!(
+        images + dropped.unwrap(),
+        classified,
+        "every image is written"
+    );
 }
 
 fn on_the_suites_server(outage: Outage) {

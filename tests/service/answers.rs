@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
 use crate::support::database::Data;
 use crate::support::http::{Client, Part};
 use crate::support::program::{Server, Settings, picture};
+use serde_json::{Value as Json, json};
 
 /// A field of an answer, and whether a value fits it.
 type Field = (&'static str, fn(&Json) -> bool);

@@ -33,7 +33,11 @@ pub(super) fn check(graph: &Graph) -> Result<(), Diagnostics> {
             diagnostics.push(unknown.nearest(name, names));
             continue;
         };
-        if field.sources.iter().any(|source| gives(graph, &firm, *source)) {
+        if field
+            .sources
+            .iter()
+            .any(|source| gives(graph, &firm, *source))
+        {
             continue;
         }
         let mut reasons = String::new();

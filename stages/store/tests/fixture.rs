@@ -34,7 +34,10 @@ impl Fixture {
     pub(super) async fn server(kind: &'static str, variable: &str) -> Option<Self> {
         let Ok(url) = std::env::var(variable) else {
             let required = std::env::var("OMNIZAP_TEST_DATABASES").as_deref() == Ok("required");
-            assert!(!required, "{variable} names no server, and every database is to be tested");
+            assert!(
+                !required,
+                "{variable} names no server, and every database is to be tested"
+            );
             not_tested(kind, variable);
             return None;
         };
@@ -90,6 +93,9 @@ fn not_tested(kind: &'static str, variable: &str) {
     static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap().insert(kind) {
         let why = format!("{variable} is not set (tests/databases.sh sets it)");
-        let _ = writeln!(std::io::stderr(), "NOT TESTED by this run: the store on {kind}: {why}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT TESTED by this run: the store on {kind}: {why}"
+        );
     }
 }
