@@ -105,6 +105,8 @@ async fn several_copies_may_start_at_once() {
         for _ in 0..6 {
             let store = database.store();
             copies.spawn(async move {
+                // Waits for the others' changes of the schema; feedback would not for long.
+                store.migrate().await.unwrap();
                 store
                     .record_feedback(&feedback("x", "t", true))
                     .await
