@@ -41,7 +41,8 @@ impl Inner {
             // A task of its own: whoever waits may give up, and migrations go on.
             let inner = self.clone();
             let opening = tokio::spawn(async move {
-                let opened = inner.connection.get_or_try_init(|| inner.open()).await;
+                let opening = inner.connection.get_or_try_init(|| Box::pin(inner.open()));
+                let opened = opening.await;
                 opened.map(drop)
             });
             opening.await.map_err(|error| lost(error.to_string()))??;
@@ -69,7 +70,8 @@ impl Inner {
             }
             target.open(connections).await
         };
-        within("opening the database", limits::OPEN, opening).await
+        // The drivers of three databases make it large: not on every stack that opens.
+        Box::pin(within("opening the database", limits::OPEN, opening)).await
     }
 
     /// Reads what an answer can do without: left out while the database is away.

@@ -101,6 +101,7 @@ fn waiting(client: &mut Client) -> u64 {
     health["images_waiting"].as_u64().unwrap()
 }
 
+#[expect(clippy::print_stdout, reason = "what a long run is made for")]
 fn endure(kind: Kind, outage: Outage, seconds: u64) {
     let mut database = DatabaseServer::start(kind);
     let data = Arc::new(Data::on(database.url()));
