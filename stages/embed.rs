@@ -3,8 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, Options, Output, Outputs,
-    PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, Options,
+    Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -25,11 +25,15 @@ impl Embed {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "embed".into(),
-    doc: "runs the image tower of the model".into(),
-    options: open_model::options().into(),
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let mut options = Vec::from(open_model::options());
+    options.push(open_model::prepared());
+    StageSpec {
+        name: "embed".into(),
+        doc: "runs the image tower of the model".into(),
+        options,
+        feature: None,
+    }
 });
 
 impl StageKind for Embed {
@@ -62,16 +66,23 @@ impl StageKind for Embed {
         }
     }
 
+    fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        open_model::check_prepared(options)
+    }
+
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             let model = open_model::from_options(&self.services, options).await?;
-            Ok(Runner::Async(Arc::new(Embedder { model })))
+            let id = model.embedding_id(options);
+            Ok(Runner::Async(Arc::new(Embedder { model, id })))
         })
     }
 }
 
 struct Embedder {
     model: Arc<OpenModel>,
+    /// Under which its embeddings are kept.
+    id: Arc<str>,
 }
 
 impl AsyncStage for Embedder {
@@ -98,7 +109,7 @@ impl AsyncStage for Embedder {
         Box::pin(async move {
             let image = inputs.image("image")?.clone();
             let vector = self.model.embed_image(image, call).await?;
-            let model = self.model.key().clone();
+            let model = self.id.clone();
             Ok(Outputs::new()
                 .with("embedding", Embedding { model, vector })
                 .with("model", self.model.name().clone())

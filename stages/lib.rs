@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! Stages: [`hash`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`] ·
+//! Stages: [`hash`] · [`recall`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`] ·
 //! [`adaptive`] · [`similarity`] · [`llm_expand`] · [`persist`] · [`feedback`]
 //!
 //! Shared:
@@ -35,6 +35,7 @@ pub mod nsfw;
 pub mod open_model;
 pub mod persist;
 pub mod rank;
+pub mod recall;
 pub mod score;
 pub mod services;
 pub mod similarity;
@@ -53,6 +54,7 @@ pub use services::{Services, ServicesConfig};
 pub fn builtins(services: &Services) -> Vec<Arc<dyn StageKind>> {
     vec![
         Arc::new(hash::Hash),
+        Arc::new(recall::Recall::new(services)),
         Arc::new(decode::Decode),
         Arc::new(embed::Embed::new(services)),
         Arc::new(score::ScoreLabels::new(services)),

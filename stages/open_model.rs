@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnizap_contract::{Call, Embedding, Error, ErrorKind, Image, OptionSpec, OptionType, Options};
+use omnizap_contract::{
+    Call, Embedding, Error, ErrorKind, Image, OptionFault, OptionSpec, OptionType, Options,
+};
 use omnizap_models::{Cache, Device, Model, Source};
 use serde_json::{Map, Value as Json, json};
 
@@ -74,6 +76,15 @@ impl OpenModel {
     #[must_use]
     pub fn key(&self) -> &Arc<str> {
         &self.key
+    }
+
+    /// What tells embeddings of pictures apart: the model with its weights, and how the
+    /// pictures were prepared.
+    pub(crate) fn embedding_id(&self, options: &Options) -> Arc<str> {
+        match options.text("prepared").unwrap_or_default() {
+            "" => self.key.clone(),
+            name => format!("{}{PREPARED_MARK}{name}", self.key).into(),
+        }
     }
 
     /// The model's name, as answers show it.
@@ -202,6 +213,39 @@ pub(crate) fn options() -> [OptionSpec; 2] {
     ]
 }
 
+/// Longest name of a preparation.
+const MAX_PREPARED_CHARS: usize = 32;
+
+/// What parts the id of a model and the name of a preparation in the id of an embedding.
+const PREPARED_MARK: char = '+';
+
+/// The option by which stages tell apart embeddings of pictures that were decoded in
+/// different ways.
+pub(crate) fn prepared() -> OptionSpec {
+    OptionSpec::new(
+        "prepared",
+        OptionType::Text,
+        "",
+        "a name for how `decode` prepares pictures, when that is not its default: an embedding is recalled only where the name is the same",
+    )
+}
+
+/// Checks that option.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> {
+    let name = options.text("prepared").unwrap_or_default();
+    let fits = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+    if name.len() <= MAX_PREPARED_CHARS && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(vec![OptionFault {
+        option: "prepared".into(),
+        message: format!("must be a-z, 0-9 or -, at most {MAX_PREPARED_CHARS} characters"),
+    }])
+}
+
 /// The model that those options name.
 ///
 /// # Errors
@@ -221,7 +265,8 @@ pub(crate) async fn from_options(
 /// # Errors
 /// [`ErrorKind::Internal`], naming both: the pipeline is set up wrongly.
 pub(crate) fn ensure_same(model: &OpenModel, embedding: &Embedding) -> Result<(), Error> {
-    if embedding.model == model.key {
+    let rest = embedding.model.strip_prefix(&*model.key);
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(PREPARED_MARK)) {
         return Ok(());
     }
     Err(Error::internal(format!(

@@ -195,9 +195,15 @@ mod tests {
                 .unwrap();
 
             let again = store(folder.path());
-            let found = again.image_embedding(&"c".repeat(64), "m@1").await.unwrap();
+            let found = again
+                .image_embedding(&"c".repeat(64), "m@1", limits::READ)
+                .await
+                .unwrap();
             assert_eq!(found.unwrap(), [0.6, 0.8], "{write}");
-            let other = again.image_embedding(&"a".repeat(64), "m@1").await.unwrap();
+            let other = again
+                .image_embedding(&"a".repeat(64), "m@1", limits::READ)
+                .await
+                .unwrap();
             assert!(other.is_none(), "a name is no key");
 
             again.start().unwrap();

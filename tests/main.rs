@@ -3,11 +3,13 @@
 //! - `architecture`: which crate may know which, kept by reading the sources
 //! - `engine`: the engine alone, with stages made for the test
 //! - `service`: the program as its users meet it
+//! - `memory`: what it remembers, over each kind of database
 
 #![allow(missing_docs, reason = "tests are not an interface")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod architecture;
 mod engine;
+mod memory;
 mod service;
 mod support;

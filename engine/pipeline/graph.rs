@@ -12,15 +12,14 @@
 mod binder;
 mod effective;
 mod order;
-
-use std::fmt::Write as _;
+mod required;
 
 use omnizap_contract::{PortType, Ports};
 use serde_json::Value as Json;
 
 use self::binder::Binder;
 use super::config::{PipelineFile, REQUEST};
-use super::diagnostic::{Diagnostic, Diagnostics};
+use super::diagnostic::Diagnostics;
 
 /// A pipeline whose edges are known.
 #[derive(Clone, Debug)]
@@ -124,44 +123,6 @@ pub fn bind(file: &PipelineFile) -> Result<Graph, Diagnostics> {
     let order = binder.find_order();
     binder.diagnostics.clone().into_result()?;
     let graph = binder.effective_graph(&order);
-    check_required_fields(&graph)?;
+    required::check(&graph)?;
     Ok(graph)
-}
-
-fn check_required_fields(graph: &Graph) -> Result<(), Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
-    for required in &graph.file.require {
-        let name = required.get_ref();
-        let field = graph.response.iter().find(|field| field.name == *name);
-        let Some(field) = field else {
-            let unknown = Diagnostic::new(
-                &graph.file.source,
-                required.span(),
-                format!("no stage publishes the response field `{name}`"),
-            );
-            let names = graph.response.iter().map(|field| field.name.as_str());
-            diagnostics.push(unknown.nearest(name, names));
-            continue;
-        };
-        if !field.sources.is_empty() {
-            continue;
-        }
-        let mut reasons = String::new();
-        for (index, node) in graph.nodes.iter().enumerate() {
-            let why = match &node.state {
-                State::Active => continue,
-                State::Disabled => "is disabled".to_owned(),
-                State::Pruned(reason) => format!("was pruned, because {reason}"),
-            };
-            let separator = if reasons.is_empty() { "" } else { "; " };
-            let _ = write!(reasons, "{separator}`{}` {why}", graph.stage_name(index));
-        }
-        let missing = Diagnostic::new(
-            &graph.file.source,
-            required.span(),
-            format!("the response requires `{name}`, and no stage that is left gives it"),
-        );
-        diagnostics.push(missing.help(reasons));
-    }
-    diagnostics.into_result()
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -40,7 +41,8 @@ impl Inner {
             // A task of its own: whoever waits may give up, and migrations go on.
             let inner = self.clone();
             let opening = tokio::spawn(async move {
-                let opened = inner.connection.get_or_try_init(|| inner.open()).await;
+                let opening = inner.connection.get_or_try_init(|| Box::pin(inner.open()));
+                let opened = opening.await;
                 opened.map(drop)
             });
             opening.await.map_err(|error| lost(error.to_string()))??;
@@ -68,7 +70,8 @@ impl Inner {
             }
             target.open(connections).await
         };
-        within("opening the database", limits::OPEN, opening).await
+        // The drivers of three databases make it large: not on every stack that opens.
+        Box::pin(within("opening the database", limits::OPEN, opening)).await
     }
 
     /// Reads what an answer can do without: left out while the database is away.
@@ -81,18 +84,25 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        if self.health.is_failing() {
-            return Err(StoreError::Resting {
-                doing,
-                pause: limits::PROBE_EVERY,
-            });
-        }
+        self.is_there(doing)?;
         let reading = async {
             let connection = self.connection().await?;
             let result = work(connection.clone()).await;
             result.map_err(|source| StoreError::Database { doing, source })
         };
         self.noted(within(doing, limit, reading).await)
+    }
+
+    /// Refuses at once while the database is known to be away: it is asked all the
+    /// while, and requests that waited for it would take the places of others.
+    fn is_there(&self, doing: &'static str) -> Result<(), StoreError> {
+        if self.health.is_failing() {
+            return Err(StoreError::Resting {
+                doing,
+                pause: limits::PROBE_EVERY,
+            });
+        }
+        Ok(())
     }
 
     /// Runs a transaction that writes, again where the database broke it off in
@@ -107,6 +117,7 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
+        self.is_there(doing)?;
         let writing = async {
             let connection = self.connection().await?;
             let options = || TransactionOptions {
@@ -169,6 +180,9 @@ impl Inner {
             Err(_) if self.is_closed() => {}
             // Whoever had less time than a read is given says nothing about the database.
             Err(StoreError::Slow { limit, .. }) if *limit < limits::READ => {}
+            Err(StoreError::Database { source, .. }) if is_refusal(source) => {
+                self.health.refused();
+            }
             Err(error) => {
                 if self.health.bad(error) {
                     tokio::spawn(probe(Arc::downgrade(self)));
@@ -186,8 +200,7 @@ async fn probe(store: Weak<Inner>) {
         let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
             return;
         };
-        if inner.ping().await.is_ok() {
-            inner.health.probed();
+        if inner.ping().await.is_ok() && inner.health.probed() {
             return;
         }
     }
@@ -206,12 +219,7 @@ async fn within<T>(
 /// True where the database undid a transaction because of another one: SQLSTATE 40001
 /// and 40P01, MySQL 1205 and 1213 (which come as HY000 and 40001), SQLite BUSY and LOCKED.
 fn is_contention(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
-        error
-    else {
-        return false;
-    };
-    let SqlxError::Database(error) = &**error else {
+    let Some(error) = said(error) else {
         return false;
     };
     let code = error.code();
@@ -219,4 +227,28 @@ fn is_contention(error: &DbErr) -> bool {
         code.as_deref(),
         Some("40001" | "40P01" | "5" | "6" | "261" | "517")
     ) || error.message().contains("Lock wait timeout exceeded")
+}
+
+/// True where the database is there and will not have these values: they are at fault,
+/// and nobody else need suffer. SQLSTATE classes 22 (data) and 23 (constraints).
+fn is_refusal(error: &DbErr) -> bool {
+    said(error).is_some_and(|error| {
+        let code = error.code();
+        let class = code.as_deref().and_then(|code| code.get(..2));
+        let is_state = code.as_deref().is_some_and(|code| code.len() == 5);
+        is_state && matches!(class, Some("22" | "23")) || !matches!(error.kind(), ErrorKind::Other)
+    })
+}
+
+/// What the database itself said, if it said something.
+fn said(error: &DbErr) -> Option<&dyn DatabaseError> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return None;
+    };
+    match &**error {
+        SqlxError::Database(error) => Some(&**error),
+        _ => None,
+    }
 }

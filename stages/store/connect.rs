@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{Connection, Error as SqlxError};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
 
 use super::{StoreConfig, StoreError, limits};
@@ -134,10 +135,28 @@ fn durable(
 
 /// What every connection of a server agrees on.
 fn session(options: &mut ConnectOptions, kind: Kind) {
-    if kind == Kind::Postgres {
-        options.set_application_name("omnizap");
-        options.statement_timeout(limits::STATEMENT);
+    match kind {
+        Kind::Sqlite => {}
+        Kind::MySql => {
+            options.map_sqlx_mysql_pool_opts(|pool| {
+                pool.after_release(|connection, _| Box::pin(is_usable(connection)))
+            });
+        }
+        Kind::Postgres => {
+            options.set_application_name("omnizap");
+            options.statement_timeout(limits::STATEMENT);
+            options.map_sqlx_postgres_pool_opts(|pool| {
+                pool.after_release(|connection, _| Box::pin(is_usable(connection)))
+            });
+        }
     }
+}
+
+/// Asks a connection that comes back to the pool, which asks without end by itself: one
+/// to a machine that vanished would keep its place for ever.
+async fn is_usable<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
+    let asked = tokio::time::timeout(limits::RELEASE, connection.ping()).await;
+    asked.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|()| true)
 }
 
 fn make_folder(file: &Path) -> Result<(), StoreError> {

@@ -45,7 +45,7 @@ pub enum StoreError {
     },
     /// The URL names a kind of database that this build does not know.
     #[error(
-        "no database of the kind {scheme:?} is served by this build; use sqlite, mysql, mariadb or postgres (each a feature of the build)"
+        "no database of the kind {scheme:?} is served by this build; use sqlite, mysql, mariadb or postgres"
     )]
     Scheme {
         /// What stands before the colon.

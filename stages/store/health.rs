@@ -55,9 +55,16 @@ impl Health {
         !self.probing.swap(true, Ordering::AcqRel)
     }
 
-    /// The prober has ended.
-    pub(super) fn probed(&self) {
+    /// The database answered the prober: true where it may end, false where something
+    /// has failed since, and whoever saw it left the asking to this prober.
+    pub(super) fn probed(&self) -> bool {
         self.probing.store(false, Ordering::Release);
+        !self.is_failing() || self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that the database is there and refused what it was given.
+    pub(super) fn refused(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// True shortly after a failure.

@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
     EnumIter, PrimaryKeyTrait,
 };
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveValue, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder,
     QuerySelect,
@@ -13,10 +13,13 @@ use sea_orm::{
 
 use super::vector;
 
+/// How often an image is renamed anew when other copies rename it at the same time.
+const RENAME_TRIES: u32 = 5;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "clip_image_embedding_cache")]
 pub(crate) struct Model {
-    /// Grows with time; other copies are followed by it.
+    /// Grows with every row written, and other copies are followed by it.
     #[sea_orm(primary_key)]
     pub(crate) id: i64,
     /// The name by which clients last called the image.
@@ -55,31 +58,43 @@ struct Known {
 }
 
 /// Writes an image, or what has changed of it: most images that come again change
-/// nothing, and their vector is never written twice.
+/// nothing, and their vector is never written twice. An image with new names is written
+/// anew, so that it gets a new id: ids are what other copies follow.
 pub(super) async fn save<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
-    let known = Entity::find()
+    let mut known = known(db, image, false).await?;
+    for _ in 0..RENAME_TRIES {
+        let Some(row) = known else {
+            return insert(db, image).await;
+        };
+        let asset_id = image.asset_id.or(row.asset_id.as_deref());
+        if row.image_hash == image.image_hash && row.asset_id.as_deref() == asset_id {
+            return Ok(());
+        }
+        let deleted = Entity::delete_by_id(row.id).exec(db).await?;
+        if deleted.rows_affected == 1 {
+            return insert(db, Image { asset_id, ..image }).await;
+        }
+        // Another copy wrote it anew meanwhile, and its row counts now.
+        known = self::known(db, image, true).await?;
+    }
+    Ok(())
+}
+
+/// The row of an image: as it was when the transaction began, or as it is `now`, locked.
+async fn known<C: ConnectionTrait>(
+    db: &C,
+    image: Image<'_>,
+    now: bool,
+) -> Result<Option<Known>, DbErr> {
+    let mut query = Entity::find()
         .select_only()
         .columns([Column::Id, Column::ImageHash, Column::AssetId])
         .filter(Column::ContentHash.eq(image.content_hash))
-        .filter(Column::ModelName.eq(image.model))
-        .into_model::<Known>()
-        .one(db)
-        .await?;
-    let Some(known) = known else {
-        return insert(db, image).await;
-    };
-    let asset_id = image.asset_id.or(known.asset_id.as_deref());
-    if known.image_hash == image.image_hash && known.asset_id.as_deref() == asset_id {
-        return Ok(());
+        .filter(Column::ModelName.eq(image.model));
+    if now {
+        query = query.lock_exclusive();
     }
-    Entity::update_many()
-        .col_expr(Column::ImageHash, Expr::value(image.image_hash))
-        .col_expr(Column::AssetId, Expr::value(asset_id))
-        .col_expr("updated_at", Expr::current_timestamp())
-        .filter(Column::Id.eq(known.id))
-        .exec(db)
-        .await
-        .map(drop)
+    query.into_model::<Known>().one(db).await
 }
 
 async fn insert<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {

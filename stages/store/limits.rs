@@ -8,6 +8,8 @@ pub const SQLITE_CONNECTIONS: u32 = 4;
 pub const SERVER_CONNECTIONS: u32 = 16;
 /// Longest wait for a free connection, or for a new one to be made.
 pub const ACQUIRE: Duration = Duration::from_secs(3);
+/// Longest wait for a connection to say that it can be used again; it is cut off then.
+pub const RELEASE: Duration = Duration::from_secs(3);
 /// Connections idle for longer are closed.
 pub const IDLE: Duration = Duration::from_secs(300);
 /// Longest wait for another process that is writing to the same SQLite file.
@@ -20,8 +22,9 @@ pub const STATEMENT: Duration = Duration::from_secs(30);
 pub const OPEN: Duration = Duration::from_secs(150);
 /// Longest that a classification waits for a read.
 pub const READ: Duration = Duration::from_secs(1);
-/// Longest that a write which is to be acknowledged may take.
-pub const WRITE: Duration = Duration::from_secs(10);
+/// Longest that a write which is to be acknowledged may take: less than the deadline of
+/// the pipeline `feedback`, so that its client is told to come again.
+pub const WRITE: Duration = Duration::from_secs(5);
 /// After a failure, reads that a classification can do without are left out for so
 /// long, so that a database which is away costs them nothing.
 pub const REST: Duration = Duration::from_millis(500);

@@ -76,10 +76,12 @@ impl Store {
         &self,
         content_hash: &str,
         model: &str,
+        limit: Duration,
     ) -> Result<Option<Vec<f32>>, StoreError> {
         let doing = "reading an image's embedding";
+        let limit = limit.min(limits::READ);
         self.0
-            .read(doing, limits::READ, |connection| async move {
+            .read(doing, limit, |connection| async move {
                 image_embedding::find(&connection, content_hash, model).await
             })
             .await

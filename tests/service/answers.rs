@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
-use tempfile::TempDir;
-
+use crate::support::database::Data;
 use crate::support::http::{Client, Part};
 use crate::support::program::{Server, Settings, picture};
+use serde_json::{Value as Json, json};
 
 /// A field of an answer, and whether a value fits it.
 type Field = (&'static str, fn(&Json) -> bool);
@@ -267,7 +266,7 @@ fn feedback_is_acknowledged_and_moves_the_next_answer() {
 
 #[test]
 fn acknowledged_feedback_survives_kill_9() {
-    let data = Arc::new(TempDir::new().unwrap());
+    let data = Arc::new(Data::new());
     let start = || {
         Server::start_with(&Settings {
             data: Some(data.clone()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::database::Data;
 use super::http::Client;
 
 /// The repository's root.
@@ -44,7 +45,7 @@ pub(crate) struct Server {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     /// Where its data is: removed with the server.
-    _data: Arc<TempDir>,
+    data: Arc<Data>,
 }
 
 /// How to start a server.
@@ -52,7 +53,8 @@ pub(crate) struct Server {
 pub(crate) struct Settings<'a> {
     pub(crate) pipelines: Option<&'a Path>,
     pub(crate) environment: &'a [(&'a str, &'a str)],
-    pub(crate) data: Option<Arc<TempDir>>,
+    /// Its data; empty, on the kind of database of the suite, where not given.
+    pub(crate) data: Option<Arc<Data>>,
 }
 
 impl Server {
@@ -64,8 +66,11 @@ impl Server {
         let data = settings
             .data
             .clone()
-            .unwrap_or_else(|| Arc::new(TempDir::new().unwrap()));
-        let mut command = omnizap(data.path());
+            .unwrap_or_else(|| Arc::new(Data::new()));
+        let mut command = omnizap(data.folder());
+        if let Some(url) = data.url() {
+            command.env("DATABASE_URL", url);
+        }
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         if let Some(pipelines) = settings.pipelines {
             command.arg("--pipelines").arg(pipelines);
@@ -90,7 +95,7 @@ impl Server {
                 address,
                 child,
                 log,
-                _data: data,
+                data,
             },
             Err(_) => {
                 let _ = child.kill();
@@ -104,6 +109,10 @@ impl Server {
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -6,6 +6,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use super::{Fixture, evidence, feedback, hash, image, tally, until};
 use crate::store::connect::Target;
+use crate::store::limits;
 use crate::store::vector::to_bytes;
 use crate::vector_index::Query;
 
@@ -155,7 +156,10 @@ async fn a_database_of_the_python_service_is_taken_over_in_place() {
     assert_eq!(*hits[0].image_hash, *hash("1234"));
     assert_eq!(hits[0].asset_id.as_deref(), Some("asset1234"));
     // No image is recalled from a row whose bytes nobody knows.
-    let recalled = store.image_embedding(&hash("1234"), "m").await.unwrap();
+    let recalled = store
+        .image_embedding(&hash("1234"), "m", limits::READ)
+        .await
+        .unwrap();
     assert_eq!(recalled, None);
     let labels = store
         .label_embeddings("m", &["étiquette 7", "etiquette 7"])

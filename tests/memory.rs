@@ -1,0 +1,70 @@
+//! What the service remembers, over the program and a real database: SQLite, MariaDB or
+//! PostgreSQL, as `OMNIZAP_TEST_DATABASE` says.
+
+mod copies;
+mod faults;
+mod feedback;
+mod kill;
+mod outage;
+mod recall;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::support::http::{Client, Part};
+use crate::support::program::Server;
+
+/// Waits until something that happens in the background has happened.
+#[track_caller]
+fn until(what: &str, limit: Duration, mut happened: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    begun.elapsed()
+}
+
+/// Waits until what is written behind the answers is written.
+#[track_caller]
+fn settle(server: &Server) {
+    let mut client = server.client();
+    until("writing", Duration::from_secs(30), || {
+        let health = client.get("/health").json();
+        health["images_waiting"] == 0 && health["index_loaded"] == true
+    });
+}
+
+/// One classification, which succeeds.
+#[track_caller]
+fn classify(client: &mut Client, data: &[u8], fields: &[(&str, &str)]) -> Json {
+    let mut parts = vec![Part::File {
+        name: "file",
+        filename: "a",
+        content_type: "image/png",
+        data,
+    }];
+    parts.extend(fields.iter().map(|(name, value)| Part::Text(name, value)));
+    let answer = client.post_form("/classify", &parts);
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, 200, "{text}");
+    answer.json()
+}
+
+/// How often a stage of `classify` ran and was skipped.
+fn ran_and_skipped(server: &Server, stage: &str) -> (u64, u64) {
+    let shown = server.client().get("/pipelines").json();
+    let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
+    let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
+    let mut stages = classify["stages"].as_array().unwrap().iter();
+    let stage = stages.find(|one| one["uses"] == stage).unwrap();
+    let count = |what: &str| stage["counters"][what].as_u64().unwrap();
+    (count("ran"), count("skipped"))
+}
+
+/// A number from the environment, for longer runs than those of CI.
+fn setting(name: &str, default: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(default, |text| text.parse().expect(name))
+}
