@@ -29,7 +29,8 @@ impl Similarity {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    StageSpec {
     name: "similarity".into(),
     doc: "finds images seen before whose embedding is close to this one's".into(),
     options: vec![
@@ -60,11 +61,12 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
                 max: i64::from(u32::MAX),
             },
             3000,
-            "how many of the newest images are compared; 0 compares all",
+            "how many of the newest images are all compared, the others through the index; 0 compares all",
         )
         .public("similarity_scan_limit"),
     ],
     feature: Some("clustering".into()),
+}
 });
 
 impl StageKind for Similarity {
@@ -128,6 +130,8 @@ impl AsyncStage for Searcher {
     fn health(&self) -> Health {
         let mut facts = Map::new();
         facts.insert("images_indexed".into(), json!(self.store.index().len()));
+        let partitioned = self.store.index().partitioned();
+        facts.insert("images_partitioned".into(), json!(partitioned));
         facts.insert("index_loaded".into(), json!(self.store.is_loaded()));
         Health {
             degraded: self.store.degraded(),

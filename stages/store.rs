@@ -58,8 +58,11 @@ mod theme_label;
 mod vector;
 mod write_behind;
 
-/// Rows above which a scan of the vector index leaves the async threads.
-const INLINE_SCAN_ROWS: usize = 4096;
+/// Rows above which a search of the vector index leaves the async threads.
+const INLINE_SCAN_ROWS: usize = 8192;
+
+/// In the data folder, what the vector index keeps over restarts.
+const INDEX_FOLDER: &str = "index";
 
 /// Where the store is.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +84,9 @@ struct Inner {
     /// SQLite has one writer: waiting here is fair, waiting in SQLite is a lottery.
     writer: Semaphore,
     queue: WriteBehind,
-    index: VectorIndex,
+    index: Arc<VectorIndex>,
+    /// True while a thread builds what the index is due.
+    tending: AtomicBool,
     /// True once the index is kept in step with the table.
     following: AtomicBool,
     /// True once the index holds what the table held.
@@ -142,13 +147,15 @@ impl Store {
     /// A store that opens nothing yet.
     #[must_use]
     pub fn new(config: StoreConfig) -> Self {
+        let index = VectorIndex::kept_in(config.data_dir.join(INDEX_FOLDER));
         Self(Arc::new(Inner {
             config,
             connection: OnceCell::new(),
             health: Health::default(),
             writer: Semaphore::new(1),
             queue: WriteBehind::default(),
-            index: VectorIndex::default(),
+            index: Arc::new(index),
+            tending: AtomicBool::new(false),
             following: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -278,6 +285,7 @@ impl Store {
     pub async fn close(&self) {
         self.flush().await;
         self.0.closed.store(true, Ordering::Release);
+        self.0.index.close();
         if let Some(connection) = self.0.connection.get() {
             // Nothing is left to be done about an error.
             let _ = connection.close_by_ref().await;

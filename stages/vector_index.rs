@@ -1,20 +1,66 @@
 //! Embeddings in memory, searched by cosine: what makes "similar images" cost a scan
 //! of memory instead of a query.
 //!
-//! One matrix a model id; vectors of different models are never compared. The scan is
-//! exact. A row of the Python service names its model without a fingerprint of the
-//! weights: it counts for every model of that name.
+//! One matrix a model id; vectors of different models are never compared. A row of the
+//! Python service names its model without a fingerprint of the weights: it counts for
+//! every model of that name.
+//!
+//! # Layout
+//!
+//! - `matrix` (rows in the order of their coming), `codes` (the same in bytes, and what
+//!   that costs), `kernels` (sums of products)
+//! - `scan` (all rows: exact), `partition` (the approximate index, an inverted file),
+//!   `train` (k-means), `file` (the partition on disk)
+//! - `collect` (what a scan leaves over, and its exact order)
+//!
+//! # What a search looks at
+//!
+//! The newest [`Query::scan`] images, every one of them (0: all there are). Where there
+//! are more images than that, and a partition of them, those in the lists nearest to the
+//! question as well. Every similarity that is told is computed from the vectors
+//! themselves; only which older images are looked at is approximate.
+//!
+//! # Why an index of our own
+//!
+//! An inverted file over bytes takes 8 bytes a row beside the vectors, where a graph takes
+//! some 150; it forgets rows, needs no unsafe code and no C++, and what is kept of it on
+//! disk cannot make an answer wrong. `stages/benches/similarity.py` sets it beside faiss,
+//! hnswlib and usearch.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::matrix::{Matrix, Segment};
+use self::codes::Question;
+use self::collect::{Collector, in_order};
+use self::kernels::product;
+use self::matrix::{Matrix, View};
+use self::partition::Partition;
 
+mod codes;
+mod collect;
+mod file;
+mod kernels;
 mod matrix;
+mod partition;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod train;
 
 /// Most images kept in memory for one model; past it the oldest make room. At 512
-/// dimensions that is about 2 GiB.
+/// dimensions that is about 3 GiB.
 pub const MAX_ROWS: usize = 1_000_000;
+
+/// Images from which on a model's are partitioned; fewer are soon scanned.
+pub const PARTITION_FROM: usize = 2048;
+
+/// Rows collected beside the wanted ones: the image itself, and names that come twice.
+const SPARE: usize = 16;
+
+/// In a row's age: the row is of the model itself, not of one that names no weights.
+const OWN: u64 = 1 << 63;
 
 /// Parts a model id into the model's name and the fingerprint of its weights.
 pub const FINGERPRINT_MARK: char = '@';
@@ -41,7 +87,8 @@ pub struct Query {
     pub threshold: f32,
     /// Most answers.
     pub limit: usize,
-    /// How many of the newest images are looked at; 0 looks at all.
+    /// How many of the newest images are all looked at; 0 looks at all there are. Of the
+    /// others, once there are [`PARTITION_FROM`], those in the nearest lists.
     pub scan: usize,
     /// The image itself, by name: never an answer.
     pub image_hash: Option<Arc<str>>,
@@ -63,10 +110,132 @@ pub struct Hit {
 /// The embeddings of all models.
 #[derive(Default)]
 pub struct VectorIndex {
+    /// Where partitions are kept over restarts.
+    folder: Option<PathBuf>,
     models: RwLock<HashMap<Arc<str>, Matrix>>,
+    /// Partitions read from files, of models that no image has come of.
+    restored: Mutex<HashMap<String, Partition>>,
+    /// Partitions built since the start.
+    built: AtomicU64,
+    closed: AtomicBool,
 }
 
 impl VectorIndex {
+    /// An empty index that keeps its partitions in a folder, made when needed.
+    #[must_use]
+    pub fn kept_in(folder: PathBuf) -> Self {
+        Self {
+            folder: Some(folder),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the partitions that were kept. Blocks: for tens of
+    /// milliseconds at 100,000 images.
+    pub fn restore(&self) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        for (model, partition) in file::load_all(folder) {
+            let mut models = self.write();
+            match models.get_mut(model.as_str()) {
+                Some(matrix) if matrix.partition.is_none() => adopt(matrix, &model, partition),
+                Some(_) => {}
+                None => {
+                    let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+                    restored.insert(model, partition);
+                }
+            }
+        }
+    }
+
+    /// Builds and writes the partitions that are due. Blocks: for seconds at 100,000
+    /// images; searches and inserts go on meanwhile.
+    pub fn tend(&self) {
+        for model in self.due() {
+            let view = self.read().get(&model).map(|matrix| matrix.view().clone());
+            let Some(view) = view else {
+                continue;
+            };
+            if self.read().get(&model).is_some_and(is_outgrown) {
+                let begun = std::time::Instant::now();
+                let Some(mut partition) = train::train(&view, &self.closed) else {
+                    return;
+                };
+                // What came meanwhile; the few that come during this wait for the lock.
+                let now = self.read().get(&model).map(|matrix| matrix.view().clone());
+                if !now.is_none_or(|now| train::extend(&mut partition, &now, &self.closed)) {
+                    return;
+                }
+                let (images, lists) = (view.len(), partition.centroids().len());
+                if let Some(matrix) = self.write().get_mut(&model) {
+                    matrix.adopt(partition);
+                }
+                self.built.fetch_add(1, Ordering::Relaxed);
+                let seconds = begun.elapsed().as_secs_f64();
+                tracing::info!(%model, images, lists, seconds, "partitioned the vector index");
+            }
+            self.save(&model);
+        }
+    }
+
+    /// Ends what is being built, without its result.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// True where [`Self::tend`] has something to do.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.due().is_empty()
+    }
+
+    fn due(&self) -> Vec<Arc<str>> {
+        let models = self.read();
+        let due =
+            |matrix: &Matrix| is_outgrown(matrix) || self.folder.is_some() && is_unsaved(matrix);
+        let due = models.iter().filter(|(_, matrix)| due(matrix));
+        due.map(|(model, _)| model.clone()).collect()
+    }
+
+    fn save(&self, model: &Arc<str>) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        let models = self.read();
+        let Some(matrix) = models.get(model) else {
+            return;
+        };
+        let (view, partition) = (matrix.view().clone(), matrix.partition.clone());
+        drop(models);
+        let Some(partition) = partition else {
+            return;
+        };
+        if let Err(error) = file::save(folder, model, &partition, &view) {
+            tracing::warn!(%error, "the vector index is not kept: the next start builds it anew");
+        }
+        // One that could not be written is tried again when it has grown.
+        if let Some(matrix) = self.write().get_mut(model)
+            && let Some(partition) = &mut matrix.partition
+        {
+            partition.saved_rows = view.len() as u64;
+        }
+    }
+
+    /// Partitions built since the start; those that were read do not count.
+    #[must_use]
+    pub fn built(&self) -> u64 {
+        self.built.load(Ordering::Relaxed)
+    }
+
+    /// Images that are in a partition.
+    #[must_use]
+    pub fn partitioned(&self) -> usize {
+        let models = self.read();
+        let partitioned = models.values().filter(|matrix| matrix.partition.is_some());
+        partitioned.map(Matrix::len).sum()
+    }
+
     /// Adds an image, or notes what is new of one that is there. False where the
     /// vector is not one (zero, not finite, of another length than its model's).
     pub fn insert(&self, model: &str, row: Row, vector: &[f32]) -> bool {
@@ -75,7 +244,12 @@ impl VectorIndex {
         };
         let mut models = self.write();
         if !models.contains_key(model) {
-            models.insert(model.into(), Matrix::new(vector.len(), MAX_ROWS));
+            let mut matrix = Matrix::new(vector.len(), MAX_ROWS);
+            let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(partition) = restored.remove(model) {
+                adopt(&mut matrix, model, partition);
+            }
+            models.insert(model.into(), matrix);
         }
         models
             .get_mut(model)
@@ -94,55 +268,94 @@ impl VectorIndex {
         self.len() == 0
     }
 
-    /// How many rows a question would look at.
+    /// About how many rows a question would look at.
     #[must_use]
     pub fn cost(&self, query: &Query) -> usize {
         let models = self.read();
-        let rows: usize = matrices(&models, &query.model).map(Matrix::len).sum();
-        if query.scan == 0 {
-            rows
-        } else {
-            rows.min(query.scan)
-        }
+        let cost = |matrix: &Matrix| match &matrix.partition {
+            Some(partition) if matrix.len() > newest(query) => {
+                newest(query) + partition.cost(query.limit)
+            }
+            _ => matrix.len().min(newest(query)),
+        };
+        matrices(&models, &query.model).map(cost).sum()
     }
 
     /// The images most like the one asked about, best first; of equals the newer
-    /// first. Computes for some 50 ns a row: long scans belong on a compute thread.
+    /// first. Long ones, see [`Self::cost`], belong on a compute thread.
     #[must_use]
     pub fn search(&self, query: &Query) -> Vec<Hit> {
         let Some(vector) = normalised(&query.vector) else {
             return Vec::new();
         };
-        // Writers do not wait for the scan: it works on shared, immutable segments.
-        let segments = self.segments(query, vector.len());
-        let mut found = Vec::new();
-        let mut left = if query.scan == 0 {
-            usize::MAX
-        } else {
-            query.scan
-        };
-        for (number, segment) in segments.iter().enumerate() {
-            let skipped = segment.rows.len().saturating_sub(left);
-            for (row, similarity) in segment.scan(&vector, skipped) {
-                if similarity >= query.threshold {
-                    found.push((similarity, number, row));
-                }
+        let question = Arc::new(Question::new(vector));
+        let mut keep = query.limit.saturating_add(SPARE);
+        loop {
+            if let Some(hits) = self.search_keeping(query, &question, keep) {
+                return hits;
             }
-            left = left.saturating_sub(segment.rows.len());
-            if left == 0 {
-                break;
-            }
+            // Only where many rows are the image itself, or one name comes many times.
+            keep = keep.saturating_mul(8);
         }
-        best(&segments, found, query)
     }
 
-    /// What to scan, newest first.
-    fn segments(&self, query: &Query, dim: usize) -> Vec<Arc<Segment>> {
+    fn search_keeping(
+        &self,
+        query: &Query,
+        question: &Arc<Question>,
+        keep: usize,
+    ) -> Option<Vec<Hit>> {
+        let mut collector = Collector::new(keep, query.threshold);
+        // Writers do not wait for the scan: it works on shared, immutable segments.
+        let mut views: Vec<(u64, View, u64)> = Vec::new();
+        let mut left = newest(query);
         let models = self.read();
-        matrices(&models, &query.model)
-            .filter(|matrix| matrix.dim() == dim)
-            .flat_map(|matrix| matrix.segments().rev().cloned())
-            .collect()
+        for (age, matrix) in [OWN, 0].into_iter().zip(matrices(&models, &query.model)) {
+            let view = matrix.view().clone();
+            if view.dim != question.vector.len() {
+                continue;
+            }
+            let rows = view.rows();
+            let begin = rows.end - (view.len().min(left) as u64);
+            left -= view.len().min(left);
+            if let Some(partition) = &matrix.partition
+                && begin > rows.start
+            {
+                partition.probe(&view, begin, age, question, query.limit, &mut collector);
+            }
+            views.push((age, view, begin));
+        }
+        drop(models);
+        for (age, view, begin) in &views {
+            let empty = collector.emptied();
+            let found = scan::scan(view, *begin..view.rows().end, *age, question, empty);
+            collector.merge(found);
+        }
+        let view = |age: u64| views.iter().find(|(own, ..)| *own == age & OWN);
+        let mut hits = Vec::with_capacity(query.limit.min(keep));
+        let mut names = HashSet::new();
+        let cosine = |age: u64| match view(age) {
+            Some((_, view, _)) => product(view.vector(age & !OWN), &question.vector),
+            None => f32::NEG_INFINITY,
+        };
+        let is_complete = in_order(collector, query.threshold, cosine, |age, similarity| {
+            let Some((_, view, _)) = view(age).filter(|_| hits.len() < query.limit) else {
+                return false;
+            };
+            let (segment, place) = view.place(age & !OWN);
+            let row = &segment.rows[place];
+            let itself = query.image_hash.as_ref() == Some(&row.image_hash)
+                || (row.content_hash.is_some() && row.content_hash == query.content_hash);
+            if !itself && names.insert(row.image_hash.clone()) {
+                hits.push(Hit {
+                    image_hash: row.image_hash.clone(),
+                    asset_id: row.asset_id.clone(),
+                    similarity: similarity.clamp(-1.0, 1.0),
+                });
+            }
+            hits.len() < query.limit
+        });
+        is_complete.then_some(hits)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Matrix>> {
@@ -154,6 +367,43 @@ impl VectorIndex {
     }
 }
 
+/// How many of the newest images a question wants all looked at.
+fn newest(query: &Query) -> usize {
+    match query.scan {
+        0 => usize::MAX,
+        scan => scan,
+    }
+}
+
+/// Gives a matrix the partition that a file had, if it is one for its vectors.
+fn adopt(matrix: &mut Matrix, model: &str, partition: Partition) {
+    if partition.centroids().dim == matrix.dim() {
+        let lists = partition.centroids().len();
+        tracing::info!(model, lists, "read the partition of the vector index");
+        matrix.adopt(partition);
+    }
+}
+
+/// True where a matrix wants a partition, or one for the size that it has come to.
+fn is_outgrown(matrix: &Matrix) -> bool {
+    let rows = matrix.len();
+    rows >= PARTITION_FROM
+        && matrix
+            .partition
+            .as_ref()
+            .is_none_or(|partition| rows as u64 >= partition.trained_rows * 2)
+}
+
+/// True where a start would have to look for the lists of many rows.
+fn is_unsaved(matrix: &Matrix) -> bool {
+    let rows = matrix.len() as u64;
+    let saved = matrix
+        .partition
+        .as_ref()
+        .map(|partition| partition.saved_rows);
+    saved.is_some_and(|saved| rows > saved + (saved / 8).max(PARTITION_FROM as u64))
+}
+
 /// The matrices whose vectors may be compared with those of a model: its own, and the
 /// one of rows that name no weights.
 fn matrices<'a>(
@@ -163,40 +413,6 @@ fn matrices<'a>(
     let name = model.split(FINGERPRINT_MARK).next().unwrap_or(model);
     let unmarked = (name != model).then(|| models.get(name)).flatten();
     models.get(model).into_iter().chain(unmarked)
-}
-
-/// Orders what was found and leaves out the image itself and what is there twice.
-fn best(segments: &[Arc<Segment>], mut found: Vec<(f32, usize, usize)>, query: &Query) -> Vec<Hit> {
-    // Of a theme with thousands of copies, only the best few are worth sorting.
-    let order = |a: &(f32, usize, usize), b: &(f32, usize, usize)| {
-        b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(b.2.cmp(&a.2))
-    };
-    let mut hits: Vec<Hit> = Vec::with_capacity(query.limit.min(found.len()));
-    let mut names = HashSet::new();
-    let mut rest = found.as_mut_slice();
-    while hits.len() < query.limit && !rest.is_empty() {
-        let take = (query.limit * 2).min(rest.len());
-        if take < rest.len() {
-            rest.select_nth_unstable_by(take - 1, order);
-        }
-        let (head, tail) = rest.split_at_mut(take);
-        head.sort_unstable_by(order);
-        for &mut (similarity, segment, row) in head {
-            let row = &segments[segment].rows[row];
-            let itself = query.image_hash.as_ref() == Some(&row.image_hash)
-                || (row.content_hash.is_some() && row.content_hash == query.content_hash);
-            if itself || hits.len() == query.limit || !names.insert(row.image_hash.clone()) {
-                continue;
-            }
-            hits.push(Hit {
-                image_hash: row.image_hash.clone(),
-                asset_id: row.asset_id.clone(),
-                similarity: similarity.clamp(-1.0, 1.0),
-            });
-        }
-        rest = tail;
-    }
-    hits
 }
 
 /// The vector at length 1; `None` where it has no direction.
@@ -215,169 +431,4 @@ fn normalised(vector: &[f32]) -> Option<Vec<f32>> {
             .map(|x| (f64::from(*x) / norm) as f32)
             .collect(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(name: &str) -> Row {
-        Row {
-            image_hash: name.into(),
-            content_hash: Some(name.into()),
-            asset_id: None,
-        }
-    }
-
-    fn query(vector: &[f32]) -> Query {
-        Query {
-            model: "m@1".into(),
-            vector: vector.into(),
-            threshold: 0.85,
-            limit: 25,
-            scan: 0,
-            image_hash: None,
-            content_hash: None,
-        }
-    }
-
-    fn names(hits: &[Hit]) -> Vec<&str> {
-        hits.iter().map(|hit| &*hit.image_hash).collect()
-    }
-
-    fn index() -> VectorIndex {
-        let index = VectorIndex::default();
-        assert!(index.insert("m@1", row("east"), &[2.0, 0.0]));
-        assert!(index.insert("m@1", row("near east"), &[1.0, 0.1]));
-        assert!(index.insert("m@1", row("north"), &[0.0, 1.0]));
-        index
-    }
-
-    #[test]
-    fn the_best_come_first_and_the_threshold_holds() {
-        let hits = index().search(&query(&[1.0, 0.0]));
-        assert_eq!(names(&hits), ["east", "near east"]);
-        assert!((hits[0].similarity - 1.0).abs() < 1e-6);
-        assert!((hits[1].similarity - 0.995_037).abs() < 1e-6);
-        let all = Query {
-            threshold: -1.0,
-            limit: 2,
-            ..query(&[0.0, 5.0])
-        };
-        assert_eq!(names(&index().search(&all)), ["north", "near east"]);
-    }
-
-    #[test]
-    fn the_image_itself_is_no_answer() {
-        let by_name = Query {
-            image_hash: Some("east".into()),
-            ..query(&[1.0, 0.0])
-        };
-        assert_eq!(names(&index().search(&by_name)), ["near east"]);
-        let by_bytes = Query {
-            content_hash: Some("near east".into()),
-            ..query(&[1.0, 0.0])
-        };
-        assert_eq!(names(&index().search(&by_bytes)), ["east"]);
-    }
-
-    #[test]
-    fn an_image_that_comes_again_is_not_there_twice() {
-        let index = index();
-        let renamed = Row {
-            image_hash: "orient".into(),
-            asset_id: Some("a1".into()),
-            ..row("east")
-        };
-        assert!(index.insert("m@1", renamed, &[1.0, 0.0]));
-        assert_eq!(index.len(), 3);
-        let hits = index.search(&query(&[1.0, 0.0]));
-        assert_eq!(names(&hits), ["orient", "near east"]);
-        assert_eq!(hits[0].asset_id.as_deref(), Some("a1"));
-    }
-
-    #[test]
-    fn one_name_is_one_answer() {
-        let index = index();
-        let other = Row {
-            image_hash: "east".into(),
-            ..row("other bytes")
-        };
-        index.insert("m@1", other, &[1.0, 0.05]);
-        let hits = index.search(&query(&[1.0, 0.0]));
-        assert_eq!(names(&hits), ["east", "near east"]);
-    }
-
-    #[test]
-    fn models_do_not_mix_but_rows_without_weights_do() {
-        let index = index();
-        index.insert("other@1", row("elsewhere"), &[1.0, 0.0]);
-        index.insert("m@2", row("other weights"), &[1.0, 0.0]);
-        index.insert("m", row("adopted"), &[1.0, 0.0]);
-        let hits = index.search(&query(&[1.0, 0.0]));
-        assert_eq!(names(&hits), ["east", "adopted", "near east"]);
-    }
-
-    #[test]
-    fn the_scan_looks_at_the_newest() {
-        let index = VectorIndex::default();
-        for number in 0..1000 {
-            index.insert("m@1", row(&number.to_string()), &[1.0, 0.0]);
-        }
-        let newest = Query {
-            scan: 300,
-            limit: 1000,
-            ..query(&[1.0, 0.0])
-        };
-        let hits = index.search(&newest);
-        assert_eq!(hits.len(), 300);
-        assert_eq!(&*hits[0].image_hash, "999");
-        assert_eq!(&*hits[299].image_hash, "700");
-        assert_eq!(index.cost(&newest), 300);
-        assert_eq!(index.search(&query(&[1.0, 0.0])).len(), 25);
-    }
-
-    #[test]
-    fn what_is_no_vector_is_not_taken() {
-        let index = index();
-        for bad in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[1.0, 0.0, 0.0], &[]] {
-            assert!(!index.insert("m@1", row("bad"), bad), "{bad:?}");
-        }
-        assert_eq!(index.len(), 3);
-        assert!(index.search(&query(&[0.0, 0.0])).is_empty());
-        assert!(index.search(&query(&[1.0, 0.0, 0.0])).is_empty());
-    }
-
-    /// `cargo test --release -p omnizap-stages -- --ignored --nocapture scan_of`
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    fn scan_of_a_hundred_thousand_images() {
-        const DIM: usize = 512;
-        const IMAGES: usize = 100_000;
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut vector = || -> Vec<f32> { (0..DIM).map(|_| random.f32() - 0.5).collect() };
-        let index = VectorIndex::default();
-        let start = std::time::Instant::now();
-        for number in 0..IMAGES {
-            index.insert("m@1", row(&number.to_string()), &vector());
-        }
-        eprintln!("{IMAGES} images inserted in {:?}", start.elapsed());
-        for scan in [3000, 0] {
-            let mut times: Vec<_> = (0..51)
-                .map(|_| {
-                    let question = Query {
-                        scan,
-                        threshold: 0.1,
-                        ..query(&vector())
-                    };
-                    let start = std::time::Instant::now();
-                    let hits = index.search(&question);
-                    assert!(hits.len() <= 25);
-                    start.elapsed()
-                })
-                .collect();
-            times.sort();
-            eprintln!("scan {scan}: median {:?}, best {:?}", times[25], times[0]);
-        }
-    }
 }

@@ -14,6 +14,10 @@ pub(super) async fn follow(store: Weak<Inner>) {
     // Rows may be committed after others with a higher id: the newest ids are looked
     // at again, and these are known already.
     let mut seen = BTreeSet::new();
+    if let Some(index) = store.upgrade().map(|inner| inner.index.clone()) {
+        // It can only fail by a panic, or at shutdown.
+        let _ = tokio::task::spawn_blocking(move || index.restore()).await;
+    }
     loop {
         {
             let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
@@ -26,8 +30,31 @@ pub(super) async fn follow(store: Weak<Inner>) {
             if round.is_ok() && !inner.loaded.swap(true, Ordering::AcqRel) {
                 tracing::info!(images = inner.index.len(), "loaded the vector index");
             }
+            if inner.loaded.load(Ordering::Acquire) {
+                tend(&inner);
+            }
         }
         tokio::time::sleep(limits::SYNC_EVERY).await;
+    }
+}
+
+/// Builds what the index is due, on a thread of its own: that takes seconds, and the end
+/// of the program does not wait for it.
+fn tend(inner: &Arc<Inner>) {
+    if !inner.index.is_due() || inner.tending.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (index, store) = (inner.index.clone(), Arc::downgrade(inner));
+    let thread = std::thread::Builder::new().name("vector-index".into());
+    let started = thread.spawn(move || {
+        index.tend();
+        if let Some(inner) = store.upgrade() {
+            inner.tending.store(false, Ordering::Release);
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "no thread for the vector index: it is tried again");
+        inner.tending.store(false, Ordering::Release);
     }
 }
 

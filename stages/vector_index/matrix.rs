@@ -1,28 +1,31 @@
 //! The vectors of one model: rows in the order of their coming, in segments that
-//! searches share.
+//! searches share, and beside them the partition that makes large ones fast.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-use pulp::{Simd, WithSimd};
-
 use super::Row;
+use super::codes::Codes;
+use super::partition::Partition;
 
 /// Rows a segment: a write while a search holds the newest segment copies so many.
-const SEGMENT_ROWS: usize = 256;
+pub(super) const SEGMENT_ROWS: usize = 256;
 
 /// Rows side by side.
 #[derive(Clone)]
 pub(super) struct Segment {
     /// `[rows, dim]`, each row of length 1.
     vectors: Vec<f32>,
+    /// `[rows, dim]`, the same in bytes.
+    pub(super) codes: Codes,
     /// `[rows]`.
     pub(super) rows: Vec<Row>,
 }
 
 /// What tells one image from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     /// Its bytes.
     Content(Arc<str>),
     /// Its name, where the bytes are not known.
@@ -30,7 +33,7 @@ enum Key {
 }
 
 impl Key {
-    fn of(row: &Row) -> Self {
+    pub(super) fn of(row: &Row) -> Self {
         match &row.content_hash {
             Some(hash) => Self::Content(hash.clone()),
             None => Self::Name(row.image_hash.clone()),
@@ -38,76 +41,137 @@ impl Key {
     }
 }
 
+/// Rows are numbered in the order of their coming, from 0 on, for as long as there is
+/// the matrix: a number never means another row.
+pub(super) type RowNumber = u64;
+
+/// The rows at one moment. Writers go on meanwhile: segments are copied when written to.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) dim: usize,
+    /// Every segment but the last is full.
+    segments: Arc<VecDeque<Arc<Segment>>>,
+    rows: Range<RowNumber>,
+}
+
+impl View {
+    /// The rows that are there.
+    pub(super) fn rows(&self) -> Range<RowNumber> {
+        self.rows.clone()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        (self.rows.end - self.rows.start) as usize
+    }
+
+    /// The segment of a row, and its place there.
+    #[inline]
+    pub(super) fn place(&self, row: RowNumber) -> (&Segment, usize) {
+        let place = (row - self.rows.start) as usize;
+        (&self.segments[place / SEGMENT_ROWS], place % SEGMENT_ROWS)
+    }
+
+    /// The vector of a row, `[dim]`.
+    #[inline]
+    pub(super) fn vector(&self, row: RowNumber) -> &[f32] {
+        let (segment, place) = self.place(row);
+        &segment.vectors[place * self.dim..][..self.dim]
+    }
+}
+
 pub(super) struct Matrix {
-    dim: usize,
     max_rows: usize,
-    segments: VecDeque<Arc<Segment>>,
-    /// Segments that made room for newer ones.
-    gone: usize,
-    /// Where each image is: its segment, counted from the first there ever was, and row.
-    places: HashMap<Key, (usize, usize)>,
+    view: View,
+    /// The number of each image's row.
+    places: HashMap<Key, RowNumber>,
+    /// What makes searches of many rows fast, once there are many.
+    pub(super) partition: Option<Partition>,
 }
 
 impl Matrix {
     pub(super) fn new(dim: usize, max_rows: usize) -> Self {
         Self {
-            dim,
             max_rows,
-            segments: VecDeque::new(),
-            gone: 0,
+            view: View {
+                dim,
+                segments: Arc::default(),
+                rows: 0..0,
+            },
             places: HashMap::new(),
+            partition: None,
         }
     }
 
     pub(super) fn dim(&self) -> usize {
-        self.dim
+        self.view.dim
     }
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// The segments, oldest first.
-    pub(super) fn segments(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
-        self.segments.iter()
+    /// The rows as they are now.
+    pub(super) fn view(&self) -> &View {
+        &self.view
     }
 
     /// Adds a row of length 1, or notes what is new of one that is there. False where
     /// the vector has another length than the model's.
     pub(super) fn insert(&mut self, row: Row, vector: &[f32]) -> bool {
-        if vector.len() != self.dim {
+        if vector.len() != self.view.dim {
             return false;
         }
         let key = Key::of(&row);
-        if let Some(&(segment, place)) = self.places.get(&key) {
-            self.rename(segment, place, row);
+        if let Some(&number) = self.places.get(&key) {
+            self.rename(number, row);
             return true;
         }
         let full = |segment: &Arc<Segment>| segment.rows.len() >= SEGMENT_ROWS;
-        if self.segments.back().is_none_or(full) {
+        if self.view.segments.back().is_none_or(full) {
             self.make_room();
-            self.segments.push_back(Arc::new(Segment {
-                vectors: Vec::with_capacity(SEGMENT_ROWS * self.dim),
+            let segment = Segment {
+                vectors: Vec::with_capacity(SEGMENT_ROWS * vector.len()),
+                codes: Codes::with_capacity(SEGMENT_ROWS, vector.len()),
                 rows: Vec::with_capacity(SEGMENT_ROWS),
-            }));
+            };
+            Arc::make_mut(&mut self.view.segments).push_back(Arc::new(segment));
         }
-        let number = self.gone + self.segments.len() - 1;
-        if let Some(last) = self.segments.back_mut() {
+        if let Some(last) = Arc::make_mut(&mut self.view.segments).back_mut() {
+            let number = self.view.rows.end;
+            if let Some(partition) = &mut self.partition {
+                partition.add(number, &key, vector);
+            }
             let segment = Arc::make_mut(last);
-            self.places.insert(key, (number, segment.rows.len()));
             segment.vectors.extend_from_slice(vector);
+            segment.codes.push(vector);
             segment.rows.push(row);
+            self.places.insert(key, number);
+            self.view.rows.end = number + 1;
         }
         true
     }
 
-    fn rename(&mut self, segment: usize, place: usize, row: Row) {
-        let Some(segment) = self.segments.get_mut(segment - self.gone) else {
-            return;
-        };
+    /// Puts a partition in the place of the present one, and every row that it does not
+    /// know yet into it.
+    pub(super) fn adopt(&mut self, mut partition: Partition) {
+        partition.forget_before(self.view.rows.start);
+        for number in partition.next_row().max(self.view.rows.start)..self.view.rows.end {
+            let (segment, place) = self.view.place(number);
+            let key = Key::of(&segment.rows[place]);
+            partition.add(number, &key, self.view.vector(number));
+        }
+        self.partition = Some(partition);
+    }
+
+    fn rename(&mut self, number: RowNumber, row: Row) {
+        let (segment, place) = self.view.place(number);
         let known = &segment.rows[place];
         let asset_id = row.asset_id.or_else(|| known.asset_id.clone());
-        if known.image_hash != row.image_hash || known.asset_id != asset_id {
+        if known.image_hash == row.image_hash && known.asset_id == asset_id {
+            return;
+        }
+        let segment = (number - self.view.rows.start) as usize / SEGMENT_ROWS;
+        if let Some(segment) = Arc::make_mut(&mut self.view.segments).get_mut(segment) {
             let known = &mut Arc::make_mut(segment).rows[place];
             known.image_hash = row.image_hash;
             known.asset_id = asset_id;
@@ -116,77 +180,18 @@ impl Matrix {
 
     fn make_room(&mut self) {
         while self.places.len() + SEGMENT_ROWS > self.max_rows {
-            let Some(oldest) = self.segments.pop_front() else {
+            let Some(oldest) = Arc::make_mut(&mut self.view.segments).pop_front() else {
                 return;
             };
             for row in &oldest.rows {
                 self.places.remove(&Key::of(row));
             }
-            self.gone += 1;
+            self.view.rows.start += oldest.rows.len() as u64;
+            if let Some(partition) = &mut self.partition {
+                partition.forget_before(self.view.rows.start);
+            }
         }
     }
-}
-
-impl Segment {
-    /// The cosine of every row from `skipped` on, by the number of the row.
-    pub(super) fn scan(&self, vector: &[f32], skipped: usize) -> Vec<(usize, f32)> {
-        let mut cosines = vec![0.0; self.rows.len() - skipped];
-        pulp::Arch::new().dispatch(Products {
-            rows: &self.vectors[skipped * vector.len()..],
-            vector,
-            products: &mut cosines,
-        });
-        (skipped..).zip(cosines).collect()
-    }
-}
-
-/// The product of each row with the vector, compiled for each instruction set that
-/// `pulp` knows, and dispatched once for all rows.
-struct Products<'a> {
-    /// `[rows, dim]`
-    rows: &'a [f32],
-    /// `[dim]`
-    vector: &'a [f32],
-    /// `[rows]`
-    products: &'a mut [f32],
-}
-
-impl WithSimd for Products<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let rows = self.rows.chunks_exact(self.vector.len());
-        for (row, product) in rows.zip(self.products) {
-            *product = dot(simd, row, self.vector);
-        }
-    }
-}
-
-#[inline(always)]
-fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = S::as_simd_f32s(a);
-    let (b, b_rest) = S::as_simd_f32s(b);
-    // Four sums side by side: each addition waits for the one before it.
-    let zero = simd.splat_f32s(0.0);
-    let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
-    let (a4, a1) = a.as_chunks::<4>();
-    let (b4, b1) = b.as_chunks::<4>();
-    for (a, b) in a4.iter().zip(b4) {
-        s0 = simd.mul_add_e_f32s(a[0], b[0], s0);
-        s1 = simd.mul_add_e_f32s(a[1], b[1], s1);
-        s2 = simd.mul_add_e_f32s(a[2], b[2], s2);
-        s3 = simd.mul_add_e_f32s(a[3], b[3], s3);
-    }
-    for (a, b) in a1.iter().zip(b1) {
-        s0 = simd.mul_add_e_f32s(*a, *b, s0);
-    }
-    let sum = simd.add_f32s(simd.add_f32s(s0, s1), simd.add_f32s(s2, s3));
-    let mut rest = 0.0;
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        rest += a * b;
-    }
-    simd.reduce_sum_f32s(sum) + rest
 }
 
 #[cfg(test)]
@@ -202,41 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_of_any_dimension_gives_the_sums_of_products() {
-        for dim in [1, 2, 7, 8, 31, 32, 33, 100, 512] {
-            let mut matrix = Matrix::new(dim, 1000);
-            let vector = |seed: usize| -> Vec<f32> {
-                (0..dim).map(|n| ((n + seed) % 7) as f32 - 3.0).collect()
-            };
-            for number in 0..10 {
-                matrix.insert(row(number), &vector(number));
-            }
-            let question = vector(3);
-            let plain = |number| -> f32 {
-                vector(number)
-                    .iter()
-                    .zip(&question)
-                    .map(|(a, b)| a * b)
-                    .sum()
-            };
-            let segment = matrix.segments().next().unwrap();
-            // Small whole numbers: every order of additions gives the same.
-            for skipped in [0, 4] {
-                let expected: Vec<_> = (skipped..10).map(|n| (n, plain(n))).collect();
-                assert_eq!(segment.scan(&question, skipped), expected, "{dim}");
-            }
-        }
-    }
-
-    #[test]
     fn the_oldest_make_room() {
         let mut matrix = Matrix::new(1, 3 * SEGMENT_ROWS);
         for number in 0..10 * SEGMENT_ROWS {
             assert!(matrix.insert(row(number), &[1.0]));
             assert!(matrix.len() <= 3 * SEGMENT_ROWS);
         }
-        let oldest = matrix.segments().next().unwrap();
-        assert_eq!(&*oldest.rows[0].image_hash, (7 * SEGMENT_ROWS).to_string());
+        let view = matrix.view();
+        let oldest = view.rows().start;
+        assert_eq!(oldest as usize, 7 * SEGMENT_ROWS);
+        let (segment, place) = view.place(oldest);
+        assert_eq!(
+            &*segment.rows[place].image_hash,
+            (7 * SEGMENT_ROWS).to_string()
+        );
         // An image that had to go comes again as new, one that stayed does not.
         assert!(matrix.insert(row(10 * SEGMENT_ROWS - 1), &[1.0]));
         assert_eq!(matrix.len(), 3 * SEGMENT_ROWS);
@@ -248,9 +232,11 @@ mod tests {
     fn a_search_keeps_what_it_began_with() {
         let mut matrix = Matrix::new(1, 1000);
         matrix.insert(row(1), &[1.0]);
-        let held: Vec<_> = matrix.segments().cloned().collect();
+        let held = matrix.view().clone();
         matrix.insert(row(2), &[1.0]);
-        assert_eq!(held[0].rows.len(), 1);
-        assert_eq!(matrix.segments().next().unwrap().rows.len(), 2);
+        assert_eq!(held.rows(), 0..1);
+        assert_eq!(held.place(0).0.rows.len(), 1);
+        assert_eq!(matrix.view().rows(), 0..2);
+        assert_eq!(matrix.view().place(1).0.rows.len(), 2);
     }
 }

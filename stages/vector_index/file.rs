@@ -1,0 +1,142 @@
+//! The partition on disk, so that a start does not look for centroids again.
+//!
+//! A file holds the centroids, and which list each row is in, by a hash of its key; the
+//! vectors are always those of the table. So a file that is old, or of another
+//! database, costs recall at worst, never a wrong cosine. It is written beside its place
+//! and renamed into it, and ends with the SHA-256 of all before: what is cut off,
+//! damaged or of another version is not read.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::matrix::{Key, View};
+use super::partition::{Centroids, Partition, Places, hash};
+
+/// What a file begins with; the last byte is the version of the format.
+const MAGIC: [u8; 8] = *b"OZINDEX\x01";
+const ENDING: &str = "index";
+/// Largest file that is read: 1,000,000 rows and 4,096 centroids of 4,096 dimensions.
+const MAX_BYTES: u64 = 128 << 20;
+const DIGEST: usize = 32;
+
+/// Where the partition of a model is.
+pub(super) fn path(folder: &Path, model: &str) -> PathBuf {
+    let digest = Sha256::digest(model.as_bytes());
+    let name: String = digest[..12]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    folder.join(format!("{name}.{ENDING}"))
+}
+
+/// Writes the partition of a model, durably, or leaves what was there.
+pub(super) fn save(
+    folder: &Path,
+    model: &str,
+    partition: &Partition,
+    view: &View,
+) -> io::Result<()> {
+    let centroids = partition.centroids();
+    let mut bytes = MAGIC.to_vec();
+    let lists = centroids.len() as u64;
+    let rows = view.rows();
+    let places = partition.lists().enumerate().flat_map(|(list, numbers)| {
+        let present = numbers.iter().filter(|row| rows.contains(*row));
+        present.map(move |row| {
+            let (segment, place) = view.place(*row);
+            (hash(&Key::of(&segment.rows[place])), list as u32)
+        })
+    });
+    let places: Vec<_> = places.collect();
+    for number in [
+        model.len() as u64,
+        centroids.dim as u64,
+        lists,
+        partition.trained_rows,
+        places.len() as u64,
+    ] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(model.as_bytes());
+    bytes.extend(centroids.vectors.iter().flat_map(|x| x.to_le_bytes()));
+    for (hash, list) in places {
+        bytes.extend(hash.to_le_bytes());
+        bytes.extend(list.to_le_bytes());
+    }
+    bytes.extend(Sha256::digest(&bytes));
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path(folder, model))
+        .map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The partitions of all models; what cannot be read is told in the log.
+pub(super) fn load_all(folder: &Path) -> Vec<(String, Partition)> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let paths = paths.filter(|path| path.extension().is_some_and(|found| found == ENDING));
+    let loaded = paths.filter_map(|path| match load(&path) {
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            tracing::warn!(%error, "a file of the vector index is not used: it is built anew");
+            None
+        }
+    });
+    loaded.collect()
+}
+
+fn load(path: &Path) -> io::Result<(String, Partition)> {
+    if fs::metadata(path)?.len() > MAX_BYTES {
+        return Err(io::Error::other("larger than such a file can be"));
+    }
+    let bytes = fs::read(path)?;
+    let text = bytes
+        .len()
+        .checked_sub(DIGEST)
+        .map(|end| bytes.split_at(end));
+    let (text, digest) = text.ok_or_else(|| io::Error::other("cut off"))?;
+    if !text.starts_with(&MAGIC) {
+        return Err(io::Error::other("of another version"));
+    }
+    if Sha256::digest(text)[..] != *digest {
+        return Err(io::Error::other("damaged"));
+    }
+    parse(&text[MAGIC.len()..]).ok_or_else(|| io::Error::other("makes no sense"))
+}
+
+fn parse(mut text: &[u8]) -> Option<(String, Partition)> {
+    let mut number = || -> Option<u64> {
+        let (number, rest) = text.split_first_chunk::<8>()?;
+        text = rest;
+        Some(u64::from_le_bytes(*number))
+    };
+    let (name, dim, lists) = (number()? as usize, number()? as usize, number()? as usize);
+    let (trained_rows, rows) = (number()?, number()? as usize);
+    let (model, text) = text.split_at_checked(name)?;
+    let (vectors, places) = text.split_at_checked(dim.checked_mul(lists)?.checked_mul(4)?)?;
+    if dim == 0 || lists == 0 || Some(places.len()) != rows.checked_mul(12) {
+        return None;
+    }
+    let floats = vectors.as_chunks::<4>().0.iter();
+    let vectors: Vec<_> = floats.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let mut known = Places::with_capacity(rows);
+    for place in places.as_chunks::<12>().0 {
+        let (hash, list) = place.split_first_chunk::<8>()?;
+        let list = u32::from_le_bytes(*list.first_chunk::<4>()?);
+        known.insert(u64::from_le_bytes(*hash), list);
+    }
+    let centroids = Arc::new(Centroids::new(dim, vectors));
+    let mut partition = Partition::new(centroids, trained_rows, 0);
+    partition.saved_rows = rows as u64;
+    partition.known = known;
+    Some((String::from_utf8(model.to_vec()).ok()?, partition))
+}

@@ -1,0 +1,134 @@
+//! What a search finds, whatever it looks at first.
+
+use super::*;
+
+fn row(name: &str) -> Row {
+    Row {
+        image_hash: name.into(),
+        content_hash: Some(name.into()),
+        asset_id: None,
+    }
+}
+
+fn query(vector: &[f32]) -> Query {
+    Query {
+        model: "m@1".into(),
+        vector: vector.into(),
+        threshold: 0.85,
+        limit: 25,
+        scan: 0,
+        image_hash: None,
+        content_hash: None,
+    }
+}
+
+fn names(hits: &[Hit]) -> Vec<&str> {
+    hits.iter().map(|hit| &*hit.image_hash).collect()
+}
+
+fn index() -> VectorIndex {
+    let index = VectorIndex::default();
+    assert!(index.insert("m@1", row("east"), &[2.0, 0.0]));
+    assert!(index.insert("m@1", row("near east"), &[1.0, 0.1]));
+    assert!(index.insert("m@1", row("north"), &[0.0, 1.0]));
+    index
+}
+
+#[test]
+fn the_best_come_first_and_the_threshold_holds() {
+    let hits = index().search(&query(&[1.0, 0.0]));
+    assert_eq!(names(&hits), ["east", "near east"]);
+    assert!((hits[0].similarity - 1.0).abs() < 1e-6);
+    assert!((hits[1].similarity - 0.995_037).abs() < 1e-6);
+    let all = Query {
+        threshold: -1.0,
+        limit: 2,
+        ..query(&[0.0, 5.0])
+    };
+    assert_eq!(names(&index().search(&all)), ["north", "near east"]);
+}
+
+#[test]
+fn the_image_itself_is_no_answer() {
+    let by_name = Query {
+        image_hash: Some("east".into()),
+        ..query(&[1.0, 0.0])
+    };
+    assert_eq!(names(&index().search(&by_name)), ["near east"]);
+    let by_bytes = Query {
+        content_hash: Some("near east".into()),
+        ..query(&[1.0, 0.0])
+    };
+    assert_eq!(names(&index().search(&by_bytes)), ["east"]);
+}
+
+#[test]
+fn an_image_that_comes_again_is_not_there_twice() {
+    let index = index();
+    let renamed = Row {
+        image_hash: "orient".into(),
+        asset_id: Some("a1".into()),
+        ..row("east")
+    };
+    assert!(index.insert("m@1", renamed, &[1.0, 0.0]));
+    assert_eq!(index.len(), 3);
+    let hits = index.search(&query(&[1.0, 0.0]));
+    assert_eq!(names(&hits), ["orient", "near east"]);
+    assert_eq!(hits[0].asset_id.as_deref(), Some("a1"));
+}
+
+#[test]
+fn one_name_is_one_answer() {
+    let index = index();
+    let other = Row {
+        image_hash: "east".into(),
+        ..row("other bytes")
+    };
+    index.insert("m@1", other, &[1.0, 0.05]);
+    let hits = index.search(&query(&[1.0, 0.0]));
+    assert_eq!(names(&hits), ["east", "near east"]);
+}
+
+#[test]
+fn models_do_not_mix_but_rows_without_weights_do() {
+    let index = index();
+    index.insert("other@1", row("elsewhere"), &[1.0, 0.0]);
+    index.insert("m@2", row("other weights"), &[1.0, 0.0]);
+    index.insert("m", row("adopted"), &[1.0, 0.0]);
+    let hits = index.search(&query(&[1.0, 0.0]));
+    assert_eq!(names(&hits), ["east", "adopted", "near east"]);
+}
+
+#[test]
+fn the_scan_looks_at_the_newest() {
+    let index = VectorIndex::default();
+    for number in 0..1000 {
+        index.insert("m@1", row(&number.to_string()), &[1.0, 0.0]);
+    }
+    let newest = Query {
+        scan: 300,
+        limit: 1000,
+        ..query(&[1.0, 0.0])
+    };
+    let hits = index.search(&newest);
+    assert_eq!(hits.len(), 300);
+    assert_eq!(&*hits[0].image_hash, "999");
+    assert_eq!(&*hits[299].image_hash, "700");
+    assert_eq!(index.cost(&newest), 300);
+    assert_eq!(index.search(&query(&[1.0, 0.0])).len(), 25);
+}
+
+#[test]
+fn what_is_no_vector_is_not_taken() {
+    let index = index();
+    for bad in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[1.0, 0.0, 0.0], &[]] {
+        assert!(!index.insert("m@1", row("bad"), bad), "{bad:?}");
+    }
+    assert_eq!(index.len(), 3);
+    assert!(index.search(&query(&[0.0, 0.0])).is_empty());
+    assert!(index.search(&query(&[1.0, 0.0, 0.0])).is_empty());
+}
+
+mod exact;
+mod kept;
+mod recall;

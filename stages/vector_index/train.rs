@@ -1,0 +1,97 @@
+//! Finding the centroids: spherical k-means over a sample (I. S. Dhillon and D. S.
+//! Modha, Concept decompositions for large sparse text data using clustering, Machine
+//! Learning 42, 2001), with the products of codes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::matrix::{RowNumber, View};
+use super::normalised;
+use super::partition::{Centroids, Partition};
+
+/// Lists a square root of the number of rows.
+const LISTS_PER_ROOT: f64 = 3.2;
+/// Rows of the sample a list.
+const SAMPLE: usize = 40;
+/// Rounds of k-means.
+const ROUNDS: usize = 8;
+/// The same rows give the same lists.
+const SEED: u64 = 5;
+
+/// How many lists so many rows get.
+pub(super) fn lists(rows: usize) -> usize {
+    (((rows as f64).sqrt() * LISTS_PER_ROOT) as usize).max(1)
+}
+
+/// Partitions the rows there are. `None` where it was told to stop.
+pub(super) fn train(view: &View, stop: &AtomicBool) -> Option<Partition> {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let rows = view.rows();
+    let count = lists(view.len());
+    let mut sample: Vec<RowNumber> = rows.clone().collect();
+    random.shuffle(&mut sample);
+    sample.truncate(count * SAMPLE);
+    let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
+    let mut centroids = Centroids::new(view.dim, first.copied().collect());
+    let mut assign = Assign::new(centroids.len());
+    for _ in 0..ROUNDS {
+        let mut sums = vec![0.0; centroids.len() * view.dim];
+        for &row in &sample {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let list = assign.nearest(&centroids, view, row);
+            let sum = &mut sums[list * view.dim..][..view.dim];
+            for (sum, x) in sum.iter_mut().zip(view.vector(row)) {
+                *sum += x;
+            }
+        }
+        for sum in sums.chunks_exact_mut(view.dim) {
+            match normalised(sum) {
+                Some(mean) => sum.copy_from_slice(&mean),
+                // A list that nothing is nearest to begins anew somewhere else.
+                None => sum.copy_from_slice(view.vector(sample[random.usize(..sample.len())])),
+            }
+        }
+        centroids = Centroids::new(view.dim, sums);
+    }
+    let mut partition = Partition::new(Arc::new(centroids), view.len() as u64, rows.start);
+    extend(&mut partition, view, stop).then_some(partition)
+}
+
+/// Puts the rows that came since into their lists. False where it was told to stop.
+pub(super) fn extend(partition: &mut Partition, view: &View, stop: &AtomicBool) -> bool {
+    let centroids = partition.centroids().clone();
+    let mut assign = Assign::new(centroids.len());
+    for row in partition.next_row().max(view.rows().start)..view.rows().end {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let list = assign.nearest(&centroids, view, row);
+        partition.push(row, list, view.vector(row));
+    }
+    true
+}
+
+/// Room for finding the nearest centroid of one row after the other.
+struct Assign {
+    codes: Vec<i16>,
+    products: Vec<i32>,
+}
+
+impl Assign {
+    fn new(lists: usize) -> Self {
+        Self {
+            codes: Vec::new(),
+            products: vec![0; lists],
+        }
+    }
+
+    fn nearest(&mut self, centroids: &Centroids, view: &View, row: RowNumber) -> usize {
+        let (segment, place) = view.place(row);
+        self.codes.clear();
+        let codes = segment.codes.row(place, view.dim).iter();
+        self.codes.extend(codes.map(|code| i16::from(*code)));
+        centroids.nearest(&self.codes, &mut self.products)
+    }
+}
