@@ -8,16 +8,17 @@
 //! - [`option`]: the schema of a stage's `with = { .. }` table and its checked values
 //! - [`stage`]: [`StageKind`] (what a name stands for), [`Stage`] (one built instance), [`Call`]
 //! - [`error`]: [`Error`], sorted by what a client may do about it
+//! - [`abi`]: the C ABI that carries all of this across the boundary of a library
 //!
 //! # Invariants
 //!
 //! - This crate depends on nothing of ours. The engine, the built-in stages and
 //!   third-party plugins depend on it, and on each other never.
-//! - It holds safe Rust types only. The C ABI that carries these types across a
-//!   library boundary is a layer above them (module `abi`, once it exists), not
-//!   a second vocabulary.
+//! - It holds safe Rust types only, but for [`abi`], which declares C structs and has
+//!   no behaviour: the host (`engine/plugin`) and the SDK (`plugins/sdk`) translate.
 //! - Values are cheap to clone: everything big sits behind a shared pointer.
 
+pub mod abi;
 pub mod error;
 pub mod option;
 pub mod port;
