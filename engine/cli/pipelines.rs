@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use engine::pipeline::diagnostic::SourceText;
+use engine::pipeline::config::{PLUGINS_FILE, read_plugins};
+use engine::pipeline::diagnostic::{Diagnostics, SourceText};
 use engine::pipeline::graph::Graph;
-use engine::pipeline::set::{bind_all, build_all, read_sources};
+use engine::pipeline::set::{bind_each, build_all, read_sources};
 use engine::pipeline::{Pipeline, Registry};
+use engine::plugin::{Limits, Loader};
 use omnizap_stages::{Services, builtins};
 use tokio::sync::Semaphore;
 
@@ -31,18 +33,29 @@ const BUILT_IN: [(&str, &str); 2] = [
 pub(super) struct Workshop {
     registry: Registry,
     folder: Option<PathBuf>,
+    loader: Loader,
     /// Places for computing stages: one a core.
     compute: Arc<Semaphore>,
 }
 
 impl Workshop {
     pub(super) fn open(common: &Common) -> Result<Self, Failure> {
+        Self::open_with(common, false)
+    }
+
+    /// The same; where `safe`, no plugin is opened and stages of plugins are off.
+    pub(super) fn open_with(common: &Common, safe: bool) -> Result<Self, Failure> {
         let config = services_config(common).map_err(Failure::Config)?;
         let services = Services::new(config);
         let registry = Registry::new(builtins(&services))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            registry,
+            registry: if safe {
+                registry.without_plugins()
+            } else {
+                registry
+            },
+            loader: Loader::new(common.data.join("plugins"), safe, Limits::default()),
             folder: common.pipelines.clone(),
             compute: Arc::new(Semaphore::new(cores)),
         })
@@ -84,9 +97,70 @@ impl Workshop {
                 .map(|(name, text)| SourceText::new(*name, *text))
                 .collect(),
         };
+        let in_the_pipelines =
+            |mistakes| Failure::Config(anyhow::anyhow!("in the pipelines\n\n{mistakes}"));
         let environment = |name: &str| std::env::var(name).ok();
-        bind_all(&sources, &self.registry, &environment)
-            .map_err(|mistakes| Failure::Config(anyhow::anyhow!("in the pipelines\n\n{mistakes}")))
+        let registries = self.registries(&sources, &environment)?;
+        bind_each(sources.iter().zip(&registries), &environment).map_err(in_the_pipelines)
+    }
+
+    /// For each file the stages that it may name: the built-in ones, those of the plugins that
+    /// the plugins.toml beside it allows, and those that it allows itself.
+    fn registries(
+        &self,
+        sources: &[SourceText],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Vec<Registry>, Failure> {
+        let mut mistakes = Diagnostics::default();
+        let mut registries = Vec::with_capacity(sources.len());
+        let mut beside: Vec<(PathBuf, Registry)> = Vec::new();
+        for source in sources {
+            let file = Path::new(&*source.name);
+            let list = file.with_file_name(PLUGINS_FILE);
+            let known = beside.iter().find(|(known, _)| *known == list);
+            let shared = match known {
+                Some((_, registry)) => registry.clone(),
+                None => {
+                    let mut registry = self.registry.clone();
+                    if file.is_file() && list.is_file() {
+                        let text = std::fs::read_to_string(&list)
+                            .with_context(|| format!("cannot read {}", list.display()))
+                            .map_err(Failure::Config)?;
+                        let text = SourceText::new(list.display().to_string(), text);
+                        registry =
+                            self.with_plugins(registry, &text, true, environment, &mut mistakes)?;
+                    }
+                    beside.push((list, registry.clone()));
+                    registry
+                }
+            };
+            registries.push(self.with_plugins(shared, source, false, environment, &mut mistakes)?);
+        }
+        if mistakes.is_empty() {
+            return Ok(registries);
+        }
+        Err(Failure::Config(anyhow::anyhow!(
+            "in the pipelines\n\n{mistakes}"
+        )))
+    }
+
+    fn with_plugins(
+        &self,
+        registry: Registry,
+        source: &SourceText,
+        only_plugins: bool,
+        environment: &dyn Fn(&str) -> Option<String>,
+        mistakes: &mut Diagnostics,
+    ) -> Result<Registry, Failure> {
+        let (entries, wrong) = read_plugins(source, only_plugins, environment);
+        mistakes.extend(wrong);
+        let (plugins, refused) = self.loader.load_all(&entries);
+        mistakes.extend(refused);
+        let kinds = plugins.into_iter().flat_map(|plugin| plugin.kinds);
+        let registry = registry.with(kinds);
+        registry
+            .with_context(|| format!("in {}", source.name))
+            .map_err(Failure::Config)
     }
 
     /// The same, built.

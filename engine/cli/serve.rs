@@ -51,11 +51,14 @@ pub(super) struct ServeArgs {
         value_parser = clap::value_parser!(u64).range(0..=3_600_000)
     )]
     shutdown_grace_ms: u64,
+    /// Start without plugins: their stages are off
+    #[arg(long, env = "OMNIZAP_SAFE")]
+    safe: bool,
 }
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let workshop = Workshop::open(common)?;
+    let workshop = Workshop::open_with(common, args.safe)?;
     let graphs = workshop.graphs(None)?;
     // The port before the models: a second start by mistake ends at once.
     let listener = TcpListener::bind(args.listen)

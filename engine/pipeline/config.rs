@@ -2,6 +2,7 @@
 //! all of its mistakes out. What depends on how stages fit together is
 //! [`super::graph`]'s.
 
+mod plugins;
 mod stage;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use self::stage::{read_stages, report_duplicate_names};
+pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_plugins};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
 use super::interpolate::Environment;
@@ -165,7 +167,8 @@ fn read_root(
     root: &DeTable<'_>,
     registry: &Registry,
 ) -> Option<PipelineFile> {
-    let sections = ["pipeline", "request", "response", "stage"];
+    // `plugin` was read before, by `read_plugins`: what it brings is in the registry.
+    let sections = ["pipeline", "request", "response", "stage", "plugin"];
     let entries = reader.entries(root, "the file", &sections);
 
     let mut name = None;

@@ -7,7 +7,7 @@ use omnizap_contract::StageKind;
 
 /// Kinds of stages by name: built-in ones and those of plugins.
 #[derive(Clone, Default)]
-pub struct Registry(BTreeMap<String, Arc<dyn StageKind>>);
+pub struct Registry(BTreeMap<String, Arc<dyn StageKind>>, bool);
 
 impl Registry {
     /// A registry of these kinds.
@@ -15,14 +15,38 @@ impl Registry {
     /// # Errors
     /// The first name that two kinds claim.
     pub fn new(kinds: impl IntoIterator<Item = Arc<dyn StageKind>>) -> Result<Self, DuplicateKind> {
-        let mut registry = Self::default();
+        Self::default().with(kinds)
+    }
+
+    /// The same registry and these kinds.
+    ///
+    /// # Errors
+    /// The first name that two kinds claim.
+    pub fn with(
+        mut self,
+        kinds: impl IntoIterator<Item = Arc<dyn StageKind>>,
+    ) -> Result<Self, DuplicateKind> {
         for kind in kinds {
             let name = kind.spec().name.to_string();
-            if registry.0.insert(name.clone(), kind).is_some() {
+            if self.0.insert(name.clone(), kind).is_some() {
                 return Err(DuplicateKind(name));
             }
         }
-        Ok(registry)
+        Ok(self)
+    }
+
+    /// The same registry, which lets files name stages of plugins that are not there:
+    /// for a service that runs without plugins.
+    #[must_use]
+    pub fn without_plugins(mut self) -> Self {
+        self.1 = true;
+        self
+    }
+
+    /// True where a stage of that name is left out instead of being a mistake.
+    #[must_use]
+    pub fn forgives(&self, name: &str) -> bool {
+        self.1 && name.contains('/')
     }
 
     /// The kind of that name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::build::{BuildError, Pipeline};
-use super::config::{PipelineFile, read_pipeline};
+use super::config::{PLUGINS_FILE, PipelineFile, read_pipeline};
 use super::diagnostic::{Diagnostic, Diagnostics, SourceText};
 use super::graph::{Graph, bind};
 use super::interpolate::Environment;
@@ -55,6 +55,7 @@ pub fn read_sources(path: &Path) -> Result<Vec<SourceText>, LoadError> {
             if file
                 .extension()
                 .is_some_and(|extension| extension == "toml")
+                && file.file_name().is_some_and(|name| name != PLUGINS_FILE)
                 && file.is_file()
             {
                 files.push(file);
@@ -97,10 +98,23 @@ pub fn bind_all(
     registry: &Registry,
     environment: Environment<'_>,
 ) -> Result<Vec<Graph>, Diagnostics> {
+    let sources = sources.iter().map(|source| (source, registry));
+    bind_each(sources, environment)
+}
+
+/// The same, each file with the stages that it may name: those of the plugins that it allows
+/// are its own.
+///
+/// # Errors
+/// As [`bind_all`].
+pub fn bind_each<'s>(
+    sources: impl IntoIterator<Item = (&'s SourceText, &'s Registry)>,
+    environment: Environment<'_>,
+) -> Result<Vec<Graph>, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
     let mut files: Vec<PipelineFile> = Vec::new();
     let mut graphs = Vec::new();
-    for source in sources {
+    for (source, registry) in sources {
         let (file, mistakes) = read_pipeline(source, registry, environment);
         diagnostics.extend(mistakes);
         let Some(file) = file else {

@@ -60,6 +60,10 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
     };
     let uses = reader.spanned_string(uses, "`uses`")?;
     let mut kind = registry.get(uses.get_ref());
+    if kind.is_none() && registry.forgives(uses.get_ref()) {
+        tracing::warn!(stage = uses.get_ref(), "left out: the service runs without plugins");
+        return None;
+    }
     if kind.is_none() {
         let unknown = format!("there is no stage `{}`", uses.get_ref());
         let unknown = reader.at(uses.span(), unknown);
@@ -83,7 +87,8 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
     let enabled = entries
         .get("enabled")
         .and_then(|node| reader.bool(node, &what("enabled")))
-        .unwrap_or(true);
+        .unwrap_or(true)
+        && kind.is_none_or(|kind| kind.withheld().is_none());
     let options = kind.map(|kind| read_options(reader, &**kind, entries.get("with"), uses.span()));
     let inputs = read_inputs(reader, &entries, &what("inputs"));
     let condition = entries.get("if").and_then(|node| {

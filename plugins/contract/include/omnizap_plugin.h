@@ -250,33 +250,33 @@ struct oz_host {
 typedef struct oz_stage {
     uint32_t struct_size;
     uint32_t reserved;
-    void *self; /* the plugin's */
+    void *instance; /* the plugin's */
 
     /* Says whether options are right: OZ_OK or OZ_CONFIG with the option. Pure: opens nothing, keeps
      * nothing, fast. One at a time. */
-    int32_t (*validate_config)(void *self, const oz_option *options, size_t count, oz_error *error);
+    int32_t (*validate_config)(void *instance, const oz_option *options, size_t count, oz_error *error);
 
     /* Makes the instance ready under options that passed validate_config: loads, opens, allocates.
      * One at a time, once before deactivate. */
-    int32_t (*activate)(void *self, const oz_option *options, size_t count, oz_error *error);
+    int32_t (*activate)(void *instance, const oz_option *options, size_t count, oz_error *error);
 
     /* Reads call->inputs, gives outputs by put_output. One at a time, or from any threads at once
      * where the stage is OZ_THREAD_SAFE. */
-    int32_t (*run)(void *self, oz_call *call);
+    int32_t (*run)(void *instance, oz_call *call);
 
     /* Runs several calls; sets each one's status. A status other than OZ_OK returned fails them all
      * with the error of the first. NULL unless OZ_BATCHABLE. Threads as run. */
-    int32_t (*run_batch)(void *self, oz_call *const *calls, size_t count);
+    int32_t (*run_batch)(void *instance, oz_call *const *calls, size_t count);
 
     /* Frees what activate made. One at a time, no run in flight; activate may follow. */
-    void (*deactivate)(void *self);
+    void (*deactivate)(void *instance);
 
     /* Frees the instance and this struct. One at a time; nothing of it is used after. */
     void (*destroy)(struct oz_stage *stage);
 
     /* An extension of the stage (a const struct that begins with its struct_size), or NULL. The
      * function itself may be NULL. Any thread. */
-    const void *(*get_extension)(void *self, oz_span id);
+    const void *(*get_extension)(void *instance, oz_span id);
 } oz_stage;
 
 #define OZ_STAGE_FACTORY "omnizap.stage-factory/1"

@@ -220,20 +220,20 @@ c_structs! {
     Stage = "oz_stage" {
         struct_size: u32,
         reserved: u32,
-        r#self: *mut c_void,
+        instance: *mut c_void,
         validate_config: Option<ConfigureFn>,
         activate: Option<ConfigureFn>,
-        run: Option<unsafe extern "C" fn(this: *mut c_void, call: *mut Call) -> Status>,
+        run: Option<unsafe extern "C" fn(instance: *mut c_void, call: *mut Call) -> Status>,
         run_batch: Option<
             unsafe extern "C" fn(
-                this: *mut c_void,
+                instance: *mut c_void,
                 calls: *const *mut Call,
                 count: usize,
             ) -> Status,
         >,
-        deactivate: Option<unsafe extern "C" fn(this: *mut c_void)>,
+        deactivate: Option<unsafe extern "C" fn(instance: *mut c_void)>,
         destroy: Option<unsafe extern "C" fn(stage: *mut Stage)>,
-        get_extension: Option<unsafe extern "C" fn(this: *mut c_void, id: Span) -> *const c_void>,
+        get_extension: Option<unsafe extern "C" fn(instance: *mut c_void, id: Span) -> *const c_void>,
     }
     StageFactory = "oz_stage_factory" {
         struct_size: u32,
@@ -285,7 +285,7 @@ c_structs! {
 }
 
 pub type ConfigureFn = unsafe extern "C" fn(
-    this: *mut c_void,
+    instance: *mut c_void,
     options: *const ConfigOption,
     count: usize,
     error: *mut ErrorOut,

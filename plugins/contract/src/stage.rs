@@ -48,6 +48,12 @@ pub trait StageKind: Send + Sync {
         Ok(())
     }
 
+    /// Why no instance can be had though the kind is known; its stages count as switched
+    /// off. `None`: there are instances.
+    fn withheld(&self) -> Option<&str> {
+        None
+    }
+
     /// Builds an instance: loads models, opens stores.
     ///
     /// # Errors

@@ -1,0 +1,35 @@
+//! Stages that third parties ship as shared libraries, over the C ABI of
+//! `plugins/contract/include/omnizap_plugin.h`.
+//!
+//! A file goes through these in order, and is refused at the first that it fails:
+//!
+//! 1. [`mod@file`]: only its owner may write to it, and its SHA-256 is the one allowed; it is
+//!    copied into a cache under that hash and opened from there
+//! 2. [`manifest`]: magic, versions, stages, read out of the file as data (`elf`); no code runs
+//! 3. `library`: opened with `RTLD_NOW | RTLD_LOCAL`, never unloaded; `init`
+//! 4. [`loader`]: its stages become [`omnizap_contract::StageKind`]s like any other
+//!
+//! `instance`, `call` and `host` are the only places with unsafe code: they hold what crosses
+//! the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
+//!
+//! What this tier cannot contain is a crash or an endless loop of the library's machine
+//! code: both belong to the process. `omnizap plugins validate` looks for them before a file
+//! is allowed.
+
+mod breaker;
+mod call;
+mod elf;
+pub mod file;
+mod host;
+mod instance;
+mod library;
+pub mod loader;
+pub mod manifest;
+mod schema;
+pub mod stage;
+mod types;
+
+pub use file::{FileError, sha256_hex};
+pub use loader::{Loader, Plugin};
+pub use manifest::{Manifest, StageManifest, read_manifest};
+pub use stage::Limits;

@@ -1,0 +1,236 @@
+//! A shared library's file, read as data: where its constants are, and what they
+//! will hold once loaded. No code of the library runs, and a pointer that leads
+//! nowhere is an error instead of a crash.
+
+use std::collections::HashMap;
+
+use object::read::elf::ElfFile64;
+use object::read::{
+    Object as _, ObjectSegment as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationTarget,
+};
+use object::{Architecture, Endianness, RelocationFlags, RelocationKind};
+
+use super::FileError;
+
+/// Longest string that a descriptor may hold, in bytes.
+const MAX_TEXT: u64 = 64 << 10;
+/// Relocation types that mean "the library's address plus an addend": `R_X86_64_RELATIVE`
+/// and `R_AARCH64_RELATIVE` of the ELF supplements for these processors.
+const RELATIVE: [u32; 2] = [8, 1027];
+
+/// A file whose constants can be followed.
+pub(super) struct Image<'d> {
+    segments: Vec<(u64, &'d [u8])>,
+    /// What the loader will put at an address: the address it points to within the
+    /// library, or `None` for something of another library.
+    relocations: HashMap<u64, Option<u64>>,
+    symbols: HashMap<String, u64>,
+    /// The processor that it was built for.
+    pub(super) architecture: Architecture,
+}
+
+impl<'d> Image<'d> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`FileError::NotALibrary`] for what is no 64-bit little-endian ELF shared library.
+    pub(super) fn parse(data: &'d [u8]) -> Result<Self, FileError> {
+        let not = |reason: String| FileError::NotALibrary(reason);
+        if !data.starts_with(b"\x7fELF") {
+            return Err(not("it does not begin as an ELF file does".into()));
+        }
+        let file = ElfFile64::<Endianness>::parse(data).map_err(|error| not(error.to_string()))?;
+        if !file.is_little_endian() || file.kind() != object::ObjectKind::Dynamic {
+            return Err(not(
+                "it is an ELF file, but no little-endian shared library".into(),
+            ));
+        }
+        let segments = file
+            .segments()
+            .filter_map(|segment| Some((segment.address(), segment.data().ok()?)))
+            .collect();
+        let table = file.dynamic_symbol_table();
+        let mut relocations = HashMap::new();
+        for (address, relocation) in file.dynamic_relocations().into_iter().flatten() {
+            let addend = relocation.addend();
+            let target = match (relocation.target(), relocation.flags()) {
+                (RelocationTarget::Absolute, RelocationFlags::Elf { r_type })
+                    if RELATIVE.contains(&r_type.0) =>
+                {
+                    Some(addend.cast_unsigned())
+                }
+                (RelocationTarget::Symbol(index), _)
+                    if relocation.kind() == RelocationKind::Absolute =>
+                {
+                    let symbol = table.as_ref().and_then(|t| t.symbol_by_index(index).ok());
+                    let symbol = symbol.filter(|symbol| symbol.is_definition());
+                    symbol.map(|symbol| symbol.address().wrapping_add_signed(addend))
+                }
+                _ => None,
+            };
+            relocations.insert(address, target);
+        }
+        let symbols = file
+            .dynamic_symbols()
+            .filter(|symbol| symbol.is_definition())
+            .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
+            .collect();
+        Ok(Self {
+            segments,
+            relocations,
+            symbols,
+            architecture: file.architecture(),
+        })
+    }
+
+    /// The address of an exported symbol.
+    pub(super) fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.get(name).copied()
+    }
+
+    /// The exported symbols, sorted.
+    pub(super) fn exports(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.symbols.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn bytes(&self, address: u64, len: u64) -> Result<&'d [u8], FileError> {
+        let found = self.segments.iter().find_map(|(start, data)| {
+            let from = usize::try_from(address.checked_sub(*start)?).ok()?;
+            let to = from.checked_add(usize::try_from(len).ok()?)?;
+            data.get(from..to)
+        });
+        found.ok_or_else(|| {
+            FileError::Descriptor(format!(
+                "{len} bytes at {address:#x} are not constants of the file: the entry and all that it points to must be static const"
+            ))
+        })
+    }
+
+    /// The struct at an address, of which this host knows `known` bytes and of which
+    /// there must be `least`. Its `struct_size` is at `size_at`.
+    pub(super) fn record(
+        &'_ self,
+        what: &'static str,
+        address: u64,
+        size_at: usize,
+        (least, known): (usize, usize),
+    ) -> Result<Record<'_, 'd>, FileError> {
+        let size = self.u32(address + size_at as u64)? as usize;
+        if size < least {
+            return Err(FileError::ShortStruct { what, size, least });
+        }
+        let size = size.min(known);
+        self.bytes(address, size as u64)?;
+        Ok(Record {
+            image: self,
+            address,
+            size,
+        })
+    }
+
+    fn u32(&self, address: u64) -> Result<u32, FileError> {
+        let bytes = self.bytes(address, 4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    pub(super) fn u64(&self, address: u64) -> Result<u64, FileError> {
+        let mut word = [0; 8];
+        word.copy_from_slice(self.bytes(address, 8)?);
+        Ok(u64::from_le_bytes(word))
+    }
+
+    /// The pointer at an address, 0 for null.
+    pub(super) fn pointer(&self, address: u64) -> Result<u64, FileError> {
+        match self.relocations.get(&address) {
+            Some(Some(target)) => Ok(*target),
+            Some(None) => Err(FileError::Descriptor(format!(
+                "the pointer at {address:#x} leads into another library"
+            ))),
+            None => self.u64(address),
+        }
+    }
+}
+
+/// A struct in a file; what lies beyond its `struct_size` reads as zero.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'i, 'd> {
+    image: &'i Image<'d>,
+    address: u64,
+    size: usize,
+}
+
+impl Record<'_, '_> {
+    fn has(&self, offset: usize, len: usize) -> bool {
+        offset + len <= self.size
+    }
+
+    pub(super) fn u32(&self, offset: usize) -> Result<u32, FileError> {
+        if self.has(offset, 4) {
+            self.image.u32(self.address + offset as u64)
+        } else {
+            Ok(0)
+        }
+    }
+
+    pub(super) fn usize(&self, offset: usize) -> Result<usize, FileError> {
+        if !self.has(offset, 8) {
+            return Ok(0);
+        }
+        let value = self.image.u64(self.address + offset as u64)?;
+        usize::try_from(value).map_err(|_| FileError::Descriptor(format!("{value} is too large")))
+    }
+
+    pub(super) fn pointer(&self, offset: usize) -> Result<u64, FileError> {
+        if self.has(offset, 8) {
+            self.image.pointer(self.address + offset as u64)
+        } else {
+            Ok(0)
+        }
+    }
+
+    /// The text of an `oz_span`.
+    pub(super) fn text(&self, what: &str, offset: usize) -> Result<String, FileError> {
+        let address = self.pointer(offset)?;
+        let len = self.usize(offset + 8)? as u64;
+        if len == 0 {
+            return Ok(String::new());
+        }
+        if len > MAX_TEXT {
+            return Err(FileError::Descriptor(format!(
+                "{what} is {len} bytes long, at most {MAX_TEXT} are allowed"
+            )));
+        }
+        let bytes = self.image.bytes(address, len)?;
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| FileError::Descriptor(format!("{what} is not UTF-8")))
+    }
+
+    /// The addresses in an array of pointers.
+    pub(super) fn pointers(
+        &self,
+        what: &str,
+        (array_at, count_at): (usize, usize),
+        most: usize,
+    ) -> Result<Vec<u64>, FileError> {
+        let count = self.usize(count_at)?;
+        if count > most {
+            return Err(FileError::Descriptor(format!(
+                "{count} {what}: at most {most} are allowed"
+            )));
+        }
+        let array = self.pointer(array_at)?;
+        (0..count as u64)
+            .map(|index| self.image.pointer(array + index * 8))
+            .collect()
+    }
+
+    /// An array of `i64`.
+    pub(super) fn integers(&self, array_at: usize, count: usize) -> Result<Vec<i64>, FileError> {
+        let array = self.pointer(array_at)?;
+        (0..count as u64)
+            .map(|index| Ok(self.image.u64(array + index * 8)?.cast_signed()))
+            .collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! An opened library. It is never closed: code, tables and descriptors stay valid for as
+//! long as the process lives.
+
+#![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
+
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::Arc;
+
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+use omnizap_contract::abi;
+
+use super::FileError;
+use super::host::HostTable;
+use super::instance::{ErrorBuffers, covers};
+use super::manifest::Manifest;
+
+/// A library whose `init` was called.
+pub(super) struct Library {
+    pub(super) manifest: Manifest,
+    pub(super) host: &'static HostTable,
+    pub(super) factory: &'static abi::StageFactory,
+    pub(super) entry: &'static abi::Entry,
+    _handle: ManuallyDrop<Handle>,
+}
+
+impl Library {
+    /// Opens a file whose manifest was read and found right.
+    ///
+    /// # Errors
+    /// [`FileError::Open`], [`FileError::Init`], [`FileError::NullFunction`].
+    pub(super) fn open(path: &Path, manifest: Manifest) -> Result<Arc<Self>, FileError> {
+        // SAFETY: opening runs the library's initialisers. The operator allowed this very
+        // file, by its hash, to run in this process.
+        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let handle = handle.map_err(|error| FileError::Open(describe(&error, path)))?;
+        let handle = ManuallyDrop::new(handle);
+        // SAFETY: the file's manifest says that this symbol is an oz_entry of our major
+        // version that is at least as long as ours; it is constant and never unloaded.
+        let entry: &'static abi::Entry = unsafe {
+            let symbol = handle.get::<*const abi::Entry>(abi::ENTRY_SYMBOL);
+            let symbol = symbol.map_err(|_| FileError::NoEntry)?;
+            symbol.into_raw().cast::<abi::Entry>().as_ref()
+        }
+        .ok_or(FileError::NoEntry)?;
+        let host = HostTable::leak(&manifest.name);
+        if let Some(init) = entry.init {
+            let mut error = ErrorBuffers::new();
+            // SAFETY: the table lives for good, the error until the call returns.
+            let status = unsafe { init(host.table(), error.out()) };
+            if status != abi::OK {
+                return Err(FileError::Init(error.describe(status)));
+            }
+        }
+        let get_factory = entry
+            .get_factory
+            .ok_or(FileError::NullFunction("get_factory"))?;
+        // SAFETY: init has succeeded; the span is a constant.
+        let factory = unsafe { get_factory(abi::Span::of(abi::STAGE_FACTORY)) };
+        // SAFETY: a factory is a constant of the library that begins with its size.
+        let factory = unsafe { factory.cast::<abi::StageFactory>().as_ref() };
+        let factory = factory.ok_or_else(|| {
+            FileError::Init(format!("it has no factory `{}`", abi::STAGE_FACTORY))
+        })?;
+        let least = size_of::<abi::StageFactory>();
+        if !covers(factory.struct_size, least) {
+            return Err(FileError::ShortStruct {
+                what: "oz_stage_factory",
+                size: factory.struct_size as usize,
+                least,
+            });
+        }
+        if factory.create.is_none() {
+            return Err(FileError::NullFunction("create"));
+        }
+        Ok(Arc::new(Self {
+            manifest,
+            host,
+            factory,
+            entry,
+            _handle: handle,
+        }))
+    }
+}
+
+/// The loader's words without the path of the copy, which says nothing to anybody.
+fn describe(error: &libloading::Error, path: &Path) -> String {
+    let text = std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let text = text.replace(&format!("{}: ", path.display()), "");
+    text.trim().to_owned()
+}

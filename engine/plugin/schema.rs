@@ -1,0 +1,145 @@
+//! The JSON in a descriptor: a stage's options, an input's default.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use omnizap_contract::{OptionSpec, OptionType, PortType, Value};
+use serde_json::{Map, Value as Json};
+
+use super::FileError;
+use crate::pipeline::diagnostic::suggestion;
+
+/// Most options of a stage.
+const MAX_OPTIONS: usize = 64;
+const KEYS: [&str; 7] = ["type", "min", "max", "choices", "default", "doc", "public"];
+const TYPES: [&str; 6] = ["bool", "integer", "number", "text", "choice", "text_list"];
+
+/// Reads a stage's option schema; an empty text is no options.
+pub(super) fn read_options(text: &str) -> Result<Vec<OptionSpec>, FileError> {
+    let wrong = |message: String| FileError::Descriptor(format!("options_json: {message}"));
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let schema: Map<String, Json> =
+        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    if schema.len() > MAX_OPTIONS {
+        return Err(wrong(format!(
+            "{} options, at most {MAX_OPTIONS} are allowed",
+            schema.len()
+        )));
+    }
+    schema
+        .into_iter()
+        .map(|(name, option)| {
+            read_option(&name, &option).map_err(|message| wrong(format!("`{name}`: {message}")))
+        })
+        .collect()
+}
+
+fn read_option(name: &str, option: &Json) -> Result<OptionSpec, String> {
+    let option = option.as_object().ok_or("expected an object")?;
+    for key in option.keys() {
+        if !KEYS.contains(&key.as_str()) {
+            let help = suggestion(key, KEYS).unwrap_or_default();
+            return Err(format!("unknown key `{key}`: {help}"));
+        }
+    }
+    let text = |key: &str| option.get(key).and_then(Json::as_str);
+    let ty = text("type").ok_or("has no \"type\"")?;
+    let number = |key: &str, default: f64| match option.get(key) {
+        None => Ok(default),
+        Some(value) => value.as_f64().ok_or(format!("\"{key}\" is not a number")),
+    };
+    let integer = |key: &str, default: i64| match option.get(key) {
+        None => Ok(default),
+        Some(value) => value
+            .as_i64()
+            .ok_or(format!("\"{key}\" is not a whole number")),
+    };
+    let ty = match ty {
+        "bool" => OptionType::Bool,
+        "integer" => OptionType::Integer {
+            min: integer("min", i64::MIN)?,
+            max: integer("max", i64::MAX)?,
+        },
+        "number" => OptionType::Number {
+            min: number("min", f64::MIN)?,
+            max: number("max", f64::MAX)?,
+        },
+        "text" => OptionType::Text,
+        "text_list" => OptionType::TextList,
+        "choice" => OptionType::Choice(Cow::Owned(read_choices(option.get("choices"))?)),
+        other => {
+            let help = suggestion(other, TYPES).unwrap_or_default();
+            return Err(format!("unknown type `{other}`: {help}"));
+        }
+    };
+    let doc = text("doc").unwrap_or_default().to_owned();
+    let mut spec = OptionSpec::required(name.to_owned(), ty, doc);
+    if let Some(default) = option.get("default") {
+        if !default.is_null() && !fits(&spec.ty, default) {
+            let expected = spec.ty.expectation();
+            return Err(format!("\"default\": expected {expected}, found {default}"));
+        }
+        spec.default = Some(default.clone());
+    }
+    if let Some(public) = text("public") {
+        spec = spec.public(public.to_owned());
+    }
+    Ok(spec)
+}
+
+/// The choices of an option. The contract keeps them as static strings, and a library
+/// is never unloaded: so these few bytes are kept for good as well.
+fn read_choices(choices: Option<&Json>) -> Result<Vec<&'static str>, String> {
+    let choices = choices.and_then(Json::as_array);
+    let choices = choices.ok_or("a choice needs \"choices\", a list of strings")?;
+    choices
+        .iter()
+        .map(|choice| {
+            let text = choice
+                .as_str()
+                .ok_or("\"choices\" is not a list of strings")?;
+            Ok(&*Box::leak(text.to_owned().into_boxed_str()))
+        })
+        .collect()
+}
+
+fn fits(ty: &OptionType, value: &Json) -> bool {
+    match ty {
+        OptionType::Bool => value.is_boolean(),
+        OptionType::Integer { min, max } => {
+            value.as_i64().is_some_and(|v| (*min..=*max).contains(&v))
+        }
+        OptionType::Number { min, max } => {
+            value.as_f64().is_some_and(|v| (*min..=*max).contains(&v))
+        }
+        OptionType::Text => value.is_string(),
+        OptionType::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
+        OptionType::TextList => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(Json::is_string)),
+    }
+}
+
+/// The default of an input port.
+pub(super) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value, FileError> {
+    let wrong = |message: String| {
+        FileError::Descriptor(format!("default_json of the input `{port}`: {message}"))
+    };
+    let json: Json = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let value = match (ty, &json) {
+        (PortType::Text, Json::String(text)) => Some(Value::from(text.as_str())),
+        (PortType::Number, Json::Number(number)) => number.as_f64().map(Value::from),
+        (PortType::Integer, Json::Number(number)) => number.as_i64().map(Value::from),
+        (PortType::Bool, Json::Bool(bool)) => Some(Value::from(*bool)),
+        (PortType::TextList, Json::Array(items)) => {
+            let items: Option<Vec<Arc<str>>> =
+                items.iter().map(|item| item.as_str().map(Arc::from)).collect();
+            items.map(Value::from)
+        }
+        (PortType::Json, _) => Some(Value::from(json.clone())),
+        _ => None,
+    };
+    value.ok_or_else(|| wrong(format!("{json} is not {ty}, or {ty} can have no default")))
+}
