@@ -14,11 +14,11 @@ use super::manifest::{OutputPort, StageManifest};
 use super::types;
 
 /// Most memory that one call may allocate, in bytes.
-pub const MAX_ALLOCATED: usize = 256 << 20;
+const MAX_ALLOCATED: usize = 256 << 20;
 /// Most items of a list that a plugin gives.
-pub const MAX_ITEMS: usize = 1 << 16;
+const MAX_ITEMS: usize = 1 << 16;
 /// Longest text or JSON that a plugin gives, in bytes.
-pub const MAX_TEXT: usize = 16 << 20;
+const MAX_TEXT: usize = 16 << 20;
 
 /// The inputs of a call as the ABI shows them. Pixels, vectors and texts stay where they are.
 pub(super) struct Views {
@@ -139,7 +139,7 @@ struct HostBuffer {
 
 #[repr(align(64))]
 #[derive(Clone, Copy)]
-struct Block([u8; 64]);
+struct Block(#[expect(dead_code, reason = "read as bytes")] [u8; 64]);
 
 impl HostBuffer {
     fn new(size: usize) -> Self {

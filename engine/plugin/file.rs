@@ -60,7 +60,7 @@ pub enum FileError {
     #[error("the library does not export `{}`: it is no plugin of OmniZap, or was linked without its entry (in C: OZ_EXPORT, in Rust: crate-type = [\"cdylib\"] and omnizap_plugin::export!)", abi::ENTRY_SYMBOL)]
     NoEntry,
     /// The entry is something else.
-    #[error("the entry begins with {0:#018x}, not with OZ_MAGIC: build the plugin with omnizap_plugin.h of ABI {}", abi::ABI_MAJOR)]
+    #[error("the entry begins with {0:#018x}, not with OZ_MAGIC: build the plugin with omnizap_plugin.h of ABI {major}", major = abi::ABI_MAJOR)]
     Magic(u64),
     /// Another major version.
     #[error("the plugin speaks ABI {0}.{1}, this host speaks {major}.{minor}: get the plugin built for ABI {major}, or a host of ABI {0}", major = abi::ABI_MAJOR, minor = abi::ABI_MINOR)]

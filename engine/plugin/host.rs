@@ -12,11 +12,11 @@ use omnizap_contract::abi;
 use super::call::{allocate, is_cancelled, put_output};
 
 /// Most lines a second that a plugin may log; the rest is counted.
-pub const MAX_LOG_LINES_PER_SECOND: u32 = 100;
+const MAX_LOG_LINES_PER_SECOND: u32 = 100;
 /// Longest line of a plugin's log, in bytes.
 const MAX_LOG_LEN: usize = 4096;
 /// Most names of metrics of a plugin.
-pub const MAX_METRICS: usize = 64;
+const MAX_METRICS: usize = 64;
 /// Longest name of a metric.
 const MAX_METRIC_NAME: usize = 64;
 

@@ -25,19 +25,19 @@ pub(super) const fn covers(struct_size: u32, least: usize) -> bool {
 
 /// Why a call of a plugin gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(super) struct Fault {
     /// The plugin's status; [`abi::OK`] where the plugin said that all is well and was wrong.
-    pub status: abi::Status,
+    pub(super) status: abi::Status,
     /// Its message, for people.
-    pub message: String,
+    pub(super) message: String,
     /// Its code, maybe empty.
-    pub code: String,
+    pub(super) code: String,
     /// The option at fault, maybe empty.
-    pub option: String,
+    pub(super) option: String,
     /// When to try again, if it says so.
-    pub retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// A message or code that was no UTF-8, or no message at all.
-    pub is_malformed: bool,
+    pub(super) is_malformed: bool,
 }
 
 impl Fault {
@@ -126,7 +126,8 @@ impl ErrorBuffers {
 
 /// An instance. Dropped, it is deactivated and destroyed.
 pub(super) struct Instance {
-    library: Arc<Library>,
+    /// Keeps the library for as long as its instances.
+    _library: Arc<Library>,
     stage: *mut abi::Stage,
     is_active: bool,
 }
@@ -177,7 +178,7 @@ impl Instance {
             return Err(Fault::of_host(format!("the function `{missing}` of its stage is NULL")));
         }
         Ok(Self {
-            library: library.clone(),
+            _library: library.clone(),
             stage,
             is_active: false,
         })
@@ -267,64 +268,6 @@ impl Instance {
         // SAFETY: the instance is active; everything of the call lives until it returns.
         let status = unsafe { run(self.table().instance, &raw mut abi_call) };
         finish(state, &error, status)
-    }
-
-    /// Calls `run_batch`, or `run` one by one where the stage has none.
-    pub(super) fn run_batch(
-        &self,
-        manifest: &StageManifest,
-        batch: &[(&Inputs, &Call)],
-    ) -> Vec<Result<Outputs, Fault>> {
-        let Some(run_batch) = self.table().run_batch else {
-            return batch
-                .iter()
-                .map(|(inputs, call)| self.run(manifest, inputs, call))
-                .collect();
-        };
-        let views: Vec<Views> = batch.iter().map(|(i, _)| Views::of(manifest, i)).collect();
-        let mut errors: Vec<ErrorBuffers> = batch.iter().map(|_| ErrorBuffers::new()).collect();
-        let mut states: Vec<CallState<'_>> = batch
-            .iter()
-            .map(|(_, call)| CallState::new(call, &manifest.outputs))
-            .collect();
-        let mut calls: Vec<abi::Call> = Vec::with_capacity(batch.len());
-        for (index, (error, state)) in errors.iter_mut().zip(&mut states).enumerate() {
-            let mut one = abi_call(batch[index].1, &views[index], error, state);
-            one.status = abi::INTERNAL;
-            calls.push(one);
-        }
-        let pointers: Vec<*mut abi::Call> = calls.iter_mut().map(std::ptr::from_mut).collect();
-        // SAFETY: the instance is active; everything of the calls lives until it returns.
-        let status =
-            unsafe { run_batch(self.table().instance, pointers.as_ptr(), pointers.len()) };
-        let statuses: Vec<abi::Status> = calls.iter().map(|call| call.status).collect();
-        states
-            .into_iter()
-            .enumerate()
-            .map(|(index, state)| {
-                if status == abi::OK {
-                    finish(state, &errors[index], statuses[index])
-                } else {
-                    finish(state, &errors[0], status)
-                }
-            })
-            .collect()
-    }
-
-    /// Calls of one batch that the stage likes best.
-    pub(super) fn max_batch(&self) -> u32 {
-        let asked = self.table().get_extension.map(|get_extension| {
-            // SAFETY: the instance is valid, the span a constant.
-            unsafe { get_extension(self.table().instance, abi::Span::of(abi::EXT_BATCH)) }
-        });
-        // SAFETY: an extension is a constant struct that begins with its size.
-        let extension = asked.and_then(|found| unsafe { found.cast::<abi::ExtBatch>().as_ref() });
-        match extension {
-            Some(batch) if covers(batch.struct_size, size_of::<abi::ExtBatch>()) => {
-                batch.max_batch.clamp(1, abi::MAX_BATCH)
-            }
-            _ => abi::DEFAULT_BATCH,
-        }
     }
 }
 

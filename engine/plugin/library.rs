@@ -20,7 +20,6 @@ pub(super) struct Library {
     pub(super) manifest: Manifest,
     pub(super) host: &'static HostTable,
     pub(super) factory: &'static abi::StageFactory,
-    pub(super) entry: &'static abi::Entry,
     _handle: ManuallyDrop<Handle>,
 }
 
@@ -77,7 +76,6 @@ impl Library {
             manifest,
             host,
             factory,
-            entry,
             _handle: handle,
         }))
     }

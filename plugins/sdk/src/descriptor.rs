@@ -1,0 +1,291 @@
+//! A stage's ports, options and flags: constants, because the host reads them out of the
+//! file before it runs any of it.
+
+use omnizap_contract::{PortType, abi};
+
+/// What a stage is.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    /// `vendor/name`, of a-z, 0-9 and -.
+    pub id: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// The schema of its options as JSON (see `oz_stage_descriptor` in the header); empty:
+    /// none.
+    pub options: &'static str,
+    /// What it takes.
+    pub inputs: &'static [Input],
+    /// What it gives.
+    pub outputs: &'static [Output],
+    /// The same inputs and options give the same outputs, bit for bit.
+    pub is_pure: bool,
+    /// It waits for something (network, disk) instead of computing.
+    pub is_blocking: bool,
+    /// Most calls that [`crate::Stage::run_batch`] likes at a time; 1: no batches.
+    pub max_batch: u32,
+}
+
+impl Descriptor {
+    /// A pure stage without ports and options, to be completed with `..Descriptor::new(..)`.
+    #[must_use]
+    pub const fn new(id: &'static str, doc: &'static str) -> Self {
+        Self {
+            id,
+            doc,
+            options: "",
+            inputs: &[],
+            outputs: &[],
+            is_pure: true,
+            is_blocking: false,
+            max_batch: 1,
+        }
+    }
+}
+
+/// A value that a stage takes: the nearest earlier output of this name and type.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    name: &'static str,
+    ty: PortType,
+    doc: &'static str,
+    is_optional: bool,
+}
+
+impl Input {
+    /// An input without which the stage cannot run.
+    #[must_use]
+    pub const fn required(name: &'static str, ty: PortType, doc: &'static str) -> Self {
+        Self {
+            name,
+            ty,
+            doc,
+            is_optional: false,
+        }
+    }
+
+    /// An input that may be absent.
+    #[must_use]
+    pub const fn optional(name: &'static str, ty: PortType, doc: &'static str) -> Self {
+        Self {
+            is_optional: true,
+            ..Self::required(name, ty, doc)
+        }
+    }
+}
+
+impl Input {
+    pub(crate) fn is(&self, name: &str, ty: PortType) -> bool {
+        self.name == name && self.ty == ty
+    }
+}
+
+impl Output {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A value that a stage gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    name: &'static str,
+    ty: PortType,
+    doc: &'static str,
+    neutral: Option<&'static str>,
+    decimals: i32,
+}
+
+impl Output {
+    /// An output that other stages see.
+    #[must_use]
+    pub const fn new(name: &'static str, ty: PortType, doc: &'static str) -> Self {
+        Self {
+            name,
+            ty,
+            doc,
+            neutral: None,
+            decimals: -1,
+        }
+    }
+
+    /// The same output, a field of the response; `neutral` is the JSON that the response
+    /// shows when the stage is off.
+    #[must_use]
+    pub const fn published(self, neutral: &'static str) -> Self {
+        Self {
+            neutral: Some(neutral),
+            ..self
+        }
+    }
+
+    /// The same output, its numbers rounded in the response.
+    #[must_use]
+    pub const fn rounded(self, decimals: u8) -> Self {
+        Self {
+            decimals: decimals as i32,
+            ..self
+        }
+    }
+}
+
+const EMPTY: abi::Port = abi::Port {
+    struct_size: size_of::<abi::Port>() as u32,
+    r#type: abi::ABSENT,
+    flags: 0,
+    decimals: -1,
+    name: abi::Span::EMPTY,
+    doc: abi::Span::EMPTY,
+    default_json: abi::Span::EMPTY,
+    field: abi::Span::EMPTY,
+    neutral_json: abi::Span::EMPTY,
+    shape: std::ptr::null(),
+    ndim: 0,
+};
+
+pub(crate) const fn number(ty: PortType) -> u32 {
+    match ty {
+        PortType::Bytes => abi::BYTES,
+        PortType::Image => abi::IMAGE,
+        PortType::Embedding => abi::EMBEDDING,
+        PortType::Scores => abi::SCORES,
+        PortType::Tensor => abi::TENSOR,
+        PortType::Text => abi::TEXT,
+        PortType::TextList => abi::TEXT_LIST,
+        PortType::Number => abi::NUMBER,
+        PortType::Integer => abi::INTEGER,
+        PortType::Bool => abi::BOOL,
+        PortType::Json => abi::JSON,
+    }
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn inputs<const N: usize>(ports: &[Input]) -> [abi::Port; N] {
+    let mut out = [EMPTY; N];
+    let mut index = 0;
+    while index < N {
+        let port = ports[index];
+        out[index] = abi::Port {
+            r#type: number(port.ty),
+            flags: if port.is_optional {
+                abi::PORT_OPTIONAL
+            } else {
+                0
+            },
+            name: abi::Span::of(port.name),
+            doc: abi::Span::of(port.doc),
+            ..EMPTY
+        };
+        index += 1;
+    }
+    out
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn outputs<const N: usize>(ports: &[Output]) -> [abi::Port; N] {
+    let mut out = [EMPTY; N];
+    let mut index = 0;
+    while index < N {
+        let port = ports[index];
+        let (flags, neutral_json) = match port.neutral {
+            Some(neutral) => (abi::PORT_PUBLISHED, abi::Span::of(neutral)),
+            None => (0, abi::Span::EMPTY),
+        };
+        out[index] = abi::Port {
+            r#type: number(port.ty),
+            flags,
+            decimals: port.decimals,
+            name: abi::Span::of(port.name),
+            doc: abi::Span::of(port.doc),
+            neutral_json,
+            ..EMPTY
+        };
+        index += 1;
+    }
+    out
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn pointers<const N: usize>(ports: &'static [abi::Port; N]) -> [*const abi::Port; N] {
+    let mut out = [std::ptr::null(); N];
+    let mut index = 0;
+    while index < N {
+        out[index] = &raw const ports[index];
+        index += 1;
+    }
+    out
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn stage(
+    of: &Descriptor,
+    inputs: &'static [*const abi::Port],
+    outputs: &'static [*const abi::Port],
+) -> abi::StageDescriptor {
+    let mut flags = abi::THREAD_SAFE;
+    if of.is_pure {
+        flags |= abi::PURE;
+    }
+    if of.is_blocking {
+        flags |= abi::BLOCKING;
+    }
+    if of.max_batch > 1 {
+        flags |= abi::BATCHABLE;
+    }
+    abi::StageDescriptor {
+        struct_size: size_of::<abi::StageDescriptor>() as u32,
+        flags,
+        id: abi::Span::of(of.id),
+        doc: abi::Span::of(of.doc),
+        options_json: abi::Span::of(of.options),
+        inputs: inputs.as_ptr(),
+        input_count: inputs.len(),
+        outputs: outputs.as_ptr(),
+        output_count: outputs.len(),
+    }
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn are_distinct(ids: &[&str]) -> bool {
+    let mut left = 0;
+    while left < ids.len() {
+        let mut right = left + 1;
+        while right < ids.len() {
+            if is_same(ids[left].as_bytes(), ids[right].as_bytes()) {
+                return false;
+            }
+            right += 1;
+        }
+        left += 1;
+    }
+    true
+}
+
+const fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < left.len() {
+        if left[index] != right[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::are_distinct;
+
+    #[test]
+    fn two_stages_of_one_id_are_noticed() {
+        assert!(are_distinct(&["acme/a", "acme/b", "acme/ab"]));
+        assert!(!are_distinct(&["acme/a", "acme/b", "acme/a"]));
+    }
+}

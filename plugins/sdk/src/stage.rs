@@ -1,0 +1,153 @@
+//! What an author implements, and what a call sees.
+
+use std::sync::Arc;
+
+use omnizap_contract::{Channels, Error, OptionFault, Options, Outputs, PortType};
+
+use crate::Descriptor;
+use crate::glue::{CallRef, HostRef};
+
+/// A stage. One instance serves all calls, several at a time.
+pub trait Stage: Sized + Send + Sync + 'static {
+    /// Its ports, options and flags.
+    const DESCRIPTOR: Descriptor;
+
+    /// Makes an instance: loads models, opens files. `options` are complete and within the
+    /// schema, and have passed [`Self::check`].
+    ///
+    /// # Errors
+    /// What is missing and how to get it, for the operator.
+    fn new(options: &Options, log: Log) -> Result<Self, Error>;
+
+    /// Checks what the schema cannot say. Pure and fast.
+    ///
+    /// # Errors
+    /// The option at fault.
+    fn check(options: &Options) -> Result<(), OptionFault> {
+        let _ = options;
+        Ok(())
+    }
+
+    /// Computes the outputs.
+    ///
+    /// # Errors
+    /// [`omnizap_contract::ErrorKind::Invalid`] for what the client got wrong; its message
+    /// goes to the client. Internal ones go to the log, and the instance is made anew.
+    fn run(&self, inputs: &Inputs<'_>, call: &Call<'_>) -> Result<Outputs, Error>;
+
+    /// Computes several calls at a time; asked for by a `max_batch` above 1.
+    fn run_batch(&self, batch: &[(Inputs<'_>, Call<'_>)]) -> Vec<Result<Outputs, Error>> {
+        let each = batch.iter();
+        each.map(|(inputs, call)| self.run(inputs, call)).collect()
+    }
+}
+
+/// The inputs of one call, borrowed: nothing was copied.
+pub struct Inputs<'a> {
+    pub(crate) call: CallRef<'a>,
+    pub(crate) names: &'static [crate::Input],
+}
+
+/// Pixels of 8 bits a sample, interleaved; rows without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageView<'a> {
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Samples of a pixel.
+    pub channels: Channels,
+    /// `height * width * channels` bytes.
+    pub pixels: &'a [u8],
+}
+
+impl<'a> Inputs<'a> {
+    fn index(&self, name: &str, ty: PortType) -> Result<usize, Error> {
+        let found = self.names.iter().position(|input| input.is(name, ty));
+        found.ok_or_else(|| Error::internal(format!("the stage declares no input `{name}` of type {ty}")))
+    }
+
+    /// The image at a required port.
+    ///
+    /// # Errors
+    /// Internal where the stage declares no such port.
+    pub fn image(&self, name: &str) -> Result<ImageView<'a>, Error> {
+        let index = self.index(name, PortType::Image)?;
+        let view = self.call.image(index);
+        view.ok_or_else(|| Error::internal(format!("the input `{name}` is no image")))
+    }
+
+    /// The string at a port, `None` where it is absent.
+    ///
+    /// # Errors
+    /// Internal where the stage declares no such port.
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        let index = self.index(name, PortType::Text)?;
+        Ok(self.call.text(index))
+    }
+
+    /// The bytes at a port, `None` where it is absent.
+    ///
+    /// # Errors
+    /// Internal where the stage declares no such port.
+    pub fn bytes(&self, name: &str) -> Result<Option<&'a [u8]>, Error> {
+        let index = self.index(name, PortType::Bytes)?;
+        Ok(self.call.bytes(index))
+    }
+
+    /// The number at a port, `None` where it is absent.
+    ///
+    /// # Errors
+    /// Internal where the stage declares no such port.
+    pub fn number(&self, name: &str) -> Result<Option<f64>, Error> {
+        let index = self.index(name, PortType::Number)?;
+        Ok(self.call.number(index))
+    }
+}
+
+/// One call.
+pub struct Call<'a> {
+    pub(crate) call: CallRef<'a>,
+    pub(crate) host: HostRef,
+}
+
+impl Call<'_> {
+    /// The request's id.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.call.request_id()
+    }
+
+    /// True once nobody waits for the answer: give up with
+    /// [`omnizap_contract::ErrorKind::Deadline`].
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.host.is_cancelled(&self.call)
+    }
+}
+
+/// The host's log.
+#[derive(Clone)]
+pub struct Log(pub(crate) Arc<HostRef>);
+
+impl Log {
+    /// Something failed.
+    pub fn error(&self, message: &str) {
+        self.0.log(omnizap_contract::abi::LOG_ERROR, message);
+    }
+
+    /// Something is worth a look.
+    pub fn warn(&self, message: &str) {
+        self.0.log(omnizap_contract::abi::LOG_WARN, message);
+    }
+
+    /// Something happened.
+    pub fn info(&self, message: &str) {
+        self.0.log(omnizap_contract::abi::LOG_INFO, message);
+    }
+
+    /// Adds to a counter of the host.
+    pub fn count(&self, counter: &str, amount: f64) {
+        self.0.count(counter, amount);
+    }
+}
