@@ -16,8 +16,9 @@ use crate::support::program::root;
 type File = (String, String);
 
 /// What each of our crates may depend on, of our own.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 5] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 6] = [
     ("plugins/contract", &[]),
+    ("plugins/sdk", &["omnizap-contract"]),
     ("models", &[]),
     ("migrations", &[]),
     (
@@ -89,8 +90,9 @@ fn foreign_dependencies(folder: &str, manifest: &str) -> Vec<String> {
     let allowed = ALLOWED_DEPENDENCIES
         .iter()
         .find(|(known, _)| *known == folder);
-    // A plugin, whatever its folder, may know the contract only.
-    let allowed = allowed.map_or(["omnizap-contract"].as_slice(), |(_, allowed)| allowed);
+    // A plugin, whatever its folder, may know the contract and the SDK only.
+    let known = ["omnizap-contract", "omnizap-plugin"];
+    let allowed = allowed.map_or(known.as_slice(), |(_, allowed)| allowed);
     let own = own_dependencies(manifest);
     own.into_iter()
         .filter(|name| !allowed.contains(&name.as_str()))

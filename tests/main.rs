@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: which crate may know which, kept by reading the sources
 //! - `engine`: the engine alone, with stages made for the test
+//! - `plugins`: third-party stages as real libraries
 //! - `service`: the program as its users meet it
 //! - `memory`: what it remembers, over each kind of database
 
@@ -11,5 +12,6 @@
 mod architecture;
 mod engine;
 mod memory;
+mod plugins;
 mod service;
 mod support;
