@@ -11,6 +11,7 @@ mod eval;
 mod graph;
 mod models;
 mod pipelines;
+mod plugins;
 mod serve;
 
 use std::path::PathBuf;
@@ -89,6 +90,9 @@ enum Command {
     /// The models: list, pull, import, verify
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Stages of third parties: list, inspect, allow
+    #[command(subcommand)]
+    Plugins(plugins::PluginsCommand),
 }
 
 /// How a command failed, as its exit code tells.
@@ -142,6 +146,7 @@ pub(crate) fn run() -> ExitCode {
             Some(Command::Graph(args)) => graph::run(&common, &args),
             Some(Command::Db(command)) => db::run(&common, command).await,
             Some(Command::Models(command)) => models::run(&common, command).await,
+            Some(Command::Plugins(command)) => plugins::run(&common, &command),
         }
     });
     // Threads that still compute for nobody must not hold the exit.

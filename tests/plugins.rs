@@ -26,7 +26,11 @@ fn compile(source: &str, flags: &[&str], folder: &Path, name: &str) -> PathBuf {
         .arg(root().join(source))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     library
 }
 
@@ -41,7 +45,11 @@ fn build_phash() -> PathBuf {
             .arg(target.parent().unwrap())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         target.join("libomnizap_phash.so")
     });
     built.clone()
@@ -50,7 +58,10 @@ fn build_phash() -> PathBuf {
 /// A library's path and SHA-256 as a `[[plugin]]` table.
 fn allowed(library: &Path) -> String {
     let hash = sha256_hex(&std::fs::read(library).unwrap());
-    format!("[[plugin]]\npath = {:?}\nsha256 = \"{hash}\"\n", library.display().to_string())
+    format!(
+        "[[plugin]]\npath = {:?}\nsha256 = \"{hash}\"\n",
+        library.display().to_string()
+    )
 }
 
 fn load(library: &Path) -> Result<engine::plugin::Plugin, engine::plugin::FileError> {

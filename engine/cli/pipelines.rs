@@ -134,7 +134,13 @@ impl Workshop {
                     registry
                 }
             };
-            registries.push(self.with_plugins(shared, source, false, environment, &mut mistakes)?);
+            registries.push(self.with_plugins(
+                shared,
+                source,
+                false,
+                environment,
+                &mut mistakes,
+            )?);
         }
         if mistakes.is_empty() {
             return Ok(registries);

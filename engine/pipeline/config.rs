@@ -14,8 +14,8 @@ use omnizap_contract::{Options, StageKind};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use self::stage::{read_stages, report_duplicate_names};
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_plugins};
+use self::stage::{read_stages, report_duplicate_names};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
 use super::interpolate::Environment;

@@ -49,7 +49,11 @@ impl Breaker {
     }
 
     pub(super) fn failed(&self) {
-        if self.in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= self.most
+        if self
+            .in_a_row
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1)
+            >= self.most
             && let Ok(mut until) = self.until.lock()
         {
             *until = Some(Instant::now() + self.rest);

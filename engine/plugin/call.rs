@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnizap_contract::{
-    Call, Embedding, Image, Inputs, Outputs, PortType, Score, Scores, Tensor, TensorData, Value, abi,
+    Call, Embedding, Image, Inputs, Outputs, PortType, Score, Scores, Tensor, TensorData, Value,
+    abi,
 };
 
 use super::manifest::{OutputPort, StageManifest};
@@ -59,7 +60,8 @@ impl Views {
                     image.channels.count() as i64,
                 ];
                 out.layout = types::layout(image.channels);
-                out.tensor = self.tensor(image.pixels.as_ptr().cast(), &shape, (abi::DTYPE_UINT, 8));
+                out.tensor =
+                    self.tensor(image.pixels.as_ptr().cast(), &shape, (abi::DTYPE_UINT, 8));
             }
             Value::Embedding(embedding) => {
                 let shape = [embedding.vector.len() as i64];
@@ -268,7 +270,10 @@ impl<'a> CallState<'a> {
         let ty = types::port_type(value.r#type);
         if ty != Some(declared.port.ty) {
             let found = ty.map_or("of an unknown type", PortType::name);
-            return Err(about(format!("is {found}, declared is {}", declared.port.ty)));
+            return Err(about(format!(
+                "is {found}, declared is {}",
+                declared.port.ty
+            )));
         }
         // SAFETY: promised by the caller.
         let taken = unsafe { self.take(declared, value, owner) }.map_err(about)?;
@@ -298,11 +303,15 @@ impl<'a> CallState<'a> {
                 let channels = types::channels(value.layout)
                     .ok_or_else(|| format!("has the unknown layout {}", value.layout))?;
                 let [height, width, samples] = shape[..] else {
-                    return Err(format!("has the shape {shape:?}, expected [height, width, samples]"));
+                    return Err(format!(
+                        "has the shape {shape:?}, expected [height, width, samples]"
+                    ));
                 };
                 let side = |side: usize| u32::try_from(side).ok().filter(|side| *side > 0);
                 let (Some(width), Some(height)) = (side(width), side(height)) else {
-                    return Err(format!("has the shape {shape:?}, expected sides of at least 1"));
+                    return Err(format!(
+                        "has the shape {shape:?}, expected sides of at least 1"
+                    ));
                 };
                 if samples != channels.count() {
                     return Err(format!(
@@ -332,7 +341,11 @@ impl<'a> CallState<'a> {
                     (abi::DTYPE_FLOAT, 32) => 4,
                     (abi::DTYPE_INT, 64) => 8,
                     (abi::DTYPE_UINT, 8) => 1,
-                    (code, bits) => return Err(format!("has the dtype {code}/{bits}, expected f32, i64 or u8")),
+                    (code, bits) => {
+                        return Err(format!(
+                            "has the dtype {code}/{bits}, expected f32, i64 or u8"
+                        ));
+                    }
                 };
                 let (data, shape) = unsafe { flat(&value.tensor, code, size) }?;
                 check_shape(declared, &shape)?;
@@ -359,7 +372,9 @@ impl<'a> CallState<'a> {
             PortType::Text => Value::from(unsafe { utf8(value.bytes) }?),
             PortType::TextList => {
                 let spans: &[abi::Span] = unsafe { items(value) }?;
-                let texts = spans.iter().map(|span| Ok(Arc::from(unsafe { utf8(*span) }?)));
+                let texts = spans
+                    .iter()
+                    .map(|span| Ok(Arc::from(unsafe { utf8(*span) }?)));
                 Value::from(texts.collect::<Result<Vec<Arc<str>>, String>>()?)
             }
             PortType::Number => Value::Number(value.number),
@@ -432,10 +447,16 @@ unsafe fn flat(
         ));
     }
     if tensor.device_type != abi::DEVICE_CPU {
-        return Err(format!("is on device {}, expected 1 (CPU)", tensor.device_type));
+        return Err(format!(
+            "is on device {}, expected 1 (CPU)",
+            tensor.device_type
+        ));
     }
-    let axes = usize::try_from(tensor.ndim).ok().filter(|axes| *axes <= abi::MAX_AXES);
-    let axes = axes.ok_or_else(|| format!("has {} axes, expected 0 to {}", tensor.ndim, abi::MAX_AXES))?;
+    let axes = usize::try_from(tensor.ndim)
+        .ok()
+        .filter(|axes| *axes <= abi::MAX_AXES);
+    let axes =
+        axes.ok_or_else(|| format!("has {} axes, expected 0 to {}", tensor.ndim, abi::MAX_AXES))?;
     if axes > 0 && tensor.shape.is_null() {
         return Err("has no shape".into());
     }
@@ -467,7 +488,10 @@ unsafe fn flat(
         return Err("points to nothing".into());
     }
     let offset = usize::try_from(tensor.byte_offset).map_err(|_| "has a huge byte_offset")?;
-    Ok((tensor.data.cast::<u8>().cast_const().wrapping_add(offset), shape))
+    Ok((
+        tensor.data.cast::<u8>().cast_const().wrapping_add(offset),
+        shape,
+    ))
 }
 
 fn check_shape(declared: &OutputPort, shape: &[usize]) -> Result<(), String> {
@@ -475,15 +499,27 @@ fn check_shape(declared: &OutputPort, shape: &[usize]) -> Result<(), String> {
         return Ok(());
     };
     let fits = wanted.len() == shape.len()
-        && wanted.iter().zip(shape).all(|(wanted, side)| *wanted < 0 || *wanted as usize == *side);
+        && wanted
+            .iter()
+            .zip(shape)
+            .all(|(wanted, side)| *wanted < 0 || *wanted as usize == *side);
     if fits {
         return Ok(());
     }
     let wanted: Vec<String> = wanted
         .iter()
-        .map(|side| if *side < 0 { "any".into() } else { side.to_string() })
+        .map(|side| {
+            if *side < 0 {
+                "any".into()
+            } else {
+                side.to_string()
+            }
+        })
         .collect();
-    Err(format!("has the shape {shape:?}, declared is [{}]", wanted.join(", ")))
+    Err(format!(
+        "has the shape {shape:?}, declared is [{}]",
+        wanted.join(", ")
+    ))
 }
 
 /// # Safety
@@ -505,7 +541,10 @@ unsafe fn utf8<'s>(span: abi::Span) -> Result<&'s str, String> {
         return Err("points to nothing".into());
     }
     if span.len > MAX_TEXT {
-        return Err(format!("holds a text of {} bytes, at most {MAX_TEXT} are allowed", span.len));
+        return Err(format!(
+            "holds a text of {} bytes, at most {MAX_TEXT} are allowed",
+            span.len
+        ));
     }
     // SAFETY: promised by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(span.data, span.len) };
@@ -522,7 +561,10 @@ unsafe fn items<'s, T>(value: &abi::Value) -> Result<&'s [T], String> {
         return Err("points to nothing, or not to items".into());
     }
     if value.item_count > MAX_ITEMS {
-        return Err(format!("has {} items, at most {MAX_ITEMS} are allowed", value.item_count));
+        return Err(format!(
+            "has {} items, at most {MAX_ITEMS} are allowed",
+            value.item_count
+        ));
     }
     // SAFETY: promised by the caller.
     Ok(unsafe { std::slice::from_raw_parts(value.items.cast(), value.item_count) })
@@ -582,8 +624,13 @@ pub(super) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *
 
 pub(super) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
     // SAFETY: the plugin hands back its call; this only reads what no output changes.
-    let state = unsafe { call.as_ref().map(|call| call.context.cast::<CallState<'_>>()) };
+    let state = unsafe {
+        call.as_ref()
+            .map(|call| call.context.cast::<CallState<'_>>())
+    };
     // SAFETY: as above.
-    let call = state.and_then(|state| unsafe { state.as_ref() }).map(|state| state.call);
+    let call = state
+        .and_then(|state| unsafe { state.as_ref() })
+        .map(|state| state.call);
     i32::from(call.is_none_or(Call::is_over))
 }

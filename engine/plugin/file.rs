@@ -28,7 +28,9 @@ pub enum FileError {
     #[error("{0} is larger than {MAX_FILE_LEN} bytes")]
     TooLarge(String),
     /// Somebody else may write to it.
-    #[error("{what} {path} may be written by its group or by everybody (mode {mode:o}): chmod go-w {path}")]
+    #[error(
+        "{what} {path} may be written by its group or by everybody (mode {mode:o}): chmod go-w {path}"
+    )]
     Writable {
         /// `the file` or `the folder`.
         what: &'static str,
@@ -38,7 +40,9 @@ pub enum FileError {
         mode: u32,
     },
     /// It is not the file that was allowed.
-    #[error("the file's SHA-256 is {found}, allowed is {allowed}: if the new file is wanted, run `omnizap plugins validate` on it, then `omnizap plugins allow`")]
+    #[error(
+        "the file's SHA-256 is {found}, allowed is {allowed}: if the new file is wanted, run `omnizap plugins validate` on it, then `omnizap plugins allow`"
+    )]
     Hash {
         /// In the pipeline file.
         allowed: String,
@@ -57,7 +61,10 @@ pub enum FileError {
         host: String,
     },
     /// No entry.
-    #[error("the library does not export `{}`: it is no plugin of OmniZap, or was linked without its entry (in C: OZ_EXPORT, in Rust: crate-type = [\"cdylib\"] and omnizap_plugin::export!)", abi::ENTRY_SYMBOL)]
+    #[error(
+        "the library does not export `{}`: it is no plugin of OmniZap, or was linked without its entry (in C: OZ_EXPORT, in Rust: crate-type = [\"cdylib\"] and omnizap_plugin::export!)",
+        abi::ENTRY_SYMBOL
+    )]
     NoEntry,
     /// The entry is something else.
     #[error("the entry begins with {0:#018x}, not with OZ_MAGIC: build the plugin with omnizap_plugin.h of ABI {major}", major = abi::ABI_MAJOR)]
@@ -69,7 +76,10 @@ pub enum FileError {
     #[error("the plugin needs a host of ABI {major}.{0} or later, this one speaks {major}.{minor}: update OmniZap, or use an older version of the plugin", major = abi::ABI_MAJOR, minor = abi::ABI_MINOR)]
     HostTooOld(u32),
     /// A struct is shorter than its first version.
-    #[error("`{what}` is {size} bytes long, ABI {}.0 has {least}: set struct_size to sizeof({what})", abi::ABI_MAJOR)]
+    #[error(
+        "`{what}` is {size} bytes long, ABI {}.0 has {least}: set struct_size to sizeof({what})",
+        abi::ABI_MAJOR
+    )]
     ShortStruct {
         /// The struct.
         what: &'static str,
@@ -85,7 +95,9 @@ pub enum FileError {
     #[error("the plugin's descriptors are wrong: {0}")]
     Descriptor(String),
     /// The loader of the system refused it.
-    #[error("the library could not be opened: {0}; if it needs another library, install that one or link it statically (`ldd` shows what is missing)")]
+    #[error(
+        "the library could not be opened: {0}; if it needs another library, install that one or link it statically (`ldd` shows what is missing)"
+    )]
     Open(String),
     /// `init` failed.
     #[error("the plugin's init failed: {0}")]
@@ -146,7 +158,11 @@ pub fn check_permissions(path: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// See [`FileError`].
-pub(super) fn admit(path: &Path, allowed: &str, cache: &Path) -> Result<(Vec<u8>, PathBuf), FileError> {
+pub(super) fn admit(
+    path: &Path,
+    allowed: &str,
+    cache: &Path,
+) -> Result<(Vec<u8>, PathBuf), FileError> {
     let io = |path: &Path| {
         let path = path.display().to_string();
         move |source| FileError::Io { path, source }

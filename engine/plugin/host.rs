@@ -128,7 +128,11 @@ impl HostTable {
             };
             if window.began.elapsed().as_secs() >= 1 {
                 if window.dropped > 0 {
-                    tracing::warn!(plugin = self.name, dropped = window.dropped, "the plugin logs too much");
+                    tracing::warn!(
+                        plugin = self.name,
+                        dropped = window.dropped,
+                        "the plugin logs too much"
+                    );
                 }
                 *window = LogWindow {
                     began: Instant::now(),

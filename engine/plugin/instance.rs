@@ -141,7 +141,8 @@ impl Instance {
     /// Calls `create`.
     pub(super) fn create(library: &Arc<Library>, stage_id: &str) -> Result<Self, Fault> {
         let create = library.factory.create;
-        let create = create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
+        let create =
+            create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
         let mut stage = std::ptr::null_mut();
         let mut error = ErrorBuffers::new();
         // SAFETY: the table lives for good; the rest until the call returns.
@@ -158,7 +159,9 @@ impl Instance {
         }
         // SAFETY: a stage that create gave is valid until destroy.
         let Some(made) = (unsafe { stage.as_ref() }) else {
-            return Err(Fault::of_host("`create` said OZ_OK and gave no stage".into()));
+            return Err(Fault::of_host(
+                "`create` said OZ_OK and gave no stage".into(),
+            ));
         };
         if !covers(made.struct_size, size_of::<abi::Stage>()) {
             return Err(Fault::of_host(format!(
@@ -175,7 +178,9 @@ impl Instance {
             ("destroy", made.destroy.is_some()),
         ];
         if let Some((missing, _)) = functions.iter().find(|(_, there)| !there) {
-            return Err(Fault::of_host(format!("the function `{missing}` of its stage is NULL")));
+            return Err(Fault::of_host(format!(
+                "the function `{missing}` of its stage is NULL"
+            )));
         }
         Ok(Self {
             _library: library.clone(),

@@ -83,8 +83,8 @@ impl Library {
 
 /// The loader's words without the path of the copy, which says nothing to anybody.
 fn describe(error: &libloading::Error, path: &Path) -> String {
-    let text = std::error::Error::source(error)
-        .map_or_else(|| error.to_string(), ToString::to_string);
+    let text =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     let text = text.replace(&format!("{}: ", path.display()), "");
     text.trim().to_owned()
 }

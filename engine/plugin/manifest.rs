@@ -83,9 +83,7 @@ impl StageManifest {
 pub fn read_manifest(data: &[u8]) -> Result<Manifest, FileError> {
     let image = Image::parse(data)?;
     check_architecture(image.architecture)?;
-    let entry_at = image
-        .symbol(abi::ENTRY_SYMBOL)
-        .ok_or(FileError::NoEntry)?;
+    let entry_at = image.symbol(abi::ENTRY_SYMBOL).ok_or(FileError::NoEntry)?;
     // The header first: what follows means something only under the right ABI.
     let magic = image.u64(entry_at + offset_of!(abi::Entry, magic) as u64)?;
     if magic != abi::MAGIC {
@@ -174,13 +172,14 @@ fn read_stage(image: &Image<'_>, address: u64) -> Result<StageManifest, FileErro
         FileError::Descriptor(text) => FileError::Descriptor(format!("stage `{id}`: {text}")),
         other => other,
     };
-    let ports = |what, array, count| -> Result<Vec<(abi_port::Port, Option<Vec<i64>>)>, FileError> {
-        record
-            .pointers(what, (array, count), abi::MAX_PORTS)?
-            .into_iter()
-            .map(|address| abi_port::read(image, address))
-            .collect()
-    };
+    let ports =
+        |what, array, count| -> Result<Vec<(abi_port::Port, Option<Vec<i64>>)>, FileError> {
+            record
+                .pointers(what, (array, count), abi::MAX_PORTS)?
+                .into_iter()
+                .map(|address| abi_port::read(image, address))
+                .collect()
+        };
     let inputs = ports(
         "inputs",
         offset_of!(abi::StageDescriptor, inputs),
@@ -209,7 +208,10 @@ fn read_stage(image: &Image<'_>, address: u64) -> Result<StageManifest, FileErro
             .map_err(within)?,
         flags: record.u32(offset_of!(abi::StageDescriptor, flags))?,
         options: record
-            .text("options_json", offset_of!(abi::StageDescriptor, options_json))
+            .text(
+                "options_json",
+                offset_of!(abi::StageDescriptor, options_json),
+            )
             .and_then(|text| read_options(&text))
             .map_err(within)?,
         inputs,
@@ -291,7 +293,6 @@ fn output(port: abi_port::Port) -> Result<Output, FileError> {
     }
     Ok(output)
 }
-
 
 /// Ports as the file spells them.
 mod abi_port {

@@ -134,8 +134,10 @@ pub(super) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value
         (PortType::Integer, Json::Number(number)) => number.as_i64().map(Value::from),
         (PortType::Bool, Json::Bool(bool)) => Some(Value::from(*bool)),
         (PortType::TextList, Json::Array(items)) => {
-            let items: Option<Vec<Arc<str>>> =
-                items.iter().map(|item| item.as_str().map(Arc::from)).collect();
+            let items: Option<Vec<Arc<str>>> = items
+                .iter()
+                .map(|item| item.as_str().map(Arc::from))
+                .collect();
             items.map(Value::from)
         }
         (PortType::Json, _) => Some(Value::from(json.clone())),

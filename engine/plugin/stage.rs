@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omnizap_contract::{
-    BoxFuture, Call, Error, ErrorKind, Health, Inputs, OptionFault, Options, Outputs, Ports, Runner,
-    Stage, StageKind, StageSpec, abi,
+    BoxFuture, Call, Error, ErrorKind, Health, Inputs, OptionFault, Options, Outputs, Ports,
+    Runner, Stage, StageKind, StageSpec, abi,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -72,7 +72,10 @@ impl PluginKind {
     }
 
     fn about(&self, fault: &Fault) -> String {
-        format!("the plugin {} says of `{}`: {}", self.plugin, self.manifest.id, fault.message)
+        format!(
+            "the plugin {} says of `{}`: {}",
+            self.plugin, self.manifest.id, fault.message
+        )
     }
 }
 
@@ -84,7 +87,12 @@ impl StageKind for PluginKind {
     fn ports(&self, _: &Options) -> Ports {
         Ports {
             inputs: self.manifest.inputs.clone(),
-            outputs: self.manifest.outputs.iter().map(|output| output.port.clone()).collect(),
+            outputs: self
+                .manifest
+                .outputs
+                .iter()
+                .map(|output| output.port.clone())
+                .collect(),
         }
     }
 
@@ -103,13 +111,17 @@ impl StageKind for PluginKind {
     }
 
     fn withheld(&self) -> Option<&str> {
-        self.library.is_none().then_some("the service runs without plugins (--safe)")
+        self.library
+            .is_none()
+            .then_some("the service runs without plugins (--safe)")
     }
 
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             let Some(library) = &self.library else {
-                return Err(Error::internal("a stage of a plugin was built without plugins"));
+                return Err(Error::internal(
+                    "a stage of a plugin was built without plugins",
+                ));
             };
             let stage = Arc::new(PluginStage {
                 library: library.clone(),
@@ -189,7 +201,9 @@ impl PluginStage {
     /// An instance that failed is used by nobody again; the last who does drops it.
     fn poison(&self, instance: &Arc<Instance>) {
         if let Ok(mut shared) = self.shared.lock()
-            && shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, instance))
+            && shared
+                .as_ref()
+                .is_some_and(|shared| Arc::ptr_eq(shared, instance))
         {
             *shared = None;
         }
@@ -229,7 +243,11 @@ impl Stage for PluginStage {
         let id = &self.manifest.id;
         let stopped = self.breaker.stopped();
         let mut facts = Map::new();
-        let state = if stopped.is_some() { "stopped" } else { "running" };
+        let state = if stopped.is_some() {
+            "stopped"
+        } else {
+            "running"
+        };
         facts.insert(
             format!("plugin {id}"),
             json!({

@@ -31,7 +31,9 @@ async fn pipeline(fault: u32, limits: Limits, file: &str) -> (Pipeline, TempDir)
     let registry = Registry::new(plugin.kinds).unwrap();
     let source = SourceText::new("a.toml", file);
     let graph = bind_all(&[source], &registry, &|_| None).unwrap().remove(0);
-    let built = Pipeline::build(graph, Arc::new(Semaphore::new(2))).await.unwrap();
+    let built = Pipeline::build(graph, Arc::new(Semaphore::new(2)))
+        .await
+        .unwrap();
     (built, folder)
 }
 
@@ -61,7 +63,10 @@ async fn each_fault_names_plugin_and_stage_and_keeps_the_details_for_the_log() {
         assert_eq!(stage.as_deref(), Some("test/faulty"), "{fault}");
         assert_eq!((error.kind().status(), error.code()), (500, "plugin_fault"));
         let message = error.message();
-        assert!(message.contains("test-faulty") && message.contains("test/faulty"), "{message}");
+        assert!(
+            message.contains("test-faulty") && message.contains("test/faulty"),
+            "{message}"
+        );
         assert!(!message.contains("/secret"), "{message}");
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(log), "{fault}: {cause}");
@@ -73,14 +78,20 @@ async fn a_client_reads_what_it_got_wrong() {
     let (pipeline, _folder) = pipeline(8, PATIENT, FILE).await;
     let (_, error) = ask(&pipeline).await.unwrap_err();
     assert_eq!(error.kind().status(), 422);
-    assert_eq!(error.message(), "the picture is too dark: send a lighter one");
+    assert_eq!(
+        error.message(),
+        "the picture is too dark: send a lighter one"
+    );
 }
 
 #[tokio::test]
 async fn on_error_skip_skips() {
     let file = format!("{FILE}on_error = \"skip\"\n");
     let (pipeline, _folder) = pipeline(9, PATIENT, &file).await;
-    assert_eq!(ask(&pipeline).await.unwrap()["number"], serde_json::Value::Null);
+    assert_eq!(
+        ask(&pipeline).await.unwrap()["number"],
+        serde_json::Value::Null
+    );
 }
 
 #[tokio::test]
@@ -90,7 +101,10 @@ async fn a_stage_that_fails_in_a_row_is_stopped_and_readiness_says_so() {
         assert_eq!(ask(&pipeline).await.unwrap_err().1.kind().status(), 500);
     }
     let (_, error) = ask(&pipeline).await.unwrap_err();
-    assert_eq!((error.kind().status(), error.code()), (503, "plugin_stopped"));
+    assert_eq!(
+        (error.kind().status(), error.code()),
+        (503, "plugin_stopped")
+    );
     assert!(error.retry_after().is_some());
     let health = pipeline.runners().next().unwrap().1.health();
     assert!(health.degraded.unwrap().contains("test/faulty"));
@@ -99,11 +113,19 @@ async fn a_stage_that_fails_in_a_row_is_stopped_and_readiness_says_so() {
 #[tokio::test]
 async fn a_stage_without_run_is_not_built() {
     let folder = TempDir::new().unwrap();
-    let library = compile("tests/fixtures/plugins/faulty.c", &["-DFAULT=11"], folder.path(), "f.so");
+    let library = compile(
+        "tests/fixtures/plugins/faulty.c",
+        &["-DFAULT=11"],
+        folder.path(),
+        "f.so",
+    );
     let plugin = load_with(&library, PATIENT).unwrap();
     let options = omnizap_contract::Options::default();
     let error = plugin.kinds[0].build(&options).await.err().unwrap();
-    assert!(error.message().contains("`run` of its stage is NULL"), "{error}");
+    assert!(
+        error.message().contains("`run` of its stage is NULL"),
+        "{error}"
+    );
 }
 
 fn resident() -> u64 {
@@ -121,7 +143,8 @@ async fn a_hundred_thousand_faults_leave_memory_flat() {
         let Runner::Compute(stage) = runner else {
             panic!("a stage of a plugin computes");
         };
-        let ports: Arc<[omnizap_contract::Input]> = pipeline.graph.nodes[0].ports.inputs.clone().into();
+        let ports: Arc<[omnizap_contract::Input]> =
+            pipeline.graph.nodes[0].ports.inputs.clone().into();
         let inputs = omnizap_contract::Inputs::new(ports, vec![Some(Value::Number(1.0))]);
         let call = omnizap_contract::Call {
             request_id: "test".into(),

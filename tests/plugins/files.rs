@@ -27,7 +27,10 @@ fn entries_that_are_wrong_are_refused_with_the_reason() {
         (22, ["`oz_entry` is 40 bytes", "sizeof(oz_entry)"]),
         (23, ["ABI 2.0", "this host speaks 1.0"]),
         (24, ["ABI 1.9 or later", "update OmniZap"]),
-        (25, ["two stages have the id `test/faulty`", "needs its own"]),
+        (
+            25,
+            ["two stages have the id `test/faulty`", "needs its own"],
+        ),
         (26, ["`get_factory` is NULL", "every plugin"]),
     ] {
         let flag = format!("-DFAULT={fault}");
@@ -46,10 +49,18 @@ fn what_is_no_plugin_is_refused() {
     let empty = folder.path().join("empty.c");
     std::fs::write(&empty, "int x;").unwrap();
     let library = compile(empty.to_str().unwrap(), &[], folder.path(), "empty.so");
-    refused(&library, &["does not export `omnizap_plugin_entry`", "OZ_EXPORT"]);
+    refused(
+        &library,
+        &["does not export `omnizap_plugin_entry`", "OZ_EXPORT"],
+    );
 
     // Linked against a library that is gone when the plugin is opened.
-    compile(empty.to_str().unwrap(), &["-Wl,-soname,libgone.so.1"], folder.path(), "libgone.so");
+    compile(
+        empty.to_str().unwrap(),
+        &["-Wl,-soname,libgone.so.1"],
+        folder.path(),
+        "libgone.so",
+    );
     let search = format!("-L{}", folder.path().display());
     let flags = ["-DFAULT=0", "-Wl,--no-as-needed", &search, "-lgone"];
     let library = compile(FAULTY, &flags, folder.path(), "needs.so");
@@ -61,8 +72,15 @@ fn a_file_is_loaded_only_under_its_hash_and_from_a_folder_of_its_owner() {
     let folder = TempDir::new().unwrap();
     let library = compile(FAULTY, &["-DFAULT=0"], folder.path(), "fine.so");
     let loader = Loader::new(folder.path().join("cache"), false, Limits::default());
-    let error = loader.load(&library, &"0".repeat(64)).err().unwrap().to_string();
-    assert!(error.contains("SHA-256") && error.contains("plugins allow"), "{error}");
+    let error = loader
+        .load(&library, &"0".repeat(64))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("SHA-256") && error.contains("plugins allow"),
+        "{error}"
+    );
 
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -22,12 +22,17 @@ fn table(layouts: &[abi::Layout]) -> String {
 #[test]
 fn the_header_and_rust_agree_on_every_size_and_offset() {
     let layouts = abi::layouts();
-    let mut program = String::from("#include <stdio.h>\n#include \"omnizap_plugin.h\"\nint main(void) {\n");
+    let mut program =
+        String::from("#include <stdio.h>\n#include \"omnizap_plugin.h\"\nint main(void) {\n");
     for (name, _, fields) in &layouts {
         writeln!(program, "printf(\"{name} %zu\\n\", sizeof({name}));").unwrap();
         for (field, _) in fields {
             let field = field.trim_start_matches("r#");
-            writeln!(program, "printf(\"  {field} %zu\\n\", offsetof({name}, {field}));").unwrap();
+            writeln!(
+                program,
+                "printf(\"  {field} %zu\\n\", offsetof({name}, {field}));"
+            )
+            .unwrap();
         }
     }
     program.push_str("return 0; }\n");
@@ -43,7 +48,11 @@ fn the_header_and_rust_agree_on_every_size_and_offset() {
         .arg(&binary)
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     let printed = Command::new(&binary).output().unwrap().stdout;
     assert_eq!(String::from_utf8(printed).unwrap(), table(&layouts));
 }

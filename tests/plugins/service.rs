@@ -45,7 +45,10 @@ fn examples_answer_between_built_in_stages_and_come_and_go_by_one_word() {
     let libraries = folder.path().join("lib");
     let phash = libraries.join("phash.so");
     std::fs::copy(build_phash(), &phash).unwrap();
-    let chmod = std::process::Command::new("chmod").arg("0755").arg(&phash).status();
+    let chmod = std::process::Command::new("chmod")
+        .arg("0755")
+        .arg(&phash)
+        .status();
     assert!(chmod.unwrap().success());
     let colours = compile(COLOURS, &[], &libraries, "colours.so");
     let plugins = format!("{}{}", allowed(&phash), allowed(&colours));
@@ -68,12 +71,18 @@ fn examples_answer_between_built_in_stages_and_come_and_go_by_one_word() {
     assert!(shares[0]["colour"].as_str().unwrap().starts_with('#'));
     assert_eq!(look(&server, Some(&hash)).json()["near_duplicate"], true);
     let wrong = look(&server, Some("xyz"));
-    assert_eq!((wrong.status, &wrong.json()["stage"]), (422, &json!("example/phash")));
+    assert_eq!(
+        (wrong.status, &wrong.json()["stage"]),
+        (422, &json!("example/phash"))
+    );
     drop(server);
 
     write(folder.path(), &pipeline(&plugins, false));
     let off = look(&Server::start_with(&settings), None).json();
-    assert_eq!((&off["phash"], &off["dominant_colours"]), (&Json::Null, &json!([])));
+    assert_eq!(
+        (&off["phash"], &off["dominant_colours"]),
+        (&Json::Null, &json!([]))
+    );
 
     write(folder.path(), &pipeline(&plugins, true));
     let safe = Settings {
@@ -82,7 +91,10 @@ fn examples_answer_between_built_in_stages_and_come_and_go_by_one_word() {
         ..Settings::default()
     };
     let safe = look(&Server::start_with(&safe), None).json();
-    assert_eq!((&safe["phash"], &safe["dominant_colours"]), (&Json::Null, &json!([])));
+    assert_eq!(
+        (&safe["phash"], &safe["dominant_colours"]),
+        (&Json::Null, &json!([]))
+    );
 }
 
 #[test]
@@ -105,8 +117,15 @@ fn check_knows_ports_and_options_and_refuses_another_hash() {
     let said = check(&format!("{plugins}{stage}with = {{ count = 99 }}\n"));
     assert!(said.contains("a whole number from 1 to 16"), "{said}");
     let end = plugins.trim_end().trim_end_matches('"').len();
-    let last = if plugins.as_bytes()[end - 1] == b'0' { '1' } else { '0' };
+    let last = if plugins.as_bytes()[end - 1] == b'0' {
+        '1'
+    } else {
+        '0'
+    };
     let other = format!("{}{last}\"\n", &plugins[..end - 1]);
     let said = check(&format!("{other}{stage}"));
-    assert!(said.contains("look.toml:3:10: the plugin is refused"), "{said}");
+    assert!(
+        said.contains("look.toml:3:10: the plugin is refused"),
+        "{said}"
+    );
 }

@@ -71,7 +71,9 @@ pub fn read_plugins(
         reader.report(many);
         return (Vec::new(), reader.diagnostics);
     }
-    let plugins = items.iter().filter_map(|item| read_plugin(&mut reader, item));
+    let plugins = items
+        .iter()
+        .filter_map(|item| read_plugin(&mut reader, item));
     let plugins: Vec<_> = plugins.collect();
     (plugins, reader.diagnostics)
 }
@@ -93,7 +95,11 @@ fn read_plugin(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<PluginEntry> 
     let sha256 = given.pop()??;
     let path = given.pop()??;
     let hash = sha256.get_ref();
-    if hash.len() != DIGITS || !hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if hash.len() != DIGITS
+        || !hash
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         let wrong = format!("`sha256`: expected {DIGITS} hexadecimal digits in lower case");
         let wrong = reader.at(sha256.span(), wrong);
         reader.report(wrong.help("`omnizap plugins allow FILE` writes the whole entry"));

@@ -61,7 +61,10 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
     let uses = reader.spanned_string(uses, "`uses`")?;
     let mut kind = registry.get(uses.get_ref());
     if kind.is_none() && registry.forgives(uses.get_ref()) {
-        tracing::warn!(stage = uses.get_ref(), "left out: the service runs without plugins");
+        tracing::warn!(
+            stage = uses.get_ref(),
+            "left out: the service runs without plugins"
+        );
         return None;
     }
     if kind.is_none() {

@@ -24,11 +24,17 @@ impl Stage for Phash {
             "doc": "differing bits up to which two pictures count as near duplicates"}}"#,
         inputs: &[
             Input::required("image", PortType::Image, "the picture"),
-            Input::optional("compare_phash", PortType::Text, "a hash to compare with, 16 hexadecimal digits"),
+            Input::optional(
+                "compare_phash",
+                PortType::Text,
+                "a hash to compare with, 16 hexadecimal digits",
+            ),
         ],
         outputs: &[
-            Output::new("phash", PortType::Text, "the hash, 16 hexadecimal digits").published("null"),
-            Output::new("near_duplicate", PortType::Bool, "near to compare_phash").published("false"),
+            Output::new("phash", PortType::Text, "the hash, 16 hexadecimal digits")
+                .published("null"),
+            Output::new("near_duplicate", PortType::Bool, "near to compare_phash")
+                .published("false"),
         ],
         ..Descriptor::new("example/phash", "perceptual hash and near-duplicate check")
     };
@@ -83,7 +89,9 @@ fn mean(image: &ImageView<'_>, column: usize, row: usize) -> u64 {
             let pixel = &image.pixels[(y * image.width + x) * samples..][..samples];
             sum += match (image.channels, pixel) {
                 (Channels::Gray, [gray]) => 1000 * u64::from(*gray),
-                (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
+                (_, [r, g, b, ..]) => {
+                    299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b)
+                }
                 _ => 0,
             };
             count += 1;

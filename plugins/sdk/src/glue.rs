@@ -8,9 +8,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use omnizap_contract::{
-    Channels, Error, ErrorKind, Options, Outputs, TensorData, Value, abi,
-};
+use omnizap_contract::{Channels, Error, ErrorKind, Options, Outputs, TensorData, Value, abi};
 use serde_json::{Map, Value as Json};
 
 use crate::stage::{Call, ImageView, Inputs, Log, Stage};
@@ -84,7 +82,10 @@ pub unsafe extern "C" fn create<C: Create>(
         // SAFETY: the host lends the span, and `stage` is its place for the result.
         let id = std::str::from_utf8(unsafe { bytes(id) }).unwrap_or_default();
         let Some(made) = C::create(host, id) else {
-            return Err((abi::INTERNAL, Error::internal("the plugin has no such stage")));
+            return Err((
+                abi::INTERNAL,
+                Error::internal("the plugin has no such stage"),
+            ));
         };
         // SAFETY: as above.
         unsafe { *stage = made };
@@ -298,15 +299,22 @@ unsafe extern "C" fn run_batch<S: Stage>(
         let shell = unsafe { shell::<S>(instance) };
         let stage = shell.active.as_ref();
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
-        let batch: Vec<_> = calls.iter().map(|call| lend::<S>(*call, shell.host)).collect();
+        let batch: Vec<_> = calls
+            .iter()
+            .map(|call| lend::<S>(*call, shell.host))
+            .collect();
         let results = stage.run_batch(&batch);
         if results.len() != count {
-            return Err(status_of(Error::internal("run_batch gave another number of results")));
+            return Err(status_of(Error::internal(
+                "run_batch gave another number of results",
+            )));
         }
         for (call, result) in calls.iter().zip(results) {
             // SAFETY: the host lends its calls.
             let error = unsafe { (**call).error };
-            let status = guard(error, || give::<S>(shell.host, *call, result.map_err(status_of)?));
+            let status = guard(error, || {
+                give::<S>(shell.host, *call, result.map_err(status_of)?)
+            });
             // SAFETY: as above.
             unsafe { (**call).status = status };
         }
@@ -493,9 +501,10 @@ impl HostRef {
         }
         // Pixels, bytes and tensors stay where they are: a clone shares them until release.
         let (release, owner): (Option<abi::ReleaseFn>, _) = match value {
-            Value::Bytes(_) | Value::Image(_) | Value::Tensor(_) => {
-                (Some(release_value), Box::into_raw(Box::new(value.clone())).cast())
-            }
+            Value::Bytes(_) | Value::Image(_) | Value::Tensor(_) => (
+                Some(release_value),
+                Box::into_raw(Box::new(value.clone())).cast(),
+            ),
             _ => (None, std::ptr::null_mut()),
         };
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -537,12 +546,14 @@ impl<'a> CallRef<'a> {
 
     pub(crate) fn text(&self, index: usize) -> Option<&'a str> {
         // SAFETY: lent until the call returns.
-        self.value(index, abi::TEXT).map(|value| unsafe { text(value.bytes) })
+        self.value(index, abi::TEXT)
+            .map(|value| unsafe { text(value.bytes) })
     }
 
     pub(crate) fn bytes(&self, index: usize) -> Option<&'a [u8]> {
         // SAFETY: lent until the call returns.
-        self.value(index, abi::BYTES).map(|value| unsafe { bytes(value.bytes) })
+        self.value(index, abi::BYTES)
+            .map(|value| unsafe { bytes(value.bytes) })
     }
 
     pub(crate) fn number(&self, index: usize) -> Option<f64> {

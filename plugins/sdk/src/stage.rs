@@ -64,7 +64,9 @@ pub struct ImageView<'a> {
 impl<'a> Inputs<'a> {
     fn index(&self, name: &str, ty: PortType) -> Result<usize, Error> {
         let found = self.names.iter().position(|input| input.is(name, ty));
-        found.ok_or_else(|| Error::internal(format!("the stage declares no input `{name}` of type {ty}")))
+        found.ok_or_else(|| {
+            Error::internal(format!("the stage declares no input `{name}` of type {ty}"))
+        })
     }
 
     /// The image at a required port.

@@ -1,0 +1,176 @@
+//! `omnizap plugins`: stages that third parties ship as shared libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use engine::pipeline::config::{PLUGINS_FILE, read_plugins};
+use engine::pipeline::diagnostic::SourceText;
+use engine::pipeline::set::read_sources;
+use engine::plugin::{Manifest, loader};
+
+use super::{Common, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PluginsCommand {
+    /// The plugins that the pipelines allow, and whether each can be loaded
+    List,
+    /// What a library says of itself; runs none of its code
+    Inspect {
+        /// The library
+        file: PathBuf,
+    },
+    /// Print the entry that allows a library to the pipelines, or add it to their plugins.toml
+    Allow {
+        /// The library
+        file: PathBuf,
+        /// Append the entry to plugins.toml in the folder of the pipelines
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+pub(super) fn run(common: &Common, command: &PluginsCommand) -> Result<ExitCode, Failure> {
+    match command {
+        PluginsCommand::List => list(common),
+        PluginsCommand::Inspect { file } => inspect(file),
+        PluginsCommand::Allow { file, write } => allow(common, file, *write),
+    }
+}
+
+fn folder(common: &Common) -> PathBuf {
+    common
+        .pipelines
+        .clone()
+        .unwrap_or_else(|| "pipelines".into())
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn list(common: &Common) -> Result<ExitCode, Failure> {
+    let folder = folder(common);
+    let mut sources = read_sources(&folder).map_err(|error| Failure::Config(error.into()))?;
+    let beside = folder.join(PLUGINS_FILE);
+    if beside.is_file() {
+        let text = std::fs::read_to_string(&beside)?;
+        sources.push(SourceText::new(beside.display().to_string(), text));
+    }
+    let mut bad = 0;
+    for source in &sources {
+        let only_plugins = Path::new(&*source.name) == beside;
+        let environment = |name: &str| std::env::var(name).ok();
+        let (entries, mistakes) = read_plugins(source, only_plugins, &environment);
+        if !mistakes.is_empty() {
+            return Err(Failure::Config(mistakes.into()));
+        }
+        for entry in entries {
+            let path = entry.path.display();
+            let state = loader::check_file(&entry.path).and_then(|()| loader::inspect(&entry.path));
+            match state {
+                Ok((manifest, hash)) if hash == *entry.sha256.get_ref() => {
+                    let stages: Vec<_> = manifest.stages.iter().map(|s| s.id.as_str()).collect();
+                    println!(
+                        "{path}: {} {}: {}",
+                        manifest.name,
+                        manifest.version,
+                        stages.join(", ")
+                    );
+                }
+                Ok(_) => {
+                    bad += 1;
+                    println!(
+                        "{path}: refused: its SHA-256 is not the one that {} allows",
+                        source.name
+                    );
+                }
+                Err(error) => {
+                    bad += 1;
+                    println!("{path}: refused: {error}");
+                }
+            }
+        }
+    }
+    Ok(if bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn read(file: &Path) -> Result<(Manifest, String), Failure> {
+    let read = loader::inspect(file).with_context(|| file.display().to_string());
+    read.map_err(Failure::Work)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn inspect(file: &Path) -> Result<ExitCode, Failure> {
+    let (manifest, hash) = read(file)?;
+    let (major, minor) = manifest.abi;
+    println!("{} {}", manifest.name, manifest.version);
+    println!(
+        "  abi      {major}.{minor}, needs a host of {major}.{} or later",
+        manifest.min_host_minor
+    );
+    println!("  build    {}", manifest.build);
+    println!("  sha256   {hash}");
+    println!("  exports  {}", manifest.exports.join(", "));
+    for stage in &manifest.stages {
+        println!("  stage    {}: {}", stage.id, stage.doc);
+        println!("    flags  {}", stage.flag_names().join(", "));
+        for input in &stage.inputs {
+            println!("    in     {} ({}): {}", input.name, input.ty, input.doc);
+        }
+        for output in &stage.outputs {
+            let port = &output.port;
+            let published = port
+                .publish
+                .as_ref()
+                .map(|to| format!(", published as `{}`", to.field));
+            let published = published.unwrap_or_default();
+            println!(
+                "    out    {} ({}){published}: {}",
+                port.name, port.ty, port.doc
+            );
+        }
+        for option in &stage.options {
+            let expected = option.ty.expectation();
+            let default = option.default.as_ref();
+            let default = default.map_or("must be set".into(), |value| format!("default {value}"));
+            println!(
+                "    option {} ({expected}; {default}): {}",
+                option.name, option.doc
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure> {
+    loader::check_file(file)?;
+    let (manifest, hash) = read(file)?;
+    let path = file.canonicalize()?.display().to_string();
+    let entry = format!(
+        "# {} {}\n[[plugin]]\npath = {path:?}\nsha256 = \"{hash}\"\n",
+        manifest.name, manifest.version
+    );
+    if !write {
+        println!("{entry}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let list = folder(common).join(PLUGINS_FILE);
+    let before = match std::fs::read_to_string(&list) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    if before.contains(&hash) {
+        println!("{} allows it already", list.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let separator = if before.is_empty() { "" } else { "\n" };
+    std::fs::write(&list, format!("{before}{separator}{entry}"))
+        .with_context(|| format!("cannot write {}", list.display()))?;
+    println!("added to {}", list.display());
+    Ok(ExitCode::SUCCESS)
+}
