@@ -2,6 +2,7 @@
 
 mod faults;
 mod files;
+mod frozen;
 mod layout;
 mod service;
 
