@@ -8,9 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use omnizap_contract::{
-    Call, Cancel, Channels, Image, Inputs, Options, Runner, Value, abi,
-};
+use omnizap_contract::{Call, Cancel, Channels, Image, Inputs, Options, Runner, Value, abi};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -35,7 +33,10 @@ async fn a_plugin_of_the_first_abi_still_runs() {
     };
     let pixels = [[255, 0, 0], [255, 0, 0], [255, 0, 0], [0, 0, 255]].concat();
     let image = Image::new(4, 1, Channels::Rgb, pixels.into()).unwrap();
-    let inputs = Inputs::new(kind.ports(&options).inputs.into(), vec![Some(Value::from(image))]);
+    let inputs = Inputs::new(
+        kind.ports(&options).inputs.into(),
+        vec![Some(Value::from(image))],
+    );
     let call = Call {
         request_id: Arc::from("test"),
         deadline: Instant::now() + Duration::from_secs(60),
