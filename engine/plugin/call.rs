@@ -230,21 +230,25 @@ impl<'a> CallState<'a> {
         }
     }
 
-    /// The outputs, and the fault that outweighs them.
-    pub(super) fn into_outputs(self) -> (Outputs, Option<String>) {
+    /// The outputs of a call that ended with this status. An output that was refused
+    /// outweighs whatever the stage made of it; one that is missing is a fault only where
+    /// the stage says that all is well.
+    pub(super) fn into_outputs(self, status: abi::Status) -> Result<Option<Outputs>, String> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if status != abi::OK {
+            return Ok(None);
+        }
         let mut outputs = Outputs::new();
-        let mut fault = self.fault;
         for (port, value) in self.ports.iter().zip(self.values) {
             match value {
                 Some(value) => outputs = outputs.with(port.port.name.clone(), value),
                 None if port.port.optional => {}
-                None => {
-                    let missing = || format!("it gave no output `{}`", port.port.name);
-                    fault.get_or_insert_with(missing);
-                }
+                None => return Err(format!("it gave no output `{}`", port.port.name)),
             }
         }
-        (outputs, fault)
+        Ok(Some(outputs))
     }
 
     /// # Safety

@@ -309,12 +309,10 @@ fn finish(
     error: &ErrorBuffers,
     status: abi::Status,
 ) -> Result<Outputs, Fault> {
-    let (outputs, fault) = state.into_outputs();
-    // An output that was refused outweighs whatever the stage made of it.
-    match (fault, status) {
-        (Some(fault), _) => Err(Fault::of_host(fault)),
-        (None, abi::OK) => Ok(outputs),
-        (None, status) => Err(error.fault(status)),
+    match state.into_outputs(status) {
+        Ok(Some(outputs)) => Ok(outputs),
+        Ok(None) => Err(error.fault(status)),
+        Err(fault) => Err(Fault::of_host(fault)),
     }
 }
 
