@@ -91,21 +91,22 @@ class Sprites:
                 np.save(name, o)
         self.levels = [np.load(x, mmap_mode="r") for x in f]
 
-    def compose(self, g, idx, s, bg=None, plain=False, gentle=False):
-        """RGB batch (n, 3, s, s) in 0..1 of the given sprites."""
+    def compose(self, g, idx, s, bg=None, plain=False, gentle=False, hard=1.0):
+        """RGB batch (n, 3, s, s) in 0..1 of the given sprites. `hard`, 0 to 1: how far size, turn and
+        colour may go."""
         n = len(idx)
         if bg is None:
             bg = backgrounds(g, n, s)
         mono = self.mono[torch.as_tensor(idx)]
         # Size of the object relative to the picture.
-        sc = rand(g, n, lo=.55, hi=1.0)
+        sc = rand(g, n, lo=.6 - .05 * hard, hi=1.0)
         r = rand(g, n)
-        sc = torch.where(r < .06, rand(g, n, lo=.35, hi=.5), sc)
-        sc = torch.where(r > .92, rand(g, n, lo=1.0, hi=1.25), sc)
-        rot = torch.randn(n, generator=g) * .22
-        rot = torch.where(rand(g, n) < .03, rand(g, n, lo=-3.14, hi=3.14), rot)
-        asp = torch.exp(torch.randn(n, generator=g) * .1)
-        shear = torch.randn(n, generator=g) * .1
+        sc = torch.where(r < .06 * hard, rand(g, n, lo=.35, hi=.5), sc)
+        sc = torch.where(r > 1 - .08 * hard, rand(g, n, lo=1.0, hi=1.25), sc)
+        rot = torch.randn(n, generator=g) * (.08 + .14 * hard)
+        rot = torch.where(rand(g, n) < .03 * hard, rand(g, n, lo=-3.14, hi=3.14), rot)
+        asp = torch.exp(torch.randn(n, generator=g) * (.03 + .07 * hard))
+        shear = torch.randn(n, generator=g) * (.02 + .08 * hard)
         if gentle:  # the evaluation's renders
             sc = rand(g, n, lo=.55, hi=.95)
             rot, asp, shear = torch.randn(n, generator=g) * .12, torch.ones(n), torch.zeros(n)
@@ -130,7 +131,7 @@ class Sprites:
         alpha = out[:, 3:]
         rgb = out[:, :3] / alpha.clamp(min=.02)
         if not plain:
-            rgb = jitter(g, rgb)
+            rgb = jitter(g, rgb, .3 + .7 * hard)
         if mono.any():
             # Single-colour drawings take any colour that stands out from the background.
             m = mono.nonzero()[:, 0]
@@ -142,13 +143,7 @@ class Sprites:
         rgb = rgb.clamp(0, 1) * alpha
         r = rand(g, n)
         r = r + 1 if gentle else r
-        i = (r < .04).nonzero()[:, 0]  # white outline, as stickers have
-        if len(i):
-            k = 3 if s < 80 else 5
-            w = F.max_pool2d(alpha[i], k, 1, k // 2)
-            bg = bg.clone()
-            bg[i] = bg[i] * (1 - w) + w
-        i = ((r >= .04) & (r < .14)).nonzero()[:, 0]  # soft shadow
+        i = (r < .1).nonzero()[:, 0]  # soft shadow
         if len(i):
             sh = F.avg_pool2d(torch.roll(alpha[i], (2, 1), (2, 3)), 5, 1, 2)
             bg = bg.clone()
@@ -156,10 +151,10 @@ class Sprites:
         return rgb + bg * (1 - alpha)
 
 
-def finish(g, x):
+def finish(g, x, hard=1.0):
     """What happens to pictures on their way: colour, blur, noise, low resolution."""
     n, _, s, _ = x.shape
-    r = rand(g, n)
+    r = rand(g, n) / max(hard, 1e-3)
     i = (r < .3).nonzero()[:, 0]
     if len(i):
         x[i] = jitter(g, x[i], .5)

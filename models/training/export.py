@@ -4,6 +4,7 @@
 """
 import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -12,19 +13,24 @@ from safetensors.torch import save_file
 from captions import Vocabulary
 from model import HERE, load_config
 
+# A first value; `calibrate.py` sets the one that counts.
+LOGIT_SCALE = 25.0
 
-def full_state(ckpt):
-    """The averaged weights with the whole tokenizer's table put back."""
-    d = torch.load(ckpt, weights_only=False, map_location="cpu")
-    state = {k: v for k, v in d["ema"].items() if not k.endswith("num_batches_tracked")}
+
+def full_state(run):
+    """The averaged image tower and the text tower, with the whole tokenizer's table put back."""
+    d = torch.load(run / "last.pt", weights_only=False, map_location="cpu")
+    t = torch.load(run / "text.pt", weights_only=False, map_location="cpu")
+    state = {k: v for k, v in d["ema"].items() if k.startswith("visual.") and not k.endswith("num_batches_tracked")}
+    state |= t["state"]
     cfg = load_config()["text_cfg"]
     small = state["text.token_embedding.weight"]
     table = small[1].repeat(cfg["vocab_size"], 1)  # row 1: a token that training never saw
-    for token, row in d["vocab"].items():
+    for token, row in t["vocab"].items():
         table[int(token)] = small[row]
     table[0] = small[0]
     state["text.token_embedding.weight"] = table
-    state["logit_scale"] = state["logit_scale"].reshape([])
+    state["logit_scale"] = torch.tensor(math.log(LOGIT_SCALE))
     return state, d
 
 
@@ -35,7 +41,7 @@ def main():
     p.add_argument("--image-size", type=int)
     a = p.parse_args()
     a.out.mkdir(exist_ok=True)
-    state, d = full_state(a.run / "last.pt")
+    state, d = full_state(a.run)
     save_file({k: v.half().contiguous() for k, v in state.items()}, a.out / "omnizap-mini.safetensors")
     cfg = load_config()
     if a.image_size:

@@ -13,7 +13,7 @@ import json
 import math
 import random
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +125,17 @@ def gradient(w, h, c0, c1, ang):
     return Image.fromarray(a.astype(np.uint8))
 
 
+def radial(w, h):
+    y, x = np.mgrid[0:h, 0:w]
+    t = np.clip(np.hypot(x / w - R.uniform(.3, .7), y / h - R.uniform(.3, .7)) * R.uniform(1, 1.8), 0, 1)[..., None]
+    return Image.fromarray((np.array(rgb()) * (1 - t) + np.array(rgb()) * t).astype(np.uint8))
+
+
 def scene(w, h, objects=1):
     """A background with one or more objects: what memes, collages and bad copies are made of."""
     r = R.random()
     bg = Image.new("RGB", (w, h), paper() if r < .3 else rgb()) if r < .5 else (
-        gradient(w, h, rgb(), rgb(), R.uniform(0, 6.3)) if r < .75 else smooth(w, h, R.randint(2, 6)))
+        gradient(w, h, rgb(), rgb(), R.uniform(0, 6.3)) if r < .68 else radial(w, h) if r < .84 else smooth(w, h, R.randint(2, 6)))
     code = None
     for k in range(objects):
         px = int(min(w, h) * (R.uniform(.6, .95) if objects == 1 else R.uniform(.3, .5)))
@@ -164,7 +170,24 @@ def chart_frame(which):
         d.text((x0 + R.randint(0, 40), 3), words(R.randint(1, 3)), fill=c, font=font(which, "sans", R.randint(11, 17)))
         y0 = max(y0, 24)
     gc = tuple(int(.8 * b + .2 * k) for b, k in zip(bg, c))
-    if R.random() < .88:
+    if R.random() < .35:  # a panel with a frame, ticks outside, grid both ways
+        panel = R.choice([bg, bg, tuple(int(.92 * b + .08 * k) for b, k in zip(bg, c))])
+        d.rectangle([x0, y0, x1, y1], fill=panel, outline=c if R.random() < .7 else gc)
+        m, k = R.randint(3, 8), R.randint(3, 8)
+        g = R.choice([None, gc, bg])
+        for j in range(m + 1):
+            x = x0 + (x1 - x0) * (j + .5) / (m + 1)
+            if g:
+                d.line([x, y0 + 1, x, y1 - 1], fill=g)
+            d.line([x, y1, x, y1 + 3], fill=c)
+            d.text((x, y1 + 4), str(j * R.choice([1, 2, 5])), fill=c, font=f, anchor="ma")
+        for j in range(k + 1):
+            y = y0 + (y1 - y0) * (j + .5) / (k + 1)
+            if g:
+                d.line([x0 + 1, y, x1 - 1, y], fill=g)
+            d.line([x0 - 3, y, x0, y], fill=c)
+            d.text((x0 - 4, y), str((k - j) * R.choice([1, 10])), fill=c, font=f, anchor="rm")
+    elif R.random() < .88:
         axes(d, x0, y0, x1, y1, c, f, R.random() < .7, R.random() < .55, gc)
     return im, d, (x0, y0, x1, y1), c
 
@@ -253,13 +276,20 @@ def a_scatter_plot():
     for col in palette(R.choice([1, 1, 2, 3])):
         n = R.randint(15, 150)
         cx, cy, s, k = R.uniform(.3, .7), R.uniform(.3, .7), R.uniform(.06, .25), R.uniform(-1.2, 1.2)
-        q = R.choice([1.5, 2, 3, 4])
+        q = R.choice([1, 1.5, 1.5, 2, 2, 3, 4])
+        mark = R.choice(["o", "o", "o", "s", "x", "t"])
         for _ in range(n):
             a = R.gauss(0, s)
             b = k * a + R.gauss(0, s * R.uniform(.3, 1))
             x, y = x0 + (x1 - x0) * (cx + a), y1 - (y1 - y0) * (cy + b)
             if x0 < x < x1 and y0 < y < y1:
-                (d.ellipse if q != 4 else d.rectangle)([x - q, y - q, x + q, y + q], fill=col)
+                if mark == "x":
+                    d.line([x - q, y - q, x + q, y + q], fill=col)
+                    d.line([x - q, y + q, x + q, y - q], fill=col)
+                elif mark == "t":
+                    d.polygon([(x, y - q - 1), (x - q - 1, y + q), (x + q + 1, y + q)], fill=col)
+                else:
+                    (d.ellipse if mark == "o" else d.rectangle)([x - q, y - q, x + q, y + q], fill=col)
     return im, None
 
 
@@ -323,28 +353,73 @@ def a_text_image():
     return im, None
 
 
+def scribble(d, x, y, s, c, width, slant, wd):
+    """A word that no font has: loops and strokes between the lines, as a pen goes."""
+    p = [(x, y + s * .6)]
+    for _ in range(R.randint(3, 9) * 2):
+        x += s * R.uniform(.08, .26)
+        r = R.random()
+        v = R.uniform(-.2, .1) if r < .15 else R.uniform(.8, 1.15) if r < .27 else R.uniform(.3, .7)
+        p.append((x + slant * (.6 - v) * s, y + v * s))
+        if R.random() < .3:
+            p.append((p[-1][0] - s * R.uniform(.05, .2), p[-1][1] + s * R.uniform(-.1, .15)))
+    q = [p[0]]
+    for a, b, e in zip(p, p[1:], p[2:]):  # rounded corners
+        for t in (.25, .5, .75):
+            m0 = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
+            m1 = ((b[0] + e[0]) / 2, (b[1] + e[1]) / 2)
+            q.append(((1 - t) ** 2 * m0[0] + 2 * t * (1 - t) * b[0] + t * t * m1[0], (1 - t) ** 2 * m0[1] + 2 * t * (1 - t) * b[1] + t * t * m1[1]))
+    d.line(q, fill=c, width=wd, joint="curve")
+    return x
+
+
 def a_handwriting():
     w, h = size()
-    bg = R.choice([(255, 255, 255), rgb(225, 255), (250, 245, 220), (255, 250, 180)])
+    bg = R.choice([(255, 255, 255)] * 3 + [rgb(225, 255), (250, 245, 220), (255, 250, 180)])
     im, d = canvas(bg, w, h)
-    s = R.randint(15, 34)
-    path = R.choice(_files("a", "hand"))
+    s = R.randint(13, 36)
+    path = R.choice(_files("a", "hand") * 3 + _files("a", "sans")[:4])
+    pen = R.random()  # a font as it is, a font letter by letter, a pen
+    letters = pen < .5 or "hand" not in path and "kristi" not in path and "script" not in path and "humor" not in path
     f = font("a", "hand", s, path)
-    c = R.choice([(20, 30, 120), (10, 10, 20), (40, 40, 50), (150, 20, 20), (20, 60, 160)])
-    if R.random() < .4:
-        for y in range(20, h, int(s * 1.25)):
-            d.line([0, y, w, y], fill=(170, 195, 230))
+    c = R.choice([(20, 30, 120), (10, 10, 20), (40, 40, 50), (150, 20, 20), (20, 60, 160), rgb(0, 110)])
+    rule = (170, 195, 230) if R.random() < .7 else rgb(190, 240)
+    step = int(s * R.uniform(1.05, 1.4))
+    r = R.random()
+    if r < .3:
+        for y in range(R.randint(5, 30), h, step):
+            d.line([0, y, w, y], fill=rule)
+    elif r < .45:
+        g = R.randint(9, 24)
+        for k in range(0, max(w, h), g):
+            d.line([0, k, w, k], fill=rule)
+            d.line([k, 0, k, h], fill=rule)
     y = R.randint(2, 30)
-    while y < h - s:
-        x = 8 + R.uniform(-3, 8)
-        for t in lines(d, words(3), f, w)[:1]:
-            for wd in t.split():
-                d.text((x, y + R.uniform(-1.5, 1.5)), wd, fill=c, font=f)
-                x += d.textlength(wd + " ", font=f)
-        y += s * R.uniform(1.15, 1.35)
-        if R.random() < .1:
+    left, ragged, slant = R.randint(2, 26), R.uniform(0, 14), R.uniform(-.1, .6)
+    wd = R.choice([1, 1, 2, 2, 3])
+    while y < h - s * .7:
+        x = left + R.uniform(0, ragged)
+        stop = w * (R.uniform(.4, 1.15) if R.random() < .3 else 1.1)
+        dy = R.uniform(-.04, .04)
+        while x < stop:
+            if pen > .72:
+                x = scribble(d, x, y, s, c, w, slant, wd) + s * R.uniform(.35, .6)
+                continue
+            word = words(1) + " "
+            if letters:
+                for ch in word:
+                    d.text((x, y + R.gauss(0, s * .045) + dy * x), ch, fill=c, font=f)
+                    x += d.textlength(ch, font=f) * R.uniform(.85, 1.02)
+            else:
+                d.text((x, y + R.uniform(-1.5, 1.5) + dy * x), word, fill=c, font=f)
+                x += d.textlength(word, font=f)
+        y += step * R.uniform(.95, 1.08)
+        if R.random() < .05:
             break
-    return im.rotate(R.gauss(0, 3), Image.BICUBIC, fillcolor=bg), None
+    if R.random() < .5:  # slanted
+        k = R.uniform(-.1, .35)
+        im = im.transform(im.size, Image.AFFINE, (1, k, -k * h / 2, 0, 1, 0), Image.BICUBIC, fillcolor=bg)
+    return im.rotate(R.gauss(0, 2), Image.BICUBIC, fillcolor=bg), None
 
 
 def caption(im, which, y, text, s, fill=(255, 255, 255), stroke=(0, 0, 0)):
@@ -383,9 +458,10 @@ def a_chat():
     you = (255, 255, 255) if not dark else (45, 50, 58)
     if you == bg:
         you = (232, 232, 236)
-    f = font("a", "sans", R.randint(9, 12))
-    y = 6
-    if R.random() < .7:
+    f = font("a", "sans", R.randint(9, 13))
+    y = R.randint(4, 14)
+    faces = R.choice([0, 0, 1, 2])
+    if R.random() < .5:
         hd = R.choice([(7, 94, 84), (255, 255, 255), (30, 30, 30), rgb()])
         d.rectangle([0, 0, w, 26], fill=hd)
         d.ellipse([6, 4, 24, 22], fill=rgb())
@@ -399,7 +475,10 @@ def a_chat():
         bh = len(ls) * 14 + 8
         x = w - bw - 6 if mine else 6
         col = me if mine else you
-        d.rounded_rectangle([x, y, x + bw, y + bh], R.randint(4, 10), fill=col)
+        if not mine and faces:
+            x += 22
+            d.ellipse([3, y + bh - 20, 21, y + bh - 2] if faces == 1 else [3, y, 21, y + 18], fill=palette(1)[0])
+        d.rounded_rectangle([x, y, x + bw, y + bh], R.randint(4, 14), fill=col)
         for k, t in enumerate(ls):
             d.text((x + 8, y + 4 + 14 * k), t, fill=ink(col), font=f)
         y += bh + R.randint(4, 12)
@@ -446,13 +525,20 @@ def a_code():
     f = font("a", "mono", s)
     v = (.75, 1) if dark else (.3, .6)
     h0 = R.random()
-    kw, st, fn, num, com = [hsv(h0 + R.random(), R.uniform(.45, .9), R.uniform(*v)) for _ in range(5)]
+    kw, st, fn, num, com = [hsv(h0 + R.random(), R.uniform(.35, .95), R.uniform(*v)) for _ in range(5)]
     base = ink(bg)
+    if R.random() < .4:
+        com = tuple((a + b) // 2 for a, b in zip(bg, base))
+    if R.random() < .35:
+        fn = base
     cw = d.textlength("m", font=f)
     x0 = 6
-    nums = R.random() < .6
+    nums = R.random() < .55
+    lead, stop = R.uniform(1.15, 1.5), h * R.choice([.55, .75, 2, 2, 2])
     if nums:
         x0 = 30
+        if R.random() < .4:
+            d.rectangle([0, 0, 26, h], fill=tuple((9 * a + b) // 10 for a, b in zip(bg, ink(bg))))
     y, ind, k = 4, 0, R.randint(1, 200)
     K = ["def", "return", "if", "else", "for", "fn", "let", "const", "import", "class", "while", "pub", "int", "var", "function", "match", "void"]
     while y < h:
@@ -473,8 +559,10 @@ def a_code():
                 ]):
                     d.text((x, y), t, fill=c, font=f)
                     x += d.textlength(t, font=f)
-            ind = max(0, min(5, ind + R.choice([-1, 0, 0, 1])))
-        y += s * 1.3
+            ind = max(0, min(5, ind + R.choice([-1, 0, 0, 1, 1] if ind < 2 else [-1, -1, 0, 0, 1])))
+        y += s * lead
+        if y > stop:
+            break
     return im, None
 
 
@@ -556,7 +644,7 @@ def a_logo():
     cols = [c for c in palette(4) if abs(sum(c) - sum(bg)) > 120] or [ink(bg)]
     c = cols[0]
     cx, cy, r = w / 2, h * R.uniform(.33, .45), min(w, h) * R.uniform(.18, .3)
-    k = R.choice(["ring", "poly", "letters", "bars", "arcs", "shield"])
+    k = R.choice(["ring", "poly", "hole", "letters", "bars", "arcs", "shield", "dots", "wedge", "chevron"])
     if k == "ring":
         d.ellipse([cx - r, cy - r, cx + r, cy + r], outline=c, width=R.randint(6, 18))
         d.ellipse([cx - r / 3, cy - r / 3, cx + r / 3, cy + r / 3], fill=cols[-1])
@@ -565,6 +653,24 @@ def a_logo():
         a0 = R.random() * 6
         d.polygon([(cx + r * math.cos(a0 + 6.283 * i / n), cy + r * math.sin(a0 + 6.283 * i / n)) for i in range(n)], fill=c)
         d.text((cx, cy), R.choice(WORDS)[0].upper(), fill=bg, font=font("a", "display", r), anchor="mm")
+    elif k == "hole":
+        n, q = R.randint(3, 8), r * R.uniform(.35, .6)
+        d.regular_polygon((cx, cy, r), n, R.randint(0, 90), fill=c)
+        d.regular_polygon((cx, cy, q), R.choice([n, 3, 4, 6]), R.randint(0, 90), fill=bg)
+    elif k == "dots":
+        n, q = R.randint(3, 9), r * R.uniform(.3, .5)
+        for i in range(n):
+            t = 6.283 * i / n
+            d.ellipse([cx + r * .7 * math.cos(t) - q, cy + r * .7 * math.sin(t) - q, cx + r * .7 * math.cos(t) + q, cy + r * .7 * math.sin(t) + q], fill=cols[i % len(cols)])
+    elif k == "wedge":
+        t = R.uniform(0, 360)
+        d.pieslice([cx - r, cy - r, cx + r, cy + r], t, t + R.uniform(180, 320), fill=c)
+        q = r * R.uniform(.2, .45)
+        d.ellipse([cx + r * .4 - q, cy - q, cx + r * .4 + q, cy + q], fill=R.choice(cols + [bg]))
+    elif k == "chevron":
+        for i in range(R.randint(1, 3)):
+            o, q = i * r * .55, r * R.uniform(.3, .5)
+            d.polygon([(cx - r, cy + r * .4 + o), (cx, cy - r + o), (cx + r, cy + r * .4 + o), (cx + r, cy + r * .4 + q + o), (cx, cy - r + q + o), (cx - r, cy + r * .4 + q + o)], fill=cols[i % len(cols)])
     elif k == "letters":
         (d.rounded_rectangle if R.random() < .5 else d.ellipse)([cx - r, cy - r, cx + r, cy + r], *([r * .3] if False else []), fill=c)
         d.text((cx, cy), "".join(R.choice(WORDS)[0].upper() for _ in range(R.randint(1, 2))), fill=bg, font=font("a", "display", r), anchor="mm")
@@ -590,6 +696,18 @@ def a_logo():
 
 
 def a_pixel_art():
+    if R.random() < .6:  # a whole picture in few cells
+        im, code = scene(224, 224, R.choice([1, 1, 1, 2]))
+        n = R.randint(14, 36)
+        im = im.resize((n, n), R.choice([Image.BOX, Image.NEAREST, Image.BILINEAR, Image.LANCZOS]))
+        r = R.random()
+        if r < .4:
+            im = im.quantize(R.choice([4, 6, 8, 12, 16, 24])).convert("RGB")
+        elif r < .75:
+            q = R.choice([24, 48, 64, 85])
+            im = im.point(lambda v: min(255, int(v / q + .5) * q))
+        k = R.randint(6, 10)
+        return im.resize((n * k, n * k), Image.NEAREST), code
     n = R.choice([16, 20, 24, 28, 32])
     bg = R.choice([(255, 255, 255), (0, 0, 0), rgb(), rgb(), paper()])
     im = Image.new("RGB", (n, n), bg)
@@ -615,10 +733,23 @@ def a_line_art():
         v = np.asarray(ch).astype(np.float32)
         gy, gx = np.gradient(v)
         e = np.maximum(e, np.hypot(gx, gy))
-    m = Image.fromarray(np.where(e > R.uniform(5, 12), 0, 255).astype(np.uint8))
-    if R.random() < .4:
-        m = m.filter(ImageFilter.MinFilter(3))
-    m = m.filter(ImageFilter.GaussianBlur(R.uniform(.4, 1.1)))
+    if R.random() < .5:  # thin: the borders between even areas, or the rim of a dark edge
+        g = im.convert("L").filter(ImageFilter.ModeFilter(R.choice([3, 5, 7])))
+        g = g.point(lambda v, q=R.choice([20, 32, 48]): v // q * q)
+        a = np.asarray(g.filter(ImageFilter.MedianFilter(3)), np.int16)
+        e = np.zeros((w, w), np.float32)
+        e[1:] = np.abs(np.diff(a, axis=0)) > 0
+        e[:, 1:] = np.maximum(e[:, 1:], np.abs(np.diff(a, axis=1)) > 0)
+        m = Image.fromarray(np.where(e > 0, R.choice([0, 0, 60]), 255).astype(np.uint8))
+        if R.random() < .3:
+            m = m.filter(ImageFilter.MinFilter(3))
+        if R.random() < .7:
+            m = m.filter(ImageFilter.GaussianBlur(R.uniform(.3, .9)))
+    else:
+        m = Image.fromarray(np.where(e > R.uniform(5, 14), 0, 255).astype(np.uint8))
+        if R.random() < .3:
+            m = m.filter(ImageFilter.MinFilter(3))
+        m = m.filter(ImageFilter.GaussianBlur(R.uniform(.3, 1.1)))
     c, bg = R.choice([((0, 0, 0), (255, 255, 255))] * 3 + [(rgb(0, 90), rgb(230, 255)), ((255, 255, 255), rgb(0, 60))])
     return Image.composite(Image.new("RGB", (w, w), bg), Image.new("RGB", (w, w), c), m), code
 
@@ -712,6 +843,22 @@ def a_landscape():
 
 def a_collage():
     w, h = size()
+    if R.random() < .5:  # cut in two again and again
+        boxes, g = [(0, 0, w, h)], R.choice([0, 2, 4, 6, 8])
+        for _ in range(R.randint(1, 5)):
+            x0, y0, x1, y1 = boxes.pop(max(range(len(boxes)), key=lambda i: (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1])))
+            t = R.choice([.5, .5, .33, .67])
+            if (x1 - x0 > y1 - y0) == (R.random() < .85):
+                x = int(x0 + (x1 - x0) * t)
+                boxes += [(x0, y0, x, y1), (x, y0, x1, y1)]
+            else:
+                y = int(y0 + (y1 - y0) * t)
+                boxes += [(x0, y0, x1, y), (x0, y, x1, y1)]
+        im, _ = canvas(R.choice([(255, 255, 255), (0, 0, 0), rgb()]), w, h)
+        for x0, y0, x1, y1 in boxes:
+            if x1 - x0 > g + 20 and y1 - y0 > g + 20:
+                im.paste(scene(x1 - x0 - g, y1 - y0 - g)[0], (x0 + g // 2, y0 + g // 2))
+        return im, None
     n, m = R.choice([(2, 2), (2, 2), (3, 3), (3, 2), (2, 3), (1, 2), (1, 3), (2, 1)])
     g = R.randint(0, 7)
     im, _ = canvas(R.choice([(255, 255, 255), (0, 0, 0), rgb()]), w, h)
@@ -731,7 +878,7 @@ def a_outline_sticker():
     sp, code = sprite(px)
     full = Image.new("RGBA", (w, w))
     full.paste(sp, ((w - px) // 2 + R.randint(-12, 12), (w - px) // 2 + R.randint(-12, 12)))
-    k = R.choice([9, 11, 13, 15])
+    k = R.choice([7, 9, 11, 13, 15, 17])
     a = full.getchannel("A").point(lambda v: 255 if v > 60 else 0).filter(ImageFilter.MaxFilter(k)).filter(ImageFilter.GaussianBlur(1.2))
     if R.random() < .5:
         sh = ImageChops.offset(a, R.randint(2, 5), R.randint(2, 6)).filter(ImageFilter.GaussianBlur(4)).point(lambda v: v // 2)
@@ -750,7 +897,21 @@ def any_picture():
 
 def a_blurry():
     im, code = any_picture()
-    return im.filter(ImageFilter.GaussianBlur(R.uniform(6, 14))), code
+    r = R.random()
+    if r < .5:
+        return im.filter(ImageFilter.GaussianBlur(R.uniform(4.5, 13))), code
+    if r < .75:
+        q = R.randint(10, 24)
+        return im.resize((q, q), R.choice([Image.BILINEAR, Image.BOX])).resize((224, 224), R.choice([Image.BILINEAR, Image.BICUBIC])), code
+    if r < .88:
+        for _ in range(R.choice([1, 1, 2])):
+            im = im.filter(ImageFilter.BoxBlur(R.uniform(5, 13)))
+        return im, code
+    k, a = R.randint(14, 34), R.uniform(-2, 2)  # the camera moved
+    acc = np.zeros((224, 224, 3), np.float32)
+    for t in np.linspace(-.5, .5, 13):
+        acc += np.asarray(ImageChops.offset(im, int(k * t * math.cos(a)), int(k * t * math.sin(a))), np.float32)
+    return Image.fromarray((acc / 13).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2)), code
 
 
 def a_noisy():
@@ -759,7 +920,11 @@ def a_noisy():
     rg = np.random.default_rng(R.getrandbits(32))
     g = R.choice([1, 2, 3, 4])
     sh = (224 // g + 1, 224 // g + 1, R.choice([1, 3]))
-    n = rg.normal(size=sh).repeat(g, 0).repeat(g, 1)[:224, :224]
+    if R.random() < .3:  # dead and hot pixels
+        m = rg.random(sh).repeat(g, 0).repeat(g, 1)[:224, :224]
+        q = R.uniform(.05, .2)
+        return Image.fromarray(np.where(m < q, 0, np.where(m > 1 - q, 255, a)).astype(np.uint8)), code
+    n = (rg.normal(size=sh) if R.random() < .6 else rg.uniform(-1.7, 1.7, size=sh)).repeat(g, 0).repeat(g, 1)[:224, :224]
     return Image.fromarray(np.clip(a + n * R.uniform(45, 110), 0, 255).astype(np.uint8)), code
 
 
@@ -768,11 +933,11 @@ def a_watermarked():
     big = Image.new("RGBA", (448, 448))
     d = ImageDraw.Draw(big)
     t = R.choice(["SAMPLE", "PREVIEW", "stock", "DRAFT", "demo", R.choice(WORDS), R.choice(WORDS).upper()])[:12]
-    c = R.choice([(255, 255, 255), (128, 128, 128), (0, 0, 0)]) + (R.randint(90, 170),)
-    if R.random() < .6:
-        f = font("a", "sans", R.randint(16, 34))
+    c = R.choice([(255, 255, 255), (255, 255, 255), (128, 128, 128), rgb(40, 130), (0, 0, 0)]) + (R.randint(80, 180),)
+    if R.random() < .75:
+        f = font("a", R.choice(["sans", "sans", "serif"]), R.randint(12, 34))
         tw = d.textlength(t, font=f)
-        sy, sx = R.randint(34, 60), int(tw + R.randint(12, 40))
+        sy, sx = R.randint(26, 62), int(tw + R.randint(8, 40))
         for k, y in enumerate(range(0, 448, sy)):
             for x in range(-(k % 2) * sx // 2, 448, sx):
                 d.text((x, y), t, fill=c, font=f)
@@ -792,13 +957,16 @@ def codec(im, **kw):
 
 def a_low_quality():
     im, code = any_picture()
-    s = R.choice([56, 72, 96])
-    im = codec(im.resize((s, s), Image.BILINEAR), format="JPEG", quality=R.randint(1, 8))
+    s = R.randint(48, 112)
+    im = im.resize((s, s), Image.BILINEAR)
+    for _ in range(R.choice([1, 1, 2])):
+        im = codec(im, format="WEBP", quality=R.randint(0, 3)) if R.random() < .3 else codec(im, format="JPEG", quality=R.randint(1, 10))
     return im.resize((224, 224), R.choice([Image.BILINEAR, Image.NEAREST, Image.BICUBIC])), code
 
 
 def bubble(d, x, y, w, h, f, c=(255, 255, 255)):
-    d.ellipse([x, y, x + w, y + h], fill=c, outline=(0, 0, 0), width=2)
+    (d.ellipse if R.random() < .5 else d.rectangle if R.random() < .3 else partial(d.rounded_rectangle, radius=min(w, h) * .4))(
+        [x, y, x + w, y + h], fill=c, outline=(0, 0, 0), width=2)
     d.polygon([(x + w * .3, y + h * .9), (x + w * .5, y + h * .95), (x + w * .25, y + h * 1.3)], fill=c, outline=(0, 0, 0))
     for k, t in enumerate(lines(d, words(3), f, w * .75)[:2]):
         d.text((x + w * .5, y + h * (.38 + .28 * k)), t, fill=(0, 0, 0), font=f, anchor="mm")
@@ -843,6 +1011,34 @@ def a_diagram():
     im, d = canvas(None, w, h)
     c = ink(im.getpixel((0, 0)))
     f = font("a", "sans", R.randint(8, 11))
+    if R.random() < .5:  # a tree, downwards or to the right
+        right = R.random() < .35
+        fill = R.choice([palette(3), [tuple(min(255, 190 + v // 4) for v in p) for p in palette(3)], [im.getpixel((0, 0))]])
+        rows = [R.choice([1, 1, 2])]
+        for _ in range(R.randint(1, 3)):
+            rows.append(min(5, rows[-1] + R.randint(0, 2)))
+        place = lambda i, k: ((k + .5) / len(rows), (i + .5) / rows[k]) if right else ((i + .5) / rows[k], (k + .5) / len(rows))  # noqa: E731
+        bw, bh = (w / len(rows) * .3, h / max(rows) * .3) if right else (w / max(rows) * .38, h / len(rows) * R.uniform(.18, .28))
+        bw, bh = min(bw, 48), min(bh, 26)
+        elbow, head, wd = R.random() < .6, R.random() < .7, R.choice([1, 2, 2, 3])
+        at = lambda i, k: (place(i, k)[0] * w, place(i, k)[1] * h)  # noqa: E731
+        for k in range(1, len(rows)):
+            for i in range(rows[k]):
+                a, b = at(min(rows[k - 1] - 1, i * rows[k - 1] // rows[k]), k - 1), at(i, k)
+                e = (b[0] - bw, b[1]) if right else (b[0], b[1] - bh)
+                if elbow:
+                    mid = [((a[0] + e[0]) / 2, a[1]), ((a[0] + e[0]) / 2, e[1])] if right else [(a[0], (a[1] + e[1]) / 2), (e[0], (a[1] + e[1]) / 2)]
+                    d.line([a, *mid, e], fill=c, width=wd)
+                    a = mid[1]
+                if head or not elbow:
+                    arrow(d, a, e, c, wd)
+        for k, n in enumerate(rows):
+            for i in range(n):
+                x, y = at(i, k)
+                col = R.choice(fill)
+                (d.rectangle if R.random() < .6 else partial(d.rounded_rectangle, radius=5))([x - bw, y - bh, x + bw, y + bh], fill=col, outline=c, width=R.choice([1, 2]))
+                d.text((x, y), R.choice(WORDS)[:max(3, int(bw / 3.5))], fill=ink(col), font=f, anchor="mm")
+        return im, None
     cols, rows = R.choice([(1, 3), (1, 4), (2, 3), (3, 3), (3, 2), (2, 2), (2, 4)])
     pts = {}
     pal = palette(3) + [im.getpixel((0, 0))]
@@ -970,7 +1166,57 @@ def a_receipt():
     return o.rotate(R.gauss(0, 4), Image.BICUBIC, fillcolor=o.getpixel((0, 0))), None
 
 
+def page():
+    """A web page or a window: a bar, a headline, a row or grid of cards, a button."""
+    w, h = (R.randint(220, 300), R.randint(160, 230)) if R.random() < .6 else (R.randint(120, 170), R.randint(220, 280))
+    dark = R.random() < .4
+    bg = rgb(12, 42) if dark else rgb(238, 255)
+    im, d = canvas(bg, w, h)
+    c = ink(bg)
+    line = tuple((2 * a + b) // 3 for a, b in zip(bg, c))
+    card = R.choice([bg, tuple((9 * a + b) // 10 for a, b in zip(bg, c)), (255, 255, 255) if not dark else (48, 50, 58)])
+    acc = palette(1)[0]
+    bar = R.randint(14, 34)
+    d.rectangle([0, 0, w, bar], fill=R.choice([acc, card, line]))
+    if R.random() < .4:
+        d.rounded_rectangle([w * .2, 4, w * .85, bar - 4], 6, fill=bg)
+    else:
+        d.text((8, bar / 2), words(1)[:10].title(), fill=c, font=font("a", "sans", 11), anchor="lm")
+    y = bar + R.randint(4, 14)
+    if R.random() < .7:
+        d.text((w / 2 if R.random() < .5 else w * .3, y), words(2)[:18].title(), fill=c, font=font("a", R.choice(["sans", "serif"]), R.randint(13, 22)), anchor="ma")
+        y += 28
+    f = font("a", "sans", R.randint(7, 10))
+    n = R.randint(1, 4) if w > h else R.choice([1, 1, 1, 2])
+    rows = R.randint(1, 2) if n > 1 else R.randint(3, 6)
+    foot = R.choice([8, 34])
+    cw, ch = (w - 8) / n, (h - y - foot) / rows
+    wide = n == 1
+    pal = palette(4)
+    for r in range(rows):
+        for k in range(n):
+            x, yy = 4 + k * cw, y + r * ch
+            d.rounded_rectangle([x + 2, yy + 2, x + cw - 3, yy + ch - 3], R.choice([0, 4, 7]), fill=card, outline=line if R.random() < .8 else None)
+            if wide:
+                q = ch * .6
+                (d.ellipse if R.random() < .3 else d.rectangle)([x + 6, yy + ch * .2, x + 6 + q, yy + ch * .2 + q], fill=R.choice(pal))
+                d.text((x + 14 + q, yy + ch * .2), words(1)[:12], fill=c, font=f)
+                d.text((x + 14 + q, yy + ch * .2 + 11), words(3)[:22], fill=line, font=f)
+            else:
+                d.rectangle([x + 2, yy + 2, x + cw - 3, yy + ch * R.uniform(.4, .6)], fill=R.choice(pal))
+                d.text((x + 7, yy + ch * .68), words(1)[:10], fill=c, font=f)
+    if foot == 34:
+        x = R.uniform(.3, .7) * w
+        d.rounded_rectangle([x - 30, h - 27, x + 30, h - 7], R.choice([3, 10]), fill=acc)
+        d.text((x, h - 17), words(1)[:7], fill=ink(acc), font=f, anchor="mm")
+    elif R.random() < .4:
+        d.ellipse([w - 40, h - 40, w - 8, h - 8], fill=acc)
+    return im, None
+
+
 def a_app_ui():
+    if R.random() < .5:
+        return page()
     wide = R.random() < .5
     w, h = (R.randint(220, 290), R.randint(170, 230)) if wide else (R.randint(130, 170), R.randint(220, 280))
     dark = R.random() < .3
@@ -1021,6 +1267,21 @@ def a_app_ui():
 def a_pattern():
     w, h = size()
     a, b, c = palette(3)
+    if R.random() < .45:  # a cell repeated, straight, shifted or turned
+        y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+        t, p = R.choice([0, 0, 0, math.pi / 4, R.uniform(0, 3)]), R.uniform(10, 48)
+        u, v = (x * math.cos(t) + y * math.sin(t)) / p, (y * math.cos(t) - x * math.sin(t)) / p
+        u = u + (np.floor(v) % 2) * R.choice([0, 0, .5])
+        fu, fv = u % 1 - .5, v % 1 - .5
+        k = R.uniform(.18, .42)
+        m = R.choice([
+            lambda: fu ** 2 + fv ** 2 < k * k, lambda: abs(fu) + abs(fv) < k * 1.3, lambda: np.maximum(abs(fu), abs(fv)) < k, lambda: abs(fu) < k,
+            lambda: (np.floor(u) + np.floor(v)) % 2 > 0, lambda: np.minimum(abs(fu), abs(fv)) < k * .4, lambda: (v + abs(fu) * R.choice([.7, 1.4])) % 1 < .5,
+            lambda: (v + .18 * np.sin(u * 6.283)) % 1 < .5, lambda: (fu + fv) > 0, lambda: abs(np.hypot(fu, fv) - .33) < .1,
+        ])()
+        if R.random() < .5:
+            b = R.choice([(255, 255, 255), (0, 0, 0), ink(a)])
+        return Image.fromarray(np.where(m[..., None], np.array(a), np.array(b)).astype(np.uint8)), None
     if R.random() < .4:
         b = R.choice([(255, 255, 255), (0, 0, 0)])
     im, d = canvas(b, w, h)
