@@ -159,6 +159,9 @@ fn check_architecture(found: Architecture) -> Result<(), FileError> {
     })
 }
 
+/// A port, and the shape of its tensors where it is fixed; -1 is any length.
+type ShapedPort = (abi_port::Port, Option<Vec<i64>>);
+
 fn read_stage(image: &Image<'_>, address: u64) -> Result<StageManifest, FileError> {
     let size = size_of::<abi::StageDescriptor>();
     let record = image.record("oz_stage_descriptor", address, 0, (size, size))?;
@@ -172,14 +175,13 @@ fn read_stage(image: &Image<'_>, address: u64) -> Result<StageManifest, FileErro
         FileError::Descriptor(text) => FileError::Descriptor(format!("stage `{id}`: {text}")),
         other => other,
     };
-    let ports =
-        |what, array, count| -> Result<Vec<(abi_port::Port, Option<Vec<i64>>)>, FileError> {
-            record
-                .pointers(what, (array, count), abi::MAX_PORTS)?
-                .into_iter()
-                .map(|address| abi_port::read(image, address))
-                .collect()
-        };
+    let ports = |what, array, count| -> Result<Vec<ShapedPort>, FileError> {
+        record
+            .pointers(what, (array, count), abi::MAX_PORTS)?
+            .into_iter()
+            .map(|address| abi_port::read(image, address))
+            .collect()
+    };
     let inputs = ports(
         "inputs",
         offset_of!(abi::StageDescriptor, inputs),
