@@ -5,7 +5,8 @@ fn main() {
     let onnx = std::env::var("OMNIZAP_ONNX")
         .expect("OMNIZAP_ONNX: the image tower in ONNX, as models/tests/timing.py exports it");
     println!("cargo:rerun-if-changed={onnx}");
-    let link = std::path::Path::new(&std::env::var("OUT_DIR").expect("cargo sets it")).join("tower.onnx");
+    let link =
+        std::path::Path::new(&std::env::var("OUT_DIR").expect("cargo sets it")).join("tower.onnx");
     std::fs::copy(&onnx, &link).expect("the ONNX file can be read");
     let link = link.to_str().expect("a path in UTF-8");
     burn_import::onnx::ModelGen::new()

@@ -22,13 +22,13 @@ const SIDE: usize = 256;
 const ALLOWED: f32 = 1e-4;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let checkpoint = std::env::args().nth(1).ok_or("usage: onnx-check CHECKPOINT")?;
+    let checkpoint = std::env::args()
+        .nth(1)
+        .ok_or("usage: onnx-check CHECKPOINT")?;
     let source = Source::resolve(Some("MobileCLIP-S1"), Some(&checkpoint))?;
     let model = Model::open(&source, &Cache::from_env(), omnizap_models::Device::Cpu)?;
-    let theirs = tower::Model::from_file(
-        concat!(env!("OUT_DIR"), "/onnx/tower.bpk"),
-        &Device::flex(),
-    );
+    let theirs =
+        tower::Model::from_file(concat!(env!("OUT_DIR"), "/onnx/tower.bpk"), &Device::flex());
     let mut worst = 0.0_f32;
     for seed in 0..4_usize {
         let bytes: Vec<u8> = (0..SIDE * SIDE * 3)
@@ -38,9 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ours = &model.encode_images(&pixels)?[0];
 
         let values: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
-        let image = Tensor::<1>::from_data(TensorData::new(values, [SIDE * SIDE * 3]), &Device::flex())
-            .reshape([1, SIDE, SIDE, 3])
-            .permute([0, 3, 1, 2]);
+        let image =
+            Tensor::<1>::from_data(TensorData::new(values, [SIDE * SIDE * 3]), &Device::flex())
+                .reshape([1, SIDE, SIDE, 3])
+                .permute([0, 3, 1, 2]);
         let embedding: Vec<f32> = theirs.forward(image).into_data().try_into_vec()?;
         let norm = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
         let difference = ours
