@@ -25,15 +25,11 @@ impl Embed {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = Vec::from(open_model::options());
-    options.push(open_model::prepared());
-    StageSpec {
-        name: "embed".into(),
-        doc: "runs the image tower of the model".into(),
-        options,
-        feature: None,
-    }
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "embed".into(),
+    doc: "runs the image tower of the model".into(),
+    options: open_model::embedding_options(),
+    feature: None,
 });
 
 impl StageKind for Embed {

@@ -221,7 +221,7 @@ const PREPARED_MARK: char = '+';
 
 /// The option by which stages tell apart embeddings of pictures that were decoded in
 /// different ways.
-pub(crate) fn prepared() -> OptionSpec {
+fn prepared() -> OptionSpec {
     OptionSpec::new(
         "prepared",
         OptionType::Text,
@@ -230,7 +230,14 @@ pub(crate) fn prepared() -> OptionSpec {
     )
 }
 
-/// Checks that option.
+/// The options of a stage whose embeddings are kept: its model's, and that one.
+pub(crate) fn embedding_options() -> Vec<OptionSpec> {
+    let mut options = Vec::from(options());
+    options.push(prepared());
+    options
+}
+
+/// Checks the option `prepared`.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -36,15 +36,11 @@ impl Recall {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = Vec::from(open_model::options());
-    options.push(open_model::prepared());
-    StageSpec {
-        name: "recall".into(),
-        doc: "finds the embedding of an image that was seen before".into(),
-        options,
-        feature: None,
-    }
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
+    name: "recall".into(),
+    doc: "finds the embedding of an image that was seen before".into(),
+    options: open_model::embedding_options(),
+    feature: None,
 });
 
 impl StageKind for Recall {

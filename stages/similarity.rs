@@ -29,8 +29,7 @@ impl Similarity {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    StageSpec {
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
     name: "similarity".into(),
     doc: "finds images seen before whose embedding is close to this one's".into(),
     options: vec![
@@ -61,12 +60,12 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
                 max: i64::from(u32::MAX),
             },
             3000,
-            "how many of the newest images are all compared, the others through the index; 0 compares all",
+            "how many of the newest images are all compared, the others through the index; \
+             0 compares all",
         )
         .public("similarity_scan_limit"),
     ],
     feature: Some("clustering".into()),
-}
 });
 
 impl StageKind for Similarity {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::matrix::{Key, View};
 use super::partition::{Centroids, Partition, Places, hash};
+use crate::store::keys;
 
 /// What a file begins with; the last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"OZINDEX\x01";
@@ -25,12 +26,8 @@ const DIGEST: usize = 32;
 
 /// Where the partition of a model is.
 pub(super) fn path(folder: &Path, model: &str) -> PathBuf {
-    let digest = Sha256::digest(model.as_bytes());
-    let name: String = digest[..12]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    folder.join(format!("{name}.{ENDING}"))
+    let name = keys::sha256_hex(model.as_bytes());
+    folder.join(format!("{}.{ENDING}", &name[..24]))
 }
 
 /// Writes the partition of a model, durably, or leaves what was there.
