@@ -4,7 +4,6 @@ mod metrics;
 mod samples;
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 
 use self::metrics::{Judged, Report};
@@ -130,12 +129,9 @@ fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc
     Ok(labels.into_iter().collect())
 }
 
+/// On standard error, where that is a terminal.
 fn progress(pictures: usize) -> ProgressBar {
-    let target = match std::io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
-    let bar = ProgressBar::with_draw_target(Some(pictures as u64), target);
+    let bar = ProgressBar::new(pictures as u64);
     let style =
         ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left");
     if let Ok(style) = style {

@@ -144,18 +144,10 @@ pub fn read_pipeline(
     registry: &Registry,
     environment: Environment<'_>,
 ) -> (Option<PipelineFile>, Diagnostics) {
-    let mut reader = Reader {
-        source: source.clone(),
-        environment,
-        diagnostics: Diagnostics::default(),
-    };
+    let mut reader = Reader::new(source, environment);
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     if !errors.is_empty() {
-        for error in errors {
-            let span = error.span().unwrap_or(0..0);
-            let wrong = reader.at(span, format!("not TOML: {}", error.message().trim()));
-            reader.report(wrong);
-        }
+        reader.report_not_toml(&errors);
         return (None, reader.diagnostics);
     }
     let file = read_root(&mut reader, root.get_ref(), registry);

@@ -37,7 +37,25 @@ impl<'t, 'i> Entries<'t, 'i> {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A file of which nothing was read yet.
+    pub(super) fn new(source: &SourceText, environment: Environment<'a>) -> Self {
+        Self {
+            source: source.clone(),
+            environment,
+            diagnostics: Diagnostics::default(),
+        }
+    }
+
+    /// Reports what keeps the file from being TOML.
+    pub(super) fn report_not_toml(&mut self, errors: &[toml::de::Error]) {
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let wrong = self.at(span, format!("not TOML: {}", error.message().trim()));
+            self.report(wrong);
+        }
+    }
+
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }

@@ -9,7 +9,7 @@ use omnizap_contract::{
     BoxFuture, Call, Error, ErrorKind, Health, Inputs, OptionFault, Options, Outputs, Ports,
     Runner, Stage, StageKind, StageSpec, abi,
 };
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, json};
 
 use super::breaker::Breaker;
 use super::instance::{Fault, Instance};
@@ -263,10 +263,6 @@ impl Stage for PluginStage {
             }),
             facts,
         }
-    }
-
-    fn describe(&self) -> Map<String, Json> {
-        Map::new()
     }
 
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {

@@ -37,19 +37,11 @@ pub fn read_plugins(
     only_plugins: bool,
     environment: Environment<'_>,
 ) -> (Vec<PluginEntry>, Diagnostics) {
-    let mut reader = Reader {
-        source: source.clone(),
-        environment,
-        diagnostics: Diagnostics::default(),
-    };
+    let mut reader = Reader::new(source, environment);
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     if !errors.is_empty() {
         if only_plugins {
-            for error in errors {
-                let span = error.span().unwrap_or(0..0);
-                let wrong = reader.at(span, format!("not TOML: {}", error.message().trim()));
-                reader.report(wrong);
-            }
+            reader.report_not_toml(&errors);
         }
         return (Vec::new(), reader.diagnostics);
     }
