@@ -1,5 +1,6 @@
 """Puts sprites on backgrounds, a whole batch at a time, with torch operations only."""
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,11 @@ class Sprites:
                 x[:, :3] *= x[:, 3:] / 255
                 for k, o in zip((1, 2, 4), outs):
                     o[i:j] = F.avg_pool2d(x, k).round().byte().permute(0, 2, 3, 1).numpy()
-            for o, name in zip(outs, f):
-                np.save(name, o)
+            for o, file in zip(outs, f):
+                # Several processes may do this at once: none may see half a file.
+                part = file.with_suffix(f".{os.getpid()}.npy")
+                np.save(part, o)
+                part.replace(file)
         self.levels = [np.load(x, mmap_mode="r") for x in f]
 
     def compose(self, g, idx, s, bg=None, plain=False, gentle=False, hard=1.0):

@@ -30,6 +30,8 @@ import dwconv
 from model import Visual, build_trunk, load_config
 
 STYLE_WEIGHT = {"fluent-emoji-high-contrast": .5, "emojione-monotone": .5, "streamline-emojis": .5}
+# Kinds of image that their colours help to tell; the others may come in any.
+OWN_COLOURS = {"sky", "night_sky", "landscape", "map", "gradient", "blank"}
 KIND_SLOTS = 100  # room for kinds of image, so that the list may grow while a run goes on
 
 
@@ -70,6 +72,7 @@ class Batches:
             self.kind_px = np.load(f, mmap_mode="r")
             rows = json.loads(f.with_suffix(".json").read_text())
             slot = {k["id"]: i for i, k in enumerate(cap.kinds)}
+            self.any_colour = [k["id"] not in OWN_COLOURS for k in cap.kinds]
             self.kind_rows = [[] for _ in cap.kinds]
             self.kind_object = {}
             for i, r in enumerate(rows):
@@ -83,8 +86,8 @@ class Batches:
         ids = [self.rng.choice(self.kind_rows[k]) for k in ks]
         x = torch.from_numpy(np.stack([self.kind_px[i] for i in ids])).permute(0, 3, 1, 2).float().div_(255)
         g = self.g
-        sc = compose.rand(g, n, lo=.72, hi=1.05)
-        asp = torch.exp(torch.randn(n, generator=g) * .1)
+        sc = compose.rand(g, n, lo=.65, hi=1.08)
+        asp = torch.exp(torch.randn(n, generator=g) * .15)
         rot = torch.randn(n, generator=g) * .03
         room = (1 - sc).clamp(min=0)
         ty, tx = (compose.rand(g, n) * 2 - 1) * room, (compose.rand(g, n) * 2 - 1) * room
@@ -102,6 +105,14 @@ class Batches:
         i = (compose.rand(g, n) < .6).nonzero()[:, 0]
         if len(i):
             y[i] = compose.jitter(g, y[i], .3 + .3 * hard)
+        # A chart or a screenshot is one in any colours, and in the dark theme as well.
+        free = torch.tensor([self.any_colour[k] for k in ks])
+        i = (free & (compose.rand(g, n) < .2)).nonzero()[:, 0]
+        if len(i):
+            y[i] = y[i][:, torch.randperm(3, generator=g)]
+        i = (free & (compose.rand(g, n) < .12)).nonzero()[:, 0]
+        if len(i):
+            y[i] = 1 - y[i]
         i = (compose.rand(g, n) < .25).nonzero()[:, 0]
         if len(i):
             y[i] = y[i].flip(3)

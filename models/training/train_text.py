@@ -1,10 +1,12 @@
-"""Fits the text tower of omnizap-mini to the prototypes of a trained image tower.
+"""Fits the text tower of omnizap-mini to the pictures that its trained image tower has embedded.
 
     python train_text.py --art DIR --run DIR --minutes 8 [--threads 2]
 
-A caption should say of every class how much of its meaning the class carries: softmax over the
-prototypes against the caption's own shares. No picture is needed, so this takes minutes. Reads
-`last.pt` of the run and writes `text.pt` beside it.
+The image tower stays as it is (LiT, Zhai et al. 2022, arXiv:2111.07991), so its embeddings are made
+once and kept in `embeddings.pt`. Each true pair of picture and caption competes with the false ones of
+its batch, both ways; a caption may be true of many pictures and a picture of many captions. The
+default labels take part in every batch, so that a word for many drawings ("cat") holds its own
+beside the names of kinds of image. Reads `last.pt` of the run and writes `text.pt` beside it.
 """
 import argparse
 import json
@@ -16,13 +18,17 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import captions
-from model import MiniClip, load_config
+import dwconv
+from model import HERE, MiniClip, load_config
+from train import KIND_SLOTS, Batches, Trainee
 
 VOCAB_ROWS = 8000
+DEFAULTS_PER_STEP = 48  # of the default labels
+EXTRA_PICTURES = 64  # of each batch: any, beside those that its captions are about
+SAME_GROUP = .3  # of the captions are about a neighbour of the one before: cat and tiger, not cat and bus
 
 
 def tokens(vocab, texts, rng):
@@ -37,119 +43,172 @@ def tokens(vocab, texts, rng):
     return out, torch.tensor([len(r) - 1 for r in rows])
 
 
+def embed(run, art, cap, cfg, seconds, size):
+    """Embeddings of fresh renders with their classes; made once."""
+    kept = run / "embeddings.pt"
+    d = torch.load(run / "last.pt", weights_only=False)
+    if kept.exists():
+        e = torch.load(kept, weights_only=False)
+        if e["seen"] == d["seen"]:
+            return e
+    net = Trainee(cfg, cap.E + KIND_SLOTS)
+    net.load_state_dict(d["ema"])
+    net.to(memory_format=torch.channels_last)
+    dwconv.install(net)
+    net.eval()
+    data, out, start = Batches(art, cap, 90_001, size, .35), [], time.time()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        while time.time() - start < seconds:
+            x, first, second, share = data.next(256, .6)
+            y = net.visual(x.contiguous(memory_format=torch.channels_last))
+            out.append((F.normalize(y.float(), dim=-1), first, second, share))
+    x, first, second, share = (torch.cat(v) for v in zip(*out))
+    proto = F.normalize(net.proto.detach()[: cap.E + cap.K].float(), dim=-1)
+    print(json.dumps({"embedded": len(x), "seconds": round(time.time() - start),
+                      "by_prototype": round((x @ proto.T).argmax(1).eq(first).float().mean().item(), 4)}), flush=True)
+    e = {"x": x, "first": first, "second": second, "seen": d["seen"]}
+    torch.save(e, kept)
+    return e
+
+
+def competition(logits, true, ignored):
+    """Mean over the true pairs of a row of -log p, each against the false pairs of that row only."""
+    false = logits.masked_fill(true | ignored, float("-inf")).logsumexp(1, keepdim=True)
+    loss = F.softplus(false - logits)
+    n = true.sum(1)
+    return ((loss * true).sum(1) / n.clamp(min=1))[n > 0].mean()
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--art", type=Path, required=True)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--kinds", type=Path, default=Path(__file__).with_name("kinds.json"))
+    p.add_argument("--kinds", type=Path, default=HERE / "kinds.json")
     p.add_argument("--minutes", type=float, default=8)
-    p.add_argument("--batch", type=int, default=256)
+    p.add_argument("--embed-seconds", type=float, default=120)
+    p.add_argument("--size", type=int, default=64)
+    p.add_argument("--batch", type=int, default=192)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--lr", type=float, default=1.5e-3)
-    p.add_argument("--warm", action="store_true", help="start from text.pt")
-    p.add_argument("--start", type=Path, help="start from the text tower of an exported model, turned to the new prototypes")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     rng = random.Random(1)
     cfg = load_config()
     cap = captions.load(a.art, json.loads(a.kinds.read_text()))
-    emoji = json.loads((a.art / "sprites-training.json").read_text())
-    drawn = {r["code"] for r in emoji}
-    d = torch.load(a.run / "last.pt", weights_only=False)
-    proto = F.normalize(d["ema"]["proto"].float(), dim=-1)[: cap.E + cap.K]
+    e = embed(a.run, a.art, cap, cfg, a.embed_seconds, a.size)
     net = MiniClip(cfg, VOCAB_ROWS)
     del net.visual
     vocab = captions.Vocabulary(VOCAB_ROWS)
-    if a.warm:
-        old = torch.load(a.run / "text.pt", weights_only=False)
-        net.load_state_dict(old["state"])
-        vocab = captions.Vocabulary(VOCAB_ROWS, old["vocab"])
-    else:
-        with torch.no_grad():
-            net.text.token_embedding.weight.normal_(std=.05)
-            net.logit_scale.fill_(math.log(20))
+    with torch.no_grad():
+        net.text.token_embedding.weight.normal_(std=.05)
+        net.logit_scale.fill_(math.log(20))
+    manifest = json.loads((HERE / "manifest.json").read_text())
+    # A style that every drawing has, or none: nothing to learn here.
+    defaults = [s for g in manifest["default_labels"].values() for s in g if s != "cartoon"]
     for names in cap.names + cap.words:
         for s, _ in names:
             vocab.encode(s)
-    for t in captions.EN + captions.PT + ["this is an image of a picture"]:
+    for t in captions.EN + captions.PT + ["this is an image of a picture", *defaults]:
         vocab.encode(t.format(""))
-    live = [c for c in range(cap.E) if cap.emoji[c]["code"] in drawn]
-    weight = [.35 if cap.emoji[c]["group"] == "flags" or cap.emoji[c]["subgroup"].startswith("person") else 1. for c in live]
-    live += list(range(cap.E, cap.E + cap.K))
-    weight += [6.] * cap.K
-    if a.start and not a.warm:
-        old = load_file(a.start)
-        table = old["text.token_embedding.weight"].float()
-        with torch.no_grad():
-            for k, v in net.state_dict().items():
-                if k.startswith("text.") and k != "text.token_embedding.weight" and k in old:
-                    v.copy_(old[k].float())
-            for token, row in vocab.rows.items():
-                net.text.token_embedding.weight[row] = table[int(token)]
-            net.text.token_embedding.weight[0] = table[0]
-            # A token that no caption has: its row is shared by most of the table.
-            net.text.token_embedding.weight[1] = table[49405]
-            feats, want = [], []
-            keep, net.text.text_projection.data = net.text.text_projection.data, torch.eye(cfg["text_cfg"]["width"])
-            for i in range(0, len(live), 128):
-                part = [c for c in live[i:i + 128] for _ in range(2)]
-                tok, eot = tokens(vocab, [rng.choice(captions.EN).format(cap.names[c][0][0]) for c in part], rng)
-                feats.append(net.encode_text(tok, eot) * cfg["text_cfg"]["width"] ** .5)
-                want.append(proto[part])
-            x, y = torch.cat(feats), torch.cat(want)
-            w = torch.linalg.solve(x.T @ x + 1e-2 * len(x) * torch.eye(x.shape[1]), x.T @ y)
-            net.text.text_projection = nn.Parameter(w)
+
+    classes = cap.E + cap.K
+    of_class = [[] for _ in range(classes)]
+    for i, c in enumerate(e["first"].tolist()):
+        of_class[c].append(i)
+    live = [c for c in range(classes) if of_class[c]]
+    mean = torch.zeros(classes, cfg["embed_dim"]).index_add_(0, e["first"], e["x"])
+    mean = F.normalize(mean, dim=-1)
+    meant = {}  # string -> its classes, as a row of shares and a row of whether
+
+    def meaning(s):
+        if s not in meant:
+            row = torch.zeros(classes)
+            for c, w in cap.of.get(s, {}).items():
+                row[c] = w
+            meant[s] = row
+        return meant[s]
+
+    group, weight = {}, []
+    for c in live:
+        kind = c >= cap.E
+        few = not kind and (cap.emoji[c]["group"] == "flags" or cap.emoji[c]["subgroup"].startswith("person"))
+        weight.append(6. if kind else .35 if few else 1.)
+        group.setdefault("kinds" if kind else cap.emoji[c]["subgroup"], []).append(c)
     params = list(net.parameters())
     opt = torch.optim.AdamW([{"params": [q for q in params if q.ndim > 1], "weight_decay": .01},
                              {"params": [q for q in params if q.ndim <= 1], "weight_decay": 0.}], lr=a.lr, betas=(.9, .98), fused=True)
     net.train()
-    start, step, said = time.time(), 0, 0
-    tick, spent, mean, hits = start, 0.0, 0.0, 0.0
+    step, said, since, spent, tick = 0, 0, torch.zeros(3), 0.0, time.time()
     log = open(a.run / "log-text.jsonl", "a")
+
+    def save():
+        torch.save({"state": net.state_dict(), "vocab": vocab.rows, "captions": said}, a.run / "text.pt")
+
     while spent < a.minutes * 60:
         f = spent / (a.minutes * 60)
         for gr in opt.param_groups:
             gr["lr"] = a.lr * min(1, (step + 1) / 100) * (.5 + .5 * math.cos(math.pi * f)) + 1e-6
-        texts, owners, own = [], torch.zeros(a.batch, len(proto)), []
-        for j, c in enumerate(rng.choices(live, weight, k=a.batch)):
+        texts, strings, picked, c = [], [], [], None
+        drawn = rng.choices(live, weight, k=a.batch)
+        for d in drawn:
+            if c is not None and rng.random() < SAME_GROUP:
+                d = rng.choice(group["kinds" if c >= cap.E else cap.emoji[c]["subgroup"]])
+            c = d
             if rng.random() < .4:  # its first name, as labels are given
-                s = cap.names[c][0][0]
+                s = cap.names[c][0][0].replace("’", "'").replace(":", "")
                 t = rng.choice(captions.EN).format(s)
             else:
                 s, t = cap.sample(c, rng)
+            strings.append(s)
             texts.append(t)
-            own.append(c)
-            for o, w in cap.of[s].items():
-                owners[j, o] = w
+            # A picture that the caption is true of, which need not be of the class it was drawn for.
+            owners = [o for o in cap.of.get(s, {}) if of_class[o]] or [c]
+            o = rng.choices(owners, [cap.of[s].get(o, 1.) for o in owners])[0] if s in cap.of else c
+            picked.append(rng.choice(of_class[o]))
+        for s in rng.sample(defaults, DEFAULTS_PER_STEP):
+            strings.append(s)
+            texts.append(rng.choice(manifest["templates"]).format(s))
+            owners = [o for o in cap.of.get(s, {}) if of_class[o]]
+            if owners:
+                o = rng.choices(owners, [cap.of[s][o] for o in owners])[0]
+                picked.append(rng.choice(of_class[o]))
+        picked += [rng.choice(of_class[rng.choices(live, weight)[0]]) for _ in range(EXTRA_PICTURES)]
+        x, first, second = e["x"][picked], e["first"][picked], e["second"][picked]
+        shares = torch.stack([meaning(s) for s in strings])  # (texts, classes)
+        true = shares[:, first].T > 0  # (pictures, texts)
+        # The object in a picture of some kind: neither right nor wrong.
+        maybe = (shares[:, second].T > 0) & ~true
         tok, eot = tokens(vocab, texts, rng)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             t = net.encode_text(tok, eot)
         scale = net.logit_scale.exp().clamp(max=60)
-        logits = scale * t @ proto.T
-        ce = -(owners * F.log_softmax(logits, -1)).sum(-1).mean()
-        # The direction itself: towards the mean of what is meant.
-        want = F.normalize(owners @ proto, dim=-1)
-        loss = ce + 2 * (1 - (t * want).sum(-1)).mean()
+        logits = scale * x @ t.T
+        picture, text = competition(logits, true, maybe), competition(logits.T, true.T, maybe.T)
+        # The direction itself, which pulls a caption to where nothing has been drawn yet.
+        known = shares.sum(1) > 0
+        want = F.normalize(shares[known] @ mean, dim=-1)
+        loss = picture + .5 * text + (1 - (t[known] * want).sum(-1)).mean()
         opt.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(params, 2.0)
         opt.step()
         step += 1
-        said += a.batch
-        mean += loss.item()
-        hits += (owners.gather(1, logits.argmax(1, keepdim=True)) > 0).float().mean().item()
+        said += len(texts)
+        hit = true.gather(1, logits.masked_fill(maybe, float("-inf")).argmax(1, keepdim=True)).float().mean()
+        since += torch.tensor([picture.item(), text.item(), hit.item()])
         now = time.time()
         spent += min(now - tick, 10)
         tick = now
         if step % 50 == 0:
-            row = {"text_step": step, "captions": said, "loss": round(mean / 50, 4), "acc": round(hits / 50, 4),
-                   "scale": round(scale.item(), 2), "minutes": round(spent / 60, 1)}
+            v = (since / 50).tolist()
+            row = {"text_step": step, "captions": said, "loss_pictures": round(v[0], 4), "loss_texts": round(v[1], 4),
+                   "acc": round(v[2], 4), "scale": round(scale.item(), 2), "minutes": round(spent / 60, 1)}
             print(json.dumps(row), file=log, flush=True)
-            mean = hits = 0.0
+            since.zero_()
         if step % 250 == 0:
-            torch.save({"state": net.state_dict(), "vocab": vocab.rows, "captions": said}, a.run / "text.pt")
-    torch.save({"state": net.state_dict(), "vocab": vocab.rows, "captions": said}, a.run / "text.pt")
+            save()
+    save()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes omnizap-mini from nothing: pictures, both towers, scale, numbers, samples, goldens.
+#
+#   sh make.sh WORK [MINUTES]
+#
+# WORK holds what is rendered and trained (about 3 GB). Needs what README.md lists, and MINUTES (66)
+# of two cores for the image tower. Stops and goes on where it stood.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=$1
+minutes=${2:-66}
+python=${PYTHON:-python3}
+art=$work/art
+run=$work/run
+npm=${NPM_MODULES:-$here/node_modules}
+mkdir -p "$work"
+step() { echo "$(date +%H:%M:%S) $*"; }
+
+cd "$here"
+if [ ! -f "$art/sprites-training.json" ]; then
+    step artwork
+    "$python" artwork.py --npm "$npm" --out "$art"
+fi
+if [ ! -f "$art/kinds-training.json" ]; then
+    step kinds of image
+    "$python" kinds.py --art "$art" --set training --per-kind 600
+fi
+step image tower
+"$python" train.py --art "$art" --run "$run" --minutes "$minutes"
+if [ ! -f "$art/kinds-evaluation.json" ]; then
+    step evaluation pictures
+    "$python" artwork.py --npm "$npm" --out "$art" --styles evaluation --size 256
+    "$python" kinds.py --art "$art" --set evaluation --per-kind 20
+fi
+step text tower
+"$python" train_text.py --art "$art" --run "$run" --minutes "${TEXT_MINUTES:-8}"
+step export
+"$python" export.py --run "$run" --image-size 64 --out "$work/embedded"
+"$python" calibrate.py --art "$art" --model "$work/embedded"
+"$python" evaluate.py --art "$art" --model "$work/embedded" --json "$work/metrics.json"
+step done
