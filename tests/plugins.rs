@@ -4,11 +4,14 @@ mod faults;
 mod files;
 mod frozen;
 mod layout;
+mod panics;
 mod service;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use engine::plugin::{Limits, Loader, sha256_hex};
 
@@ -35,25 +38,29 @@ fn compile(source: &str, flags: &[&str], folder: &Path, name: &str) -> PathBuf {
     library
 }
 
-/// Builds the example in Rust with the program's own target folder.
-fn build_phash() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_BIN_EXE_omnizap")).parent().unwrap();
-        let output = Command::new(env!("CARGO"))
-            .current_dir(root())
-            .args(["build", "--locked", "-p", "omnizap-phash", "--target-dir"])
-            .arg(target.parent().unwrap())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        target.join("libomnizap_phash.so")
-    });
-    built.clone()
+/// Builds a plugin in Rust, a package of this workspace, with the program's own target folder, and
+/// puts it into `folder`, writable to nobody else whatever the umask.
+fn build(package: &str, folder: &Path) -> PathBuf {
+    // One at a time: cargo would wait for its own lock.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap();
+    let target = Path::new(env!("CARGO_BIN_EXE_omnizap")).parent().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["build", "--locked", "-p", package, "--target-dir"])
+        .arg(target.parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let file = format!("lib{}.so", package.replace('-', "_"));
+    let library = folder.join(&file);
+    std::fs::copy(target.join(file), &library).unwrap();
+    std::fs::set_permissions(&library, Permissions::from_mode(0o755)).unwrap();
+    library
 }
 
 /// A library's path and SHA-256 as a `[[plugin]]` table.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use super::{allowed, build_phash, compile};
+use super::{allowed, build, compile};
 use crate::support::http::{Answer, Part};
 use crate::support::program::{Server, Settings, omnizap, picture};
 
@@ -43,13 +43,7 @@ fn examples_answer_between_built_in_stages_and_come_and_go_by_one_word() {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("lib")).unwrap();
     let libraries = folder.path().join("lib");
-    let phash = libraries.join("phash.so");
-    std::fs::copy(build_phash(), &phash).unwrap();
-    let chmod = std::process::Command::new("chmod")
-        .arg("0755")
-        .arg(&phash)
-        .status();
-    assert!(chmod.unwrap().success());
+    let phash = build("omnizap-phash", &libraries);
     let colours = compile(COLOURS, &[], &libraries, "colours.so");
     let plugins = format!("{}{}", allowed(&phash), allowed(&colours));
     let settings = Settings {
