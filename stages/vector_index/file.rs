@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,10 @@ const ENDING: &str = "index";
 /// Largest file that is read: 1,000,000 rows and 4,096 centroids of 4,096 dimensions.
 const MAX_BYTES: u64 = 128 << 20;
 const DIGEST: usize = 32;
+/// What a file that is being written is called, before it has its name.
+const UNFINISHED: &str = "unfinished-";
+/// Age from which an unfinished file is one of a process that was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// Where the partition of a model is.
 pub(super) fn path(folder: &Path, model: &str) -> PathBuf {
@@ -66,7 +71,9 @@ pub(super) fn save(
     }
     bytes.extend(Sha256::digest(&bytes));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder)?;
     file.write_all(&bytes)?;
     file.as_file().sync_all()?;
     file.persist(path(folder, model))
@@ -79,7 +86,9 @@ pub(super) fn load_all(folder: &Path) -> Vec<(String, Partition)> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let entries: Vec<_> = entries.flatten().collect();
+    entries.iter().for_each(remove_left_over);
+    let paths = entries.iter().map(fs::DirEntry::path);
     let paths = paths.filter(|path| path.extension().is_some_and(|found| found == ENDING));
     let loaded = paths.filter_map(|path| match load(&path) {
         Ok(loaded) => Some(loaded),
@@ -89,6 +98,19 @@ pub(super) fn load_all(folder: &Path) -> Vec<(String, Partition)> {
         }
     });
     loaded.collect()
+}
+
+/// Removes what a killed process left half written; another copy of the service may be
+/// writing a younger one.
+fn remove_left_over(entry: &fs::DirEntry) {
+    let name = entry.file_name();
+    let is_unfinished = name.to_str().is_some_and(|n| n.starts_with(UNFINISHED));
+    let age = entry.metadata().and_then(|found| found.modified());
+    let age = age.ok().and_then(|written| written.elapsed().ok());
+    if is_unfinished && age.is_some_and(|age| age > LEFT_OVER) {
+        // One that cannot be removed takes room and does nothing else.
+        let _ = fs::remove_file(entry.path());
+    }
 }
 
 fn load(path: &Path) -> io::Result<(String, Partition)> {

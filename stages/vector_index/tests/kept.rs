@@ -90,6 +90,85 @@ fn a_file_that_is_damaged_cut_off_or_of_another_version_is_built_anew() {
     assert_eq!(start(folder.path(), &rows).1, 0);
 }
 
+/// Where the process to be killed writes.
+const FOLDER: &str = "OMNIZAP_TEST_INDEX_FOLDER";
+const KILLS: u32 = 25;
+/// Most kills, where none has hit the writing of both files or within one.
+const MOST_KILLS: u32 = 400;
+
+#[test]
+#[ignore = "the process that `kill_9_leaves_the_file_before_or_the_file_after` kills"]
+fn writes_until_it_is_killed() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let all = clustered(3_500, 27);
+    let indexes = [&all[..2_500], &all].map(|rows| start(&folder, rows).0);
+    println!("ready");
+    for turn in 0.. {
+        indexes[turn % 2].save(&"m@1".into());
+    }
+}
+
+#[test]
+fn kill_9_leaves_the_file_before_or_the_file_after() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    let folder = tempfile::tempdir().unwrap();
+    let rows = clustered(3_500, 27);
+    assert_eq!(start(folder.path(), &rows).1, 1);
+    let mut random = fastrand::Rng::with_seed(28);
+    let (mut sizes, mut unfinished) = (HashSet::new(), 0);
+    for round in 0..MOST_KILLS {
+        if round >= KILLS && sizes.len() == 2 && unfinished > 0 {
+            break;
+        }
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--nocapture", "writes_until_it_is_killed"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("ready")), "{round}");
+        std::thread::sleep(std::time::Duration::from_micros(random.u64(0..20_000)));
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        for file in files.map(Result::unwrap) {
+            if file.path().extension().is_some_and(|e| e == "index") {
+                sizes.insert(file.metadata().unwrap().len());
+            } else {
+                unfinished += 1;
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+        let (index, built) = start(folder.path(), &rows);
+        assert_eq!((built, index.partitioned()), (0, 3_500), "{round}");
+    }
+    assert_eq!(sizes.len(), 2, "kills hit the writing of both files");
+    assert!(unfinished > 0, "kills hit the writing of a file");
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_once_it_is_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, young, other] = ["unfinished-a", "unfinished-b", "notes"].map(|name| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "half").unwrap();
+        path
+    });
+    let hours_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7_300);
+    for path in [&old, &other] {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(hours_ago).unwrap();
+    }
+    VectorIndex::kept_in(folder.path().into()).restore();
+    assert_eq!(
+        [old, young, other].map(|path| path.exists()),
+        [false, true, true]
+    );
+}
+
 #[test]
 fn a_file_of_other_vectors_gives_no_wrong_answer() {
     let folder = tempfile::tempdir().unwrap();
