@@ -4,6 +4,7 @@ mod faults;
 mod files;
 mod frozen;
 mod layout;
+mod newcomer;
 mod panics;
 mod service;
 

@@ -1,5 +1,7 @@
 //! `omnizap plugins`: stages that third parties ship as shared libraries.
 
+mod new;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +18,24 @@ use super::{Common, Failure};
 pub(super) enum PluginsCommand {
     /// The plugins that the pipelines allow, and whether each can be loaded
     List,
+    /// Make a folder with a plugin in Rust that builds as it is, to be edited
+    #[command(after_help = "\
+The folder holds a crate with one small stage, its test, and a pipeline that uses it.
+The crate depends on the SDK by its path, because the SDK is not published: run this
+within a checkout of omnizap, or name its plugins/sdk with --sdk.
+
+Example:
+  omnizap plugins new acme/brightness")]
+    New {
+        /// NAME or VENDOR/NAME of the stage: a-z, 0-9 and -
+        name: String,
+        /// The folder to make [default: ./NAME]
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// The SDK's folder [default: plugins/sdk of the checkout around you or the program]
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
     /// What a library says of itself; runs none of its code
     Inspect {
         /// The library
@@ -34,9 +54,16 @@ pub(super) enum PluginsCommand {
 pub(super) fn run(common: &Common, command: &PluginsCommand) -> Result<ExitCode, Failure> {
     match command {
         PluginsCommand::List => list(common),
+        PluginsCommand::New { name, path, sdk } => new(name, path.as_deref(), sdk.as_deref()),
         PluginsCommand::Inspect { file } => inspect(file),
         PluginsCommand::Allow { file, write } => allow(common, file, *write),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn new(name: &str, path: Option<&Path>, sdk: Option<&Path>) -> Result<ExitCode, Failure> {
+    println!("{}", new::make(name, path, sdk)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn folder(common: &Common) -> PathBuf {
