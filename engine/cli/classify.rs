@@ -150,6 +150,14 @@ fn print_answer(path: &Path, answer: &Json, args: &ClassifyArgs) {
         println!("{answer}");
         return;
     }
+    let Some(top_labels) = answer["top_labels"].as_array() else {
+        // A pipeline of another kind: everything that it publishes.
+        println!("{}", path.display());
+        for (field, value) in answer.as_object().into_iter().flatten() {
+            println!("  {field}: {value}");
+        }
+        return;
+    };
     let number = |field: &str| answer[field].as_f64().unwrap_or_default();
     let mut notes = Vec::new();
     if answer["ambiguous"] == Json::Bool(true) {
@@ -162,7 +170,7 @@ fn print_answer(path: &Path, answer: &Json, args: &ClassifyArgs) {
         notes.push(model.to_owned());
     }
     println!("{} ({})", path.display(), notes.join(", "));
-    for top in answer["top_labels"].as_array().into_iter().flatten() {
+    for top in top_labels {
         let score = top["score"].as_f64().unwrap_or_default();
         let label = top["label"].as_str().unwrap_or_default();
         println!("  {:5.1} %  {label}", score * 100.0);
