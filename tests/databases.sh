@@ -37,6 +37,8 @@ install_missing() {
     # Without the package of scripts that would start a server at every boot.
     packages+=(mariadb-server-core)
   fi
+  # mariadb-install-db asks it, and it is in the package of the client.
+  command -v my_print_defaults >/dev/null || packages+=(mariadb-client-core)
   postgres_bin >/dev/null || packages+=(postgresql)
   [ ${#packages[@]} -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -123,6 +125,12 @@ stop() {
   # all its processes and its shared memory.
   for pid in "${pids[@]}"; do kill -QUIT "$pid" 2>/dev/null || true; done
   kill -KILL "${pids[0]:-}" 2>/dev/null || true
+  # One that was still making its data has not heard the first signal.
+  for _ in $(seq 50); do
+    [ -n "$(jobs -rp)" ] || break
+    sleep 0.1
+  done
+  for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   rm -rf "$OMNIZAP_TEST_SERVERS"
   exit "$status"
