@@ -13,8 +13,7 @@
 //! the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
 //!
 //! What this tier cannot contain is a crash or an endless loop of the library's machine
-//! code: both belong to the process. `omnizap plugins validate` looks for them before a file
-//! is allowed.
+//! code: both belong to the process. Allow only what you trust and have tried.
 
 mod breaker;
 mod call;
