@@ -18,48 +18,52 @@ use engine::plugin::{Limits, Loader, sha256_hex};
 
 use crate::support::program::root;
 
+/// Runs a command that must succeed; what it prints otherwise tells why.
+#[track_caller]
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
 /// Compiles a plugin in C into `folder`.
 fn compile(source: &str, flags: &[&str], folder: &Path, name: &str) -> PathBuf {
     let library = folder.join(name);
-    let output = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall"])
-        .arg("-I")
-        .arg(root().join("plugins/contract/include"))
-        .args(flags)
-        .arg("-o")
-        .arg(&library)
-        .arg(root().join(source))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    succeed(
+        Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall"])
+            .arg("-I")
+            .arg(root().join("plugins/contract/include"))
+            .args(flags)
+            .arg("-o")
+            .arg(&library)
+            .arg(root().join(source)),
     );
     library
 }
 
 /// Builds a plugin in Rust, a package of this workspace, with the program's own target folder, and
-/// puts it into `folder`, writable to nobody else whatever the umask.
+/// puts it into `folder`.
 fn build(package: &str, folder: &Path) -> PathBuf {
     // One at a time: cargo would wait for its own lock.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap();
     let target = Path::new(env!("CARGO_BIN_EXE_omnizap")).parent().unwrap();
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .args(["build", "--locked", "-p", package, "--target-dir"])
-        .arg(target.parent().unwrap())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    succeed(
+        Command::new(env!("CARGO"))
+            .current_dir(root())
+            .args(["build", "--locked", "-p", package, "--target-dir"])
+            .arg(target.parent().unwrap()),
     );
+    install(target, package, folder)
+}
+
+/// Copies the library of a package from where cargo put it, writable to nobody else whatever
+/// the umask.
+fn install(built: &Path, package: &str, folder: &Path) -> PathBuf {
     let file = format!("lib{}.so", package.replace('-', "_"));
     let library = folder.join(&file);
-    std::fs::copy(target.join(file), &library).unwrap();
+    std::fs::copy(built.join(file), &library).unwrap();
     std::fs::set_permissions(&library, Permissions::from_mode(0o755)).unwrap();
     library
 }

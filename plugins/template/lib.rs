@@ -3,8 +3,8 @@
 //! A place to start: name your own ports and options in `DESCRIPTOR`, compute in `run`.
 
 use omnizap_plugin::{
-    Call, Channels, Descriptor, Error, ImageView, Input, Inputs, Log, Options, Output, Outputs,
-    PortType, Stage, Value,
+    Call, Descriptor, Error, ImageView, Input, Inputs, Log, Options, Output, Outputs, PortType,
+    Stage, Value,
 };
 
 struct {{type}} {
@@ -44,23 +44,19 @@ impl Stage for {{type}} {
     }
 }
 
-/// Mean luminance (Rec. 601 weights), 0 to 1; 0 for an empty picture.
+/// Mean luminance, 0 to 1; 0 for an empty picture.
 fn brightness(image: &ImageView<'_>) -> f64 {
-    let luminance = |pixel: &[u8]| match (image.channels, pixel) {
-        (Channels::Gray, [gray, ..]) => 1000 * u64::from(*gray),
-        (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
-        _ => 0,
-    };
-    let samples = image.channels.count();
-    let sum: u64 = image.pixels.chunks_exact(samples).map(luminance).sum();
-    let pixels = (image.width * image.height).max(1);
-    sum as f64 / (pixels as f64 * 255_000.0)
+    let pixels = image.width * image.height;
+    let sum: u64 = (0..pixels).map(|pixel| image.luminance(pixel)).sum();
+    sum as f64 / (pixels.max(1) as f64 * 255_000.0)
 }
 
 omnizap_plugin::export! { name: "{{vendor}}-{{name}}", stages: [{{type}}] }
 
 #[cfg(test)]
 mod tests {
+    use omnizap_plugin::Channels;
+
     use super::*;
 
     #[test]

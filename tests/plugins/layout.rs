@@ -6,6 +6,7 @@ use std::process::Command;
 use omnizap_contract::abi;
 use tempfile::TempDir;
 
+use super::succeed;
 use crate::support::program::root;
 
 fn table(layouts: &[abi::Layout]) -> String {
@@ -40,18 +41,13 @@ fn the_header_and_rust_agree_on_every_size_and_offset() {
     let source = folder.path().join("layout.c");
     let binary = folder.path().join("layout");
     std::fs::write(&source, program).unwrap();
-    let built = Command::new("cc")
-        .arg("-I")
-        .arg(root().join("plugins/contract/include"))
-        .arg(&source)
-        .arg("-o")
-        .arg(&binary)
-        .output()
-        .unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
+    succeed(
+        Command::new("cc")
+            .arg("-I")
+            .arg(root().join("plugins/contract/include"))
+            .arg(&source)
+            .arg("-o")
+            .arg(&binary),
     );
     let printed = Command::new(&binary).output().unwrap().stdout;
     assert_eq!(String::from_utf8(printed).unwrap(), table(&layouts));

@@ -1,12 +1,11 @@
 //! From `plugins new` to an answer, as somebody who writes a first plugin would go.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::{install, succeed};
 use crate::support::program::{omnizap, root};
 
 /// Runs a command of the program in a folder.
@@ -35,18 +34,14 @@ fn a_new_plugin_builds_and_answers() {
     let target = Path::new(env!("CARGO_BIN_EXE_omnizap")).ancestors().nth(2);
     let target = target.unwrap().join("newcomer");
     for step in ["test", "build"] {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(&plugin)
-            .args([step, "--offline", "--target-dir"])
-            .arg(&target)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{step}: {said}");
+        succeed(
+            Command::new(env!("CARGO"))
+                .current_dir(&plugin)
+                .args([step, "--offline", "--target-dir"])
+                .arg(&target),
+        );
     }
-    let library = folder.join("libacme_bright_one.so");
-    std::fs::copy(target.join("debug/libacme_bright_one.so"), &library).unwrap();
-    std::fs::set_permissions(&library, Permissions::from_mode(0o755)).unwrap();
+    install(&target.join("debug"), "acme-bright-one", folder);
 
     let (fine, said) = run(folder, &["plugins", "inspect", "libacme_bright_one.so"]);
     assert!(fine && said.contains("dark_below"), "{said}");

@@ -86,11 +86,14 @@ fn parse(id: &str) -> anyhow::Result<Id<'_>> {
     let (vendor, name) = id.split_once('/').unwrap_or((VENDOR, id));
     for word in [vendor, name] {
         if !is_word(word) {
-            let nearest = [vendor, name].map(nearest_word).join("/");
+            let [vendor, name] = [vendor, name].map(nearest_word);
+            let nearest = match &*vendor {
+                VENDOR => name,
+                _ => format!("{vendor}/{name}"),
+            };
             bail!(
                 "`{id}` is no name of a stage: expected NAME or VENDOR/NAME of a-z, 0-9 and -, each \
-                 beginning with a letter and of at most {MAX_WORD}; the nearest is `{}`",
-                nearest.strip_prefix("example/").unwrap_or(&nearest)
+                 beginning with a letter and of at most {MAX_WORD}; the nearest is `{nearest}`"
             );
         }
     }

@@ -5,8 +5,8 @@
 //! than its right neighbour. N. Krawetz, "Kind of Like That", The Hacker Factor Blog, 2013.
 
 use omnizap_plugin::{
-    Call, Channels, Descriptor, Error, ErrorKind, ImageView, Input, Inputs, Log, Options, Output,
-    Outputs, PortType, Stage, Value,
+    Call, Descriptor, Error, ErrorKind, ImageView, Input, Inputs, Log, Options, Output, Outputs,
+    PortType, Stage, Value,
 };
 
 /// Cells a row; one more than bits.
@@ -75,7 +75,7 @@ fn difference_hash(image: &ImageView<'_>) -> u64 {
     hash
 }
 
-/// The mean luminance of a cell (Rec. 601 weights), in 1/256000; at least one pixel of it.
+/// The mean luminance of a cell, in 1/256000; at least one pixel of it.
 fn mean(image: &ImageView<'_>, column: usize, row: usize) -> u64 {
     let range = |index: usize, cells: usize, side: usize| {
         let from = (index * side / cells).min(side.saturating_sub(1));
@@ -85,15 +85,7 @@ fn mean(image: &ImageView<'_>, column: usize, row: usize) -> u64 {
     let (mut sum, mut count) = (0_u64, 0_u64);
     for y in range(row, ROWS, image.height) {
         for x in range(column, COLUMNS, image.width) {
-            let samples = image.channels.count();
-            let pixel = &image.pixels[(y * image.width + x) * samples..][..samples];
-            sum += match (image.channels, pixel) {
-                (Channels::Gray, [gray]) => 1000 * u64::from(*gray),
-                (_, [r, g, b, ..]) => {
-                    299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b)
-                }
-                _ => 0,
-            };
+            sum += image.luminance(y * image.width + x);
             count += 1;
         }
     }
@@ -104,6 +96,8 @@ omnizap_plugin::export! { name: "example-phash", stages: [Phash] }
 
 #[cfg(test)]
 mod tests {
+    use omnizap_plugin::Channels;
+
     use super::*;
 
     fn hash(width: usize, height: usize, pixel: impl Fn(usize, usize) -> u8) -> u64 {

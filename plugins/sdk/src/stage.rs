@@ -61,6 +61,21 @@ pub struct ImageView<'a> {
     pub pixels: &'a [u8],
 }
 
+impl ImageView<'_> {
+    /// Luminance of a pixel, counted row by row, in thousandths: 0 to 255,000 (ITU-R BT.601
+    /// weights). 0 past the last pixel.
+    #[must_use]
+    pub fn luminance(&self, pixel: usize) -> u64 {
+        let samples = self.channels.count();
+        let found = self.pixels.chunks_exact(samples).nth(pixel);
+        match (self.channels, found.unwrap_or_default()) {
+            (Channels::Gray, [gray, ..]) => 1000 * u64::from(*gray),
+            (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
+            _ => 0,
+        }
+    }
+}
+
 impl<'a> Inputs<'a> {
     fn index(&self, name: &str, ty: PortType) -> Result<usize, Error> {
         let found = self.names.iter().position(|input| input.is(name, ty));
