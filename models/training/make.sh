@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes omnizap-mini from nothing: pictures, both towers, scale, numbers, samples, goldens.
+# Makes omnizap-mini from nothing: pictures, both towers, scale, numbers.
 #
 #   sh make.sh WORK [MINUTES]
 #
@@ -7,13 +7,13 @@
 # of two cores for the image tower. Stops and goes on where it stood.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-work=$1
+mkdir -p "$1"
+work=$(cd "$1" && pwd)
 minutes=${2:-66}
 python=${PYTHON:-python3}
 art=$work/art
 run=$work/run
 npm=${NPM_MODULES:-$here/node_modules}
-mkdir -p "$work"
 step() { echo "$(date +%H:%M:%S) $*"; }
 
 cd "$here"

@@ -59,10 +59,10 @@ def embed(run, art, cap, cfg, seconds, size):
     data, out, start = Batches(art, cap, 90_001, size, .35), [], time.time()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         while time.time() - start < seconds:
-            x, first, second, share = data.next(256, .6)
+            x, first, second, _ = data.next(256, .6)
             y = net.visual(x.contiguous(memory_format=torch.channels_last))
-            out.append((F.normalize(y.float(), dim=-1), first, second, share))
-    x, first, second, share = (torch.cat(v) for v in zip(*out))
+            out.append((F.normalize(y.float(), dim=-1), first, second))
+    x, first, second = (torch.cat(v) for v in zip(*out))
     proto = F.normalize(net.proto.detach()[: cap.E + cap.K].float(), dim=-1)
     print(json.dumps({"embedded": len(x), "seconds": round(time.time() - start),
                       "by_prototype": round((x @ proto.T).argmax(1).eq(first).float().mean().item(), 4)}), flush=True)
@@ -119,7 +119,7 @@ def main():
     live = [c for c in range(classes) if of_class[c]]
     mean = torch.zeros(classes, cfg["embed_dim"]).index_add_(0, e["first"], e["x"])
     mean = F.normalize(mean, dim=-1)
-    meant = {}  # string -> its classes, as a row of shares and a row of whether
+    meant = {}  # string -> the share of each class in what it means
 
     def meaning(s):
         if s not in meant:
@@ -128,6 +128,13 @@ def main():
                 row[c] = w
             meant[s] = row
         return meant[s]
+
+    def picture_of(s):
+        """A picture that a string is true of, which need not be of the class it was drawn for."""
+        owners = [o for o in cap.of.get(s, {}) if of_class[o]]
+        if not owners:
+            return []
+        return [rng.choice(of_class[rng.choices(owners, [cap.of[s][o] for o in owners])[0]])]
 
     group, weight = {}, []
     for c in live:
@@ -150,29 +157,21 @@ def main():
         for gr in opt.param_groups:
             gr["lr"] = a.lr * min(1, (step + 1) / 100) * (.5 + .5 * math.cos(math.pi * f)) + 1e-6
         texts, strings, picked, c = [], [], [], None
-        drawn = rng.choices(live, weight, k=a.batch)
-        for d in drawn:
-            if c is not None and rng.random() < SAME_GROUP:
-                d = rng.choice(group["kinds" if c >= cap.E else cap.emoji[c]["subgroup"]])
-            c = d
+        for d in rng.choices(live, weight, k=a.batch):
+            near = c is not None and rng.random() < SAME_GROUP
+            c = rng.choice(group["kinds" if c >= cap.E else cap.emoji[c]["subgroup"]]) if near else d
             if rng.random() < .4:  # its first name, as labels are given
-                s = cap.names[c][0][0].replace("’", "'").replace(":", "")
+                s = cap.names[c][0][0]
                 t = rng.choice(captions.EN).format(s)
             else:
                 s, t = cap.sample(c, rng)
             strings.append(s)
             texts.append(t)
-            # A picture that the caption is true of, which need not be of the class it was drawn for.
-            owners = [o for o in cap.of.get(s, {}) if of_class[o]] or [c]
-            o = rng.choices(owners, [cap.of[s].get(o, 1.) for o in owners])[0] if s in cap.of else c
-            picked.append(rng.choice(of_class[o]))
+            picked += picture_of(s)
         for s in rng.sample(defaults, DEFAULTS_PER_STEP):
             strings.append(s)
             texts.append(rng.choice(manifest["templates"]).format(s))
-            owners = [o for o in cap.of.get(s, {}) if of_class[o]]
-            if owners:
-                o = rng.choices(owners, [cap.of[s][o] for o in owners])[0]
-                picked.append(rng.choice(of_class[o]))
+            picked += picture_of(s)
         picked += [rng.choice(of_class[rng.choices(live, weight)[0]]) for _ in range(EXTRA_PICTURES)]
         x, first, second = e["x"][picked], e["first"][picked], e["second"][picked]
         shares = torch.stack([meaning(s) for s in strings])  # (texts, classes)
