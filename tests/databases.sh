@@ -125,6 +125,8 @@ stop() {
   # all its processes and its shared memory.
   for pid in "${pids[@]}"; do kill -QUIT "$pid" 2>/dev/null || true; done
   kill -KILL "${pids[0]:-}" 2>/dev/null || true
+  # Without bash's word that it was killed.
+  wait "${pids[0]:-}" 2>/dev/null || true
   # One that was still making its data has not heard the first signal.
   for _ in $(seq 50); do
     [ -n "$(jobs -rp)" ] || break
