@@ -22,6 +22,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 STORE = 64  # the side of what the model sees
 VIEWS = 4  # cuts kept of each training picture
+# Told by what was done to a picture, or by detail, and not by what it shows: these need more examples.
+TWICE = {"pixel_art", "low_quality", "watermarked", "noisy", "blurry", "line_art", "code", "collage", "landscape", "handwriting"}
 R = random.Random()
 ART = WORDS = None
 
@@ -233,6 +235,9 @@ def a_pie_chart():
     cx, cy = w / 2 + R.uniform(-.1, .1) * w, h / 2 + R.uniform(-.04, .08) * h
     a = R.uniform(0, 360)
     edge = R.choice([None, bg, bg, c])
+    around = font("a", "sans", R.randint(8, 12)) if R.random() < .4 else None
+    if around:
+        r *= .85
     for k in range(n):
         b = a + 360 * v[k] / sum(v)
         off = r * .08 if R.random() < .12 else 0
@@ -242,6 +247,8 @@ def a_pie_chart():
         if R.random() < .5:
             t = f"{R.randint(2, 60)}%"
             d.text((cx + r * .62 * math.cos(m) - 8, cy + r * .62 * math.sin(m) - 5), t, fill=ink(cols[k]), font=font("a", "sans", 10))
+        if around:
+            d.text((cx + r * 1.12 * math.cos(m), cy + r * 1.12 * math.sin(m)), R.choice(WORDS)[:8], fill=c, font=around, anchor="lm" if math.cos(m) > 0 else "rm")
         a = b
     if R.random() < .35:
         q = r * R.uniform(.4, .7)
@@ -507,14 +514,14 @@ def a_terminal():
         for k, c in enumerate([(255, 95, 86), (255, 189, 46), (39, 201, 63)]):
             d.ellipse([6 + 14 * k, 4, 14 + 14 * k, 12], fill=c)
         y = 20
-    stop = h * R.uniform(.5, 1.1)
+    stop, coloured = h * R.uniform(.5, 1.1), R.choice([0, .1, .3])
     while y < min(h, stop):
         if R.random() < .35:
             p = R.choice(["$ ", "> ", "user@host:~$ ", "# ", "~ % ", "C:\\> "])
             d.text((4, y), p, fill=R.choice(cols), font=f)
             d.text((4 + d.textlength(p, font=f), y), words(R.randint(1, 3)), fill=base, font=f)
         elif R.random() < .85:
-            d.text((4, y), R.choice(["", "-rw-r--r-- ", "[ok] ", "  ", "drwx ", "12:04 "]) + words(R.randint(1, 5)) + R.choice(["", " 1024", "/", ".txt"]), fill=R.choice([base, base, R.choice(cols)]), font=f)
+            d.text((4, y), R.choice(["", "-rw-r--r-- ", "[ok] ", "  ", "drwx ", "12:04 "]) + words(R.randint(1, 5)) + R.choice(["", " 1024", "/", ".txt"]), fill=R.choice(cols) if R.random() < coloured else base, font=f)
         y += s * 1.25
     if R.random() < .5:
         d.rectangle([8, y, 8 + s * .6, y + s], fill=base)
@@ -772,16 +779,16 @@ def a_logo():
 
 
 def a_pixel_art():
-    if R.random() < .6:  # a whole picture in few cells
+    if R.random() < .7:  # a whole picture in few cells
         im, code = scene(224, 224, R.choice([1, 1, 1, 2]))
         n = R.randint(14, 36)
         im = im.resize((n, n), R.choice([Image.BOX, Image.NEAREST, Image.BILINEAR, Image.LANCZOS]))
         r = R.random()
         if r < .4:
             im = im.quantize(R.choice([4, 6, 8, 12, 16, 24])).convert("RGB")
-        elif r < .75:
-            q = R.choice([24, 48, 64, 85])
-            im = im.point(lambda v: min(255, int(v / q + .5) * q))
+        elif r < .85:
+            q, up = R.choice([24, 32, 48, 64, 85]), R.choice([0, .5])
+            im = im.point(lambda v: min(255, int(v / q + up) * q))
         k = R.randint(6, 10)
         return im.resize((n * k, n * k), Image.NEAREST), code
     n = R.choice([16, 20, 24, 28, 32])
@@ -809,7 +816,13 @@ def a_line_art():
         v = np.asarray(ch).astype(np.float32)
         gy, gx = np.gradient(v)
         e = np.maximum(e, np.hypot(gx, gy))
-    if R.random() < .5:  # thin: the borders between even areas, or the rim of a dark edge
+    r = R.random()
+    if r < .3:  # where neighbours differ, as a fine pen would trace it
+        k = R.choice([3, 3, 5])
+        soft = im.filter(ImageFilter.GaussianBlur(R.uniform(.4, 1.2)))
+        e = np.asarray(ImageChops.difference(soft.filter(ImageFilter.MaxFilter(k)), soft.filter(ImageFilter.MinFilter(k))), np.float32).max(2)
+        m = Image.fromarray(np.where(e > R.uniform(24, 60), R.choice([0, 0, 50]), 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(R.uniform(.2, .9)))
+    elif r < .65:  # thin: the borders between even areas, or the rim of a dark edge
         g = im.convert("L").filter(ImageFilter.ModeFilter(R.choice([3, 5, 7])))
         g = g.point(lambda v, q=R.choice([20, 32, 48]): v // q * q)
         a = np.asarray(g.filter(ImageFilter.MedianFilter(3)), np.int16)
@@ -830,13 +843,21 @@ def a_line_art():
     return Image.composite(Image.new("RGB", (w, w), bg), Image.new("RGB", (w, w), c), m), code
 
 
+def apart():
+    """Two colours that nobody takes for one."""
+    while True:
+        a, b = rgb(), rgb()
+        if sum(abs(p - q) for p, q in zip(a, b)) > 110:
+            return a, b
+
+
 def a_gradient():
     w, h = size()
     r = R.random()
     if r < .5:
-        return gradient(w, h, rgb(), rgb(), R.uniform(0, 6.3)), None
+        return gradient(w, h, *apart(), R.uniform(0, 6.3)), None
     if r < .75:
-        a, b, c = rgb(), rgb(), rgb()
+        (a, b), c = apart(), rgb()
         im = gradient(w, h // 2, a, b, math.pi / 2)
         o = Image.new("RGB", (w, h // 2 * 2))
         o.paste(im, (0, 0))
@@ -844,7 +865,8 @@ def a_gradient():
         return (o if R.random() < .5 else o.rotate(90)), None
     y, x = np.mgrid[0:h, 0:w]
     t = np.clip(np.hypot(x - w * R.uniform(.2, .8), y - h * R.uniform(.2, .8)) / max(w, h), 0, 1)[..., None]
-    return Image.fromarray((np.array(rgb()) * (1 - t) + np.array(rgb()) * t).astype(np.uint8)), None
+    c0, c1 = apart()
+    return Image.fromarray((np.array(c0) * (1 - t) + np.array(c1) * t).astype(np.uint8)), None
 
 
 def fractal(w, h, octaves=5, seed=None, start=3):
@@ -871,7 +893,7 @@ def cumulus(w, h):
             a = x + R.gauss(0, .6) * wide
             b = y - abs(R.gauss(0, .3)) * wide if R.random() < .5 else y + R.gauss(0, .2) * wide
             d.ellipse([a - q, b - q * flat, a + q, b + q * flat], fill=R.randint(120, 255))
-    return np.asarray(m.filter(ImageFilter.GaussianBlur(R.uniform(1.5, 11))), np.float32) / 255
+    return np.asarray(m.filter(ImageFilter.GaussianBlur(R.uniform(1.5, 8))), np.float32) / 255
 
 
 def a_sky():
@@ -915,6 +937,17 @@ def a_night_sky():
     return im, None
 
 
+def ridge(w, high):
+    """A line of hills by midpoint displacement (Fournier, Fussell and Carpenter 1982)."""
+    y, amp = [R.uniform(-.3, .3), R.uniform(-.3, .3)], 1.0
+    while len(y) < 100:
+        z = []
+        for a, b in zip(y, y[1:]):
+            z += [a, (a + b) / 2 + R.uniform(-.5, .5) * amp]
+        y, amp = z + [y[-1]], amp * R.uniform(.45, .62)
+    return [(w * i / (len(y) - 1), high * v) for i, v in enumerate(y)]
+
+
 def a_landscape():
     w, h = size()
     top, bot = R.choice([((90, 160, 235), (205, 230, 250)), ((250, 150, 90), (255, 220, 170)), ((120, 180, 240), (240, 240, 230)), ((90, 70, 130), (250, 160, 130))])
@@ -925,11 +958,13 @@ def a_landscape():
         d.ellipse([x - q, y - q, x + q, y + q], fill=(255, 230, 120))
     n = R.randint(2, 5)
     h0 = R.choice([.3, .35, .25, .6, .08])
-    peaks = R.random() < .5
+    peaks, rough = R.random() < .5, R.random() < .5
     for k in range(n):
         base = h * (.45 + .5 * k / n)
         c = hsv(h0 + R.uniform(-.04, .04), R.uniform(.3, .7), .75 - .5 * k / n)
-        if peaks and k < n - 1:
+        if rough:
+            p = [(0, h)] + [(x, base + y) for x, y in ridge(w, h * R.uniform(.04, .2))] + [(w, h)]
+        elif peaks and k < n - 1:
             p = [(0, h), (0, base)]
             x = 0
             while x < w:
@@ -1071,11 +1106,11 @@ def codec(im, **kw):
 
 def a_low_quality():
     im, code = any_picture()
-    s = R.randint(48, 112)
-    im = im.resize((s, s), Image.BILINEAR)
-    for _ in range(R.choice([1, 1, 2])):
-        im = codec(im, format="WEBP", quality=R.randint(0, 3)) if R.random() < .3 else codec(im, format="JPEG", quality=R.randint(1, 10))
-    return im.resize((224, 224), R.choice([Image.BILINEAR, Image.NEAREST, Image.BICUBIC])), code
+    s = R.randint(44, 128)
+    im = im.resize((s, s), R.choice([Image.BILINEAR, Image.BICUBIC, Image.BOX]))
+    for _ in range(R.choice([1, 2, 2])):
+        im = codec(im, format="WEBP", quality=R.randint(0, 3)) if R.random() < .3 else codec(im, format="JPEG", quality=R.randint(1, 9), subsampling=R.choice([0, 2, 2]))
+    return im.resize((224, 224), R.choice([Image.BILINEAR, Image.BILINEAR, Image.BICUBIC])), code
 
 
 def bubble(d, x, y, w, h, f, c=(255, 255, 255)):
@@ -1561,7 +1596,8 @@ def main():
     p.add_argument("--preview", type=Path)
     a = p.parse_args()
     kinds = json.loads(Path(__file__).with_name("kinds.json").read_text())
-    js = [(a.art, a.set, k["id"], i) for i in range(a.per_kind) for k in kinds]
+    js = [(a.art, a.set, k["id"], i) for i in range(2 * a.per_kind) for k in kinds
+          if i < a.per_kind or a.set == "training" and k["id"] in TWICE]
     rows = []
     if a.preview:
         setup(a.art, a.set)

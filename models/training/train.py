@@ -34,6 +34,7 @@ STYLE_WEIGHT = {"fluent-emoji-high-contrast": .8, "emojione-monotone": .8, "stre
 SIDED = {"arrow", "av-symbol", "alphanum", "keycap", "math", "punctuation", "time", "zodiac", "currency", "sky-weather", "transport-sign"}
 # Kinds of image that their colours help to tell; the others may come in any.
 OWN_COLOURS = {"sky", "night_sky", "landscape", "map", "gradient", "blank"}
+SMALL_UNTIL = .35  # of the renders are seen at three quarters of the side, which costs half
 KIND_SLOTS = 100  # room for kinds of image, so that the list may grow while a run goes on
 
 
@@ -76,20 +77,21 @@ class Batches:
             rows = json.loads(f.with_suffix(".json").read_text())
             slot = {k["id"]: i for i, k in enumerate(cap.kinds)}
             self.any_colour = [k["id"] not in OWN_COLOURS for k in cap.kinds]
-            self.kind_rows = [[] for _ in cap.kinds]
+            self.kind_of = [slot[r["kind"]] for r in rows]
             self.kind_object = {}
             for i, r in enumerate(rows):
-                self.kind_rows[slot[r["kind"]]].append(i)
                 if r.get("code") in code:
                     self.kind_object[i] = code[r["code"]]
 
     def kinds(self, n, hard):
         """Renders of kinds of image, coloured; they were cut when they were made (`kinds.views`)."""
-        ks = [self.rng.randrange(self.cap.K) for _ in range(n)]
-        ids = [self.rng.choice(self.kind_rows[k]) for k in ks]
+        ids = [self.rng.randrange(len(self.kind_of)) for _ in range(n)]
+        ks = [self.kind_of[i] for i in ids]
         # The plain view is the one that a user's picture gets.
         views = [self.rng.choice([0, *range(self.kind_px.shape[1])]) for _ in range(n)]
         y = torch.from_numpy(np.stack([self.kind_px[i, v] for i, v in zip(ids, views)])).permute(0, 3, 1, 2).float().div_(255)
+        if y.shape[-1] != self.size:
+            y = F.interpolate(y, self.size, mode="bilinear", antialias=True, align_corners=False)
         g = self.g
         i = (compose.rand(g, n) < .6).nonzero()[:, 0]
         if len(i):
@@ -152,7 +154,7 @@ def main():
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--lr", type=float, default=3e-3)
-    p.add_argument("--kinds-share", type=float, default=.3, help="of each batch, where art/kinds-training.npy is")
+    p.add_argument("--kinds-share", type=float, default=.4, help="of each batch, where art/kinds-training.npy is")
     p.add_argument("--ema", type=float, default=.99, help="of the average, per step; it starts anew when a run resumes")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--save-seconds", type=float, default=100)
@@ -210,6 +212,7 @@ def main():
         f = seen / a.renders
         # Easy renders first, the hardest in the middle, a little milder at the end.
         hard = min(1, .15 + 2.4 * f) if f < .85 else .75
+        data.size = a.size if f >= SMALL_UNTIL else a.size * 3 // 4
         x, first, second, share = data.next(a.batch, hard)
         lr = a.lr * min(1, (step + 1) / 400) * (.5 + .5 * math.cos(math.pi * f)) + 1e-6
         for gr in opt.param_groups:
@@ -243,7 +246,7 @@ def main():
                     torch._foreach_lerp_([ema[n] for n in floats], [sd[n] for n in floats], 1 - k)
             if step % 100 == 0:
                 v = (mean / rows_n).round(4).tolist()
-                row = {"step": step, "seen": seen, "size": a.size, "lr": round(lr, 6), "hard": round(hard, 2), "loss": v[0],
+                row = {"step": step, "seen": seen, "size": data.size, "lr": round(lr, 6), "hard": round(hard, 2), "loss": v[0],
                        "acc_objects": v[1], "acc_kinds": v[2], "scale": round(net.scale().item(), 2),
                        "kinds": data.kind_px is not None, "img_per_s": round(since / (now - last), 1), "minutes": round(spent / 60, 1)}
                 print(json.dumps(row), file=log, flush=True)
