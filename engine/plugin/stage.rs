@@ -12,7 +12,8 @@ use omnizap_contract::{
 use serde_json::{Map, json};
 
 use super::breaker::Breaker;
-use super::instance::{Fault, Instance};
+use super::fault::Fault;
+use super::instance::Instance;
 use super::library::Library;
 use super::manifest::StageManifest;
 use super::types::{error_kind, status_name};
