@@ -1,5 +1,7 @@
 //! Plugins: real libraries, built from source by the test, in the real program.
 
+mod batches;
+mod calls;
 mod faults;
 mod files;
 mod frozen;
@@ -7,6 +9,7 @@ mod layout;
 mod newcomer;
 mod panics;
 mod service;
+mod threads;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

@@ -155,14 +155,13 @@ pub(super) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *
 }
 
 pub(super) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
-    // SAFETY: the plugin hands back its call; this only reads what no output changes.
-    let state = unsafe {
-        call.as_ref()
-            .map(|call| call.context.cast::<CallState<'_>>())
+    // SAFETY: the plugin hands back its call, maybe from another thread than the one that gives
+    // outputs: only the reference to the request is read, which nobody writes.
+    let call = unsafe {
+        call.as_ref().and_then(|call| {
+            let state = call.context.cast::<CallState<'_>>();
+            (!state.is_null()).then(|| (&raw const (*state).call).read())
+        })
     };
-    // SAFETY: as above.
-    let call = state
-        .and_then(|state| unsafe { state.as_ref() })
-        .map(|state| state.call);
     i32::from(call.is_none_or(Call::is_over))
 }

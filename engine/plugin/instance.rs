@@ -32,7 +32,7 @@ unsafe impl Sync for Instance {}
 
 impl Instance {
     /// Calls `create`.
-    pub(super) fn create(library: &Arc<Library>, stage_id: &str) -> Result<Self, Fault> {
+    pub(super) fn create(library: &Arc<Library>, manifest: &StageManifest) -> Result<Self, Fault> {
         let create = library.factory.create;
         let create =
             create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
@@ -42,7 +42,7 @@ impl Instance {
         let status = unsafe {
             create(
                 library.host.table(),
-                abi::Span::of(stage_id),
+                abi::Span::of(&manifest.id),
                 &raw mut stage,
                 error.out(),
             )
@@ -67,6 +67,10 @@ impl Instance {
             ("validate_config", made.validate_config.is_some()),
             ("activate", made.activate.is_some()),
             ("run", made.run.is_some()),
+            (
+                "run_batch",
+                made.run_batch.is_some() || !manifest.has(abi::BATCHABLE),
+            ),
             ("deactivate", made.deactivate.is_some()),
             ("destroy", made.destroy.is_some()),
         ];
@@ -148,6 +152,81 @@ impl Instance {
         } else {
             Err(error.fault(status))
         }
+    }
+
+    /// Most calls that the stage likes in one batch: 1 where it is not OZ_BATCHABLE, else what
+    /// its `omnizap.batch/1` says.
+    pub(super) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
+        if !manifest.has(abi::BATCHABLE) {
+            return Ok(1);
+        }
+        let Some(get_extension) = self.table().get_extension else {
+            return Ok(abi::DEFAULT_BATCH);
+        };
+        // SAFETY: the instance is valid, the span a constant; an extension of that id is a
+        // constant that begins with its size.
+        let extension = unsafe {
+            let found = get_extension(self.table().instance, abi::Span::of(abi::EXT_BATCH));
+            found.cast::<abi::ExtBatch>().as_ref()
+        };
+        match extension {
+            None => Ok(abi::DEFAULT_BATCH),
+            Some(extension) if !covers(extension.struct_size, size_of::<abi::ExtBatch>()) => {
+                Err(Fault::of_host(format!(
+                    "its `oz_ext_batch` is {} bytes long, ABI 1.0 has {}",
+                    extension.struct_size,
+                    size_of::<abi::ExtBatch>()
+                )))
+            }
+            Some(extension) if (1..=abi::MAX_BATCH).contains(&extension.max_batch) => {
+                Ok(extension.max_batch)
+            }
+            Some(extension) => Err(Fault::of_host(format!(
+                "its `{}` asks for batches of {}, expected 1 to {}",
+                abi::EXT_BATCH,
+                extension.max_batch,
+                abi::MAX_BATCH
+            ))),
+        }
+    }
+
+    /// Calls `run_batch`: what each call came to, or why all of them failed.
+    pub(super) fn run_batch(
+        &self,
+        manifest: &StageManifest,
+        batch: &[(&Inputs, &Call)],
+    ) -> Result<Vec<Result<Outputs, Fault>>, Fault> {
+        let run_batch = self.table().run_batch;
+        let run_batch =
+            run_batch.ok_or_else(|| Fault::of_host("the function `run_batch` is NULL".into()))?;
+        let views = batch.iter().map(|(inputs, _)| Views::of(manifest, inputs));
+        let views: Vec<Views> = views.collect();
+        let mut errors: Vec<ErrorBuffers> = batch.iter().map(|_| ErrorBuffers::new()).collect();
+        let mut states: Vec<CallState<'_>> = batch
+            .iter()
+            .map(|(_, call)| CallState::new(call, &manifest.outputs))
+            .collect();
+        let mut calls: Vec<abi::Call> = batch
+            .iter()
+            .zip(&views)
+            .zip(errors.iter_mut().zip(&mut states))
+            .map(|(((_, call), views), (error, state))| abi_call(call, views, error, state))
+            .collect();
+        let pointers: Vec<*mut abi::Call> = calls.iter_mut().map(std::ptr::from_mut).collect();
+        // SAFETY: the instance is active; the calls and all that they point to stay where they
+        // are until it returns.
+        let status = unsafe { run_batch(self.table().instance, pointers.as_ptr(), pointers.len()) };
+        if status != abi::OK {
+            let first = errors.first();
+            return Err(first.map_or_else(
+                || Fault::of_host("a batch without calls".into()),
+                |first| first.fault(status),
+            ));
+        }
+        let ends = states.into_iter().zip(&errors).zip(&calls);
+        Ok(ends
+            .map(|((state, error), call)| finish(state, error, call.status))
+            .collect())
     }
 
     /// Calls `run`.
