@@ -31,6 +31,11 @@ impl<'a> CallRef<'a> {
         unsafe { text((*self.0).request_id) }
     }
 
+    pub(crate) fn remaining_ns(&self) -> u64 {
+        // SAFETY: the call has not returned.
+        unsafe { (*self.0).remaining_ns }
+    }
+
     pub(crate) fn text(&self, index: usize) -> Option<&'a str> {
         // SAFETY: lent until the call returns.
         self.value(index, abi::TEXT)

@@ -10,7 +10,7 @@ use crate::stage::Stage;
 /// Hands the outputs to the host: texts and numbers are copied by it, big data stay here
 /// until it releases them.
 pub(super) fn give<S: Stage>(
-    host: HostRef,
+    host: &HostRef,
     call: *mut abi::Call,
     outputs: Outputs,
 ) -> Result<(), (abi::Status, Error)> {
@@ -26,9 +26,8 @@ pub(super) fn give<S: Stage>(
     Ok(())
 }
 
-fn put(host: HostRef, call: *mut abi::Call, index: usize, value: &Value) -> abi::Status {
-    // SAFETY: the table is valid.
-    let Some(put_output) = (unsafe { (*host.0).put_output }) else {
+fn put(host: &HostRef, call: *mut abi::Call, index: usize, value: &Value) -> abi::Status {
+    let Some(put_output) = host.table().put_output else {
         return abi::UNSUPPORTED;
     };
     let mut out = abi::Value::ABSENT;

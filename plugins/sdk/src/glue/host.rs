@@ -4,9 +4,15 @@ use omnizap_contract::abi;
 
 use super::call::CallRef;
 
-/// The host's table. It outlives every instance.
+/// The host's table, and those of its extensions that it has; asked for once, because they are
+/// constants. They outlive every instance.
 #[derive(Clone, Copy)]
-pub struct HostRef(pub(super) *const abi::Host);
+pub struct HostRef {
+    table: *const abi::Host,
+    log: Option<&'static abi::ExtLog>,
+    metrics: Option<&'static abi::ExtMetrics>,
+    cancel: Option<&'static abi::ExtCancel>,
+}
 
 // SAFETY: the ABI lets the table be used from any thread.
 unsafe impl Send for HostRef {}
@@ -14,34 +20,52 @@ unsafe impl Send for HostRef {}
 unsafe impl Sync for HostRef {}
 
 impl HostRef {
-    fn extension<T>(self, id: &'static str) -> Option<&'static T> {
-        // SAFETY: the table is valid, the span a constant; an extension of that id is a T.
-        unsafe {
-            let get = (*self.0).get_extension?;
-            get(self.0, abi::Span::of(id)).cast::<T>().as_ref()
+    pub(super) fn new(table: *const abi::Host) -> Self {
+        Self {
+            table,
+            log: extension(table, abi::EXT_LOG),
+            metrics: extension(table, abi::EXT_METRICS),
+            cancel: extension(table, abi::EXT_CANCEL),
         }
     }
 
-    pub(crate) fn log(self, level: u32, message: &str) {
-        let extension = self.extension::<abi::ExtLog>(abi::EXT_LOG);
-        if let Some(log) = extension.and_then(|extension| extension.log) {
+    pub(super) fn table(&self) -> &abi::Host {
+        // SAFETY: the table is valid for as long as any instance.
+        unsafe { &*self.table }
+    }
+
+    pub(crate) fn log(&self, level: u32, message: &str) {
+        if let Some(log) = self.log.and_then(|extension| extension.log) {
             // SAFETY: the table is valid, the span is lent for the call.
-            unsafe { log(self.0, level, abi::Span::of(message)) };
+            unsafe { log(self.table, level, abi::Span::of(message)) };
         }
     }
 
-    pub(crate) fn count(self, counter: &str, amount: f64) {
-        let extension = self.extension::<abi::ExtMetrics>(abi::EXT_METRICS);
-        if let Some(add) = extension.and_then(|extension| extension.add) {
+    pub(crate) fn add(&self, counter: &str, amount: f64) {
+        if let Some(add) = self.metrics.and_then(|extension| extension.add) {
             // SAFETY: as above.
-            unsafe { add(self.0, abi::Span::of(counter), amount) };
+            unsafe { add(self.table, abi::Span::of(counter), amount) };
         }
     }
 
-    pub(crate) fn is_cancelled(self, call: &CallRef<'_>) -> bool {
-        let extension = self.extension::<abi::ExtCancel>(abi::EXT_CANCEL);
-        let asked = extension.and_then(|extension| extension.is_cancelled);
+    pub(crate) fn set(&self, gauge: &str, value: f64) {
+        if let Some(set) = self.metrics.and_then(|extension| extension.set) {
+            // SAFETY: as above.
+            unsafe { set(self.table, abi::Span::of(gauge), value) };
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self, call: &CallRef<'_>) -> bool {
+        let asked = self.cancel.and_then(|extension| extension.is_cancelled);
         // SAFETY: the call has not returned.
         asked.is_some_and(|is_cancelled| unsafe { is_cancelled(call.0) } != 0)
+    }
+}
+
+fn extension<T>(table: *const abi::Host, id: &'static str) -> Option<&'static T> {
+    // SAFETY: the table is valid, the span a constant; an extension of that id is a T.
+    unsafe {
+        let get = table.as_ref()?.get_extension?;
+        get(table, abi::Span::of(id)).cast::<T>().as_ref()
     }
 }

@@ -23,7 +23,7 @@ struct Shell<S> {
 #[must_use]
 pub fn make<S: Stage>(host: *const abi::Host) -> StagePointer {
     let shell: Box<Shell<S>> = Box::new(Shell {
-        host: HostRef(host),
+        host: HostRef::new(host),
         active: None,
     });
     let batches = S::DESCRIPTOR.max_batch > 1;
@@ -94,7 +94,7 @@ unsafe extern "C" fn run<S: Stage>(instance: *mut c_void, call: *mut abi::Call) 
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
         let (inputs, one) = lend::<S>(call, shell.host);
         let outputs = stage.run(&inputs, &one).map_err(status_of)?;
-        give::<S>(shell.host, call, outputs)
+        give::<S>(&shell.host, call, outputs)
     })
 }
 
@@ -128,7 +128,7 @@ unsafe extern "C" fn run_batch<S: Stage>(
             // SAFETY: the host lends its calls.
             let error = unsafe { (**call).error };
             let status = guard(error, || {
-                give::<S>(shell.host, *call, result.map_err(status_of)?)
+                give::<S>(&shell.host, *call, result.map_err(status_of)?)
             });
             // SAFETY: as above.
             unsafe { (**call).status = status };
