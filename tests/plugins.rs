@@ -8,6 +8,7 @@ mod frozen;
 mod layout;
 mod newcomer;
 mod panics;
+mod quality;
 mod service;
 mod threads;
 
