@@ -53,7 +53,7 @@ impl<'a> CallState<'a> {
         if status != abi::OK {
             return Ok(None);
         }
-        let mut outputs = Outputs::new();
+        let mut outputs = Outputs::with_capacity(self.ports.len());
         for (port, value) in self.ports.iter().zip(self.values) {
             match value {
                 Some(value) => outputs = outputs.with(port.port.name.clone(), value),

@@ -10,21 +10,23 @@ use crate::plugin::types;
 /// The inputs of a call as the ABI shows them. Pixels, vectors and texts stay where they are.
 pub(in crate::plugin) struct Views {
     pub(in crate::plugin) values: Vec<abi::Value>,
-    /// What the values point to and no input holds: shapes, lists of spans, JSON texts.
-    _shapes: Vec<Box<[i64]>>,
-    _spans: Vec<Vec<abi::Span>>,
-    _scores: Vec<Vec<abi::Score>>,
-    _texts: Vec<String>,
+    kept: Vec<Kept>,
+}
+
+/// What the values point to and no input holds.
+#[expect(dead_code, reason = "read by the plugin")]
+enum Kept {
+    Shape(Box<[i64]>),
+    Spans(Vec<abi::Span>),
+    Scores(Vec<abi::Score>),
+    Text(String),
 }
 
 impl Views {
     pub(in crate::plugin) fn of(manifest: &StageManifest, inputs: &Inputs) -> Self {
         let mut views = Self {
             values: Vec::with_capacity(manifest.inputs.len()),
-            _shapes: Vec::new(),
-            _spans: Vec::new(),
-            _scores: Vec::new(),
-            _texts: Vec::new(),
+            kept: Vec::new(),
         };
         for port in &manifest.inputs {
             let value = inputs.get(&port.name);
@@ -66,7 +68,7 @@ impl Views {
                     .collect();
                 out.items = scores.as_ptr().cast();
                 out.item_count = scores.len();
-                self._scores.push(scores);
+                self.kept.push(Kept::Scores(scores));
             }
             Value::Tensor(tensor) => {
                 let shape: Vec<i64> = tensor.shape.iter().map(|side| *side as i64).collect();
@@ -82,7 +84,7 @@ impl Views {
                 let spans: Vec<abi::Span> = list.iter().map(|text| abi::Span::of(text)).collect();
                 out.items = spans.as_ptr().cast();
                 out.item_count = spans.len();
-                self._spans.push(spans);
+                self.kept.push(Kept::Spans(spans));
             }
             Value::Number(number) => out.number = *number,
             Value::Integer(integer) => out.integer = *integer,
@@ -90,7 +92,7 @@ impl Views {
             Value::Json(json) => {
                 let text = json.to_string();
                 out.bytes = abi::Span::of(&text);
-                self._texts.push(text);
+                self.kept.push(Kept::Text(text));
             }
         }
         out
@@ -115,7 +117,7 @@ impl Views {
             strides: std::ptr::null(),
             byte_offset: 0,
         };
-        self._shapes.push(shape);
+        self.kept.push(Kept::Shape(shape));
         tensor
     }
 }

@@ -13,7 +13,7 @@ use omnizap_contract::{
 use serde_json::{Map, Value as Json};
 
 use super::Limits;
-use super::call::PluginStage;
+use super::call::{PluginStage, nobody_waits};
 use super::queue::{Job, Queue};
 
 /// When a client whose call did not fit may try again.
@@ -55,27 +55,12 @@ impl Drop for Batched {
     }
 }
 
-/// Runs those of the calls that the stage is asked for now.
 fn run(stage: &PluginStage, jobs: Vec<Job>) {
-    let mut admitted = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        match stage.admit() {
-            Ok(()) => admitted.push(job),
-            Err(error) => job.answer(Err(error)),
-        }
-    }
-    if admitted.is_empty() {
-        return;
-    }
-    let batch: Vec<(&Inputs, &Call)> = admitted
-        .iter()
-        .map(|job| (&job.inputs, &job.call))
-        .collect();
+    let batch: Vec<(&Inputs, &Call)> = jobs.iter().map(|job| (&job.inputs, &job.call)).collect();
     // A panic here is ours; it must not end the thread.
     let results = catch_unwind(AssertUnwindSafe(|| stage.run_all(&batch)));
-    let results = results.unwrap_or_default();
-    let mut results = results.into_iter();
-    for job in admitted {
+    let mut results = results.unwrap_or_default().into_iter();
+    for job in jobs {
         let result = results.next();
         let missing = || Err(Error::internal("the batch ended without a result"));
         job.answer(result.unwrap_or_else(missing));
@@ -109,10 +94,8 @@ impl AsyncStage for Batched {
                     .with_code("plugin_queue_full")
                     .with_retry_after(RETRY_AFTER));
             }
-            answer.await.unwrap_or_else(|_| {
-                let late = "the time for the request ran out before the stage was free";
-                Err(Error::new(ErrorKind::Deadline, late))
-            })
+            // A job that was dropped unrun answers nothing.
+            answer.await.unwrap_or_else(|_| Err(nobody_waits()))
         })
     }
 }

@@ -3,13 +3,11 @@
 
 use std::sync::Arc;
 
-use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Inputs, Outputs, Stage as _,
-};
+use omnizap_contract::{AsyncStage, BoxFuture, Call, Error, Health, Inputs, Outputs, Stage as _};
 use serde_json::{Map, Value as Json};
 use tokio::sync::Semaphore;
 
-use super::call::PluginStage;
+use super::call::{PluginStage, nobody_waits};
 
 pub(super) struct Blocking {
     stage: Arc<PluginStage>,
@@ -48,8 +46,7 @@ impl AsyncStage for Blocking {
                 // its call has returned.
                 let _place = place;
                 if call.is_over() {
-                    let gone = "nobody waits for this any more";
-                    return Err(Error::new(ErrorKind::Deadline, gone));
+                    return Err(nobody_waits());
                 }
                 stage.run(&inputs, &call)
             });

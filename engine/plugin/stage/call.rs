@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use omnizap_contract::{Call, Error, ErrorKind, Health, Inputs, Options, Outputs, Stage, abi};
 use serde_json::{Map, Value as Json, json};
@@ -66,55 +67,27 @@ impl PluginStage {
         &self.manifest.id
     }
 
-    /// Whether the stage is asked now, or stopped because it failed too often.
-    pub(super) fn admit(&self) -> Result<(), Error> {
-        self.breaker.admit().map_err(|rest| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the plugin {} failed too often in its stage `{}` and is stopped for now",
-                    self.plugin, self.manifest.id
-                ),
-            )
-            .with_code("plugin_stopped")
-            .with_retry_after(rest)
-        })
+    fn stopped(&self, rest: Duration) -> Error {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the plugin {} failed too often in its stage `{}` and is stopped for now",
+                self.plugin, self.manifest.id
+            ),
+        )
+        .with_code("plugin_stopped")
+        .with_retry_after(rest)
     }
 
-    /// One call, after it was admitted.
-    fn run_one(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        let taken = self.instances.take();
-        let result = taken.and_then(|instance| {
-            let result = instance.run(&self.manifest, inputs, call);
-            let failed = result.as_ref().err().is_some_and(is_fault);
-            self.instances.give_back(instance, failed);
-            result
-        });
-        match result {
-            Ok(outputs) => {
-                self.breaker.succeeded();
-                Ok(outputs)
-            }
-            Err(fault) => {
-                if is_fault(&fault) {
-                    self.faults.fetch_add(1, Ordering::Relaxed);
-                    self.breaker.failed();
-                } else {
-                    self.breaker.succeeded();
-                }
-                Err(self.error(fault))
-            }
-        }
-    }
-
-    /// Several calls at a time, after each was admitted; a result for each, in their order.
+    /// Several calls at a time; a result for each, in their order.
     ///
     /// A call whose own status is an error fails alone. Where the batch as a whole fails, one
     /// call may be to blame for all: if the stage is pure, each is run alone. For the breaker a
     /// batch counts as one call, that failed if none of it went well.
     pub(super) fn run_all(&self, batch: &[(&Inputs, &Call)]) -> Vec<Result<Outputs, Error>> {
-        if let [(inputs, call)] = batch {
-            return vec![self.run_one(inputs, call)];
+        // A stage that rests after faults is tried with one call.
+        if batch.len() == 1 || self.breaker.stopped().is_some() {
+            return self.run_each(batch);
         }
         let fail = |fault: &Fault| -> Vec<Result<Outputs, Error>> {
             let all = batch.iter();
@@ -156,14 +129,25 @@ impl PluginStage {
                 );
                 self.faults
                     .fetch_add(u64::from(is_fault(&fault)), Ordering::Relaxed);
-                let each = batch.iter();
-                each.map(|(inputs, call)| self.run(inputs, call)).collect()
+                self.run_each(batch)
             }
             Err(fault) => {
                 self.count_faults(u64::from(is_fault(&fault)), is_fault(&fault));
                 fail(&fault)
             }
         }
+    }
+
+    /// One after the other, without those that nobody waits for any more.
+    fn run_each(&self, batch: &[(&Inputs, &Call)]) -> Vec<Result<Outputs, Error>> {
+        let each = batch.iter();
+        each.map(|(inputs, call)| {
+            if call.is_over() {
+                return Err(nobody_waits());
+            }
+            self.run(inputs, call)
+        })
+        .collect()
     }
 
     fn count_faults(&self, faults: u64, nothing_went_well: bool) {
@@ -244,14 +228,40 @@ impl Stage for PluginStage {
     }
 
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        self.admit()?;
-        self.run_one(inputs, call)
+        if let Err(rest) = self.breaker.admit() {
+            return Err(self.stopped(rest));
+        }
+        let taken = self.instances.take();
+        let result = taken.and_then(|instance| {
+            let result = instance.run(&self.manifest, inputs, call);
+            let failed = result.as_ref().err().is_some_and(is_fault);
+            self.instances.give_back(instance, failed);
+            result
+        });
+        match result {
+            Ok(outputs) => {
+                self.breaker.succeeded();
+                Ok(outputs)
+            }
+            Err(fault) => {
+                self.count_faults(u64::from(is_fault(&fault)), is_fault(&fault));
+                Err(self.error(fault))
+            }
+        }
     }
 }
 
 /// True for a fault of the plugin, false for an error about the request or its time.
 fn is_fault(fault: &Fault) -> bool {
     fault.is_malformed || error_kind(fault.status).is_none()
+}
+
+/// The error of a call that is not run, because its client has gone or its time is over.
+pub(super) fn nobody_waits() -> Error {
+    Error::new(
+        ErrorKind::Deadline,
+        "the time for the request ran out before the stage was free",
+    )
 }
 
 /// False for an error about what the stage needs: it concerns every call alike.

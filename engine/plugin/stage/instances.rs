@@ -49,6 +49,7 @@ impl Instances {
     }
 
     /// An instance to use: of a stage that is not thread-safe, one that nobody else has.
+    #[inline]
     pub(super) fn take(&self) -> Result<Arc<Instance>, Fault> {
         if self.is_shared() {
             let Ok(mut shared) = self.shared.lock() else {
@@ -80,16 +81,20 @@ impl Instances {
 
     /// Takes an instance back that was taken. One that failed is used by nobody again; the last
     /// who does drops it.
+    #[inline]
     pub(super) fn give_back(&self, instance: Arc<Instance>, failed: bool) {
-        if !self.is_shared() {
-            if !failed {
-                self.keep(instance);
-            }
-        } else if failed
-            && let Ok(mut shared) = self.shared.lock()
+        if failed {
+            self.discard(&instance);
+        } else if !self.is_shared() {
+            self.keep(instance);
+        }
+    }
+
+    fn discard(&self, instance: &Arc<Instance>) {
+        if let Ok(mut shared) = self.shared.lock()
             && shared
                 .as_ref()
-                .is_some_and(|shared| Arc::ptr_eq(shared, &instance))
+                .is_some_and(|shared| Arc::ptr_eq(shared, instance))
         {
             *shared = None;
         }

@@ -148,3 +148,46 @@ impl State {
         self.dropped += (before - self.waiting.len()) as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use omnizap_contract::Cancel;
+
+    use super::*;
+
+    fn job() -> (Job, Answer) {
+        let call = Call {
+            request_id: "test".into(),
+            deadline: Instant::now() + Duration::from_secs(60),
+            cancel: Cancel::default(),
+        };
+        Job::new(&Inputs::new(Arc::default(), Vec::new()), &call)
+    }
+
+    #[test]
+    fn closing_ends_the_waiting_of_the_thread_and_of_the_calls() {
+        let queue = Arc::new(Queue::new(8, 4, Duration::from_millis(1)));
+        let waits = queue.clone();
+        let thread = std::thread::spawn(move || waits.next_batch().is_none());
+        queue.close();
+        assert!(thread.join().unwrap());
+
+        let (late, mut answer) = job();
+        assert!(!queue.push(late), "a closed queue takes no call");
+        assert!(answer.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_told() {
+        let queue = Queue::new(8, 4, Duration::from_millis(1));
+        let (waiting, mut answer) = job();
+        assert!(queue.push(waiting));
+        queue.close();
+        assert_eq!(
+            answer.try_recv().unwrap_err(),
+            oneshot::error::TryRecvError::Closed
+        );
+    }
+}

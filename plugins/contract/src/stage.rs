@@ -337,6 +337,12 @@ impl Outputs {
         Self::default()
     }
 
+    /// No output yet, and room for so many.
+    #[must_use]
+    pub fn with_capacity(outputs: usize) -> Self {
+        Self(Vec::with_capacity(outputs))
+    }
+
     /// The same outputs and one more.
     #[must_use]
     pub fn with(mut self, port: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
