@@ -9,8 +9,8 @@
 //! 3. `library`: opened with `RTLD_NOW | RTLD_LOCAL`, never unloaded; `init`
 //! 4. [`loader`]: its stages become [`omnizap_contract::StageKind`]s like any other
 //!
-//! `instance`, `call` and `host` are the only places with unsafe code: they hold what crosses
-//! the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
+//! `library`, `host`, `instance` and `call` are the only places with unsafe code: they hold what
+//! crosses the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
 //!
 //! What this tier cannot contain is a crash or an endless loop of the library's machine
 //! code: both belong to the process. Allow only what you trust and have tried.
@@ -18,6 +18,7 @@
 mod breaker;
 mod call;
 mod elf;
+mod fault;
 pub mod file;
 mod host;
 mod instance;

@@ -1,12 +1,16 @@
 //! Plugins: real libraries, built from source by the test, in the real program.
 
+mod batches;
+mod calls;
 mod faults;
 mod files;
 mod frozen;
 mod layout;
 mod newcomer;
 mod panics;
+mod quality;
 mod service;
+mod threads;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
