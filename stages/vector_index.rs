@@ -10,7 +10,8 @@
 //! - `matrix` (rows in the order of their coming), `codes` (the same in bytes, and what
 //!   that costs), `kernels` (sums of products)
 //! - `scan` (all rows: exact), `partition` (the approximate index, an inverted file),
-//!   `train` (k-means), `file` (the partition on disk)
+//!   `stop` (how many of its lists are enough), `train` (k-means), `file` (the partition
+//!   on disk)
 //! - `collect` (what a scan leaves over, and its exact order)
 //!
 //! # What a search looks at
@@ -22,7 +23,7 @@
 //!
 //! # Why an index of our own
 //!
-//! An inverted file over bytes takes 8 bytes a row beside the vectors, where a graph takes
+//! An inverted file over bytes takes 16 bytes a row beside the vectors, where a graph takes
 //! some 150; it forgets rows, needs no unsafe code and no C++, and what is kept of it on
 //! disk cannot make an answer wrong. `stages/benches/similarity.py` sets it beside faiss,
 //! hnswlib and usearch.
@@ -34,7 +35,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use self::codes::Question;
 use self::collect::{Collector, in_order};
-use self::kernels::product;
 use self::matrix::{Matrix, View};
 use self::partition::Partition;
 
@@ -45,6 +45,7 @@ mod kernels;
 mod matrix;
 mod partition;
 mod scan;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -334,11 +335,11 @@ impl VectorIndex {
         let view = |age: u64| views.iter().find(|(own, ..)| *own == age & OWN);
         let mut hits = Vec::with_capacity(query.limit.min(keep));
         let mut names = HashSet::new();
-        let cosine = |age: u64| match view(age) {
-            Some((_, view, _)) => product(view.vector(age & !OWN), &question.vector),
-            None => f32::NEG_INFINITY,
+        let vector = |age: u64| match view(age) {
+            Some((_, view, _)) => view.vector(age & !OWN),
+            None => &[],
         };
-        let is_complete = in_order(collector, query.threshold, cosine, |age, similarity| {
+        let take = |age: u64, similarity: f32| {
             let Some((_, view, _)) = view(age).filter(|_| hits.len() < query.limit) else {
                 return false;
             };
@@ -354,7 +355,8 @@ impl VectorIndex {
                 });
             }
             hits.len() < query.limit
-        });
+        };
+        let is_complete = in_order(collector, query.threshold, &question.vector, vector, take);
         is_complete.then_some(hits)
     }
 
