@@ -161,7 +161,7 @@ def main():
 
         def graph():
             index = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = 200
+            index.hnsw.efConstruction = 100
             index.add(rows)
             return index
 

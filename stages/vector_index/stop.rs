@@ -34,8 +34,9 @@ const MISSED: f32 = 0.01;
 const FOUND: f64 = 0.995;
 /// Questions that the freedom is measured with.
 const QUESTIONS: usize = 512;
-/// How many answers each of them wants: more than a small cluster has, and fewer.
-const WANTED: [usize; 2] = [10, 1];
+/// How many answers each of them wants: fewer than a small cluster has, and more.
+const WANTED: [usize; 2] = [1, MOST];
+const MOST: usize = 10;
 /// What one freedom is of the next larger.
 const STEP: f32 = 0.8;
 /// The freedom with which no search ends early.
@@ -142,24 +143,28 @@ pub(super) fn freedom(
 struct Asked {
     lists: Vec<Near>,
     /// Before each list and after the last: the best cosines found, the row's own aside.
-    best: Vec<Vec<f32>>,
+    best: Vec<[f32; MOST]>,
 }
+
+/// Where no cosine is.
+const MISSING: f32 = f32::NEG_INFINITY;
 
 impl Asked {
     fn new(partition: &Partition, view: &View, row: RowNumber) -> Self {
         let question = Question::new(view.vector(row).to_vec());
-        let lists = partition.nearest(&question, WANTED[0]);
-        let mut now = Vec::new();
-        let mut best = vec![Vec::new()];
+        let lists = partition.nearest(&question, MOST);
+        let mut now = vec![MISSING; MOST];
+        let mut best = vec![[MISSING; MOST]];
+        let end = view.rows().end;
         for near in &lists {
-            partition.compare(near.list, view, view.rows().end, &question, |other, found| {
+            partition.compare(near.list, view, end, &question, |other, found| {
                 if other != row {
                     now.push(found.cosine);
                 }
             });
             now.sort_unstable_by(|a: &f32, b: &f32| b.total_cmp(a));
-            now.truncate(WANTED[0]);
-            best.push(now.clone());
+            now.truncate(MOST);
+            best.push(std::array::from_fn(|place| now[place]));
         }
         Self { lists, best }
     }
@@ -168,16 +173,16 @@ impl Asked {
     /// many that there are.
     fn found(&self, wanted: usize, freedom: f32) -> (usize, usize) {
         let is_end = |place: &usize| {
-            let cut = self.best[*place].get(wanted - 1);
-            cut.is_some_and(|cut| is_enough(&self.lists[*place..], *cut, wanted, freedom))
+            let cut = self.best[*place][wanted - 1];
+            cut > MISSING && is_enough(&self.lists[*place..], cut, wanted, freedom)
         };
-        let end = (0..self.lists.len()).find(is_end);
-        let all = &self.best[self.lists.len()];
-        let all = &all[..wanted.min(all.len())];
-        let found = &self.best[end.unwrap_or(self.lists.len())];
-        let is_wanted = |cosine: &&f32| all.last().is_some_and(|last| *cosine >= last);
-        let found = found.iter().take(wanted).filter(is_wanted).count();
-        (found, all.len())
+        let last = self.lists.len();
+        let end = (0..last).find(is_end).unwrap_or(last);
+        let [found, all] = [end, last].map(|place| &self.best[place][..wanted]);
+        let count = |least: f32| found.iter().filter(|cosine| **cosine >= least).count();
+        let there = all.iter().filter(|cosine| **cosine > MISSING).count();
+        let least = there.checked_sub(1).map(|worst| all[worst]);
+        (least.map_or(0, count), there)
     }
 }
 
