@@ -18,15 +18,18 @@
 //!
 //! The newest [`Query::scan`] images, every one of them (0: all there are). Where there
 //! are more images than that, and a partition of them, those in the lists nearest to the
-//! question as well. Every similarity that is told is computed from the vectors
-//! themselves; only which older images are looked at is approximate.
+//! question as well, until next to nothing better is expected of the lists that are left.
+//! Every similarity that is told is computed from the vectors themselves; only which older
+//! images are looked at is approximate.
 //!
 //! # Why an index of our own
 //!
-//! An inverted file over bytes takes 16 bytes a row beside the vectors, where a graph takes
-//! some 150; it forgets rows, needs no unsafe code and no C++, and what is kept of it on
+//! An inverted file over bytes takes 16 bytes a row beside what the exact scan needs, where
+//! a graph takes some 150; it forgets rows, needs no unsafe code and no C++, and what is kept of it on
 //! disk cannot make an answer wrong. `stages/benches/similarity.py` sets it beside faiss,
-//! hnswlib and usearch.
+//! hnswlib and usearch: with 100,000 vectors of 512 numbers on two cores it takes 0.079 ms
+//! at a recall@10 of 0.9995, where the fastest of the others takes 0.127 ms for 0.992
+//! (faiss, IVF512), and 2.0 ms for the exact scan, where the fastest takes 9.5 ms (numpy).
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -15,12 +15,11 @@
 //!
 //! Vectors fill fewer directions than they have numbers, and not evenly. So `d`, the
 //! freedom, is measured, not assumed: it is the largest of a series with which questions
-//! drawn from the rows find [`FOUND`] of what all their lists hold. Where nothing is to
-//! be saved, as with vectors that are in no clusters, this comes out as "look at all
-//! lists".
+//! drawn from the rows find [`FOUND`] of what all their lists hold. Vectors that are in no
+//! clusters leave every list with something to expect, and all are looked at.
 //!
-//! This is no bound but a guess that was tried; it only ever ends a search that has as
-//! many answers as were wanted, all above the threshold.
+//! This is no bound but a guess that was tried. It ends only searches that have as many
+//! answers as were wanted, or have looked at as many lists as one for few answers does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
