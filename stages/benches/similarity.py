@@ -12,9 +12,10 @@ them. The 1,000 questions are drawn alike and are not in the set.
 One question at a time, best 10. Every index is asked in turn, in ROUNDS rounds over parts of the
 questions, so that what else the machine does falls on all. Each of the others is asked with every
 setting of a list, tuned on the very questions that are measured; ours has none to tune. Builds and
-exact scans have THREADS threads, questions to an index one: that is the fastest for each of them.
-Bytes a vector are what our process grew by, names and hashes of images included; of the others the
-size of their files.
+exact scans have THREADS threads, a question to an index has one; the inverted files of faiss are
+asked with THREADS as well (its parallel_mode 1). Bytes a vector are what our process grew by,
+names and hashes of images included; of the others the size of their files.
+
 The calls from Python cost what `call` says (the same call on an index of one vector): the last
 lines compare with and without it.
 """
@@ -147,9 +148,9 @@ def main():
                 return index
             return make
 
-        def nprobe(index, probes):
+        def nprobe(index, probes, threads):
             def search(question):
-                index.nprobe = probes
+                index.nprobe, index.parallel_mode = probes, int(threads > 1)
                 return index.search(question[None], K)[1][0]
             return search
         if "faiss-ivf" in others:
@@ -157,7 +158,8 @@ def main():
                 name = f"faiss IVF{lists}"
                 index, *cost = measured(name.replace(" ", "-"), ivf(lists), lambda i, p: faiss.write_index(i, p),
                                         faiss.read_index, folder)
-                add(name, index, *cost, [(f"nprobe={n}", nprobe(index, n)) for n in probes])
+                add(name, index, *cost, [(f"nprobe={n} threads={t}", nprobe(index, n, t))
+                                         for n in probes for t in (1, THREADS)])
 
         def graph():
             index = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
@@ -208,7 +210,8 @@ def main():
                 for kept, new in zip(results[name], ours.ask(scan, first, end)):
                     kept.extend(new)
             for name, (kind, ask) in kinds.items():
-                faiss.omp_set_num_threads(THREADS if kind.startswith("exact") else 1)
+                both = kind.startswith("exact") or name.endswith(f"threads={THREADS}")
+                faiss.omp_set_num_threads(THREADS if both else 1)
                 for kept, new in zip(results[name], ask(questions[first:end])):
                     kept.extend(new)
 
