@@ -15,7 +15,7 @@
 //! row whose estimate plus bound is below the k-th best estimate minus bound is certain
 //! not to be among the k best of a scan over the floats.
 
-use super::kernels::{CODE_MAX, code_products};
+use super::kernels::{CODE_MAX, LINE, Line, WideLine, code_products};
 
 /// No vector is longer than this: they are of length 1, as far as `f32` can say.
 const LENGTH_MAX: f32 = 1.000_1;
@@ -26,69 +26,83 @@ const ROUNDING: f32 = 6.0e-8;
 /// Rows of codes side by side.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Codes {
-    /// `[rows, dim]`, -127 to 127.
-    codes: Vec<i8>,
-    /// `[rows]`: what a code of 1 stands for.
-    scales: Vec<f32>,
-    /// `[rows]`: the length of what the codes leave out, rounded up.
-    errors: Vec<f32>,
+    /// `[rows, lines]`
+    lines: Vec<Line>,
+    /// `[rows]`
+    fits: Vec<Fit>,
+    /// Lines a row.
+    width: usize,
+}
+
+/// How the codes of a row stand for its vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    /// What a code of 1 stands for.
+    pub(super) scale: f32,
+    /// The length of what the codes leave out, rounded up.
+    error: f32,
 }
 
 impl Codes {
     pub(super) fn with_capacity(rows: usize, dim: usize) -> Self {
+        let width = dim.div_ceil(LINE);
         Self {
-            codes: Vec::with_capacity(rows * dim),
-            scales: Vec::with_capacity(rows),
-            errors: Vec::with_capacity(rows),
+            lines: Vec::with_capacity(rows * width),
+            fits: Vec::with_capacity(rows),
+            width,
         }
     }
 
-    /// Adds a vector of length 1.
-    pub(super) fn push(&mut self, vector: &[f32]) {
+    /// Adds a vector of length 1. All are of one dimension.
+    pub(super) fn push(&mut self, vector: &[f32]) -> Fit {
+        self.width = vector.len().div_ceil(LINE);
         let largest = vector.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         // A vector whose numbers are all too small has no direction either.
         let scale = (largest / CODE_MAX as f32).max(f32::MIN_POSITIVE);
         let mut left = 0.0f64;
-        for &x in vector {
-            let limit = CODE_MAX as f32;
-            let code = (x / scale).round().clamp(-limit, limit);
-            self.codes.push(code as i8);
-            let error = f64::from(x) - f64::from(scale) * f64::from(code);
-            left += error * error;
+        for numbers in vector.chunks(LINE) {
+            let mut line = Line([0; LINE]);
+            for (code, &x) in line.0.iter_mut().zip(numbers) {
+                *code = rounded(x / scale, CODE_MAX as f32) as i8;
+                let error = f64::from(x) - f64::from(scale) * f64::from(*code);
+                left += error * error;
+            }
+            self.lines.push(line);
         }
-        self.scales.push(scale);
-        self.errors
-            .push((left.sqrt() * (1.0 + 1e-6)) as f32 + f32::MIN_POSITIVE);
+        let error = (left.sqrt() * (1.0 + 1e-6)) as f32 + f32::MIN_POSITIVE;
+        let fit = Fit { scale, error };
+        self.fits.push(fit);
+        fit
     }
 
-    /// `[dim]`
     #[inline]
-    pub(super) fn row(&self, row: usize, dim: usize) -> &[i8] {
-        &self.codes[row * dim..][..dim]
+    pub(super) fn row(&self, row: usize) -> &[Line] {
+        &self.lines[row * self.width..][..self.width]
     }
 
-    /// What a code of 1 stands for in that row.
     #[inline]
-    pub(super) fn scale(&self, row: usize) -> f32 {
-        self.scales[row]
+    pub(super) fn fit(&self, row: usize) -> Fit {
+        self.fits[row]
     }
 
-    /// The cosine of a row as estimated by a product of its codes, and how far off that
-    /// may be.
-    #[inline]
-    pub(super) fn estimate(&self, row: usize, product: i32, question: &Question) -> Estimate {
-        Estimate {
-            cosine: product as f32 * (self.scales[row] * question.scale),
-            margin: self.errors[row] * question.row_weight + question.margin,
-        }
+    /// Of every row.
+    pub(super) fn fits(&self) -> &[Fit] {
+        &self.fits
     }
 
     /// The products of the rows from `first` on with a question.
     pub(super) fn products(&self, first: usize, question: &Question, products: &mut [i32]) {
-        let dim = question.codes.len();
-        let rows = self.codes[first * dim..].chunks_exact(dim);
+        let width = self.width.max(1);
+        let rows = self.lines[first * self.width..].chunks_exact(width);
         code_products(rows, &question.codes, products);
     }
+}
+
+/// The nearest whole number of magnitude up to `limit`.
+#[inline]
+fn rounded(x: f32, limit: f32) -> i32 {
+    // Cheaper than `round`, which is a call where the processor is not known to have it.
+    (x + 0.5f32.copysign(x)).clamp(-limit, limit) as i32
 }
 
 /// A cosine within `margin` of `cosine`.
@@ -98,13 +112,25 @@ pub(super) struct Estimate {
     pub(super) margin: f32,
 }
 
+impl Fit {
+    /// The cosine of a row as estimated by a product of its codes, and how far off that
+    /// may be.
+    #[inline]
+    pub(super) fn estimate(self, product: i32, question: &Question) -> Estimate {
+        Estimate {
+            cosine: product as f32 * (self.scale * question.scale),
+            margin: self.error * question.row_weight + question.margin,
+        }
+    }
+}
+
 /// What rows are compared with.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     /// `[dim]`, of length 1.
     pub(super) vector: Vec<f32>,
-    /// `[dim]`, rounded to as many bits as no product overflows with, at most 16.
-    pub(super) codes: Vec<i16>,
+    /// The vector rounded to as many bits as no product overflows with, at most 16.
+    pub(super) codes: Vec<WideLine>,
     /// What a code of 1 stands for.
     scale: f32,
     /// How much of a row's own error its margin has.
@@ -121,13 +147,14 @@ impl Question {
         let limit = (i32::MAX as usize / (CODE_MAX as usize * dim.max(1))).clamp(1, 32_767) as f32;
         let largest = vector.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         let scale = (largest / limit).max(f32::MIN_POSITIVE);
-        let mut codes = Vec::with_capacity(dim);
+        let mut codes = vec![WideLine([[0; LINE / 2]; 2]); dim.div_ceil(LINE)];
         let mut left = 0.0f64;
-        for &x in &vector {
-            let code = (x / scale).round().clamp(-limit, limit);
-            codes.push(code as i16);
-            let error = f64::from(x) - f64::from(scale) * f64::from(code);
-            left += error * error;
+        for (line, numbers) in codes.iter_mut().zip(vector.chunks(LINE)) {
+            for (code, &x) in line.0.as_flattened_mut().iter_mut().zip(numbers) {
+                *code = rounded(x / scale, limit) as i16;
+                let error = f64::from(x) - f64::from(scale) * f64::from(*code);
+                left += error * error;
+            }
         }
         let left = (left.sqrt() * (1.0 + 1e-6)) as f32;
         Self {
@@ -175,13 +202,15 @@ mod tests {
         for dim in [1, 2, 3, 16, 33, 100, 512, 1536] {
             let vectors = vectors(dim, &mut random);
             let mut codes = Codes::default();
-            vectors.iter().for_each(|vector| codes.push(vector));
+            for vector in &vectors {
+                codes.push(vector);
+            }
             let mut products = vec![0; vectors.len()];
             for asked in &vectors {
                 let question = Question::new(asked.clone());
                 codes.products(0, &question, &mut products);
                 for (row, vector) in vectors.iter().enumerate() {
-                    let found = codes.estimate(row, products[row], &question);
+                    let found = codes.fit(row).estimate(products[row], &question);
                     let off = (product(vector, asked) - found.cosine).abs();
                     assert!(off <= found.margin, "{dim}: {off} > {}", found.margin);
                 }
@@ -199,7 +228,7 @@ mod tests {
         let question = Question::new(vector);
         let mut products = [0];
         codes.products(0, &question, &mut products);
-        let found = codes.estimate(0, products[0], &question);
+        let found = codes.fit(0).estimate(products[0], &question);
         assert!(found.margin < 0.01, "{}", found.margin);
     }
 }

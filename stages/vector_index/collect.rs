@@ -4,12 +4,16 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::codes::Estimate;
+use super::kernels::{LINE, product, touch};
 
 /// Candidates beside those wanted that a collection grows by before it is thinned out.
 const SLACK: usize = 1024;
 
 /// Fewest candidates whose vectors are compared at a time.
-const STEP: usize = 32;
+const STEP: usize = 16;
+
+/// Floats that the processor fetches at a time.
+const FLOATS: usize = LINE / size_of::<f32>();
 
 /// A row whose cosine is known to lie within bounds.
 #[derive(Clone, Copy, Debug)]
@@ -30,24 +34,31 @@ pub(super) struct Collector {
     /// True once rows above the threshold were left out.
     is_thinned: bool,
     found: Vec<Candidate>,
+    /// How many candidates there must be for thinning out to be worth its time.
+    full: usize,
 }
 
 impl Collector {
     pub(super) fn new(keep: usize, threshold: f32) -> Self {
-        Self {
+        let mut collector = Self {
             keep: keep.max(1),
             cut: threshold,
             is_thinned: false,
             found: Vec::new(),
-        }
+            full: 0,
+        };
+        collector.make_room();
+        collector
     }
 
     /// A collector of the same that has nothing yet.
     pub(super) fn emptied(&self) -> Self {
-        Self {
+        let mut empty = Self {
             found: Vec::new(),
             ..*self
-        }
+        };
+        empty.make_room();
+        empty
     }
 
     /// What a row must be able to reach to be taken.
@@ -67,7 +78,7 @@ impl Collector {
             upper,
             age,
         });
-        if self.found.len() >= self.keep.saturating_mul(2).saturating_add(SLACK) {
+        if self.found.len() >= self.full {
             self.thin_out();
         }
     }
@@ -78,6 +89,16 @@ impl Collector {
         self.is_thinned |= other.is_thinned;
         self.found.extend(other.found);
         self.thin_out();
+    }
+
+    /// The cosine, as far as it is known, of the last of so many best; `None` where
+    /// there are fewer.
+    pub(super) fn last_of_best(&mut self, count: usize) -> Option<f32> {
+        let place = count.checked_sub(1).filter(|at| *at < self.found.len())?;
+        let twice = |candidate: &Candidate| candidate.lower + candidate.upper;
+        let better = |a: &Candidate, b: &Candidate| twice(b).total_cmp(&twice(a));
+        let (_, last, _) = self.found.select_nth_unstable_by(place, better);
+        Some(twice(last) / 2.0)
     }
 
     /// Leaves out what `keep` others are certain to be better than.
@@ -92,6 +113,14 @@ impl Collector {
         }
         let cut = self.cut;
         self.found.retain(|candidate| candidate.upper >= cut);
+        self.make_room();
+    }
+
+    /// Where bytes cannot tell the rows apart, few can be left out: trying again before
+    /// there are twice as many would cost more than all else.
+    fn make_room(&mut self) {
+        let least = self.keep.saturating_mul(2).saturating_add(SLACK);
+        self.full = self.found.len().saturating_mul(2).max(least);
     }
 }
 
@@ -125,18 +154,20 @@ impl Eq for Ranked {}
 
 /// Gives the collected rows to `take`, best first, of equals the newer first, with
 /// their cosines, until it says that it has enough (false) or `threshold` is passed.
-/// Computes `cosine` of no more rows than that takes. False where rows that were left
-/// out could have been wanted: then ask again with a collector that keeps more.
-pub(super) fn in_order(
+/// Compares `vector`, by a row's age, with the question's for few more rows than that
+/// takes. False where rows that were left out could have been wanted: then ask again
+/// with a collector that keeps more.
+pub(super) fn in_order<'a>(
     mut collector: Collector,
     threshold: f32,
-    mut cosine: impl FnMut(u64) -> f32,
+    question: &[f32],
+    vector: impl Fn(u64) -> &'a [f32],
     mut take: impl FnMut(u64, f32) -> bool,
 ) -> bool {
     collector.thin_out();
     let mut rest = collector.found.as_mut_slice();
     let mut ranked = BinaryHeap::new();
-    let mut step = collector.keep.clamp(STEP, rest.len().max(STEP));
+    let mut step = STEP;
     let mut given = 0;
     loop {
         // Those that may reach most come first; none of the rest can pass `bound`.
@@ -146,10 +177,16 @@ pub(super) fn in_order(
             rest.select_nth_unstable_by(count, by_upper);
         }
         let (head, tail) = rest.split_at_mut(count);
-        ranked.extend(head.iter().map(|candidate| Ranked {
-            cosine: cosine(candidate.age),
-            age: candidate.age,
-        }));
+        for candidates in head.chunks(STEP) {
+            let ages = candidates.iter().map(|candidate| candidate.age);
+            let vectors: Vec<_> = ages.map(|age| (age, vector(age))).collect();
+            let lines = vectors.iter().flat_map(|(_, vector)| vector.chunks(FLOATS));
+            touch(lines.map(|line| line[0].to_bits()));
+            ranked.extend(vectors.iter().map(|(age, vector)| Ranked {
+                cosine: product(vector, question),
+                age: *age,
+            }));
+        }
         let bound = tail.first().map(|candidate| candidate.upper);
         while let Some(best) = ranked.peek() {
             if bound.is_some_and(|bound| best.cosine <= bound) {

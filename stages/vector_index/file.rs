@@ -19,7 +19,7 @@ use super::partition::{Centroids, Partition, Places, hash};
 use crate::store::keys;
 
 /// What a file begins with; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"OZINDEX\x01";
+const MAGIC: [u8; 8] = *b"OZINDEX\x02";
 const ENDING: &str = "index";
 /// Largest file that is read: 1,000,000 rows and 4,096 centroids of 4,096 dimensions.
 const MAX_BYTES: u64 = 128 << 20;
@@ -47,9 +47,9 @@ pub(super) fn save(
     let lists = centroids.len() as u64;
     let rows = view.rows();
     let places = partition.lists().enumerate().flat_map(|(list, numbers)| {
-        let present = numbers.iter().filter(|row| rows.contains(*row));
+        let present = numbers.filter(|row| rows.contains(row));
         present.map(move |row| {
-            let (segment, place) = view.place(*row);
+            let (segment, place) = view.place(row);
             (hash(&Key::of(&segment.rows[place])), list as u32)
         })
     });
@@ -63,6 +63,7 @@ pub(super) fn save(
     ] {
         bytes.extend(number.to_le_bytes());
     }
+    bytes.extend(partition.freedom.to_le_bytes());
     bytes.extend(model.as_bytes());
     bytes.extend(centroids.vectors.iter().flat_map(|x| x.to_le_bytes()));
     for (hash, list) in places {
@@ -140,9 +141,12 @@ fn parse(mut text: &[u8]) -> Option<(String, Partition)> {
     };
     let (name, dim, lists) = (number()? as usize, number()? as usize, number()? as usize);
     let (trained_rows, rows) = (number()?, number()? as usize);
+    let (freedom, text) = text.split_first_chunk::<4>()?;
     let (model, text) = text.split_at_checked(name)?;
     let (vectors, places) = text.split_at_checked(dim.checked_mul(lists)?.checked_mul(4)?)?;
-    if dim == 0 || lists == 0 || Some(places.len()) != rows.checked_mul(12) {
+    let freedom = f32::from_le_bytes(*freedom);
+    let is_freedom = freedom.is_finite() && freedom >= 0.0;
+    if dim == 0 || lists == 0 || !is_freedom || Some(places.len()) != rows.checked_mul(12) {
         return None;
     }
     let floats = vectors.as_chunks::<4>().0.iter();
@@ -156,6 +160,7 @@ fn parse(mut text: &[u8]) -> Option<(String, Partition)> {
     let centroids = Arc::new(Centroids::new(dim, vectors));
     let mut partition = Partition::new(centroids, trained_rows, 0);
     partition.saved_rows = rows as u64;
+    partition.freedom = freedom;
     partition.known = known;
     Some((String::from_utf8(model.to_vec()).ok()?, partition))
 }

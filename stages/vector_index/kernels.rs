@@ -9,32 +9,55 @@ use pulp::{Arch, Simd, WithSimd};
 /// Largest magnitude of a code.
 pub(super) const CODE_MAX: i32 = 127;
 
-/// The product of each row of codes with the question, `[dim]` each: exact, as long as
-/// no sum leaves the range of an `i32` (see `Question::new`). Rows past the end of
-/// `products` are not looked at.
+/// Codes in a [`Line`].
+pub(super) const LINE: usize = 64;
+
+/// Codes of a row, as many as the processor fetches at a time. Rows are filled up with
+/// zeros, which change no product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [i8; LINE]);
+
+impl Line {
+    /// Something of it, for [`touch`].
+    #[inline]
+    pub(super) fn first(&self) -> u32 {
+        self.0[0] as u32
+    }
+}
+
+/// What is multiplied with a [`Line`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(super) struct WideLine(pub(super) [[i16; LINE / 2]; 2]);
+
+impl From<&Line> for WideLine {
+    fn from(line: &Line) -> Self {
+        let wide = |half: usize| -> [i16; LINE / 2] {
+            std::array::from_fn(|place| i16::from(line.0[half * (LINE / 2) + place]))
+        };
+        Self([wide(0), wide(1)])
+    }
+}
+
+/// The product of each row of codes with the question, as many lines each: exact, as
+/// long as no sum leaves the range of an `i32` (see `Question::new`). Rows past the end
+/// of `products` are not looked at.
 pub(super) fn code_products<'a>(
-    rows: impl Iterator<Item = &'a [i8]>,
-    question: &[i16],
+    rows: impl Iterator<Item = &'a [Line]>,
+    question: &[WideLine],
     products: &mut [i32],
 ) {
     match Arch::new() {
         #[cfg(target_arch = "x86_64")]
         Arch::V4(simd) => simd.vectorize(
             #[inline(always)]
-            || {
-                for (row, product) in rows.zip(products) {
-                    *product = x86::product_512(simd, row, question);
-                }
-            },
+            || x86::products_512(simd, rows, question, products),
         ),
         #[cfg(target_arch = "x86_64")]
         Arch::V3(simd) => simd.vectorize(
             #[inline(always)]
-            || {
-                for (row, product) in rows.zip(products) {
-                    *product = x86::product_256(simd, row, question);
-                }
-            },
+            || x86::products_256(simd, rows, question, products),
         ),
         _ => {
             for (row, product) in rows.zip(products) {
@@ -44,9 +67,17 @@ pub(super) fn code_products<'a>(
     }
 }
 
-fn plain_product(row: &[i8], question: &[i16]) -> i32 {
+/// Fetches what lies apart, given something of each of its lines: with nothing else to do
+/// the processor waits for many of them at a time, where products let it look no further
+/// than the next row or two.
+pub(super) fn touch(lines: impl Iterator<Item = u32>) {
+    std::hint::black_box(lines.fold(0, |all, line| all ^ line));
+}
+
+fn plain_product(row: &[Line], question: &[WideLine]) -> i32 {
     let pairs = row.iter().zip(question);
-    pairs.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+    let codes = pairs.flat_map(|(line, wide)| line.0.iter().zip(wide.0.as_flattened()));
+    codes.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -56,57 +87,60 @@ mod x86 {
     use pulp::bytemuck::cast;
     use pulp::x86::{V3, V4};
 
-    use super::plain_product;
+    use super::{Line, WideLine};
 
     /// 32 codes a step, widened to 16 bits, multiplied and added in pairs. Two sums
     /// side by side: each addition waits for the one before it.
     #[inline(always)]
-    pub(super) fn product_512(simd: V4, row: &[i8], question: &[i16]) -> i32 {
-        let (rows, row_rest) = row.as_chunks::<32>();
-        let (questions, question_rest) = question.as_chunks::<32>();
+    pub(super) fn products_512<'a>(
+        simd: V4,
+        rows: impl Iterator<Item = &'a [Line]>,
+        question: &[WideLine],
+        products: &mut [i32],
+    ) {
+        // As the processor wants it: else every row would copy it first.
+        let question: Vec<[__m512i; 2]> = question.iter().map(|line| cast(line.0)).collect();
         let zero: __m512i = cast([0i32; 16]);
-        let mut sums = [zero; 2];
-        let (row_pairs, row_last) = rows.as_chunks::<2>();
-        let (question_pairs, question_last) = questions.as_chunks::<2>();
-        for (row, question) in row_pairs.iter().zip(question_pairs) {
-            for lane in 0..2 {
-                let wide = simd.avx512bw._mm512_cvtepi8_epi16(cast(row[lane]));
-                let product = simd.avx512bw._mm512_madd_epi16(wide, cast(question[lane]));
-                sums[lane] = simd.avx512f._mm512_add_epi32(sums[lane], product);
+        for (row, product) in rows.zip(products) {
+            let mut sums = [zero; 2];
+            for (line, wide) in row.iter().zip(&question) {
+                let halves: [__m256i; 2] = cast(line.0);
+                for lane in 0..2 {
+                    let codes = simd.avx512bw._mm512_cvtepi8_epi16(halves[lane]);
+                    let product = simd.avx512bw._mm512_madd_epi16(codes, wide[lane]);
+                    sums[lane] = simd.avx512f._mm512_add_epi32(sums[lane], product);
+                }
             }
+            let sum = simd.avx512f._mm512_add_epi32(sums[0], sums[1]);
+            *product = simd.avx512f._mm512_reduce_add_epi32(sum);
         }
-        for (row, question) in row_last.iter().zip(question_last) {
-            let wide = simd.avx512bw._mm512_cvtepi8_epi16(cast(*row));
-            let product = simd.avx512bw._mm512_madd_epi16(wide, cast(*question));
-            sums[0] = simd.avx512f._mm512_add_epi32(sums[0], product);
-        }
-        let sum = simd.avx512f._mm512_add_epi32(sums[0], sums[1]);
-        simd.avx512f._mm512_reduce_add_epi32(sum) + plain_product(row_rest, question_rest)
     }
 
     /// The same, 16 codes a step.
     #[inline(always)]
-    pub(super) fn product_256(simd: V3, row: &[i8], question: &[i16]) -> i32 {
-        let (rows, row_rest) = row.as_chunks::<16>();
-        let (questions, question_rest) = question.as_chunks::<16>();
+    pub(super) fn products_256<'a>(
+        simd: V3,
+        rows: impl Iterator<Item = &'a [Line]>,
+        question: &[WideLine],
+        products: &mut [i32],
+    ) {
+        let question: Vec<[__m256i; 4]> = question.iter().map(|line| cast(line.0)).collect();
         let zero: __m256i = cast([0i32; 8]);
-        let mut sums = [zero; 2];
-        let (row_pairs, row_last) = rows.as_chunks::<2>();
-        let (question_pairs, question_last) = questions.as_chunks::<2>();
-        for (row, question) in row_pairs.iter().zip(question_pairs) {
-            for lane in 0..2 {
-                let wide = simd.avx2._mm256_cvtepi8_epi16(cast(row[lane]));
-                let product = simd.avx2._mm256_madd_epi16(wide, cast(question[lane]));
-                sums[lane] = simd.avx2._mm256_add_epi32(sums[lane], product);
+        for (row, product) in rows.zip(products) {
+            let mut sums = [zero; 4];
+            for (line, wide) in row.iter().zip(&question) {
+                let quarters: [[i8; 16]; 4] = cast(line.0);
+                for lane in 0..4 {
+                    let codes = simd.avx2._mm256_cvtepi8_epi16(cast(quarters[lane]));
+                    let product = simd.avx2._mm256_madd_epi16(codes, wide[lane]);
+                    sums[lane] = simd.avx2._mm256_add_epi32(sums[lane], product);
+                }
             }
+            let low = simd.avx2._mm256_add_epi32(sums[0], sums[1]);
+            let high = simd.avx2._mm256_add_epi32(sums[2], sums[3]);
+            let lanes: [i32; 8] = cast(simd.avx2._mm256_add_epi32(low, high));
+            *product = lanes.iter().sum();
         }
-        for (row, question) in row_last.iter().zip(question_last) {
-            let wide = simd.avx2._mm256_cvtepi8_epi16(cast(*row));
-            let product = simd.avx2._mm256_madd_epi16(wide, cast(*question));
-            sums[0] = simd.avx2._mm256_add_epi32(sums[0], product);
-        }
-        let lanes: [i32; 8] = cast(simd.avx2._mm256_add_epi32(sums[0], sums[1]));
-        lanes.iter().sum::<i32>() + plain_product(row_rest, question_rest)
     }
 }
 
@@ -155,19 +189,36 @@ impl WithSimd for Product<'_> {
 mod tests {
     use super::*;
 
+    fn row(lines: usize, random: &mut fastrand::Rng) -> Vec<Line> {
+        let line = |_| Line(std::array::from_fn(|_| random.i8(-127..=127)));
+        (0..lines).map(line).collect()
+    }
+
+    fn question(lines: usize, random: &mut fastrand::Rng) -> Vec<WideLine> {
+        let mut half = || std::array::from_fn(|_| random.i16(..));
+        let line = |_| WideLine([half(), half()]);
+        (0..lines).map(line).collect()
+    }
+
     #[test]
-    fn products_are_those_of_plain_arithmetic_at_every_dimension() {
+    fn products_are_those_of_plain_arithmetic() {
         let mut random = fastrand::Rng::with_seed(3);
+        for lines in [0, 1, 2, 3, 7, 8, 12] {
+            let question = question(lines, &mut random);
+            let rows: Vec<_> = (0..5).map(|_| row(lines, &mut random)).collect();
+            let mut products = [0; 5];
+            code_products(rows.iter().map(Vec::as_slice), &question, &mut products);
+            for (row, product) in rows.iter().zip(products) {
+                let codes = row.iter().flat_map(|line| line.0);
+                let wide = question.iter().flat_map(|line| line.0).flatten();
+                let pairs = codes.zip(wide).map(|(a, b)| i32::from(a) * i32::from(b));
+                assert_eq!(product, pairs.sum::<i32>(), "{lines}");
+                assert_eq!(product, plain_product(row, &question), "{lines}");
+            }
+        }
         for dim in [
             1, 2, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 100, 512, 513,
         ] {
-            let question: Vec<i16> = (0..dim).map(|_| random.i16(..)).collect();
-            let codes: Vec<i8> = (0..5 * dim).map(|_| random.i8(-127..=127)).collect();
-            let mut products = [0; 5];
-            code_products(codes.chunks_exact(dim), &question, &mut products);
-            for (row, product) in codes.chunks_exact(dim).zip(products) {
-                assert_eq!(product, plain_product(row, &question), "{dim}");
-            }
             // Small whole numbers: every order of additions gives the same.
             let a: Vec<f32> = (0..dim).map(|n| (n % 7) as f32 - 3.0).collect();
             let b: Vec<f32> = (0..dim).map(|n| (n % 5) as f32 - 2.0).collect();
@@ -184,11 +235,12 @@ mod tests {
             return;
         };
         let mut random = fastrand::Rng::with_seed(4);
-        for dim in [1, 15, 16, 31, 32, 33, 48, 100, 512] {
-            let question: Vec<i16> = (0..dim).map(|_| random.i16(..)).collect();
-            let row: Vec<i8> = (0..dim).map(|_| random.i8(-127..=127)).collect();
-            let product = simd.vectorize(|| x86::product_256(simd, &row, &question));
-            assert_eq!(product, plain_product(&row, &question), "{dim}");
+        for lines in [0, 1, 2, 3, 8] {
+            let (row, question) = (row(lines, &mut random), question(lines, &mut random));
+            let mut products = [0];
+            let rows = std::iter::once(row.as_slice());
+            simd.vectorize(|| x86::products_256(simd, rows, &question, &mut products));
+            assert_eq!(products[0], plain_product(&row, &question), "{lines}");
         }
     }
 }

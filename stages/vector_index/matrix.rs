@@ -138,13 +138,13 @@ impl Matrix {
         }
         if let Some(last) = Arc::make_mut(&mut self.view.segments).back_mut() {
             let number = self.view.rows.end;
-            if let Some(partition) = &mut self.partition {
-                partition.add(number, &key, vector);
-            }
             let segment = Arc::make_mut(last);
             segment.vectors.extend_from_slice(vector);
-            segment.codes.push(vector);
+            let fit = segment.codes.push(vector);
             segment.rows.push(row);
+            if let Some(partition) = &mut self.partition {
+                partition.add(number, &key, vector, fit);
+            }
             self.places.insert(key, number);
             self.view.rows.end = number + 1;
         }
@@ -158,7 +158,8 @@ impl Matrix {
         for number in partition.next_row().max(self.view.rows.start)..self.view.rows.end {
             let (segment, place) = self.view.place(number);
             let key = Key::of(&segment.rows[place]);
-            partition.add(number, &key, self.view.vector(number));
+            let fit = segment.codes.fit(place);
+            partition.add(number, &key, self.view.vector(number), fit);
         }
         self.partition = Some(partition);
     }

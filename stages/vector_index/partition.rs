@@ -3,32 +3,36 @@
 //! A. Zisserman, Video Google, ICCV 2003; H. Jégou, M. Douze, C. Schmid, Product
 //! quantization for nearest neighbor search, TPAMI 2011, section 4).
 //!
-//! A list holds numbers of rows, nothing else: what it costs is 8 bytes a row, a row
-//! that comes is pushed, one that goes is dropped, and no list can make an answer wrong:
-//! a row that it names is compared by its vector, as every other.
+//! A list holds numbers of rows and what scales their codes, nothing else: it costs 16
+//! bytes a row, a row that comes is pushed, one that goes is dropped, and no list can make
+//! an answer wrong: a row that it names is compared by its vector, as every other.
 //!
 //! Each list also knows the least cosine of its rows with its centroid. With it the
 //! triangle inequality of angles says of some lists that none of their rows can reach
-//! the threshold, or what was already found: these are left out at no loss.
+//! the threshold, or what was already found: these are left out at no loss. Where `stop`
+//! expects next to nothing of those that are left, a search ends.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::codes::{Codes, Question};
+use super::codes::{Codes, Estimate, Fit, Question};
 use super::collect::Collector;
-use super::kernels::{code_products, product};
+use super::kernels::{Line, WideLine, code_products, product, touch};
 use super::matrix::{Key, RowNumber, View};
+use super::stop::{self, Near, Shape};
 
-/// Lists looked at for answers of up to [`PROBES_FOR`] images, as a share of all: one in
-/// so many.
-const PROBES_SHARE: usize = 64;
-/// Fewest lists looked at.
+/// Lists looked at for answers of up to [`PROBES_FOR`] images, as a share of all: at most
+/// one in so many.
+const PROBES_SHARE: usize = 16;
+/// The same where fewer images than wanted reach the threshold, and more are not expected.
+const PROBES_SHARE_FEW: usize = 64;
+/// Fewest lists looked at in both cases.
 const PROBES_MIN: usize = 12;
 /// Answers longer than this look at as many more lists.
 const PROBES_FOR: usize = 25;
 /// Rows compared at a time.
-const STEP_ROWS: usize = 256;
+const STEP_ROWS: usize = 64;
 
 /// The centres of the lists.
 #[derive(Clone, Debug)]
@@ -63,13 +67,12 @@ impl Centroids {
 
     /// The list whose centroid is nearest to a vector given as codes of whatever scale,
     /// as far as codes can say. `products`: room for one a list.
-    pub(super) fn nearest(&self, codes: &[i16], products: &mut [i32]) -> usize {
-        let rows = self.vectors.len() / self.dim.max(1);
-        let rows = (0..rows).map(|list| self.codes.row(list, self.dim));
+    pub(super) fn nearest(&self, codes: &[WideLine], products: &mut [i32]) -> usize {
+        let rows = (0..self.len()).map(|list| self.codes.row(list));
         code_products(rows, codes, products);
         let mut best = (f32::NEG_INFINITY, 0);
         for (list, &product) in products.iter().enumerate() {
-            let reach = product as f32 * self.codes.scale(list);
+            let reach = product as f32 * self.codes.fit(list).scale;
             if reach > best.0 {
                 best = (reach, list);
             }
@@ -107,12 +110,21 @@ pub(super) fn hash(key: &Key) -> u64 {
     hasher.finish()
 }
 
+/// A row of a list.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    row: RowNumber,
+    /// As beside its codes, to which this saves a way.
+    fit: Fit,
+}
+
 #[derive(Clone, Debug, Default)]
 struct List {
     /// Oldest first.
-    rows: Vec<RowNumber>,
+    members: Vec<Member>,
     /// No row's cosine with the centroid is less.
     reach: f32,
+    shape: Shape,
 }
 
 /// Every row of a matrix in one of many lists.
@@ -124,6 +136,8 @@ pub(super) struct Partition {
     next_row: RowNumber,
     /// Rows that there were when the centroids were found.
     pub(super) trained_rows: u64,
+    /// How soon a search may end, see [`stop`].
+    pub(super) freedom: f32,
     /// Rows that there were when this was last written to a file.
     pub(super) saved_rows: u64,
     /// What a file knew of rows that may come.
@@ -135,14 +149,16 @@ impl Partition {
         Self {
             lists: vec![
                 List {
-                    rows: Vec::new(),
+                    members: Vec::new(),
                     reach: 1.0,
+                    shape: Shape::default(),
                 };
                 centroids.len()
             ],
             centroids,
             next_row: first,
             trained_rows,
+            freedom: stop::NONE,
             saved_rows: 0,
             known: Places::new(),
         }
@@ -157,12 +173,13 @@ impl Partition {
     }
 
     /// The rows of every list.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &[RowNumber]> {
-        self.lists.iter().map(|list| list.rows.as_slice())
+    pub(super) fn lists(&self) -> impl Iterator<Item = impl Iterator<Item = RowNumber>> {
+        let lists = self.lists.iter();
+        lists.map(|list| list.members.iter().map(|member| member.row))
     }
 
     /// Puts a row into the list where a file has it, else into the nearest.
-    pub(super) fn add(&mut self, row: RowNumber, key: &Key, vector: &[f32]) {
+    pub(super) fn add(&mut self, row: RowNumber, key: &Key, vector: &[f32], fit: Fit) {
         let known = match self.known.is_empty() {
             true => None,
             false => self.known.get(&hash(key)).map(|list| *list as usize),
@@ -173,44 +190,98 @@ impl Partition {
             let mut products = vec![0; self.lists.len()];
             self.centroids.nearest(&question.codes, &mut products)
         });
-        self.push(row, list, vector);
+        self.push(row, list, vector, fit);
     }
 
     /// Puts a row into a list.
-    pub(super) fn push(&mut self, row: RowNumber, list: usize, vector: &[f32]) {
-        let reach = product(self.centroids.vector(list), vector) - 1e-4;
+    pub(super) fn push(&mut self, row: RowNumber, list: usize, vector: &[f32], fit: Fit) {
+        let cosine = product(self.centroids.vector(list), vector);
         let list = &mut self.lists[list];
-        list.reach = list.reach.min(reach);
-        list.rows.push(row);
+        list.reach = list.reach.min(cosine - 1e-4);
+        list.shape.push(cosine);
+        list.members.push(Member { row, fit });
         self.next_row = row + 1;
     }
 
     /// Drops the rows that made room for others.
     pub(super) fn forget_before(&mut self, first: RowNumber) {
         for list in &mut self.lists {
-            if list.rows.first().is_some_and(|row| *row < first) {
-                let gone = list.rows.partition_point(|row| *row < first);
-                list.rows.drain(..gone);
-            }
+            let gone = list.members.partition_point(|member| member.row < first);
+            list.members.drain(..gone);
         }
         self.next_row = self.next_row.max(first);
     }
 
-    /// How many lists a question looks at, at most.
-    pub(super) fn probes(&self, limit: usize) -> usize {
+    /// How many lists a question looks at, at most, given the share of all.
+    fn probes(&self, share: usize, limit: usize) -> usize {
         let lists = self.lists.len();
-        let probes = (lists / PROBES_SHARE).max(PROBES_MIN);
+        let probes = (lists / share).max(PROBES_MIN);
         (probes * limit.div_ceil(PROBES_FOR).max(1)).min(lists)
     }
 
     /// About how many rows a question is compared with, centroids included.
     pub(super) fn cost(&self, limit: usize) -> usize {
         let lists = self.lists.len().max(1);
-        lists + self.probes(limit) * (self.next_row as usize).div_ceil(lists)
+        lists + self.probes(PROBES_SHARE, limit) * (self.next_row as usize).div_ceil(lists)
     }
 
-    /// Collects the rows of the lists nearest to the question, of those before `end`.
-    /// A row's age is its number with the bits of `age`.
+    /// The lists that a search for so many looks at, the nearest first.
+    pub(super) fn nearest(&self, question: &Question, limit: usize) -> Vec<Near> {
+        let mut products = vec![0; self.lists.len()];
+        self.centroids.codes.products(0, question, &mut products);
+        let fits = self.centroids.codes.fits().iter().zip(products);
+        let reaches = fits.enumerate().map(|(list, (fit, product))| {
+            let estimate = fit.estimate(product, question);
+            (estimate.cosine + estimate.margin, list as u32)
+        });
+        let mut nearest: Vec<(f32, u32)> = reaches.collect();
+        let probes = self.probes(PROBES_SHARE, limit);
+        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0);
+        if probes < nearest.len() {
+            nearest.select_nth_unstable_by(probes, order);
+            nearest.truncate(probes);
+        }
+        nearest.sort_unstable_by(order);
+        let nearest = nearest.into_iter().map(|(cosine, list)| Near {
+            cosine,
+            list: list as usize,
+            rows: self.lists[list as usize].members.len(),
+            shape: self.lists[list as usize].shape,
+        });
+        nearest.collect()
+    }
+
+    /// Gives the rows of a list before `end`, with what their codes say.
+    #[inline]
+    pub(super) fn compare(
+        &self,
+        list: usize,
+        view: &View,
+        end: RowNumber,
+        question: &Question,
+        mut take: impl FnMut(RowNumber, Estimate),
+    ) {
+        let mut products = [0; STEP_ROWS];
+        let mut codes = Vec::with_capacity(STEP_ROWS);
+        for members in self.lists[list].members.chunks(STEP_ROWS) {
+            let members = &members[..members.partition_point(|member| member.row < end)];
+            codes.clear();
+            codes.extend(members.iter().map(|member| {
+                let (segment, place) = view.place(member.row);
+                segment.codes.row(place)
+            }));
+            touch(codes.iter().copied().flatten().map(Line::first));
+            let products = &mut products[..members.len()];
+            code_products(codes.iter().copied(), &question.codes, products);
+            for (member, product) in members.iter().zip(products) {
+                take(member.row, member.fit.estimate(*product, question));
+            }
+        }
+    }
+
+    /// Collects the rows of the lists nearest to the question, of those before `end`,
+    /// until it has the `limit` best, as far as can be told. A row's age is its number
+    /// with the bits of `age`.
     pub(super) fn probe(
         &self,
         view: &View,
@@ -220,42 +291,23 @@ impl Partition {
         limit: usize,
         collector: &mut Collector,
     ) {
-        let mut products = vec![0; self.lists.len().max(STEP_ROWS)];
-        self.centroids
-            .codes
-            .products(0, question, &mut products[..self.lists.len()]);
-        let mut nearest: Vec<(f32, usize)> = (0..self.lists.len())
-            .map(|list| {
-                let codes = &self.centroids.codes;
-                let estimate = codes.estimate(list, products[list], question);
-                (estimate.cosine + estimate.margin, list)
-            })
-            .collect();
-        let probes = self.probes(limit);
-        let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0);
-        if probes < nearest.len() {
-            nearest.select_nth_unstable_by(probes, order);
-            nearest.truncate(probes);
-        }
-        nearest.sort_unstable_by(order);
-        for (cosine, list) in nearest {
-            let list = &self.lists[list];
-            if best_possible(cosine, list.reach) < collector.cut() {
+        let nearest = self.nearest(question, limit);
+        let few = self.probes(PROBES_SHARE_FEW, limit);
+        // One more: the image itself may be among them.
+        let wanted = limit.saturating_add(1);
+        for (place, near) in nearest.iter().enumerate() {
+            let cut = collector.last_of_best(wanted);
+            let cut = cut.or_else(|| (place >= few).then(|| collector.cut()));
+            if cut.is_some_and(|cut| stop::is_enough(&nearest[place..], cut, wanted, self.freedom))
+            {
+                break;
+            }
+            if best_possible(near.cosine, self.lists[near.list].reach) < collector.cut() {
                 continue;
             }
-            for rows in list.rows.chunks(STEP_ROWS) {
-                let rows = &rows[..rows.partition_point(|row| *row < end)];
-                let products = &mut products[..rows.len()];
-                let codes = rows.iter().map(|row| {
-                    let (segment, place) = view.place(*row);
-                    segment.codes.row(place, view.dim)
-                });
-                code_products(codes, &question.codes, products);
-                for (row, product) in rows.iter().zip(products) {
-                    let (segment, place) = view.place(*row);
-                    collector.offer(segment.codes.estimate(place, *product, question), age | row);
-                }
-            }
+            self.compare(near.list, view, end, question, |row, estimate| {
+                collector.offer(estimate, age | row);
+            });
             collector.thin_out();
         }
     }

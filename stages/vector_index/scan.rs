@@ -102,9 +102,8 @@ impl Scan {
             let products = &mut products[..count];
             segment.codes.products(first, &self.question, products);
             for (place, &product) in products.iter().enumerate() {
-                let estimate = segment
-                    .codes
-                    .estimate(first + place, product, &self.question);
+                let fit = segment.codes.fit(first + place);
+                let estimate = fit.estimate(product, &self.question);
                 collector.offer(estimate, self.age | (row + place as u64));
             }
             row += count as u64;

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::kernels::WideLine;
 use super::matrix::{RowNumber, View};
 use super::normalised;
 use super::partition::{Centroids, Partition};
+use super::stop;
 
 /// Lists a square root of the number of rows.
 const LISTS_PER_ROOT: f64 = 3.2;
@@ -24,20 +26,20 @@ pub(super) fn lists(rows: usize) -> usize {
 }
 
 /// Partitions the rows there are. `None` where it was told to stop.
-pub(super) fn train(view: &View, stop: &AtomicBool) -> Option<Partition> {
+pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let rows = view.rows();
     let count = lists(view.len());
-    let mut sample: Vec<RowNumber> = rows.clone().collect();
-    random.shuffle(&mut sample);
-    sample.truncate(count * SAMPLE);
+    let mut shuffled: Vec<RowNumber> = rows.clone().collect();
+    random.shuffle(&mut shuffled);
+    let sample = &shuffled[..shuffled.len().min(count * SAMPLE)];
     let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
     let mut centroids = Centroids::new(view.dim, first.copied().collect());
     let mut assign = Assign::new(centroids.len());
     for _ in 0..ROUNDS {
         let mut sums = vec![0.0; centroids.len() * view.dim];
-        for &row in &sample {
-            if stop.load(Ordering::Relaxed) {
+        for &row in sample {
+            if ended.load(Ordering::Relaxed) {
                 return None;
             }
             let list = assign.nearest(&centroids, view, row);
@@ -56,26 +58,33 @@ pub(super) fn train(view: &View, stop: &AtomicBool) -> Option<Partition> {
         centroids = Centroids::new(view.dim, sums);
     }
     let mut partition = Partition::new(Arc::new(centroids), view.len() as u64, rows.start);
-    extend(&mut partition, view, stop).then_some(partition)
+    if !extend(&mut partition, view, ended) {
+        return None;
+    }
+    // The last of them: those of the sample are nearer to the centroids than others.
+    let questions = shuffled.iter().rev().copied();
+    partition.freedom = stop::freedom(&partition, view, questions, ended)?;
+    Some(partition)
 }
 
 /// Puts the rows that came since into their lists. False where it was told to stop.
-pub(super) fn extend(partition: &mut Partition, view: &View, stop: &AtomicBool) -> bool {
+pub(super) fn extend(partition: &mut Partition, view: &View, ended: &AtomicBool) -> bool {
     let centroids = partition.centroids().clone();
     let mut assign = Assign::new(centroids.len());
     for row in partition.next_row().max(view.rows().start)..view.rows().end {
-        if stop.load(Ordering::Relaxed) {
+        if ended.load(Ordering::Relaxed) {
             return false;
         }
         let list = assign.nearest(&centroids, view, row);
-        partition.push(row, list, view.vector(row));
+        let (segment, place) = view.place(row);
+        partition.push(row, list, view.vector(row), segment.codes.fit(place));
     }
     true
 }
 
 /// Room for finding the nearest centroid of one row after the other.
 struct Assign {
-    codes: Vec<i16>,
+    codes: Vec<WideLine>,
     products: Vec<i32>,
 }
 
@@ -90,8 +99,8 @@ impl Assign {
     fn nearest(&mut self, centroids: &Centroids, view: &View, row: RowNumber) -> usize {
         let (segment, place) = view.place(row);
         self.codes.clear();
-        let codes = segment.codes.row(place, view.dim).iter();
-        self.codes.extend(codes.map(|code| i16::from(*code)));
+        let lines = segment.codes.row(place).iter();
+        self.codes.extend(lines.map(WideLine::from));
         centroids.nearest(&self.codes, &mut self.products)
     }
 }

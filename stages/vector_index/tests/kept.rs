@@ -20,6 +20,12 @@ fn start(folder: &std::path::Path, rows: &[Vec<f32>]) -> (VectorIndex, u64) {
     (index, built)
 }
 
+/// How soon searches end.
+fn freedom(index: &VectorIndex) -> f32 {
+    let models = index.read();
+    models["m@1"].partition.as_ref().unwrap().freedom
+}
+
 #[test]
 fn a_second_start_builds_nothing_and_finds_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -28,6 +34,9 @@ fn a_second_start_builds_nothing_and_finds_the_same() {
     assert_eq!(built, 1);
     let (second, built) = start(folder.path(), &rows);
     assert_eq!((built, second.partitioned()), (0, 4_000));
+    let [built, read] = [&first, &second].map(freedom);
+    assert!(built > 0.0);
+    assert_eq!(built, read, "searches end as early");
     for vector in rows.iter().step_by(100) {
         let asked = Query {
             threshold: -1.0,

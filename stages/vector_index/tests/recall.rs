@@ -84,6 +84,54 @@ fn nearly_all_of_the_best_are_found_without_looking_at_all() {
     );
 }
 
+/// Vectors of many kinds, the last 200 to ask with.
+fn kinds() -> Vec<(&'static str, Vec<Vec<f32>>)> {
+    const ROWS: usize = 6_200;
+    let mut random = fastrand::Rng::with_seed(31);
+    let mut near = |centre: &[f32], noise: f32| -> Vec<f32> {
+        let noises = centre.iter().map(|x| x + noise * (random.f32() - 0.5));
+        noises.collect()
+    };
+    let mut around = |centres: usize, noise: f32| -> Vec<Vec<f32>> {
+        let centres: Vec<_> = (0..centres).map(|_| near(&[0.0; DIM], 1.0)).collect();
+        let rows = (0..ROWS).map(|number| near(&centres[number % centres.len()], noise));
+        rows.collect()
+    };
+    vec![
+        ("in no clusters", around(1, 1_000.0)),
+        ("in one cluster", around(1, 1.0)),
+        ("in few clusters", around(5, 1.0)),
+        ("in many clusters", around(1_500, 1.0)),
+        ("nearly the same 20 times", around(ROWS / 20, 0.05)),
+        ("the same 31 times", around(ROWS / 31, 0.0)),
+    ]
+}
+
+#[test]
+fn a_search_that_ends_early_loses_next_to_nothing_whatever_the_vectors() {
+    for (what, rows) in kinds() {
+        let (rows, questions) = rows.split_at(rows.len() - 200);
+        let index = VectorIndex::default();
+        filled(&index, rows);
+        index.tend();
+        for limit in [1, 10, 100] {
+            let early = recall(&index, questions, limit);
+            let freedom = set_freedom(&index, stop::NONE);
+            let all = recall(&index, questions, limit);
+            set_freedom(&index, freedom);
+            eprintln!("{what}, {limit}: {early} of {all}, freedom {freedom}");
+            assert!(early >= all - 0.01, "{what}, {limit}: {early} of {all}");
+        }
+    }
+}
+
+/// Sets how soon searches end; gives what it was.
+fn set_freedom(index: &VectorIndex, freedom: f32) -> f32 {
+    let mut models = index.write();
+    let partition = models.get_mut("m@1").unwrap().partition.as_mut().unwrap();
+    std::mem::replace(&mut partition.freedom, freedom)
+}
+
 #[test]
 fn a_threshold_is_met_by_all_answers_and_reached_by_all_copies() {
     let mut rows = clustered(8_000, 5);
@@ -179,7 +227,7 @@ fn rows_that_make_room_leave_their_lists() {
         assert!(matrix.insert(row(&number.to_string()), &normalised(vector).unwrap()));
     }
     let partition = matrix.partition.as_ref().unwrap();
-    let mut listed: Vec<_> = partition.lists().flatten().copied().collect();
+    let mut listed: Vec<_> = partition.lists().flatten().collect();
     listed.sort_unstable();
     let present: Vec<_> = matrix.view().rows().collect();
     assert_eq!(listed, present);

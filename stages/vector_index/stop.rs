@@ -1,0 +1,252 @@
+//! When a search of lists has found enough: what it would miss by ending here, as a
+//! number of images.
+//!
+//! A question `q` and a row `x`, both of length 1, have cosines `c` and `r` with the
+//! centroid `m` of the row's list. With the parts that are left over, `u` and `v`, of
+//! length 1 and orthogonal to `m`,
+//!
+//! `q·x = c·r + sqrt((1 - c²)·(1 - r²))·(u·v)`.
+//!
+//! `c` is computed for every list, the mean and the variance of `r` are kept. Of `u·v`
+//! nothing is known; in a space of `d` dimensions in which every direction is as likely
+//! as the others it is nearly normal with variance `1/d`. So `q·x` is taken for normal
+//! with mean `c·E r` and variance `c²·Var r + (1 - c²)·(1 - (E r)²)/d`, and a list of `n`
+//! rows is expected to hold `n·P(q·x > k-th best found)` of the wanted.
+//!
+//! Vectors fill fewer directions than they have numbers, and not evenly. So `d`, the
+//! freedom, is measured, not assumed: it is the largest of a series with which questions
+//! drawn from the rows find [`FOUND`] of what all their lists hold. Vectors that are in no
+//! clusters leave every list with something to expect, and all are looked at.
+//!
+//! This is no bound but a guess that was tried. It ends only searches that have as many
+//! answers as were wanted, or have looked at as many lists as one for few answers does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::codes::Question;
+use super::matrix::{RowNumber, View};
+use super::partition::Partition;
+
+/// Share of the wanted that a search expects to miss when it ends.
+const MISSED: f32 = 0.01;
+/// Share of the best in all lists that questions must find for a freedom to be taken.
+const FOUND: f64 = 0.995;
+/// Questions that the freedom is measured with.
+const QUESTIONS: usize = 512;
+/// How many answers each of them wants: fewer than a small cluster has, and more.
+const WANTED: [usize; 2] = [1, MOST];
+const MOST: usize = 10;
+/// What one freedom is of the next larger.
+const STEP: f32 = 0.8;
+/// The freedom with which no search ends early.
+pub(super) const NONE: f32 = 0.0;
+
+/// The cosines of a list's rows with its centroid (B. P. Welford, Note on a method for
+/// calculating corrected sums of squares and products, Technometrics 4, 1962). Rows that
+/// made room for others still count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shape {
+    count: f32,
+    mean: f32,
+    squares: f32,
+}
+
+impl Shape {
+    pub(super) fn push(&mut self, cosine: f32) {
+        self.count += 1.0;
+        let off = cosine - self.mean;
+        self.mean += off / self.count;
+        self.squares += off * (cosine - self.mean);
+    }
+
+    /// How many of `rows` rows have a cosine over `cut` with a question whose cosine with
+    /// the centroid is `cosine`.
+    fn expected(&self, rows: usize, cosine: f32, cut: f32, freedom: f32) -> f32 {
+        let left = |cosine: f32| (1.0 - cosine * cosine).max(0.0);
+        let own = cosine * cosine * self.squares / self.count.max(1.0);
+        let variance = own + left(cosine) * left(self.mean) / freedom;
+        let distance = (cut - cosine * self.mean) / variance.max(f32::MIN_POSITIVE).sqrt();
+        rows as f32 * above(distance)
+    }
+}
+
+/// The probability of a standard normal number above `z` (P. O. Börjesson and C.-E. W.
+/// Sundberg, Simple approximations of the error function Q(x) for communications
+/// applications, IEEE Transactions on Communications 27, 1979): within 0.3 % of itself.
+fn above(z: f32) -> f32 {
+    let x = z.abs();
+    let density = (-0.5 * x * x).exp() / std::f32::consts::TAU.sqrt();
+    let tail = density / (0.661 * x + 0.339 * (x * x + 5.51).sqrt());
+    if z < 0.0 { 1.0 - tail } else { tail }
+}
+
+/// A list that a search may look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Near {
+    /// The cosine of the question with the centroid, at most.
+    pub(super) cosine: f32,
+    pub(super) list: usize,
+    pub(super) rows: usize,
+    pub(super) shape: Shape,
+}
+
+/// True where the lists that are left are expected to hold next to nothing that is
+/// better than the last of the `wanted` best found, whose cosine is `cut`.
+pub(super) fn is_enough(left: &[Near], cut: f32, wanted: usize, freedom: f32) -> bool {
+    if freedom <= NONE {
+        return false;
+    }
+    let mut spare = MISSED * wanted as f32;
+    for near in left {
+        spare -= near.shape.expected(near.rows, near.cosine, cut, freedom);
+        if spare < 0.0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// The freedom of the rows in a partition, measured with some of them. `None` where it
+/// was told to stop.
+pub(super) fn freedom(
+    partition: &Partition,
+    view: &View,
+    rows: impl Iterator<Item = RowNumber>,
+    ended: &AtomicBool,
+) -> Option<f32> {
+    let mut asked = Vec::with_capacity(QUESTIONS);
+    for row in rows.take(QUESTIONS) {
+        if ended.load(Ordering::Relaxed) {
+            return None;
+        }
+        asked.push(Asked::new(partition, view, row));
+    }
+    let is_found = |freedom: f32, wanted: usize| {
+        let (found, all) = asked.iter().fold((0, 0), |(found, all), asked| {
+            let (more, of) = asked.found(wanted, freedom);
+            (found + more, all + of)
+        });
+        found as f64 >= FOUND * all as f64
+    };
+    let mut freedom = view.dim as f32;
+    while freedom >= 1.0 {
+        if WANTED.iter().all(|wanted| is_found(freedom, *wanted)) {
+            return Some(freedom);
+        }
+        freedom *= STEP;
+    }
+    Some(NONE)
+}
+
+/// A row as a question of which all lists were looked at.
+struct Asked {
+    lists: Vec<Near>,
+    /// Before each list and after the last: the best cosines found, the row's own aside.
+    best: Vec<[f32; MOST]>,
+}
+
+/// Where no cosine is.
+const MISSING: f32 = f32::NEG_INFINITY;
+
+impl Asked {
+    fn new(partition: &Partition, view: &View, row: RowNumber) -> Self {
+        let question = Question::new(view.vector(row).to_vec());
+        let lists = partition.nearest(&question, MOST);
+        let mut now = vec![MISSING; MOST];
+        let mut best = vec![[MISSING; MOST]];
+        let end = view.rows().end;
+        for near in &lists {
+            partition.compare(near.list, view, end, &question, |other, found| {
+                if other != row {
+                    now.push(found.cosine);
+                }
+            });
+            now.sort_unstable_by(|a: &f32, b: &f32| b.total_cmp(a));
+            now.truncate(MOST);
+            best.push(std::array::from_fn(|place| now[place]));
+        }
+        Self { lists, best }
+    }
+
+    /// How many of the wanted are found by a search that ends by this freedom, and of how
+    /// many that there are.
+    fn found(&self, wanted: usize, freedom: f32) -> (usize, usize) {
+        let is_end = |place: &usize| {
+            let cut = self.best[*place][wanted - 1];
+            cut > MISSING && is_enough(&self.lists[*place..], cut, wanted, freedom)
+        };
+        let last = self.lists.len();
+        let end = (0..last).find(is_end).unwrap_or(last);
+        let [found, all] = [end, last].map(|place| &self.best[place][..wanted]);
+        let count = |least: f32| found.iter().filter(|cosine| **cosine >= least).count();
+        let there = all.iter().filter(|cosine| **cosine > MISSING).count();
+        let least = there.checked_sub(1).map(|worst| all[worst]);
+        (least.map_or(0, count), there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probability_above_is_that_of_tables() {
+        for (z, expected) in [
+            (-3.0, 0.998_650_1),
+            (-1.0, 0.841_344_75),
+            (0.0, 0.5),
+            (0.5, 0.308_537_54),
+            (1.0, 0.158_655_25),
+            (2.0, 0.022_750_13),
+            (3.0, 0.001_349_9),
+            (5.0, 2.866_5e-7),
+        ] {
+            let found = above(z);
+            assert!((found / expected - 1.0).abs() < 0.003, "{z}: {found}");
+        }
+        assert_eq!(above(f32::INFINITY), 0.0);
+    }
+
+    /// A list of 1000 rows, all with the cosine 0.7 with its centroid.
+    fn list(cosine: f32) -> Near {
+        let mut shape = Shape::default();
+        (0..1000).for_each(|_| shape.push(0.7));
+        Near {
+            cosine,
+            list: 0,
+            rows: 1000,
+            shape,
+        }
+    }
+
+    #[test]
+    fn a_list_is_expected_to_hold_what_normal_numbers_give() {
+        // Mean 0.5 · 0.7, deviation sqrt((1 - 0.25)·(1 - 0.49) / 100) = 0.06185.
+        let near = list(0.5);
+        let expected = |cut: f32| near.shape.expected(near.rows, near.cosine, cut, 100.0);
+        assert!((expected(0.35) - 500.0).abs() < 2.0);
+        assert!((expected(0.35 + 0.06185) - 158.7).abs() < 1.0);
+        assert!((expected(0.35 + 3.0 * 0.06185) - 1.35).abs() < 0.05);
+        // Rows that lie on the centroid have the question's cosine with it.
+        let mut on = Shape::default();
+        on.push(1.0);
+        assert_eq!(on.expected(1, 0.5, 0.51, 100.0), 0.0);
+        assert_eq!(on.expected(1, 0.5, 0.49, 100.0), 1.0);
+        assert_eq!(Shape::default().expected(0, 0.5, 0.0, 100.0), 0.0);
+    }
+
+    #[test]
+    fn a_search_ends_where_the_lists_left_are_far_or_none_are() {
+        let lists = [list(0.5), list(0.2), list(0.1)];
+        assert!(!is_enough(&lists, 0.5, 10, 100.0));
+        assert!(is_enough(&lists[1..], 0.5, 10, 100.0));
+        assert!(!is_enough(&lists[1..], 0.3, 10, 100.0));
+        assert!(is_enough(&[], -1.0, 10, 100.0));
+        // The more was wanted, the more may be missed.
+        assert!(!is_enough(&lists, 0.57, 10, 100.0));
+        assert!(is_enough(&lists, 0.57, 25, 100.0));
+        // Fewer ways to lie apart: less is certain.
+        assert!(!is_enough(&lists[1..], 0.5, 10, 5.0));
+        assert!(!is_enough(&lists[1..], 0.5, 10, NONE));
+    }
+}
