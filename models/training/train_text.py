@@ -119,14 +119,15 @@ def main():
     live = [c for c in range(classes) if of_class[c]]
     mean = torch.zeros(classes, cfg["embed_dim"]).index_add_(0, e["first"], e["x"])
     mean = F.normalize(mean, dim=-1)
+    empty = torch.tensor([not rows for rows in of_class])
     meant = {}  # string -> the share of each class in what it means
 
     def meaning(s):
         if s not in meant:
             row = torch.zeros(classes)
             for c, w in cap.of.get(s, {}).items():
-                row[c] = w
-            meant[s] = row
+                row[c] = w if of_class[c] else 0
+            meant[s] = row / row.sum().clamp(min=1e-6)
         return meant[s]
 
     def picture_of(s):
@@ -187,7 +188,9 @@ def main():
         # The direction itself, which pulls a caption to where nothing has been drawn yet.
         known = shares.sum(1) > 0
         want = F.normalize(shares[known] @ mean, dim=-1)
-        loss = picture + .5 * text + (1 - (t[known] * want).sum(-1)).mean()
+        # A batch holds a tenth of the classes; the mean pictures of all of them compete as well.
+        among_all = -(shares[known] * F.log_softmax((scale * t[known] @ mean.T).masked_fill(empty, -1e4), dim=1)).sum(1).mean()
+        loss = picture + .5 * text + .5 * among_all + (1 - (t[known] * want).sum(-1)).mean()
         opt.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(params, 2.0)
