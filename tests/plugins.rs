@@ -7,6 +7,7 @@ mod layout;
 mod newcomer;
 mod panics;
 mod service;
+mod validate;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

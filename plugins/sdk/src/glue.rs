@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "the plugin's side of the boundary")]
 #![allow(missing_docs, reason = "for the export macro only")]
 
+mod form;
+
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -277,6 +279,8 @@ unsafe extern "C" fn run<S: Stage>(instance: *mut c_void, call: *mut abi::Call) 
         let shell = unsafe { shell::<S>(instance) };
         let stage = shell.active.as_ref();
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
+        // SAFETY: the host lends its call.
+        unsafe { form::check(call) }?;
         let (inputs, one) = lend::<S>(call, shell.host);
         let outputs = stage.run(&inputs, &one).map_err(status_of)?;
         give::<S>(shell.host, call, outputs)
@@ -299,6 +303,10 @@ unsafe extern "C" fn run_batch<S: Stage>(
         let shell = unsafe { shell::<S>(instance) };
         let stage = shell.active.as_ref();
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
+        for call in calls {
+            // SAFETY: as above.
+            unsafe { form::check(*call) }?;
+        }
         let batch: Vec<_> = calls
             .iter()
             .map(|call| lend::<S>(*call, shell.host))
@@ -574,8 +582,9 @@ impl<'a> CallRef<'a> {
             let height = usize::try_from(*tensor.shape).ok()?;
             let width = usize::try_from(*tensor.shape.add(1)).ok()?;
             let len = height * width * channels.count();
+            let first = usize::try_from(tensor.byte_offset).ok()?;
             let pixels = bytes(abi::Span {
-                data: tensor.data.cast::<u8>().cast_const(),
+                data: tensor.data.cast::<u8>().cast_const().wrapping_add(first),
                 len,
             });
             (pixels.len() == len).then_some(ImageView {

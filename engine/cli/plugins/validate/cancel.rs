@@ -1,0 +1,83 @@
+//! Whether a stage that asks for `omnizap.cancel/1` heeds it.
+
+use std::time::{Duration, Instant};
+
+use engine::plugin::probe::{Answer, Specimen};
+use omnizap_contract::{Call, Channels, Inputs, PortType};
+
+use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
+use super::random;
+use super::trial::StageTrial;
+
+/// The time in which a call ends once nobody waits for it. Asking every millisecond or so is
+/// what the ABI wants; the rest is for a busy machine.
+const CANCEL_LIMIT: Duration = Duration::from_millis(250);
+/// When a call is cancelled that has begun.
+const CANCEL_AFTER: Duration = Duration::from_millis(20);
+/// Sides of the picture that it works on: long work, where there is any.
+const SIDE: u32 = 1024;
+
+pub(super) const CANCEL: Check = Check {
+    id: "cancel",
+    rule: "gives up soon after nobody waits, where it asks for omnizap.cancel/1",
+    advice: "ask is_cancelled every millisecond or so of work and return OZ_DEADLINE when it says 1",
+    gate: Gate::Open,
+    run: Run::Stage(cancel),
+};
+
+fn cancel(trial: &mut StageTrial<'_>) -> Verdict {
+    let instance = trial.instance()?;
+    let (ports, rng) = (&trial.stage.inputs, &mut trial.rng);
+    let inputs = random::inputs_with(ports, |port| {
+        Some(match port.ty {
+            PortType::Image => random::picture(rng, SIDE, SIDE, Channels::Rgb),
+            other => random::value(rng, other),
+        })
+    });
+    trial
+        .steps
+        .step("a call that was cancelled before it began");
+    let call = trial.call();
+    call.cancel.cancel();
+    let before = timed(&instance, &inputs, &call, Duration::ZERO);
+    trial.steps.step("a call that is cancelled while it runs");
+    let call = trial.call();
+    let cancel = call.cancel.clone();
+    let during = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(CANCEL_AFTER);
+            cancel.cancel();
+        });
+        timed(&instance, &inputs, &call, CANCEL_AFTER)
+    });
+    if !trial.probe.heeds_cancel() {
+        return skipped("it never asked for omnizap.cancel/1");
+    }
+    before?;
+    during?;
+    Ok(Passed::Ok)
+}
+
+fn timed(
+    instance: &Specimen,
+    inputs: &Inputs,
+    call: &Call,
+    cancelled_after: Duration,
+) -> Result<(), Finding> {
+    let began = Instant::now();
+    let answer = instance.run(inputs, call);
+    let late = began.elapsed().saturating_sub(cancelled_after);
+    if late > CANCEL_LIMIT {
+        return Err(Finding::new(format!(
+            "run went on for {} ms after the call was cancelled, at most {} are allowed",
+            late.as_millis(),
+            CANCEL_LIMIT.as_millis()
+        )));
+    }
+    match answer {
+        Answer::Failed(trouble) if trouble.is_fault() => Err(Finding::new(format!(
+            "a cancelled call said {trouble}, expected OZ_DEADLINE"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! Checks of what a stage does with memory that it only borrows, and with pictures in forms
+//! that are rare. Inputs lie in guarded memory: reading past the end, writing, and coming back
+//! later crash.
+
+use engine::plugin::probe::{Answer, Lent, Picture};
+use omnizap_contract::{Channels, Inputs, PortType, abi};
+
+use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
+use super::random::describe;
+use super::same::difference;
+use super::trial::{StageTrial, must_be_sound};
+
+/// Width and height of pictures that break what was tried with photographs only.
+const ODD_SIDES: [(usize, usize); 11] = [
+    (0, 0),
+    (0, 5),
+    (5, 0),
+    (1, 1),
+    (1, 9),
+    (9, 1),
+    (2, 3),
+    (3, 5),
+    (17, 13),
+    (31, 1),
+    (257, 3),
+];
+const LAYOUTS: [Channels; 3] = [Channels::Gray, Channels::Rgb, Channels::Rgba];
+/// Gaps between rows, in bytes, with an offset before the first.
+const GAPS: [(usize, usize); 4] = [(0, 0), (0, 64), (7, 0), (64, 3)];
+/// Calls with inputs that are taken away.
+const CALLS: usize = 12;
+
+pub(super) const ODD_IMAGES: Check = Check {
+    id: "odd-images",
+    rule: "takes pictures of 0x0, 1x1 and odd sides, of every layout",
+    advice: "expect sides of 0 (no pixel to read, nothing to divide by) and rows of any length; or answer OZ_INVALID",
+    gate: Gate::Open,
+    run: Run::Stage(odd_images),
+};
+
+pub(super) const STRIDES: Check = Check {
+    id: "strides",
+    rule: "sees the same picture through strides and byte_offset, or refuses it",
+    advice: "read pixel (y, x) at data + byte_offset + y * strides[0] + x * strides[1], or answer OZ_UNSUPPORTED where strides is not NULL",
+    gate: Gate::Open,
+    run: Run::Stage(strides),
+};
+
+pub(super) const BORROWED: Check = Check {
+    id: "borrowed",
+    rule: "only reads its inputs, and not after run has returned",
+    advice: "inputs, call and error belong to the host and are borrowed until run returns: copy what you keep, write to none of it",
+    gate: Gate::Open,
+    run: Run::Stage(borrowed),
+};
+
+fn takes_images(trial: &StageTrial<'_>) -> bool {
+    let inputs = &trial.stage.inputs;
+    inputs.iter().any(|input| input.ty == PortType::Image)
+}
+
+fn picture(trial: &mut StageTrial<'_>, (width, height): (usize, usize), of: Channels) -> Picture {
+    let len = width * height * of.count();
+    Picture {
+        width,
+        height,
+        channels: of,
+        pixels: (0..len).map(|_| trial.rng.u8(..)).collect(),
+        gap: None,
+        offset: 0,
+    }
+}
+
+/// Runs an instance of its own on one picture.
+fn show(trial: &StageTrial<'_>, inputs: &Inputs, picture: &Picture) -> Result<Answer, Finding> {
+    let instance = trial.instance()?;
+    let lent = Lent {
+        inputs,
+        picture: Some(picture),
+    };
+    Ok(instance.run_guarded(lent, &trial.call())?.0)
+}
+
+fn odd_images(trial: &mut StageTrial<'_>) -> Verdict {
+    if !takes_images(trial) {
+        return skipped("the stage takes no image");
+    }
+    for (width, height) in ODD_SIDES {
+        for channels in LAYOUTS {
+            let about = format!("a picture of {width}x{height} {channels:?}");
+            trial.steps.step(&about);
+            let picture = picture(trial, (width, height), channels);
+            let inputs = trial.inputs();
+            must_be_sound(&show(trial, &inputs, &picture)?, &about)?;
+        }
+    }
+    Ok(Passed::Ok)
+}
+
+fn strides(trial: &mut StageTrial<'_>) -> Verdict {
+    if !takes_images(trial) {
+        return skipped("the stage takes no image");
+    }
+    for channels in LAYOUTS {
+        let plain = picture(trial, (13, 7), channels);
+        for (gap, offset) in GAPS {
+            let about = format!(
+                "a {channels:?} picture with {gap} bytes between rows and a byte_offset of {offset}"
+            );
+            trial.steps.step(&about);
+            let strided = Picture {
+                gap: Some(gap),
+                offset,
+                ..plain.clone()
+            };
+            let inputs = trial.inputs();
+            let without = show(trial, &inputs, &plain)?;
+            let with = show(trial, &inputs, &strided)?;
+            if matches!(&with, Answer::Failed(trouble) if trouble.status == abi::UNSUPPORTED) {
+                continue;
+            }
+            must_be_sound(&with, &about)?;
+            if trial.is_pure()
+                && let Some(difference) = difference(&trial.stage, &without, &with)
+            {
+                return Err(Finding::new(format!(
+                    "{about}: {difference}, which is the same picture"
+                )));
+            }
+        }
+    }
+    Ok(Passed::Ok)
+}
+
+fn borrowed(trial: &mut StageTrial<'_>) -> Verdict {
+    let instance = trial.instance()?;
+    // What calls were lent stays out of reach until the instance is gone.
+    let mut closed = Vec::new();
+    for turn in trial.calls(CALLS) {
+        let inputs = trial.inputs();
+        let about = describe(&trial.stage.inputs, &inputs);
+        trial.steps.step(&match turn {
+            0 => {
+                format!("the first call, its inputs read-only and ending at a guard page: {about}")
+            }
+            _ => format!(
+                "call {}, with what earlier calls were lent out of reach: {about}",
+                turn + 1
+            ),
+        });
+        let lent = Lent {
+            inputs: &inputs,
+            picture: None,
+        };
+        let (answer, memory) = instance.run_guarded(lent, &trial.call())?;
+        closed.push(memory);
+        // What it answers is for other checks.
+        drop(answer);
+    }
+    trial
+        .steps
+        .step("deactivate and destroy, with what calls were lent out of reach");
+    drop(instance);
+    drop(closed);
+    Ok(Passed::Ok)
+}
