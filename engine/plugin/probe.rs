@@ -25,7 +25,7 @@ use super::manifest::{Manifest, StageManifest, read_manifest};
 use super::types::{error_kind, status_name};
 use super::{FileError, file};
 
-pub use frame::{Closed, Lent, Picture};
+pub use frame::{Lent, Memory, Picture};
 
 /// An id that no version of the ABI has.
 const UNKNOWN_ID: &str = "omnizap.unknown/1";
@@ -203,12 +203,12 @@ impl Specimen {
         Answer::of(self.instance.run(&self.manifest, inputs, call))
     }
 
-    /// Calls `run` with guarded inputs. What was lent can be touched by nobody while
-    /// [`Closed`] is kept.
+    /// Calls `run` with guarded inputs: they end at pages that nobody may touch, and can only be
+    /// read.
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn run_guarded(&self, lent: Lent<'_>, call: &Call) -> io::Result<(Answer, Closed)> {
+    pub fn run_guarded(&self, lent: Lent<'_>, call: &Call) -> io::Result<(Answer, Memory)> {
         frame::run(&self.instance, &self.manifest, lent, call)
     }
 
@@ -220,7 +220,7 @@ impl Specimen {
         &self,
         lent: &[Lent<'_>],
         call: &Call,
-    ) -> io::Result<Option<(Vec<Answer>, Closed)>> {
+    ) -> io::Result<Option<(Vec<Answer>, Memory)>> {
         frame::run_batch(&self.instance, &self.manifest, lent, call)
     }
 

@@ -43,7 +43,7 @@ use self::trial::Given;
 use crate::cli::Failure;
 
 /// The time that one check may take.
-const DEFAULT_LIMIT_MS: u64 = 10_000;
+const DEFAULT_LIMIT_MS: u64 = 20_000;
 /// The shortest that makes sense: the program must start.
 const LEAST_LIMIT_MS: u64 = 100;
 /// The address space that the plugin may take in one check.
@@ -87,7 +87,7 @@ pub(in crate::cli) struct ValidateArgs {
     /// An option of a stage, where its default will not do; may be repeated
     #[arg(long, value_name = "OPTION=VALUE")]
     with: Vec<String>,
-    /// The time that a check may take, in milliseconds [default: 10000]
+    /// The time that a check may take, in milliseconds [default: 20000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(LEAST_LIMIT_MS..))]
     timeout_ms: Option<u64>,
     /// The memory that the plugin may take in a check, in MiB

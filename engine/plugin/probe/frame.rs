@@ -1,5 +1,5 @@
 //! One call over the bare ABI: everything that the plugin borrows lies in guarded memory, and
-//! is out of reach once the call has ended.
+//! can be taken out of reach once the call has ended.
 
 use std::io;
 
@@ -38,10 +38,19 @@ pub struct Picture {
     pub offset: usize,
 }
 
-/// The memory of calls that have ended. Nobody may touch it, and nothing else takes its place
-/// until this is dropped.
-pub struct Closed {
-    _arenas: Vec<Arena>,
+/// What calls that have ended were lent. Nothing else takes its place until this is dropped.
+pub struct Memory {
+    arenas: Vec<Arena>,
+}
+
+impl Memory {
+    /// From here on nobody can touch it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn close(&self) -> io::Result<()> {
+        self.arenas.iter().try_for_each(Arena::close)
+    }
 }
 
 /// A call that has not ended.
@@ -60,7 +69,7 @@ pub(super) fn run(
     manifest: &StageManifest,
     lent: Lent<'_>,
     call: &Call,
-) -> io::Result<(Answer, Closed)> {
+) -> io::Result<(Answer, Memory)> {
     let frame = Frame::new(manifest, lent, call)?;
     let table = instance.table();
     let Some(run) = table.run else {
@@ -69,8 +78,8 @@ pub(super) fn run(
     // SAFETY: the instance is active; everything of the call lives until it returns.
     let status = unsafe { run(table.instance, frame.call) };
     let mut arenas = Vec::new();
-    let answer = frame.end(status, &mut arenas)?;
-    Ok((answer, Closed { _arenas: arenas }))
+    let answer = frame.end(status, &mut arenas);
+    Ok((answer, Memory { arenas }))
 }
 
 pub(super) fn run_batch(
@@ -78,7 +87,7 @@ pub(super) fn run_batch(
     manifest: &StageManifest,
     lent: &[Lent<'_>],
     call: &Call,
-) -> io::Result<Option<(Vec<Answer>, Closed)>> {
+) -> io::Result<Option<(Vec<Answer>, Memory)>> {
     let table = instance.table();
     let Some(run_batch) = table.run_batch else {
         return Ok(None);
@@ -91,10 +100,9 @@ pub(super) fn run_batch(
     list.seal()?;
     // SAFETY: the instance is active; everything of the calls lives until it returns.
     let status = unsafe { run_batch(table.instance, calls, frames.len()) };
-    list.close()?;
     let mut arenas = vec![list];
     // A status other than OZ_OK fails them all, with the error of the first.
-    // SAFETY: the frames' calls and errors are not closed yet.
+    // SAFETY: the frames' calls and errors are not closed: nobody has their arenas yet.
     let first = frames
         .first()
         .filter(|_| status != abi::OK)
@@ -102,14 +110,14 @@ pub(super) fn run_batch(
     let ended = frames.into_iter().map(|frame| {
         // SAFETY: as above.
         let own = unsafe { (*frame.call).status };
-        let answer = frame.end(own, &mut arenas)?;
-        Ok(match &first {
+        let answer = frame.end(own, &mut arenas);
+        match &first {
             Some(fault) => Answer::of(Err(fault.clone())),
             None => answer,
-        })
+        }
     });
-    let answers = ended.collect::<io::Result<Vec<_>>>()?;
-    Ok(Some((answers, Closed { _arenas: arenas })))
+    let answers = ended.collect();
+    Ok(Some((answers, Memory { arenas })))
 }
 
 impl<'a> Frame<'a> {
@@ -159,21 +167,19 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Ends the call: its outputs, and its memory out of reach among `arenas`.
-    fn end(self, status: abi::Status, arenas: &mut Vec<Arena>) -> io::Result<Answer> {
-        // SAFETY: made by `new`; the plugin must not use it after the call, and what it uses
-        // instead, the call, is closed below.
+    /// Ends the call: its outputs, and its memory among `arenas`.
+    fn end(self, status: abi::Status, arenas: &mut Vec<Arena>) -> Answer {
+        // SAFETY: made by `new`; the plugin reaches it through the call only, which must not be
+        // used once it has ended.
         let state = unsafe { Box::from_raw(self.state) };
-        // SAFETY: not closed yet.
+        // SAFETY: not closed: nobody has the arenas yet.
         let fault = unsafe { (*self.error).fault(status) };
-        self.lent.close()?;
-        self.own.close()?;
         arenas.extend([self.lent, self.own]);
-        Ok(Answer::of(match state.into_outputs(status) {
+        Answer::of(match state.into_outputs(status) {
             Ok(Some(outputs)) => Ok(outputs),
             Ok(None) => Err(fault),
             Err(reason) => Err(Fault::of_host(reason)),
-        }))
+        })
     }
 }
 

@@ -2,6 +2,10 @@
 //! what it uses.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// True while nothing but a signal may end this process: `atexit` takes no context.
+static IS_HELD: AtomicBool = AtomicBool::new(false);
 
 /// What the process uses at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +44,25 @@ pub fn bound(memory: u64, parent: u32) -> io::Result<()> {
     } else {
         Err(io::Error::other("the process that asked is gone"))
     }
+}
+
+/// From here on `exit` ends this process with code 1 and says why, until [`release`].
+pub fn hold() {
+    extern "C" fn at_exit() {
+        if IS_HELD.load(Ordering::Relaxed) {
+            eprintln!("FAILED: the plugin ended the process");
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(1) };
+        }
+    }
+    IS_HELD.store(true, Ordering::Relaxed);
+    // SAFETY: registers a function that lives as long as the program.
+    unsafe { libc::atexit(at_exit) };
+}
+
+/// Lets `exit` end the process again.
+pub fn release() {
+    IS_HELD.store(false, Ordering::Relaxed);
 }
 
 #[cfg(target_env = "gnu")]

@@ -32,11 +32,16 @@ pub(super) fn reproduce(args: &ValidateArgs, file: &Path, spec: &str) -> anyhow:
         given: read_given(&args.with)?,
         limit: limit(args),
     };
-    if let (None, Some(_)) = (&args.child, args.timeout_ms) {
-        end_after(limit(args));
+    if args.child.is_none() {
+        process::hold();
+        if args.timeout_ms.is_some() {
+            end_after(limit(args));
+        }
     }
     let began = Instant::now();
-    let verdict = perform(check, stage, file, setting, &steps)?;
+    let verdict = perform(check, stage, file, setting, &steps);
+    process::release();
+    let verdict = verdict?;
     if let Steps::Told(_) = steps {
         steps.tell(VERDICT, &child::spell(&verdict));
         return Ok(ExitCode::SUCCESS);
@@ -62,6 +67,7 @@ fn end_after(limit: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
         eprintln!("FAILED: it did not end within {} ms", limit.as_millis());
+        process::release();
         std::process::exit(1);
     });
 }

@@ -46,14 +46,17 @@ fn batch(trial: &mut StageTrial<'_>) -> Verdict {
                 "the stage is OZ_BATCHABLE and run_batch is NULL",
             ));
         };
+        memory.close()?;
         closed.push(memory);
         for (index, (answer, inputs)) in answers.iter().zip(&inputs).enumerate() {
             let about = format!("call {} of a batch of {size}", index + 1);
-            must_be_sound(answer, &about)?;
+            let alone = instance.run(inputs, &trial.call());
+            if must_be_sound(&alone, &about).is_ok() {
+                must_be_sound(answer, &about)?;
+            }
             if !trial.is_pure() {
                 continue;
             }
-            let alone = instance.run(inputs, &trial.call());
             if let Some(difference) = difference(&trial.stage, &alone, answer) {
                 return Err(Finding::new(format!(
                     "{about}: {difference}, first by run, then by run_batch"

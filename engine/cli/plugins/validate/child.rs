@@ -132,7 +132,7 @@ fn judge(
                 "it did not end within {} ms and was killed{place}",
                 limit.as_millis()
             ))
-            .advise("look for a loop that does not end or a lock that is never released; --timeout-ms sets the limit"),
+            .advise("look for a loop that does not end or a lock that is never released; where it is only slow, raise --timeout-ms"),
         );
     };
     let how = match (status.signal(), status.code(), verdict) {
