@@ -107,7 +107,10 @@ fn what_is_no_library_fails_and_what_is_missing_is_bad_usage() {
             &[&*right, "--reproduce", "leak:test/waywrad:1"],
             "did you mean `test/wayward`?",
         ),
-        (&[&*right, "--with", "level"], "OPTION=VALUE"),
+        (
+            &[&*right, "--with", "level=12"],
+            "a whole number from 0 to 9",
+        ),
         (&[], "FILE"),
     ] {
         let output = run(folder, arguments);

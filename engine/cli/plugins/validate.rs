@@ -3,7 +3,7 @@
 //! - `check`: what a check is, and the one list of them
 //! - `file`, `library`, `life`, `answers`, `memory`, `repeat`, `batch`, `cancel`, `leak`: the
 //!   checks
-//! - `trial`, `random`, `same`, `steps`: what they work with
+//! - `trial`, `given`, `random`, `same`, `steps`: what they work with
 //! - `alone`: one check in this process
 //! - `child`: one check in a process of its own
 //! - `report`: what people and programs read
@@ -15,6 +15,7 @@ mod cancel;
 mod check;
 mod child;
 mod file;
+mod given;
 mod leak;
 mod library;
 mod life;
@@ -34,12 +35,11 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use engine::plugin::{file as library_file, read_manifest};
-use serde_json::Value as Json;
 
 use self::check::{CHECKS, Check, Gate, ids, skipped};
 use self::child::Ended;
+use self::given::Given;
 use self::report::{Line, Report};
-use self::trial::Given;
 use crate::cli::Failure;
 
 /// The time that one check may take.
@@ -48,6 +48,9 @@ const DEFAULT_LIMIT_MS: u64 = 20_000;
 const LEAST_LIMIT_MS: u64 = 100;
 /// The address space that the plugin may take in one check.
 const DEFAULT_MEMORY_MB: u64 = 2048;
+/// What the program itself needs, and more than any machine has.
+const LEAST_MEMORY_MB: u64 = 32;
+const MOST_MEMORY_MB: u64 = 1 << 24;
 /// Wrong usage.
 const EXIT_USAGE: u8 = 2;
 
@@ -91,7 +94,8 @@ pub(in crate::cli) struct ValidateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(LEAST_LIMIT_MS..))]
     timeout_ms: Option<u64>,
     /// The memory that the plugin may take in a check, in MiB
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MEMORY_MB)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MEMORY_MB,
+        value_parser = clap::value_parser!(u64).range(LEAST_MEMORY_MB..=MOST_MEMORY_MB))]
     memory_mb: u64,
     /// Print JSON
     #[arg(long)]
@@ -134,7 +138,10 @@ struct Job {
 fn validate(args: &ValidateArgs, file: &Path) -> anyhow::Result<ExitCode> {
     let bytes = library_file::read(file)?;
     let manifest = read_manifest(&bytes).ok();
-    read_given(&args.with)?;
+    let given = Given::read(&args.with)?;
+    if let Some(manifest) = &manifest {
+        given.check(&manifest.stages)?;
+    }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let stages = manifest.iter().flat_map(|manifest| &manifest.stages);
     let stages: Vec<&str> = stages.map(|stage| stage.id.as_str()).collect();
@@ -240,18 +247,6 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// Values of options: JSON, or else a text.
-fn read_given(with: &[String]) -> anyhow::Result<Given> {
-    let given = with.iter().map(|given| {
-        let (name, value) = given
-            .split_once('=')
-            .ok_or_else(|| anyhow!("--with {given}: expected OPTION=VALUE"))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value));
-        Ok((name.to_owned(), value))
-    });
-    given.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,15 +275,5 @@ mod tests {
     fn a_command_to_copy_is_quoted_where_a_shell_needs_it() {
         assert_eq!(quote("a/b-1.so"), "a/b-1.so");
         assert_eq!(quote("it's a"), r"'it'\''s a'");
-    }
-
-    #[test]
-    fn options_are_json_or_else_text() {
-        let given = read_given(&["a=1".into(), "b=x=y".into()]).unwrap();
-        assert_eq!(
-            (&given["a"], &given["b"]),
-            (&Json::from(1), &Json::from("x=y"))
-        );
-        assert!(read_given(&["a".into()]).is_err());
     }
 }

@@ -11,10 +11,11 @@ use engine::plugin::StageManifest;
 use engine::plugin::probe::{Probe, process};
 
 use super::check::{Check, Finding, Run, Verdict, ids};
+use super::given::Given;
 use super::report::{Line, Report};
 use super::steps::{Steps, VERDICT};
 use super::trial::{FileTrial, LibraryTrial, Setting, StageTrial};
-use super::{ValidateArgs, again, child, file, limit, read_given};
+use super::{ValidateArgs, again, child, file, limit};
 
 /// Runs one check in this process: for people, or as the child of a validator.
 pub(super) fn reproduce(args: &ValidateArgs, file: &Path, spec: &str) -> anyhow::Result<ExitCode> {
@@ -27,9 +28,13 @@ pub(super) fn reproduce(args: &ValidateArgs, file: &Path, spec: &str) -> anyhow:
         }
         None => Steps::Shown,
     };
+    let given = Given::read(&args.with)?;
+    if let Ok(manifest) = FileTrial::read(file).manifest {
+        given.check(&manifest.stages)?;
+    }
     let setting = Setting {
         seed,
-        given: read_given(&args.with)?,
+        given,
         limit: limit(args),
     };
     if args.child.is_none() {
@@ -154,7 +159,7 @@ mod tests {
         assert_eq!((check.id, stage, seed), ("run", Some("acme/a"), 7));
         assert_eq!(parse("exports:7").unwrap().1, None);
         for (wrong, told) in [
-            ("rnu:acme/a:7", "did you mean `run`?"),
+            ("borowed:acme/a:7", "did you mean `borrowed`?"),
             ("run:7", "run:STAGE:SEED"),
             ("exports:acme/a:7", "exports:SEED"),
             ("run:acme/a:x", "no number"),

@@ -10,7 +10,7 @@ use omnizap_contract::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::trial::Given;
+use super::given::Given;
 
 /// Longest side of a random picture.
 const MAX_SIDE: u32 = 48;
@@ -166,8 +166,8 @@ fn text(rng: &mut Rng) -> String {
 pub(super) fn usual_options(specs: &[OptionSpec], given: &Given) -> Options {
     let mut rng = Rng::with_seed(0);
     let options = specs.iter().map(|spec| {
-        let value = given.get(&*spec.name).or(spec.default.as_ref());
-        let value = value.cloned().unwrap_or_else(|| option(&mut rng, &spec.ty));
+        let value = given.value(spec).or_else(|| spec.default.clone());
+        let value = value.unwrap_or_else(|| option(&mut rng, &spec.ty));
         (spec.name.to_string(), value)
     });
     Options::from_checked(options.collect::<Map<_, _>>())
@@ -176,8 +176,8 @@ pub(super) fn usual_options(specs: &[OptionSpec], given: &Given) -> Options {
 /// Complete options at random, but for those given.
 pub(super) fn options(rng: &mut Rng, specs: &[OptionSpec], given: &Given) -> Options {
     let options = specs.iter().map(|spec| {
-        let value = match given.get(&*spec.name) {
-            Some(value) => value.clone(),
+        let value = match given.value(spec) {
+            Some(value) => value,
             // One that may be unset is so at times.
             None if spec.default == Some(Json::Null) && rng.bool() => Json::Null,
             None => option(rng, &spec.ty),

@@ -75,7 +75,7 @@ fn threads(trial: &mut StageTrial<'_>) -> Verdict {
         .steps
         .step(&format!("{THREADS} threads at once, {what}"));
     let trial = &*trial;
-    let found = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = alone
             .iter()
             .enumerate()
@@ -84,13 +84,13 @@ fn threads(trial: &mut StageTrial<'_>) -> Verdict {
                 scope.spawn(move || ask_often(trial, instance, inputs, expected))
             })
             .collect();
-        let ends = threads.into_iter().map(|thread| thread.join());
-        ends.filter_map(|end| end.ok()?.err()).next()
-    });
-    match found {
-        Some(finding) => Err(finding),
-        None => Ok(Passed::Ok),
-    }
+        let ends = threads.into_iter().map(|thread| {
+            let end = thread.join();
+            end.unwrap_or_else(|_| Err(Finding::new("a thread of the check itself panicked")))
+        });
+        ends.collect::<Result<(), Finding>>()
+    })?;
+    Ok(Passed::Ok)
 }
 
 fn ask_often(

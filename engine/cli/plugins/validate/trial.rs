@@ -8,9 +8,9 @@ use engine::plugin::probe::{Answer, Probe, Specimen, Trouble};
 use engine::plugin::{FileError, Manifest, StageManifest, file, read_manifest};
 use fastrand::Rng;
 use omnizap_contract::{Call, Cancel, Inputs, Options};
-use serde_json::{Map, Value as Json};
 
 use super::check::{Finding, spell};
+use super::given::Given;
 use super::random;
 use super::steps::Steps;
 
@@ -18,9 +18,6 @@ use super::steps::Steps;
 const BUDGET: u32 = 3;
 /// Calls that are made however slow the stage is.
 const LEAST_CALLS: usize = 2;
-
-/// Values for options, by name, from the command line.
-pub(super) type Given = Map<String, Json>;
 
 /// What all checks of one run share.
 #[derive(Clone)]
