@@ -119,7 +119,7 @@ pub(super) fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
         (Some(file), None) => validate(args, file),
         (None, _) => Err(anyhow!("name the library")),
     };
-    // What stops the command before it begins is bad usage: a missing file, a wrong option.
+    // What stops the command itself says nothing of the plugin: a missing file, a wrong option.
     match result {
         Ok(code) => Ok(code),
         Err(error) => {

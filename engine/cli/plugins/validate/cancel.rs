@@ -27,12 +27,12 @@ pub(super) const CANCEL: Check = Check {
 
 fn cancel(trial: &mut StageTrial<'_>) -> Verdict {
     let instance = trial.instance()?;
+    trial.steps.step("ordinary inputs");
+    let small = trial.welcome_inputs(&instance);
     let (ports, rng) = (&trial.stage.inputs, &mut trial.rng);
-    let inputs = random::inputs_with(ports, |port| {
-        Some(match port.ty {
-            PortType::Image => random::picture(rng, SIDE, SIDE, Channels::Rgb),
-            other => random::value(rng, other),
-        })
+    let inputs = random::inputs_with(ports, |port| match port.ty {
+        PortType::Image => Some(random::picture(rng, SIDE, SIDE, Channels::Rgb)),
+        _ => small.get(&port.name).cloned(),
     });
     trial
         .steps

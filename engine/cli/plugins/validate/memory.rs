@@ -95,8 +95,8 @@ fn odd_images(trial: &mut StageTrial<'_>) -> Verdict {
     }
     let mut kept = Vec::new();
     let instance = trial.instance()?;
-    let inputs = trial.inputs();
     trial.steps.step("ordinary inputs");
+    let inputs = trial.welcome_inputs(&instance);
     let ordinary = instance.run(&inputs, &trial.call());
     if must_be_sound(&ordinary, "ordinary inputs").is_err() {
         return skipped("it fails on ordinary pictures as well");
@@ -121,7 +121,8 @@ fn strides(trial: &mut StageTrial<'_>) -> Verdict {
     }
     let mut kept = Vec::new();
     let instance = trial.instance()?;
-    let inputs = trial.inputs();
+    trial.steps.step("ordinary inputs");
+    let inputs = trial.welcome_inputs(&instance);
     for (_, channels) in trial.calls(usize::MAX).zip(LAYOUTS) {
         let plain = picture(trial, (13, 7), channels);
         let without = show(trial, &instance, &inputs, &plain, &mut kept)?;

@@ -35,7 +35,7 @@ pub(super) fn inputs_with(ports: &[Input], value: impl FnMut(&Input) -> Option<V
     Inputs::new(ports.into(), values)
 }
 
-pub(super) fn value(rng: &mut Rng, ty: PortType) -> Value {
+fn value(rng: &mut Rng, ty: PortType) -> Value {
     match ty {
         PortType::Bytes => Value::Bytes(bytes(rng, MAX_BYTES)),
         PortType::Image => {
@@ -198,8 +198,11 @@ fn option(rng: &mut Rng, ty: &OptionType) -> Json {
         OptionType::Number { min, max } => Json::from(match rng.u8(0..4) {
             0 => *min,
             1 => *max,
-            // The difference of the bounds may be infinite.
-            _ => min + (max / 2.0 - min / 2.0) * 2.0 * rng.f64(),
+            _ => {
+                let share = rng.f64();
+                // The difference of the bounds may be infinite.
+                (min * (1.0 - share) + max * share).clamp(*min, *max)
+            }
         }),
         OptionType::Text => Json::from(text(rng)),
         OptionType::Choice(choices) => match choices.len() {
@@ -237,4 +240,35 @@ pub(super) fn describe(ports: &[Input], inputs: &Inputs) -> String {
         return "no inputs".into();
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_within_their_bounds_however_far_apart_these_are() {
+        let mut rng = Rng::with_seed(1);
+        for (min, max) in [(f64::MIN, f64::MAX), (0.0, 1.0), (-3.0, -3.0)] {
+            for _ in 0..100 {
+                let value = option(&mut rng, &OptionType::Number { min, max });
+                let value = value.as_f64().unwrap();
+                assert!((min..=max).contains(&value), "{value}");
+            }
+        }
+        let (min, max) = (i64::MIN, i64::MAX);
+        assert!(option(&mut rng, &OptionType::Integer { min, max }).is_i64());
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_values_again_and_every_type_its_own() {
+        for ty in PortType::ALL {
+            for seed in 0..50 {
+                let of = |seed| value(&mut Rng::with_seed(seed), ty);
+                assert_eq!(of(seed).port_type(), ty);
+                assert!(of(seed).is_finite(), "{ty}");
+                assert_eq!(format!("{:?}", of(seed)), format!("{:?}", of(seed)));
+            }
+        }
+    }
 }

@@ -16,6 +16,8 @@ use super::steps::Steps;
 
 /// The part of a check's time that its calls may take. The rest is for the one that hangs.
 const BUDGET: u32 = 3;
+/// Random inputs that are tried in search of some that the stage takes.
+const DRAWS: usize = 16;
 /// Calls that are made however slow the stage is.
 const LEAST_CALLS: usize = 2;
 
@@ -115,6 +117,19 @@ impl<'a> StageTrial<'a> {
     /// Random inputs.
     pub(super) fn inputs(&mut self) -> Inputs {
         random::inputs(&mut self.rng, &self.stage.inputs)
+    }
+
+    /// Random inputs to which the instance gives outputs, if any of a few are such: what a check
+    /// looks at should not hide behind a text that the stage refuses.
+    pub(super) fn welcome_inputs(&mut self, instance: &Specimen) -> Inputs {
+        let mut inputs = self.inputs();
+        for _ in self.calls(DRAWS) {
+            if matches!(instance.run(&inputs, &self.call()), Answer::Given(_)) {
+                break;
+            }
+            inputs = self.inputs();
+        }
+        inputs
     }
 
     /// A call that nobody cancels.
