@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use omnizap_contract::{
@@ -210,6 +211,8 @@ impl AsRef<[u8]> for Lent {
 /// What the host keeps of a call while it lasts.
 pub(super) struct CallState<'a> {
     call: &'a Call,
+    /// Set once the plugin has asked whether anybody still waits.
+    asked_cancel: AtomicBool,
     ports: &'a [OutputPort],
     values: Vec<Option<Value>>,
     /// The first output that was refused, and why.
@@ -222,12 +225,17 @@ impl<'a> CallState<'a> {
     pub(super) fn new(call: &'a Call, ports: &'a [OutputPort]) -> Self {
         Self {
             call,
+            asked_cancel: AtomicBool::new(false),
             ports,
             values: vec![None; ports.len()],
             fault: None,
             buffers: Vec::new(),
             allocated: 0,
         }
+    }
+
+    pub(super) fn asked_cancel(&self) -> bool {
+        self.asked_cancel.load(Ordering::Relaxed)
     }
 
     /// The outputs of a call that ended with this status. An output that was refused
@@ -633,8 +641,10 @@ pub(super) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
             .map(|call| call.context.cast::<CallState<'_>>())
     };
     // SAFETY: as above.
-    let call = state
-        .and_then(|state| unsafe { state.as_ref() })
-        .map(|state| state.call);
+    let state = state.and_then(|state| unsafe { state.as_ref() });
+    let call = state.map(|state| {
+        state.asked_cancel.store(true, Ordering::Relaxed);
+        state.call
+    });
     i32::from(call.is_none_or(Call::is_over))
 }

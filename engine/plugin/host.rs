@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use omnizap_contract::abi;
@@ -27,8 +26,6 @@ pub(super) struct HostTable {
     name: String,
     log: Mutex<LogWindow>,
     metrics: Mutex<BTreeMap<String, f64>>,
-    /// Set once the plugin has asked how to learn of cancelled calls.
-    heeds_cancel: AtomicBool,
 }
 
 struct LogWindow {
@@ -90,7 +87,6 @@ impl HostTable {
                 dropped: 0,
             }),
             metrics: Mutex::new(BTreeMap::new()),
-            heeds_cancel: AtomicBool::new(false),
         }));
         host.table.context = std::ptr::from_mut(host).cast();
         host
@@ -98,11 +94,6 @@ impl HostTable {
 
     pub(super) fn table(&self) -> *const abi::Host {
         &raw const self.table
-    }
-
-    /// True once the plugin has asked for `omnizap.cancel/1`.
-    pub(super) fn heeds_cancel(&self) -> bool {
-        self.heeds_cancel.load(Ordering::Relaxed)
     }
 
     /// The plugin's metrics, by name.
@@ -186,18 +177,12 @@ unsafe fn of<'h>(host: *const abi::Host) -> Option<&'h HostTable> {
     unsafe { host.as_ref()?.context.cast::<HostTable>().as_ref() }
 }
 
-unsafe extern "C" fn get_extension(host: *const abi::Host, id: abi::Span) -> *const c_void {
+unsafe extern "C" fn get_extension(_: *const abi::Host, id: abi::Span) -> *const c_void {
     // SAFETY: the plugin lends the span for the call.
     match unsafe { text(id, 64) }.as_str() {
         abi::EXT_LOG => (&raw const LOG).cast(),
         abi::EXT_METRICS => (&raw const METRICS).cast(),
-        abi::EXT_CANCEL => {
-            // SAFETY: the plugin hands back the table that it was given.
-            if let Some(host) = unsafe { of(host) } {
-                host.heeds_cancel.store(true, Ordering::Relaxed);
-            }
-            (&raw const CANCEL).cast()
-        }
+        abi::EXT_CANCEL => (&raw const CANCEL).cast(),
         _ => std::ptr::null(),
     }
 }

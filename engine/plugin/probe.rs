@@ -2,7 +2,7 @@
 //! where that is what counts, and below it where the host would hide what the library does.
 //!
 //! - here: the library, its `init` and `deinit`, instances and what they answer
-//! - `frame`: one call whose inputs lie in guarded memory, and a batch of them
+//! - `frame`: one call whose inputs lie in memory of their own, and a batch of them
 //! - `arena`: that memory
 //! - [`process`]: limits of the process that this happens in, and what it uses
 
@@ -25,7 +25,7 @@ use super::manifest::{Manifest, StageManifest, read_manifest};
 use super::types::{error_kind, status_name};
 use super::{FileError, file};
 
-pub use frame::{Lent, Memory, Picture};
+pub use frame::{Ended, Lent, Memory, Picture};
 
 /// An id that no version of the ABI has.
 const UNKNOWN_ID: &str = "omnizap.unknown/1";
@@ -150,12 +150,6 @@ impl Probe {
         get_factory.is_some_and(|get| !unsafe { get(abi::Span::of(UNKNOWN_ID)) }.is_null())
     }
 
-    /// True once it has asked how to learn of cancelled calls.
-    #[must_use]
-    pub fn heeds_cancel(&self) -> bool {
-        self.library.host.heeds_cancel()
-    }
-
     /// Calls `create`.
     ///
     /// # Errors
@@ -203,16 +197,15 @@ impl Specimen {
         Answer::of(self.instance.run(&self.manifest, inputs, call))
     }
 
-    /// Calls `run` with guarded inputs: they end at pages that nobody may touch, and can only be
-    /// read.
+    /// Calls `run` with inputs in memory of their own, which can be taken away after.
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn run_guarded(&self, lent: Lent<'_>, call: &Call) -> io::Result<(Answer, Memory)> {
+    pub fn run_lent(&self, lent: Lent<'_>, call: &Call) -> io::Result<Ended> {
         frame::run(&self.instance, &self.manifest, lent, call)
     }
 
-    /// Calls `run_batch` with guarded inputs; `None` where there is none.
+    /// Calls `run_batch` likewise; `None` where there is none.
     ///
     /// # Errors
     /// The system has no memory for it.

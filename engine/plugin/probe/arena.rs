@@ -8,23 +8,27 @@ use std::io;
 pub(super) struct Arena {
     areas: Vec<Area>,
     page: usize,
+    /// False: it can be written to, and a little past its end be read, until it is closed.
+    is_guarded: bool,
 }
 
 /// Whole pages of data, and the guard page behind them.
 struct Area {
     start: *mut c_void,
-    data_len: usize,
+    /// What can be touched before it is closed.
+    open_len: usize,
     len: usize,
 }
 
 impl Arena {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(is_guarded: bool) -> io::Result<Self> {
         // SAFETY: asks for a constant of the system.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         let page = usize::try_from(page).map_err(|_| io::Error::last_os_error())?;
         Ok(Self {
             areas: Vec::new(),
             page,
+            is_guarded,
         })
     }
 
@@ -72,7 +76,7 @@ impl Arena {
         }
         let area = Area {
             start,
-            data_len,
+            open_len: if self.is_guarded { data_len } else { whole },
             len: whole,
         };
         area.protect(libc::PROT_READ | libc::PROT_WRITE)?;
@@ -80,8 +84,11 @@ impl Arena {
         Ok(start.cast::<u8>().wrapping_add(data_len - len))
     }
 
-    /// From here on all of it can only be read.
+    /// From here on all of it can only be read, where it is guarded.
     pub(super) fn seal(&self) -> io::Result<()> {
+        if !self.is_guarded {
+            return Ok(());
+        }
         self.areas
             .iter()
             .try_for_each(|area| area.protect(libc::PROT_READ))
@@ -97,11 +104,11 @@ impl Arena {
 
 impl Area {
     fn protect(&self, access: libc::c_int) -> io::Result<()> {
-        if self.data_len == 0 {
+        if self.open_len == 0 {
             return Ok(());
         }
         // SAFETY: pages of our own mapping; no Rust reference into them is alive.
-        match unsafe { libc::mprotect(self.start, self.data_len, access) } {
+        match unsafe { libc::mprotect(self.start, self.open_len, access) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }

@@ -1,4 +1,4 @@
-//! One call over the bare ABI: everything that the plugin borrows lies in guarded memory, and
+//! One call over the bare ABI: everything that the plugin borrows lies in memory of its own, and
 //! can be taken out of reach once the call has ended.
 
 use std::io;
@@ -19,6 +19,8 @@ pub struct Lent<'a> {
     pub inputs: &'a Inputs,
     /// A picture in place of every image among them.
     pub picture: Option<&'a Picture>,
+    /// Whether reading past the end of them and writing to them crash.
+    pub is_guarded: bool,
 }
 
 /// A picture in a form that the ABI allows and the service has no cause to use yet.
@@ -36,6 +38,16 @@ pub struct Picture {
     pub gap: Option<usize>,
     /// `byte_offset` of the first pixel.
     pub offset: usize,
+}
+
+/// A call that has ended.
+pub struct Ended {
+    /// How.
+    pub answer: Answer,
+    /// What it was lent.
+    pub memory: Memory,
+    /// Whether the plugin asked if anybody still waits.
+    pub asked_cancel: bool,
 }
 
 /// What calls that have ended were lent. Nothing else takes its place until this is dropped.
@@ -69,7 +81,7 @@ pub(super) fn run(
     manifest: &StageManifest,
     lent: Lent<'_>,
     call: &Call,
-) -> io::Result<(Answer, Memory)> {
+) -> io::Result<Ended> {
     let frame = Frame::new(manifest, lent, call)?;
     let table = instance.table();
     let Some(run) = table.run else {
@@ -77,9 +89,15 @@ pub(super) fn run(
     };
     // SAFETY: the instance is active; everything of the call lives until it returns.
     let status = unsafe { run(table.instance, frame.call) };
+    // SAFETY: made by `new`, and freed by `end` only.
+    let asked_cancel = unsafe { (*frame.state).asked_cancel() };
     let mut arenas = Vec::new();
     let answer = frame.end(status, &mut arenas);
-    Ok((answer, Memory { arenas }))
+    Ok(Ended {
+        answer,
+        memory: Memory { arenas },
+        asked_cancel,
+    })
 }
 
 pub(super) fn run_batch(
@@ -95,7 +113,7 @@ pub(super) fn run_batch(
     let frames = lent.iter().map(|lent| Frame::new(manifest, *lent, call));
     let frames: Vec<Frame<'_>> = frames.collect::<io::Result<_>>()?;
     let calls: Vec<*mut abi::Call> = frames.iter().map(|frame| frame.call).collect();
-    let mut list = Arena::new()?;
+    let mut list = Arena::new(lent.iter().all(|lent| lent.is_guarded))?;
     let calls = list.copy_items(&calls)?;
     list.seal()?;
     // SAFETY: the instance is active; everything of the calls lives until it returns.
@@ -123,7 +141,8 @@ pub(super) fn run_batch(
 impl<'a> Frame<'a> {
     fn new(manifest: &'a StageManifest, lent: Lent<'_>, call: &'a Call) -> io::Result<Self> {
         let views = Views::of(manifest, lent.inputs);
-        let (mut arena, mut own) = (Arena::new()?, Arena::new()?);
+        let mut arena = Arena::new(lent.is_guarded)?;
+        let mut own = Arena::new(lent.is_guarded)?;
         let mut values = Vec::with_capacity(views.values.len());
         for (port, value) in manifest.inputs.iter().zip(&views.values) {
             values.push(match lent.picture {

@@ -220,15 +220,10 @@ fn memory_that_is_misused_is_found() {
         planted(
             WAYWARD,
             &["-DFAULT=OVERREADS"],
-            &["borrowed", "odd-images", "strides"],
+            &["borrowed", "odd-images"],
             "the first call",
         ),
-        planted(
-            WAYWARD,
-            &["-DFAULT=WRITES"],
-            &["borrowed", "odd-images", "strides"],
-            "read-only",
-        ),
+        planted(WAYWARD, &["-DFAULT=WRITES"], &["borrowed"], "read-only"),
         planted(
             WAYWARD,
             &["-DFAULT=EMPTY"],

@@ -39,6 +39,7 @@ fn batch(trial: &mut StageTrial<'_>) -> Verdict {
         let lent = inputs.iter().map(|inputs| Lent {
             inputs,
             picture: None,
+            is_guarded: true,
         });
         let lent: Vec<Lent<'_>> = lent.collect();
         let Some((answers, memory)) = instance.run_batch(&lent, &trial.call())? else {

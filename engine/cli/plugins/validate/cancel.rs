@@ -1,8 +1,8 @@
-//! Whether a stage that asks for `omnizap.cancel/1` heeds it.
+//! Whether a stage that asks if a call is cancelled gives up then.
 
 use std::time::{Duration, Instant};
 
-use engine::plugin::probe::{Answer, Specimen};
+use engine::plugin::probe::{Answer, Lent, Specimen};
 use omnizap_contract::{Call, Channels, Inputs, PortType};
 
 use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
@@ -19,7 +19,7 @@ const SIDE: u32 = 1024;
 
 pub(super) const CANCEL: Check = Check {
     id: "cancel",
-    rule: "gives up soon after nobody waits, where it asks for omnizap.cancel/1",
+    rule: "gives up soon after nobody waits, where it asks is_cancelled",
     advice: "ask is_cancelled every millisecond or so of work and return OZ_DEADLINE when it says 1",
     gate: Gate::Open,
     run: Run::Stage(cancel),
@@ -39,7 +39,7 @@ fn cancel(trial: &mut StageTrial<'_>) -> Verdict {
         .step("a call that was cancelled before it began");
     let call = trial.call();
     call.cancel.cancel();
-    let before = timed(&instance, &inputs, &call, Duration::ZERO);
+    let before = Timed::run(&instance, &inputs, &call, Duration::ZERO)?;
     trial.steps.step("a call that is cancelled while it runs");
     let call = trial.call();
     let cancel = call.cancel.clone();
@@ -48,36 +48,60 @@ fn cancel(trial: &mut StageTrial<'_>) -> Verdict {
             std::thread::sleep(CANCEL_AFTER);
             cancel.cancel();
         });
-        timed(&instance, &inputs, &call, CANCEL_AFTER)
-    });
-    if !trial.probe.heeds_cancel() {
-        return skipped("it never asked for omnizap.cancel/1");
+        Timed::run(&instance, &inputs, &call, CANCEL_AFTER)
+    })?;
+    if !before.asked && !during.asked {
+        return skipped("it never asked is_cancelled");
     }
-    before?;
-    during?;
+    for timed in [before, during] {
+        timed.must_have_given_up()?;
+    }
     Ok(Passed::Ok)
 }
 
-fn timed(
-    instance: &Specimen,
-    inputs: &Inputs,
-    call: &Call,
-    cancelled_after: Duration,
-) -> Result<(), Finding> {
-    let began = Instant::now();
-    let answer = instance.run(inputs, call);
-    let late = began.elapsed().saturating_sub(cancelled_after);
-    if late > CANCEL_LIMIT {
-        return Err(Finding::new(format!(
-            "run went on for {} ms after the call was cancelled, at most {} are allowed",
-            late.as_millis(),
-            CANCEL_LIMIT.as_millis()
-        )));
+/// A call that was cancelled.
+struct Timed {
+    answer: Answer,
+    /// How long it went on.
+    late: Duration,
+    /// Whether it asked if anybody still waits.
+    asked: bool,
+}
+
+impl Timed {
+    fn run(
+        instance: &Specimen,
+        inputs: &Inputs,
+        call: &Call,
+        cancelled_after: Duration,
+    ) -> Result<Self, Finding> {
+        let lent = Lent {
+            inputs,
+            picture: None,
+            is_guarded: false,
+        };
+        let began = Instant::now();
+        let ended = instance.run_lent(lent, call)?;
+        Ok(Self {
+            late: began.elapsed().saturating_sub(cancelled_after),
+            answer: ended.answer,
+            asked: ended.asked_cancel,
+        })
     }
-    match answer {
-        Answer::Failed(trouble) if trouble.is_fault() => Err(Finding::new(format!(
-            "a cancelled call said {trouble}, expected OZ_DEADLINE"
-        ))),
-        _ => Ok(()),
+
+    fn must_have_given_up(&self) -> Result<(), Finding> {
+        if self.late > CANCEL_LIMIT {
+            return Err(Finding::new(format!(
+                "run went on for {} ms after the call was cancelled, at most {} are allowed",
+                self.late.as_millis(),
+                CANCEL_LIMIT.as_millis()
+            )));
+        }
+        match &self.answer {
+            Answer::Failed(trouble) if trouble.is_fault() => Err(Finding::new(format!(
+                "a cancelled call said {trouble}, expected OZ_DEADLINE"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
