@@ -9,8 +9,9 @@
 //! 3. `library`: opened with `RTLD_NOW | RTLD_LOCAL`, never unloaded; `init`
 //! 4. [`loader`]: its stages become [`omnizap_contract::StageKind`]s like any other
 //!
-//! `instance`, `call`, `host` and `probe` are the only places with unsafe code: they hold what
-//! crosses the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
+//! `library`, `host`, `instance`, `call` and `probe` are the only places with unsafe code: they hold
+//! what crosses the boundary. [`stage`] is safe again: it makes instances anew and stops those that
+//! fail.
 //!
 //! [`probe`] lets the validator do to a library what no pipeline would.
 //!
@@ -20,6 +21,7 @@
 mod breaker;
 mod call;
 mod elf;
+mod fault;
 pub mod file;
 mod host;
 mod instance;

@@ -31,6 +31,19 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 6] = [
     ),
 ];
 
+/// The only places with unsafe code, files or the folders beside them: the two sides of the plugin
+/// boundary, the constants that cross it, and the mapping of a model's file.
+const UNSAFE: [&str; 8] = [
+    "engine/plugin/call",
+    "engine/plugin/host",
+    "engine/plugin/instance",
+    "engine/plugin/library",
+    "engine/plugin/probe",
+    "models/record/mapping",
+    "plugins/contract/src/abi",
+    "plugins/sdk/src/glue",
+];
+
 /// The top level of the house; beside it only what tools need.
 const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",
@@ -170,6 +183,20 @@ fn stages_imported(module: &str, text: &str, modules: &[String]) -> Vec<String> 
         .collect()
 }
 
+/// True where a file allows itself unsafe code; every crate denies it.
+fn allows_unsafe(text: &str) -> bool {
+    let allowed = text.lines().map(str::trim_start);
+    let mut allowed = allowed.filter(|line| !line.starts_with("//"));
+    allowed.any(|line| line.starts_with("unsafe_code") || line.contains("(unsafe_code"))
+}
+
+fn may_be_unsafe(path: &str) -> bool {
+    UNSAFE.iter().any(|place| {
+        let below = path.strip_prefix(place);
+        below.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    })
+}
+
 fn builtin_names() -> Vec<String> {
     let services = Services::new(ServicesConfig::default());
     let kinds = builtins(&services);
@@ -272,4 +299,39 @@ fn the_top_level_is_the_one_of_the_design() {
         let known = TOP_LEVEL.contains(&name) || TOOLS.contains(&name) || name.starts_with('.');
         assert!(known, "{name} is not of the design's top level");
     }
+}
+
+#[test]
+fn unsafe_code_is_at_the_boundary_only() {
+    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(workspace.contains("unsafe_code = \"deny\""));
+    let mut seen = BTreeSet::new();
+    for folder in [
+        "engine",
+        "stages",
+        "models",
+        "migrations",
+        "plugins",
+        "tests",
+    ] {
+        for (name, manifest) in files(folder, "toml") {
+            // A workspace of its own is built by hand only, and is no part of the program.
+            if name.ends_with("Cargo.toml") && !manifest.contains("[workspace]") {
+                let inherits = manifest.contains("[lints]\nworkspace = true");
+                assert!(inherits, "{name} does not take the workspace's lints");
+            }
+        }
+        for (name, text) in files(folder, "rs") {
+            if name != "tests/architecture.rs" && allows_unsafe(&text) {
+                assert!(may_be_unsafe(&name), "{name} allows unsafe code");
+                seen.insert(name);
+            }
+        }
+    }
+    assert_eq!(seen.len(), UNSAFE.len(), "{seen:?}");
+    assert!(allows_unsafe("#![allow(unsafe_code, reason = \"fast\")]"));
+    assert!(allows_unsafe("#[expect(\n    unsafe_code,\n)]"));
+    assert!(!allows_unsafe("// allow(unsafe_code) would not do"));
+    assert!(may_be_unsafe("plugins/sdk/src/glue/call.rs"));
+    assert!(!may_be_unsafe("engine/plugin/host_of_others.rs"));
 }

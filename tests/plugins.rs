@@ -1,12 +1,16 @@
 //! Plugins: real libraries, built from source by the test, in the real program.
 
+mod batches;
+mod calls;
 mod faults;
 mod files;
 mod frozen;
 mod layout;
 mod newcomer;
 mod panics;
+mod quality;
 mod service;
+mod threads;
 mod validate;
 
 use std::fs::Permissions;

@@ -186,17 +186,24 @@ impl Pipeline {
         settings
     }
 
-    /// How often a node's stage ended in which way, since the pipeline was built.
+    /// How often a node's stage ended in which way since the pipeline was built, and what the
+    /// stage counts itself.
     #[must_use]
     pub fn counters(&self, node: usize) -> Json {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.steps[node].as_ref().map_or(Json::Null, |step| {
-            serde_json::json!({
-                "ran": count(&step.counters.ran),
-                "skipped": count(&step.counters.skipped),
-                "failed": count(&step.counters.failed),
-            })
-        })
+        let Some(step) = &self.steps[node] else {
+            return Json::Null;
+        };
+        let mut counters = serde_json::Map::new();
+        let ends = [
+            ("ran", &step.counters.ran),
+            ("skipped", &step.counters.skipped),
+            ("failed", &step.counters.failed),
+        ];
+        for (name, counter) in ends {
+            counters.insert(name.into(), Json::from(counter.load(Ordering::Relaxed)));
+        }
+        counters.extend(step.runner.counters());
+        Json::Object(counters)
     }
 
     /// Finishes what the stages accepted and still have under way.

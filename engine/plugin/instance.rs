@@ -3,125 +3,18 @@
 #![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 use serde_json::Value as Json;
 
 use super::call::{CallState, Views};
+use super::fault::{ErrorBuffers, Fault};
 use super::library::Library;
 use super::manifest::StageManifest;
-use super::types::status_name;
-
-/// Longest message of a plugin's error, in bytes.
-const MESSAGE: usize = 1024;
-/// Longest code, and longest option name, of a plugin's error.
-const WORD: usize = 64;
 
 /// True where a struct's size says that it has its first `least` bytes.
 pub(super) const fn covers(struct_size: u32, least: usize) -> bool {
     struct_size as usize >= least
-}
-
-/// Why a call of a plugin gave nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The plugin's status; [`abi::OK`] where the plugin said that all is well and was wrong.
-    pub(super) status: abi::Status,
-    /// Its message, for people.
-    pub(super) message: String,
-    /// Its code, maybe empty.
-    pub(super) code: String,
-    /// The option at fault, maybe empty.
-    pub(super) option: String,
-    /// When to try again, if it says so.
-    pub(super) retry_after: Option<Duration>,
-    /// A message or code that was no UTF-8, or no message at all.
-    pub(super) is_malformed: bool,
-}
-
-impl Fault {
-    pub(super) fn of_host(message: String) -> Self {
-        Self {
-            status: abi::OK,
-            message,
-            code: String::new(),
-            option: String::new(),
-            retry_after: None,
-            is_malformed: false,
-        }
-    }
-}
-
-/// The host's memory for a plugin's error.
-pub(super) struct ErrorBuffers {
-    out: abi::ErrorOut,
-    message: [u8; MESSAGE],
-    code: [u8; WORD],
-    option: [u8; WORD],
-}
-
-impl ErrorBuffers {
-    pub(super) fn new() -> Self {
-        Self {
-            out: abi::ErrorOut {
-                struct_size: size_of::<abi::ErrorOut>() as u32,
-                reserved: 0,
-                retry_after_ms: 0,
-                message: std::ptr::null_mut(),
-                message_capacity: MESSAGE,
-                message_len: 0,
-                code: std::ptr::null_mut(),
-                code_capacity: WORD,
-                code_len: 0,
-                option: std::ptr::null_mut(),
-                option_capacity: WORD,
-                option_len: 0,
-            },
-            message: [0; MESSAGE],
-            code: [0; WORD],
-            option: [0; WORD],
-        }
-    }
-
-    /// The struct for the plugin, valid until this one moves.
-    pub(super) fn out(&mut self) -> *mut abi::ErrorOut {
-        self.out.message = self.message.as_mut_ptr();
-        self.out.code = self.code.as_mut_ptr();
-        self.out.option = self.option.as_mut_ptr();
-        &raw mut self.out
-    }
-
-    pub(super) fn fault(&self, status: abi::Status) -> Fault {
-        let message = &self.message[..self.out.message_len.min(MESSAGE)];
-        let code = &self.code[..self.out.code_len.min(WORD)];
-        let option = &self.option[..self.out.option_len.min(WORD)];
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        // A message that was cut at the capacity may end within a character.
-        let broken = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(_) => false,
-            Err(error) => error.error_len().is_some() || bytes.len() < MESSAGE,
-        };
-        let is_malformed = message.is_empty() || broken(message) || broken(code);
-        let after = self.out.retry_after_ms;
-        Fault {
-            status,
-            message: if message.is_empty() {
-                format!("{} without a message", status_name(status))
-            } else {
-                text(message).replace('\u{fffd}', "?")
-            },
-            code: text(code),
-            option: text(option),
-            retry_after: (after > 0).then(|| Duration::from_millis(after)),
-            is_malformed,
-        }
-    }
-
-    pub(super) fn describe(&self, status: abi::Status) -> String {
-        let fault = self.fault(status);
-        format!("{} ({})", fault.message, status_name(status))
-    }
 }
 
 /// An instance. Dropped, it is deactivated and destroyed.
@@ -139,7 +32,7 @@ unsafe impl Sync for Instance {}
 
 impl Instance {
     /// Calls `create`.
-    pub(super) fn create(library: &Arc<Library>, stage_id: &str) -> Result<Self, Fault> {
+    pub(super) fn create(library: &Arc<Library>, manifest: &StageManifest) -> Result<Self, Fault> {
         let create = library.factory.create;
         let create =
             create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
@@ -149,7 +42,7 @@ impl Instance {
         let status = unsafe {
             create(
                 library.host.table(),
-                abi::Span::of(stage_id),
+                abi::Span::of(&manifest.id),
                 &raw mut stage,
                 error.out(),
             )
@@ -174,6 +67,10 @@ impl Instance {
             ("validate_config", made.validate_config.is_some()),
             ("activate", made.activate.is_some()),
             ("run", made.run.is_some()),
+            (
+                "run_batch",
+                made.run_batch.is_some() || !manifest.has(abi::BATCHABLE),
+            ),
             ("deactivate", made.deactivate.is_some()),
             ("destroy", made.destroy.is_some()),
         ];
@@ -255,6 +152,81 @@ impl Instance {
         } else {
             Err(error.fault(status))
         }
+    }
+
+    /// Most calls that the stage likes in one batch: 1 where it is not OZ_BATCHABLE, else what
+    /// its `omnizap.batch/1` says.
+    pub(super) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
+        if !manifest.has(abi::BATCHABLE) {
+            return Ok(1);
+        }
+        let Some(get_extension) = self.table().get_extension else {
+            return Ok(abi::DEFAULT_BATCH);
+        };
+        // SAFETY: the instance is valid, the span a constant; an extension of that id is a
+        // constant that begins with its size.
+        let extension = unsafe {
+            let found = get_extension(self.table().instance, abi::Span::of(abi::EXT_BATCH));
+            found.cast::<abi::ExtBatch>().as_ref()
+        };
+        match extension {
+            None => Ok(abi::DEFAULT_BATCH),
+            Some(extension) if !covers(extension.struct_size, size_of::<abi::ExtBatch>()) => {
+                Err(Fault::of_host(format!(
+                    "its `oz_ext_batch` is {} bytes long, ABI 1.0 has {}",
+                    extension.struct_size,
+                    size_of::<abi::ExtBatch>()
+                )))
+            }
+            Some(extension) if (1..=abi::MAX_BATCH).contains(&extension.max_batch) => {
+                Ok(extension.max_batch)
+            }
+            Some(extension) => Err(Fault::of_host(format!(
+                "its `{}` asks for batches of {}, expected 1 to {}",
+                abi::EXT_BATCH,
+                extension.max_batch,
+                abi::MAX_BATCH
+            ))),
+        }
+    }
+
+    /// Calls `run_batch`: what each call came to, or why all of them failed.
+    pub(super) fn run_batch(
+        &self,
+        manifest: &StageManifest,
+        batch: &[(&Inputs, &Call)],
+    ) -> Result<Vec<Result<Outputs, Fault>>, Fault> {
+        let run_batch = self.table().run_batch;
+        let run_batch =
+            run_batch.ok_or_else(|| Fault::of_host("the function `run_batch` is NULL".into()))?;
+        let views = batch.iter().map(|(inputs, _)| Views::of(manifest, inputs));
+        let views: Vec<Views> = views.collect();
+        let mut errors: Vec<ErrorBuffers> = batch.iter().map(|_| ErrorBuffers::new()).collect();
+        let mut states: Vec<CallState<'_>> = batch
+            .iter()
+            .map(|(_, call)| CallState::new(call, &manifest.outputs))
+            .collect();
+        let mut calls: Vec<abi::Call> = batch
+            .iter()
+            .zip(&views)
+            .zip(errors.iter_mut().zip(&mut states))
+            .map(|(((_, call), views), (error, state))| abi_call(call, views, error, state))
+            .collect();
+        let pointers: Vec<*mut abi::Call> = calls.iter_mut().map(std::ptr::from_mut).collect();
+        // SAFETY: the instance is active; the calls and all that they point to stay where they
+        // are until it returns.
+        let status = unsafe { run_batch(self.table().instance, pointers.as_ptr(), pointers.len()) };
+        if status != abi::OK {
+            let first = errors.first();
+            return Err(first.map_or_else(
+                || Fault::of_host("a batch without calls".into()),
+                |first| first.fault(status),
+            ));
+        }
+        let ends = states.into_iter().zip(&errors).zip(&calls);
+        Ok(ends
+            .map(|((state, error), call)| finish(state, error, call.status))
+            .collect())
     }
 
     /// Calls `run`.

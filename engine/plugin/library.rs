@@ -11,8 +11,9 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use omnizap_contract::abi;
 
 use super::FileError;
+use super::fault::ErrorBuffers;
 use super::host::HostTable;
-use super::instance::{ErrorBuffers, covers};
+use super::instance::covers;
 use super::manifest::Manifest;
 
 /// A library whose `init` was called.

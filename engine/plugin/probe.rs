@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 
-use super::instance::{ErrorBuffers, Fault, Instance, covers};
+use super::fault::{ErrorBuffers, Fault};
+use super::instance::{Instance, covers};
 use super::library::Library;
 use super::manifest::{Manifest, StageManifest, read_manifest};
 use super::types::{error_kind, status_name};
@@ -155,7 +156,7 @@ impl Probe {
     /// # Errors
     /// What the plugin said, or what is wrong with what it gave.
     pub fn create(&self, stage: &Arc<StageManifest>) -> Result<Specimen, Trouble> {
-        let instance = Instance::create(&self.library, &stage.id)?;
+        let instance = Instance::create(&self.library, stage)?;
         Ok(Specimen {
             instance,
             manifest: stage.clone(),

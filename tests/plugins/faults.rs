@@ -19,7 +19,7 @@ const FILE: &str = "[pipeline]\nname = \"a\"\n[request]\nvalue = { type = \"numb
 const PATIENT: Limits = Limits {
     faults_in_a_row: u32::MAX,
     rest: Duration::from_secs(60),
-    idle_instances: 16,
+    ..Limits::DEFAULT
 };
 
 async fn pipeline(fault: u32, limits: Limits, file: &str) -> (Pipeline, TempDir) {

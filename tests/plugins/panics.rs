@@ -1,4 +1,6 @@
-//! A panic in a plugin in Rust, over HTTP: its request fails, all others go on.
+//! A panic and a flood of log lines in a plugin in Rust, over HTTP: all others go on.
+
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -68,4 +70,38 @@ fn a_panic_fails_its_own_request_and_no_other() {
             );
         }
     });
+}
+
+#[test]
+fn what_a_plugin_logs_appears_with_its_name_and_a_flood_is_cut() {
+    let folder = TempDir::new().unwrap();
+    let library = build("omnizap-panics", folder.path());
+    let text = pipeline(&allowed(&library), "lenient", "skip");
+    std::fs::write(folder.path().join("lenient.toml"), text).unwrap();
+    let server = Server::start_with(&Settings {
+        pipelines: Some(folder.path()),
+        ..Settings::default()
+    });
+    let lines = |wanted: &str| {
+        let log = server.log();
+        let found = log.lines().filter(|line| line.contains(wanted));
+        found.map(str::to_owned).collect::<Vec<String>>()
+    };
+    assert_eq!(say(&server, "/lenient", "a remarkable word").status, 200);
+    assert_eq!(say(&server, "/lenient", "flood").status, 200);
+    // The next line in another second says how many were left out.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(say(&server, "/lenient", "calm").status, 200);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while lines("logs too much").is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let word = lines("a remarkable word");
+    assert_eq!(word.len(), 1, "{}", server.log());
+    assert!(word[0].contains("test-panics") && word[0].contains("INFO"));
+    assert!(lines("not for everybody").is_empty(), "debug lines are off");
+    assert!(!lines("logs too much").is_empty(), "{}", server.log());
+    // Two windows of 100 lines, where the flood falls into two seconds.
+    let flood = lines("once more").len();
+    assert!((90..=200).contains(&flood), "{flood} lines of 1000");
 }

@@ -54,6 +54,7 @@ fn the_examples_pass() {
     let folder = folder.path();
     let right = [
         build("omnizap-phash", folder),
+        build("omnizap-quality", folder),
         compile(COLOURS, &[], folder, "colours.so"),
         compile(FAULTY, &["-DFAULT=0"], folder, "right.so"),
         compile(WAYWARD, &["-DFAULT=NONE"], folder, "mean.so"),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::answers::file;
 use crate::support::http::{Answer, Part, connect, read_answer};
+use crate::support::pictures::gray_tiff;
 use crate::support::program::{Server, picture};
 
 #[track_caller]
@@ -61,45 +62,6 @@ fn broken_pictures_are_refused_with_the_reason() {
     );
 }
 
-/// A gray TIFF without compression, 64x64, of 8 or 16 bits a sample; `value` gives
-/// the 8-bit sample at (x, y), which 16 bits hold 257-fold (TIFF 6.0, baseline).
-fn gray_tiff(bits: u32, value: impl Fn(u32, u32) -> u32) -> Vec<u8> {
-    const SIDE: u32 = 64;
-    const HEADER: u32 = 8;
-    let size = SIDE * SIDE * bits / 8;
-    let mut tiff = b"II*\0".to_vec();
-    tiff.extend((HEADER + size).to_le_bytes());
-    for sample in (0..SIDE * SIDE).map(|index| value(index % SIDE, index / SIDE)) {
-        if bits == 16 {
-            tiff.extend((sample as u16 * 257).to_le_bytes());
-        } else {
-            tiff.push(sample as u8);
-        }
-    }
-    // Width, height, bits, compression none, black is zero, offset, samples, rows, bytes.
-    let tags: [(u16, u32); 9] = [
-        (256, SIDE),
-        (257, SIDE),
-        (258, bits),
-        (259, 1),
-        (262, 1),
-        (273, HEADER),
-        (277, 1),
-        (278, SIDE),
-        (279, size),
-    ];
-    tiff.extend((tags.len() as u16).to_le_bytes());
-    for (tag, value) in tags {
-        const LONG: u16 = 4;
-        tiff.extend(tag.to_le_bytes());
-        tiff.extend(LONG.to_le_bytes());
-        tiff.extend(1_u32.to_le_bytes());
-        tiff.extend(value.to_le_bytes());
-    }
-    tiff.extend(0_u32.to_le_bytes());
-    tiff
-}
-
 #[test]
 fn a_sixteen_bit_gray_picture_is_not_white() {
     let server = Server::start();
@@ -112,9 +74,12 @@ fn a_sixteen_bit_gray_picture_is_not_white() {
         answer.json()["raw_logits"].clone()
     };
     let scene = |x: u32, y: u32| (x * y + 3 * x) % 200;
-    let (deep, shallow) = (ask(&gray_tiff(16, scene)), ask(&gray_tiff(8, scene)));
+    let (deep, shallow) = (
+        ask(&gray_tiff(64, 16, scene)),
+        ask(&gray_tiff(64, 8, scene)),
+    );
     assert_eq!(deep, shallow, "the same picture in 16 and in 8 bits");
-    assert_ne!(deep, ask(&gray_tiff(8, |_, _| 255)), "white");
+    assert_ne!(deep, ask(&gray_tiff(64, 8, |_, _| 255)), "white");
 }
 
 #[test]

@@ -106,13 +106,8 @@ impl Client {
         path: &str,
         parts: &[Part<'_>],
     ) -> std::io::Result<Answer> {
-        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-        self.send(
-            "POST",
-            path,
-            &[("Content-Type", &content_type)],
-            &multipart(parts),
-        )
+        let headers = [("Content-Type", &*form_type())];
+        self.send("POST", path, &headers, &multipart(parts))
     }
 
     /// One request; the connection stays open where the server lets it.
@@ -123,11 +118,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        let request = head(self.address, (method, path), headers, body.len());
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => connect(self.address)?,
@@ -143,6 +134,38 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+fn form_type() -> String {
+    format!("multipart/form-data; boundary={BOUNDARY}")
+}
+
+fn head(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    len: usize,
+) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {len}\r\n\r\n"));
+    head
+}
+
+/// Sends a form and does not wait for the answer: dropping the connection is a client that goes.
+pub(crate) fn begin_form(
+    address: SocketAddr,
+    path: &str,
+    parts: &[Part<'_>],
+) -> std::io::Result<TcpStream> {
+    let body = multipart(parts);
+    let headers = [("Content-Type", &*form_type())];
+    let mut stream = connect(address)?;
+    stream.write_all(head(address, ("POST", path), &headers, body.len()).as_bytes())?;
+    stream.write_all(&body)?;
+    Ok(stream)
 }
 
 pub(crate) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {

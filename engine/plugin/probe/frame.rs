@@ -8,7 +8,8 @@ use omnizap_contract::{Call, Channels, Inputs, PortType, abi};
 use super::arena::Arena;
 use super::{Answer, Fault};
 use crate::plugin::call::{CallState, Views};
-use crate::plugin::instance::{ErrorBuffers, Instance};
+use crate::plugin::fault::ErrorBuffers;
+use crate::plugin::instance::Instance;
 use crate::plugin::manifest::StageManifest;
 use crate::plugin::types;
 

@@ -31,15 +31,35 @@
  *                      -> destroy. validate_config may also follow on an instance that is never
  *                      activated; deactivate and destroy end every activate and create.
  *
+ * Where and when this host calls a stage
+ *
+ *   At the start and at a reload of the pipelines: create, validate_config and destroy, to check a
+ *   file; then create and activate for each use of the stage in a pipeline.
+ *   For a request, by what the stage declares:
+ *     neither of the next two   run, on one of the threads for computing: as many calls at a time
+ *                       as there are cores, over all stages.
+ *     OZ_BLOCKING       run, on a thread that may wait; at most 32 calls of the stage at a time.
+ *     OZ_BATCHABLE      run_batch with what waits, on a thread of this use of the stage: one batch
+ *                       at a time, OZ_BLOCKING or not. Where only one call waits: run.
+ *   Without OZ_THREAD_SAFE the same holds, with an instance for each call or batch under way.
+ *   A call whose client has gone or whose time is over is dropped where it has not begun, and one
+ *   under way learns it from `omnizap.cancel/1`. After a fault: deactivate and destroy as soon as
+ *   no call uses the instance, create and activate for the next call.
+ *   Another host may use other threads and numbers: rely on what each function promises.
+ *
  * What serves hosts to come, with the same library file
  *
  *   A child process with shared memory: no callback of the host is needed between calls, no
  *   pointer of one call is valid in the next, data are flat views (a pointer, a shape, strides) that
  *   may lie in any mapping, and outputs can be written straight into memory of the host (allocate).
+ *   run_batch carries many calls over one crossing, its calls fail each by a status of its own, and
+ *   is_cancelled reads a word that may lie in the mapping. Lines and numbers (log, metrics) go one
+ *   way, so they can be gathered until the call returns.
  *   WebAssembly: no thread, no file, no symbol of the host is needed to link; everything of the
  *   host is reached through the table given to init and create; sizes are size_t and pointers
  *   pointers, so the same source compiled for wasm32 has the layout of that target; descriptors
- *   are readable without running anything.
+ *   are readable without running anything. A host that meters the code may also end a call that
+ *   never asks is_cancelled.
  */
 #ifndef OMNIZAP_PLUGIN_H
 #define OMNIZAP_PLUGIN_H
@@ -163,7 +183,8 @@ typedef struct oz_port {
 } oz_port;
 
 #define OZ_THREAD_SAFE 1u /* run may be called at the same time on one instance */
-#define OZ_PURE 2u        /* the same inputs and options give the same outputs, bit for bit */
+#define OZ_PURE 2u        /* the same inputs and options give the same outputs, bit for bit, and a
+                           * call may be run again */
 #define OZ_BATCHABLE 4u   /* run_batch is there and does better than run one by one */
 #define OZ_BLOCKING 8u    /* run waits for something (network, disk): it takes no place from computing */
 
@@ -204,10 +225,11 @@ typedef struct oz_error {
     size_t option_len;
 } oz_error;
 
-/* One call of run, valid until it returns. */
+/* One call, valid until run or run_batch returns. The host's functions take it from any thread, but
+ * allocate and put_output from one at a time. */
 struct oz_call {
     uint32_t struct_size;
-    int32_t status; /* run_batch: set it to this call's own status */
+    int32_t status; /* run_batch: set it to this call's own status; OZ_OK before. run: not read */
     oz_span request_id;
     uint64_t remaining_ns;  /* time left when the call began */
     const oz_value *inputs; /* one for each declared input, in the descriptor's order */
@@ -264,8 +286,12 @@ typedef struct oz_stage {
      * where the stage is OZ_THREAD_SAFE. */
     int32_t (*run)(void *instance, oz_call *call);
 
-    /* Runs several calls; sets each one's status. A status other than OZ_OK returned fails them all
-     * with the error of the first. NULL unless OZ_BATCHABLE. Threads as run. */
+    /* Runs several calls, of as many requests: 2 up to what `omnizap.batch/1` says. Each has its own
+     * inputs, outputs, error and cancellation; set each one's status, and return OZ_OK: then a call
+     * fails alone. A status other than OZ_OK returned fails them all with the error of the first,
+     * except that of a stage that is OZ_PURE the host runs each call alone to find the one to blame
+     * (not after OZ_BUSY and OZ_UNAVAILABLE, which concern all). NULL unless OZ_BATCHABLE. Threads as
+     * run. */
     int32_t (*run_batch)(void *instance, oz_call *const *calls, size_t count);
 
     /* Frees what activate made. One at a time, no run in flight; activate may follow. */
@@ -317,7 +343,8 @@ typedef struct oz_entry {
 
 /* --- Extensions ----------------------------------------------------------------------------------- */
 
-/* Of the host: lines for its log. At most 100 a second from one plugin, the rest is counted. */
+/* Of the host: lines for its log, with the plugin's name. At most 100 a second from one plugin, the
+ * rest is counted; at most 4096 bytes each, the rest is cut. */
 #define OZ_EXT_LOG "omnizap.log/1"
 #define OZ_LOG_ERROR 1u
 #define OZ_LOG_WARN 2u
@@ -329,7 +356,8 @@ typedef struct oz_ext_log {
     void (*log)(const oz_host *host, uint32_t level, oz_span message); /* any thread */
 } oz_ext_log;
 
-/* Of the host: numbers for its operator. At most 64 names a plugin, a-z 0-9 _. */
+/* Of the host: numbers for its operator, who sees them in GET /pipelines and GET /health, one set a
+ * plugin. At most 64 names of at most 64 bytes, a-z 0-9 _; what is not finite is ignored. */
 #define OZ_EXT_METRICS "omnizap.metrics/1"
 typedef struct oz_ext_metrics {
     uint32_t struct_size;
@@ -338,7 +366,8 @@ typedef struct oz_ext_metrics {
     void (*set)(const oz_host *host, oz_span gauge, double value);    /* any thread */
 } oz_ext_metrics;
 
-/* Of the host: whether anybody still waits for a call. Ask every millisecond or so of work. */
+/* Of the host: whether anybody still waits for a call: its client has not gone, its time is not
+ * over. Ask every millisecond or so of work, and within a batch for each call. */
 #define OZ_EXT_CANCEL "omnizap.cancel/1"
 typedef struct oz_ext_cancel {
     uint32_t struct_size;
@@ -346,7 +375,8 @@ typedef struct oz_ext_cancel {
     int32_t (*is_cancelled)(const oz_call *call); /* 1: give up with OZ_DEADLINE. Any thread. */
 } oz_ext_cancel;
 
-/* Of a stage that is OZ_BATCHABLE: how it likes its batches. */
+/* Of a stage that is OZ_BATCHABLE: how it likes its batches. Asked for once, after activate. The
+ * host may make smaller ones, of 64 at most. */
 #define OZ_EXT_BATCH "omnizap.batch/1"
 typedef struct oz_ext_batch {
     uint32_t struct_size;

@@ -91,6 +91,15 @@ impl Runner {
             Self::Async(stage) => stage.health(),
         }
     }
+
+    /// What the stage counts.
+    #[must_use]
+    pub fn counters(&self) -> Map<String, Json> {
+        match self {
+            Self::Inline(stage) | Self::Compute(stage) => stage.counters(),
+            Self::Async(stage) => stage.counters(),
+        }
+    }
 }
 
 /// How a stage is.
@@ -117,6 +126,12 @@ pub trait Stage: Send + Sync {
         Health::default()
     }
 
+    /// What the stage counts, for the operator; shown in `GET /pipelines` beside how often it
+    /// ran.
+    fn counters(&self) -> Map<String, Json> {
+        Map::new()
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors
@@ -134,6 +149,12 @@ pub trait AsyncStage: Send + Sync {
     /// How the stage is.
     fn health(&self) -> Health {
         Health::default()
+    }
+
+    /// What the stage counts, for the operator; shown in `GET /pipelines` beside how often it
+    /// ran.
+    fn counters(&self) -> Map<String, Json> {
+        Map::new()
     }
 
     /// Computes the outputs. Dropping the future abandons the work.
@@ -314,6 +335,12 @@ impl Outputs {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No output yet, and room for so many.
+    #[must_use]
+    pub fn with_capacity(outputs: usize) -> Self {
+        Self(Vec::with_capacity(outputs))
     }
 
     /// The same outputs and one more.

@@ -19,9 +19,10 @@ pub struct Descriptor {
     pub outputs: &'static [Output],
     /// The same inputs and options give the same outputs, bit for bit.
     pub is_pure: bool,
-    /// It waits for something (network, disk) instead of computing.
+    /// It waits for something (network, disk) instead of computing: its calls take no place
+    /// from stages that compute.
     pub is_blocking: bool,
-    /// Most calls that [`crate::Stage::run_batch`] likes at a time; 1: no batches.
+    /// Most calls that [`crate::Stage::run_batch`] likes at a time, up to 256; 1: no batches.
     pub max_batch: u32,
 }
 
@@ -225,6 +226,10 @@ pub const fn stage(
     inputs: &'static [*const abi::Port],
     outputs: &'static [*const abi::Port],
 ) -> abi::StageDescriptor {
+    assert!(
+        1 <= of.max_batch && of.max_batch <= abi::MAX_BATCH,
+        "max_batch is not from 1 to 256"
+    );
     let mut flags = abi::THREAD_SAFE;
     if of.is_pure {
         flags |= abi::PURE;

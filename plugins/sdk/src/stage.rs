@@ -1,8 +1,9 @@
 //! What an author implements, and what a call sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use omnizap_contract::{Channels, Error, OptionFault, Options, Outputs, PortType};
+use omnizap_contract::{Channels, Error, ErrorKind, OptionFault, Options, Outputs, PortType};
 
 use crate::Descriptor;
 use crate::glue::{CallRef, HostRef};
@@ -35,10 +36,21 @@ pub trait Stage: Sized + Send + Sync + 'static {
     /// goes to the client. Internal ones go to the log, and the instance is made anew.
     fn run(&self, inputs: &Inputs<'_>, call: &Call<'_>) -> Result<Outputs, Error>;
 
-    /// Computes several calls at a time; asked for by a `max_batch` above 1.
+    /// Computes several calls at a time, of as many requests: a result for each, in their
+    /// order. Asked for by a `max_batch` above 1 in the descriptor; the host calls it on one
+    /// thread of the stage with whatever waits, and [`Self::run`] where only one call does.
+    ///
+    /// An error fails its own call only. A panic fails the batch: of a pure stage the host then
+    /// runs each call alone, so that only the one to blame fails.
+    ///
+    /// By default it runs them one by one, which gains nothing: share work between them.
     fn run_batch(&self, batch: &[(Inputs<'_>, Call<'_>)]) -> Vec<Result<Outputs, Error>> {
         let each = batch.iter();
-        each.map(|(inputs, call)| self.run(inputs, call)).collect()
+        each.map(|(inputs, call)| {
+            call.still_wanted()?;
+            self.run(inputs, call)
+        })
+        .collect()
     }
 }
 
@@ -61,7 +73,15 @@ pub struct ImageView<'a> {
     pub pixels: &'a [u8],
 }
 
-impl ImageView<'_> {
+impl<'a> ImageView<'a> {
+    /// Row `y` from the top, its pixels left to right; empty past the last row.
+    #[must_use]
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        let stride = self.width * self.channels.count();
+        let from = self.pixels.get(y.saturating_mul(stride)..);
+        from.and_then(|rest| rest.get(..stride)).unwrap_or_default()
+    }
+
     /// Luminance of a pixel, counted row by row, in thousandths: 0 to 255,000 (ITU-R BT.601
     /// weights). 0 past the last pixel.
     #[must_use]
@@ -135,15 +155,44 @@ impl Call<'_> {
         self.call.request_id()
     }
 
-    /// True once nobody waits for the answer: give up with
-    /// [`omnizap_contract::ErrorKind::Deadline`].
+    /// Time that was left when the call began.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        Duration::from_nanos(self.call.remaining_ns())
+    }
+
+    /// True once nobody waits for the answer, because the client has gone or the time is over.
+    /// Asking costs about as much as reading the clock: ask every millisecond or so of work.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.host.is_cancelled(&self.call)
     }
+
+    /// The way to give up: `call.still_wanted()?` between two pieces of work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Deadline`] where [`Self::is_cancelled`].
+    pub fn still_wanted(&self) -> Result<(), Error> {
+        if self.is_cancelled() {
+            return Err(Self::given_up());
+        }
+        Ok(())
+    }
+
+    /// The error of a call that was given up.
+    #[must_use]
+    pub fn given_up() -> Error {
+        Error::new(
+            ErrorKind::Deadline,
+            "given up: nobody waits for the answer any more",
+        )
+    }
 }
 
-/// The host's log.
+/// The host's log, and numbers for its operator.
+///
+/// Lines: at most 100 a second from one plugin, the rest is counted. Numbers: at most 64 names a
+/// plugin, of a-z, 0-9 and _; `GET /pipelines` shows them as `plugin_metrics`.
 #[derive(Clone)]
 pub struct Log(pub(crate) Arc<HostRef>);
 
@@ -163,8 +212,18 @@ impl Log {
         self.0.log(omnizap_contract::abi::LOG_INFO, message);
     }
 
-    /// Adds to a counter of the host.
+    /// Something that helps to find a fault.
+    pub fn debug(&self, message: &str) {
+        self.0.log(omnizap_contract::abi::LOG_DEBUG, message);
+    }
+
+    /// Adds to a counter.
     pub fn count(&self, counter: &str, amount: f64) {
-        self.0.count(counter, amount);
+        self.0.add(counter, amount);
+    }
+
+    /// Sets a gauge: a number that may also fall.
+    pub fn gauge(&self, gauge: &str, value: f64) {
+        self.0.set(gauge, value);
     }
 }

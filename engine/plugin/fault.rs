@@ -1,0 +1,113 @@
+//! Why a call of a plugin gave nothing, and the host's memory in which the plugin says so.
+
+use std::time::Duration;
+
+use omnizap_contract::abi;
+
+use super::types::status_name;
+
+/// Longest message of a plugin's error, in bytes.
+const MESSAGE: usize = 1024;
+/// Longest code, and longest option name, of a plugin's error.
+const WORD: usize = 64;
+
+/// Why a call of a plugin gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The plugin's status; [`abi::OK`] where the plugin said that all is well and was wrong.
+    pub(super) status: abi::Status,
+    /// Its message, for people.
+    pub(super) message: String,
+    /// Its code, maybe empty.
+    pub(super) code: String,
+    /// The option at fault, maybe empty.
+    pub(super) option: String,
+    /// When to try again, if it says so.
+    pub(super) retry_after: Option<Duration>,
+    /// A message or code that was no UTF-8, or no message at all.
+    pub(super) is_malformed: bool,
+}
+
+impl Fault {
+    pub(super) fn of_host(message: String) -> Self {
+        Self {
+            status: abi::OK,
+            message,
+            code: String::new(),
+            option: String::new(),
+            retry_after: None,
+            is_malformed: false,
+        }
+    }
+}
+
+/// The host's memory for a plugin's error.
+pub(super) struct ErrorBuffers {
+    out: abi::ErrorOut,
+    message: [u8; MESSAGE],
+    code: [u8; WORD],
+    option: [u8; WORD],
+}
+
+impl ErrorBuffers {
+    pub(super) fn new() -> Self {
+        Self {
+            out: abi::ErrorOut {
+                struct_size: size_of::<abi::ErrorOut>() as u32,
+                reserved: 0,
+                retry_after_ms: 0,
+                message: std::ptr::null_mut(),
+                message_capacity: MESSAGE,
+                message_len: 0,
+                code: std::ptr::null_mut(),
+                code_capacity: WORD,
+                code_len: 0,
+                option: std::ptr::null_mut(),
+                option_capacity: WORD,
+                option_len: 0,
+            },
+            message: [0; MESSAGE],
+            code: [0; WORD],
+            option: [0; WORD],
+        }
+    }
+
+    /// The struct for the plugin, valid until this one moves.
+    pub(super) fn out(&mut self) -> *mut abi::ErrorOut {
+        self.out.message = self.message.as_mut_ptr();
+        self.out.code = self.code.as_mut_ptr();
+        self.out.option = self.option.as_mut_ptr();
+        &raw mut self.out
+    }
+
+    pub(super) fn fault(&self, status: abi::Status) -> Fault {
+        let message = &self.message[..self.out.message_len.min(MESSAGE)];
+        let code = &self.code[..self.out.code_len.min(WORD)];
+        let option = &self.option[..self.out.option_len.min(WORD)];
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        // A message that was cut at the capacity may end within a character.
+        let broken = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(_) => false,
+            Err(error) => error.error_len().is_some() || bytes.len() < MESSAGE,
+        };
+        let is_malformed = message.is_empty() || broken(message) || broken(code);
+        let after = self.out.retry_after_ms;
+        Fault {
+            status,
+            message: if message.is_empty() {
+                format!("{} without a message", status_name(status))
+            } else {
+                text(message).replace('\u{fffd}', "?")
+            },
+            code: text(code),
+            option: text(option),
+            retry_after: (after > 0).then(|| Duration::from_millis(after)),
+            is_malformed,
+        }
+    }
+
+    pub(super) fn describe(&self, status: abi::Status) -> String {
+        let fault = self.fault(status);
+        format!("{} ({})", fault.message, status_name(status))
+    }
+}
