@@ -95,9 +95,9 @@ class Sprites:
                 part.replace(file)
         self.levels = [np.load(x, mmap_mode="r") for x in f]
 
-    def compose(self, g, idx, s, bg=None, plain=False, gentle=False, hard=1.0):
+    def compose(self, g, idx, s, bg=None, plain=False, gentle=False, hard=1.0, sided=None):
         """RGB batch (n, 3, s, s) in 0..1 of the given sprites. `hard`, 0 to 1: how far size, turn and
-        colour may go."""
+        colour may go. `sided` marks the sprites whose mirror image is something else."""
         n = len(idx)
         if bg is None:
             bg = backgrounds(g, n, s)
@@ -115,6 +115,8 @@ class Sprites:
             sc = rand(g, n, lo=.55, hi=.95)
             rot, asp, shear = torch.randn(n, generator=g) * .12, torch.ones(n), torch.zeros(n)
         flip = torch.where(rand(g, n) < (0 if gentle else .4), -1.0, 1.0)
+        if sided is not None:
+            flip[sided] = 1.0
         room = (1 - sc).abs() * .5 + .06
         tx, ty = (rand(g, n) * 2 - 1) * room * 2, (rand(g, n) * 2 - 1) * room * 2
         c, si = torch.cos(rot), torch.sin(rot)

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import random
+import re
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,17 +20,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-STORE = 112
+STORE = 64  # the side of what the model sees
+VIEWS = 4  # cuts kept of each training picture
+# Told by what was done to a picture, or by detail, and not by what it shows: these need more examples.
+TWICE = {"pixel_art", "low_quality", "watermarked", "noisy", "blurry", "line_art", "code", "collage", "landscape", "handwriting"}
 R = random.Random()
 ART = WORDS = None
 
 F = "/usr/share/fonts/"
 FONTS = {
     "a": {
-        "sans": ["truetype/dejavu/DejaVuSans*.ttf", "truetype/liberation/LiberationSans-*.ttf", "truetype/roboto/unhinted/RobotoCondensed-*.ttf", "truetype/lato/Lato-[BR]*.ttf"],
-        "serif": ["truetype/dejavu/DejaVuSerif*.ttf", "truetype/liberation/LiberationSerif-*.ttf", "truetype/fonts-oldstandard/*.ttf"],
-        "mono": ["truetype/dejavu/DejaVuSansMono*.ttf", "truetype/firacode/*.ttf", "truetype/hack/*.ttf", "truetype/jetbrains-mono/*.ttf", "truetype/liberation/LiberationMono-*.ttf"],
-        "hand": ["opentype/dancingscript/*.otf", "truetype/fifthhorseman/dkg.ttf", "truetype/kristi/*.ttf", "truetype/humor-sans/*.ttf"],
+        "sans": ["truetype/dejavu/DejaVuSans*.ttf", "truetype/liberation/LiberationSans-*.ttf", "truetype/roboto/unhinted/RobotoCondensed-*.ttf", "truetype/lato/Lato-[BR]*.ttf",
+                 "truetype/quicksand/*.ttf", "opentype/cabin/Cabin-[BMR]*.otf"],
+        "serif": ["truetype/dejavu/DejaVuSerif*.ttf", "truetype/liberation/LiberationSerif-*.ttf", "truetype/fonts-oldstandard/*.ttf", "truetype/vollkorn/Vollkorn-[BRM]*.ttf"],
+        "mono": ["truetype/dejavu/DejaVuSansMono*.ttf", "truetype/firacode/*.ttf", "truetype/hack/*.ttf", "truetype/jetbrains-mono/*.ttf", "truetype/liberation/LiberationMono-*.ttf",
+                 "opentype/fantasque-sans/LargeLineHeight/OTF/*.otf"],
+        "hand": ["opentype/dancingscript/*.otf", "truetype/fifthhorseman/dkg.ttf", "truetype/kristi/*.ttf", "truetype/humor-sans/*.ttf", "opentype/bwht/*.otf",
+                 "truetype/ecolier-court/*.ttf", "opentype/joscelyn/*.otf", "opentype/kaushanscript/*.otf", "truetype/klee/*.ttf", "truetype/tomsontalks/*.ttf"],
         "fat": ["opentype/league-spartan/LeagueSpartan-*.otf", "opentype/yanone-kaffeesatz/*-Bold.otf", "truetype/roboto/unhinted/RobotoCondensed-Bold.ttf", "truetype/lato/Lato-Black.ttf"],
         "display": ["opentype/lobster/*.otf", "truetype/comfortaa/*.ttf", "opentype/league-spartan/*.otf", "truetype/lato/Lato-Black.ttf", "opentype/yanone-kaffeesatz/*.otf"],
     },
@@ -228,6 +235,9 @@ def a_pie_chart():
     cx, cy = w / 2 + R.uniform(-.1, .1) * w, h / 2 + R.uniform(-.04, .08) * h
     a = R.uniform(0, 360)
     edge = R.choice([None, bg, bg, c])
+    around = font("a", "sans", R.randint(8, 12)) if R.random() < .4 else None
+    if around:
+        r *= .85
     for k in range(n):
         b = a + 360 * v[k] / sum(v)
         off = r * .08 if R.random() < .12 else 0
@@ -237,6 +247,8 @@ def a_pie_chart():
         if R.random() < .5:
             t = f"{R.randint(2, 60)}%"
             d.text((cx + r * .62 * math.cos(m) - 8, cy + r * .62 * math.sin(m) - 5), t, fill=ink(cols[k]), font=font("a", "sans", 10))
+        if around:
+            d.text((cx + r * 1.12 * math.cos(m), cy + r * 1.12 * math.sin(m)), R.choice(WORDS)[:8], fill=c, font=around, anchor="lm" if math.cos(m) > 0 else "rm")
         a = b
     if R.random() < .35:
         q = r * R.uniform(.4, .7)
@@ -502,21 +514,92 @@ def a_terminal():
         for k, c in enumerate([(255, 95, 86), (255, 189, 46), (39, 201, 63)]):
             d.ellipse([6 + 14 * k, 4, 14 + 14 * k, 12], fill=c)
         y = 20
-    stop = h * R.uniform(.5, 1.1)
+    stop, coloured = h * R.uniform(.5, 1.1), R.choice([0, .1, .3])
     while y < min(h, stop):
         if R.random() < .35:
             p = R.choice(["$ ", "> ", "user@host:~$ ", "# ", "~ % ", "C:\\> "])
             d.text((4, y), p, fill=R.choice(cols), font=f)
             d.text((4 + d.textlength(p, font=f), y), words(R.randint(1, 3)), fill=base, font=f)
         elif R.random() < .85:
-            d.text((4, y), R.choice(["", "-rw-r--r-- ", "[ok] ", "  ", "drwx ", "12:04 "]) + words(R.randint(1, 5)) + R.choice(["", " 1024", "/", ".txt"]), fill=R.choice([base, base, R.choice(cols)]), font=f)
+            d.text((4, y), R.choice(["", "-rw-r--r-- ", "[ok] ", "  ", "drwx ", "12:04 "]) + words(R.randint(1, 5)) + R.choice(["", " 1024", "/", ".txt"]), fill=R.choice(cols) if R.random() < coloured else base, font=f)
         y += s * 1.25
     if R.random() < .5:
         d.rectangle([8, y, 8 + s * .6, y + s], fill=base)
     return im, None
 
 
+@lru_cache(None)
+def sources():
+    """Lines of this project's own source files."""
+    here = Path(__file__).resolve().parent
+    return [f.read_text().split("\n") for f in sorted([*here.glob("*.py"), *here.glob("*.c"), *here.parent.rglob("*.rs")]) if f.name != "kinds_eval.py"]
+
+
+PIECES = re.compile(r"(?P<comment>(#|//|--).*)|(?P<string>\"[^\"]*\"?|'[^']*')|(?P<number>\b\d[\w.]*)|(?P<word>[A-Za-z_]\w*)|(?P<space>\s+)|(?P<other>.)")
+KEYWORDS = set("def return if else elif for fn let mut const static import from class while pub use impl struct enum match int float void in as with assert lambda "
+               "self Self None True False not and or try except raise mod where async await type trait yield".split())
+
+
+def real_code():
+    """A stretch of real source, in the colours of some editor."""
+    src = R.choice(sources())
+    n = R.randint(6, 34)
+    at = R.randrange(max(1, len(src) - n))
+    text = [t.rstrip() for t in src[at:at + n]]
+    short = min((len(t) - len(t.lstrip()) for t in text if t), default=0)
+    text = [t[short:] for t in text]
+    if R.random() < .3:
+        text = [t.replace("    ", "  ") for t in text]
+    s = R.randint(8, 17)
+    f = font("a", "mono", s)
+    lead = s * R.uniform(1.15, 1.5)
+    cw = f.getlength("m")
+    nums, pad = R.random() < .5, R.randint(3, 14)
+    gutter = cw * R.randint(3, 4) + 6 if nums else 0
+    wide = max(map(len, text)) * cw + gutter + 2 * pad
+    if R.random() < .5:
+        w, h = size()
+    else:  # as large as the text asks, within bounds
+        w, h = int(min(max(wide, 120), R.randint(220, 420))), int(min(max(n * lead + 2 * pad, 100), R.randint(200, 380)))
+    dark = R.random() < .6
+    bg = R.choice([(30, 30, 30), (40, 42, 54), (39, 40, 34), (0, 43, 54), (13, 17, 23), rgb(10, 60)]) if dark else R.choice(
+        [(255, 255, 255), (255, 255, 255), (250, 250, 250), (253, 246, 227), rgb(236, 255), (240, 240, 240)])
+    im, d = canvas(bg, w, h)
+    v, h0 = ((.75, 1) if dark else (.25, .65)), R.random()
+    colour = {k: hsv(h0 + R.random(), R.uniform(.3, 1), R.uniform(*v)) for k in ("string", "number", "keyword", "call")}
+    base = ink(bg)
+    colour["comment"] = R.choice([tuple((a + b) // 2 for a, b in zip(bg, base)), hsv(R.uniform(.25, .45), .6, .5 if not dark else .65)])
+    for k in ("number", "call"):
+        if R.random() < .35:
+            colour[k] = base
+    y, top = pad, 0
+    if R.random() < .2:  # a window
+        top = R.randint(14, 22)
+        d.rectangle([0, 0, w, top], fill=tuple((9 * a + b) // 10 for a, b in zip(bg, base)))
+        for k, c in enumerate([(255, 95, 86), (255, 189, 46), (39, 201, 63)]):
+            d.ellipse([6 + 13 * k, top / 2 - 4, 14 + 13 * k, top / 2 + 4], fill=c)
+        y += top
+    if nums and R.random() < .45:
+        d.rectangle([0, top, gutter - 2, h], fill=tuple((9 * a + b) // 10 for a, b in zip(bg, base)))
+    first = R.choice([1, 1, at + 1])
+    for k, line in enumerate(text):
+        if y > h:
+            break
+        if nums:
+            d.text((gutter - 4, y), str(first + k), fill=tuple((a + b) // 2 for a, b in zip(bg, base)), font=f, anchor="ra")
+        for piece in PIECES.finditer(line):
+            kind, t = piece.lastgroup, piece.group()
+            if kind == "word":
+                kind = "keyword" if t in KEYWORDS else "call" if line[piece.end():piece.end() + 1] == "(" else "word"
+            if kind != "space":
+                d.text((pad + gutter + piece.start() * cw, y), t, fill=colour.get(kind, base), font=f)
+        y += lead
+    return im, None
+
+
 def a_code():
+    if R.random() < .65:
+        return real_code()
     w, h = size()
     dark = R.random() < .65
     bg = R.choice([(30, 30, 30), (40, 42, 54), (39, 40, 34), (0, 43, 54), (13, 17, 23)]) if dark else R.choice([(255, 255, 255), (250, 250, 250), (253, 246, 227)])
@@ -696,16 +779,16 @@ def a_logo():
 
 
 def a_pixel_art():
-    if R.random() < .6:  # a whole picture in few cells
+    if R.random() < .7:  # a whole picture in few cells
         im, code = scene(224, 224, R.choice([1, 1, 1, 2]))
         n = R.randint(14, 36)
         im = im.resize((n, n), R.choice([Image.BOX, Image.NEAREST, Image.BILINEAR, Image.LANCZOS]))
         r = R.random()
         if r < .4:
             im = im.quantize(R.choice([4, 6, 8, 12, 16, 24])).convert("RGB")
-        elif r < .75:
-            q = R.choice([24, 48, 64, 85])
-            im = im.point(lambda v: min(255, int(v / q + .5) * q))
+        elif r < .85:
+            q, up = R.choice([24, 32, 48, 64, 85]), R.choice([0, .5])
+            im = im.point(lambda v: min(255, int(v / q + up) * q))
         k = R.randint(6, 10)
         return im.resize((n * k, n * k), Image.NEAREST), code
     n = R.choice([16, 20, 24, 28, 32])
@@ -733,7 +816,13 @@ def a_line_art():
         v = np.asarray(ch).astype(np.float32)
         gy, gx = np.gradient(v)
         e = np.maximum(e, np.hypot(gx, gy))
-    if R.random() < .5:  # thin: the borders between even areas, or the rim of a dark edge
+    r = R.random()
+    if r < .3:  # where neighbours differ, as a fine pen would trace it
+        k = R.choice([3, 3, 5])
+        soft = im.filter(ImageFilter.GaussianBlur(R.uniform(.4, 1.2)))
+        e = np.asarray(ImageChops.difference(soft.filter(ImageFilter.MaxFilter(k)), soft.filter(ImageFilter.MinFilter(k))), np.float32).max(2)
+        m = Image.fromarray(np.where(e > R.uniform(24, 60), R.choice([0, 0, 50]), 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(R.uniform(.2, .9)))
+    elif r < .65:  # thin: the borders between even areas, or the rim of a dark edge
         g = im.convert("L").filter(ImageFilter.ModeFilter(R.choice([3, 5, 7])))
         g = g.point(lambda v, q=R.choice([20, 32, 48]): v // q * q)
         a = np.asarray(g.filter(ImageFilter.MedianFilter(3)), np.int16)
@@ -754,13 +843,21 @@ def a_line_art():
     return Image.composite(Image.new("RGB", (w, w), bg), Image.new("RGB", (w, w), c), m), code
 
 
+def apart():
+    """Two colours that nobody takes for one."""
+    while True:
+        a, b = rgb(), rgb()
+        if sum(abs(p - q) for p, q in zip(a, b)) > 110:
+            return a, b
+
+
 def a_gradient():
     w, h = size()
     r = R.random()
     if r < .5:
-        return gradient(w, h, rgb(), rgb(), R.uniform(0, 6.3)), None
+        return gradient(w, h, *apart(), R.uniform(0, 6.3)), None
     if r < .75:
-        a, b, c = rgb(), rgb(), rgb()
+        (a, b), c = apart(), rgb()
         im = gradient(w, h // 2, a, b, math.pi / 2)
         o = Image.new("RGB", (w, h // 2 * 2))
         o.paste(im, (0, 0))
@@ -768,7 +865,8 @@ def a_gradient():
         return (o if R.random() < .5 else o.rotate(90)), None
     y, x = np.mgrid[0:h, 0:w]
     t = np.clip(np.hypot(x - w * R.uniform(.2, .8), y - h * R.uniform(.2, .8)) / max(w, h), 0, 1)[..., None]
-    return Image.fromarray((np.array(rgb()) * (1 - t) + np.array(rgb()) * t).astype(np.uint8)), None
+    c0, c1 = apart()
+    return Image.fromarray((np.array(c0) * (1 - t) + np.array(c1) * t).astype(np.uint8)), None
 
 
 def fractal(w, h, octaves=5, seed=None, start=3):
@@ -783,14 +881,44 @@ def fractal(w, h, octaves=5, seed=None, start=3):
     return out / tot
 
 
+def cumulus(w, h):
+    """How thick heaped clouds are, (h, w) in 0..1: many round puffs, flat below, and soft at the rim."""
+    m = Image.new("L", (w, h))
+    d = ImageDraw.Draw(m)
+    for _ in range(R.randint(1, 9)):
+        x, y, wide = R.uniform(-.05, 1.05) * w, R.uniform(-.05, 1) * h, R.uniform(.06, .24) * w
+        flat = R.uniform(.3, .8)
+        for _ in range(R.randint(5, 22)):
+            q = R.uniform(.15, .5) * wide
+            a = x + R.gauss(0, .6) * wide
+            b = y - abs(R.gauss(0, .3)) * wide if R.random() < .5 else y + R.gauss(0, .2) * wide
+            d.ellipse([a - q, b - q * flat, a + q, b + q * flat], fill=R.randint(120, 255))
+    return np.asarray(m.filter(ImageFilter.GaussianBlur(R.uniform(1.5, 8))), np.float32) / 255
+
+
 def a_sky():
     w, h = size()
-    top, bot = R.choice([((60, 120, 210), (160, 205, 245)), ((90, 150, 230), (200, 225, 250)), ((40, 90, 180), (120, 180, 240)), ((250, 140, 80), (255, 210, 150)), ((150, 165, 185), (205, 212, 222)), ((240, 120, 130), (255, 200, 160))])
-    im = np.asarray(gradient(w, h, top, bot, math.pi / 2), np.float32)
-    f = fractal(w, h, 5, start=R.choice([2, 3, 4]))
-    t = np.clip((f - R.uniform(.42, .56)) * R.uniform(4, 9), 0, 1)[..., None]
-    c = np.array(R.choice([(255, 255, 255), (250, 250, 252), (240, 235, 235)]))
-    return Image.fromarray((im * (1 - t) + c * t).astype(np.uint8)), None
+    r = R.random()
+    if r < .5:
+        top, bot = R.choice([((60, 120, 210), (160, 205, 245)), ((90, 150, 230), (200, 225, 250)), ((40, 90, 180), (120, 180, 240)), ((250, 140, 80), (255, 210, 150)), ((150, 165, 185), (205, 212, 222)), ((240, 120, 130), (255, 200, 160))])
+    elif r < .8:  # a blue of its own, paler towards the ground
+        hue = R.uniform(.53, .63)
+        top, bot = hsv(hue, R.uniform(.4, .85), R.uniform(.6, .98)), hsv(hue - R.uniform(0, .04), R.uniform(.05, .4), R.uniform(.9, 1))
+    else:  # dusk
+        top, bot = hsv(R.uniform(.6, .85), R.uniform(.2, .6), R.uniform(.4, .8)), hsv(R.uniform(-.02, .12), R.uniform(.2, .7), R.uniform(.9, 1))
+    im = np.asarray(gradient(w, h, top, bot, math.pi / 2 + R.choice([0, 0, R.gauss(0, .2)])), np.float32)
+    if R.random() < .45:
+        t = np.clip((fractal(w, h, 5, start=R.choice([2, 3, 4])) - R.uniform(.42, .56)) * R.uniform(4, 9), 0, 1)
+    else:
+        t = cumulus(w, h)
+        if R.random() < .4:  # broken up
+            t = np.clip(t * (.5 + fractal(w, h, 5, start=4)), 0, 1)
+    c = np.array(R.choice([(255, 255, 255), (255, 255, 255), (250, 250, 252), (240, 235, 235), (255, 225, 205)]))
+    out = im * (1 - t[..., None]) + c * t[..., None]
+    if R.random() < .3:  # shaded below
+        low = np.roll(t, R.randint(-16, -5), 0) * t
+        out *= 1 - (.18 * low)[..., None]
+    return Image.fromarray(np.clip(out, 0, 255).astype(np.uint8)), None
 
 
 def a_night_sky():
@@ -809,6 +937,17 @@ def a_night_sky():
     return im, None
 
 
+def ridge(w, high):
+    """A line of hills by midpoint displacement (Fournier, Fussell and Carpenter 1982)."""
+    y, amp = [R.uniform(-.3, .3), R.uniform(-.3, .3)], 1.0
+    while len(y) < 100:
+        z = []
+        for a, b in zip(y, y[1:]):
+            z += [a, (a + b) / 2 + R.uniform(-.5, .5) * amp]
+        y, amp = z + [y[-1]], amp * R.uniform(.45, .62)
+    return [(w * i / (len(y) - 1), high * v) for i, v in enumerate(y)]
+
+
 def a_landscape():
     w, h = size()
     top, bot = R.choice([((90, 160, 235), (205, 230, 250)), ((250, 150, 90), (255, 220, 170)), ((120, 180, 240), (240, 240, 230)), ((90, 70, 130), (250, 160, 130))])
@@ -819,11 +958,13 @@ def a_landscape():
         d.ellipse([x - q, y - q, x + q, y + q], fill=(255, 230, 120))
     n = R.randint(2, 5)
     h0 = R.choice([.3, .35, .25, .6, .08])
-    peaks = R.random() < .5
+    peaks, rough = R.random() < .5, R.random() < .5
     for k in range(n):
         base = h * (.45 + .5 * k / n)
         c = hsv(h0 + R.uniform(-.04, .04), R.uniform(.3, .7), .75 - .5 * k / n)
-        if peaks and k < n - 1:
+        if rough:
+            p = [(0, h)] + [(x, base + y) for x, y in ridge(w, h * R.uniform(.04, .2))] + [(w, h)]
+        elif peaks and k < n - 1:
             p = [(0, h), (0, base)]
             x = 0
             while x < w:
@@ -918,33 +1059,41 @@ def a_noisy():
     im, code = any_picture()
     a = np.asarray(im, np.float32)
     rg = np.random.default_rng(R.getrandbits(32))
-    g = R.choice([1, 2, 3, 4])
+    g = R.choice([1, 2, 2, 2, 3, 3, 4])
     sh = (224 // g + 1, 224 // g + 1, R.choice([1, 3]))
-    if R.random() < .3:  # dead and hot pixels
+    if R.random() < .4:  # dead and hot pixels
         m = rg.random(sh).repeat(g, 0).repeat(g, 1)[:224, :224]
         q = R.uniform(.05, .2)
         return Image.fromarray(np.where(m < q, 0, np.where(m > 1 - q, 255, a)).astype(np.uint8)), code
     n = (rg.normal(size=sh) if R.random() < .6 else rg.uniform(-1.7, 1.7, size=sh)).repeat(g, 0).repeat(g, 1)[:224, :224]
-    return Image.fromarray(np.clip(a + n * R.uniform(45, 110), 0, 255).astype(np.uint8)), code
+    return Image.fromarray(np.clip(a + n * R.uniform(80 if g == 1 else 45, 130), 0, 255).astype(np.uint8)), code
 
 
 def a_watermarked():
     im, code = any_picture()
     big = Image.new("RGBA", (448, 448))
     d = ImageDraw.Draw(big)
-    t = R.choice(["SAMPLE", "PREVIEW", "stock", "DRAFT", "demo", R.choice(WORDS), R.choice(WORDS).upper()])[:12]
-    c = R.choice([(255, 255, 255), (255, 255, 255), (128, 128, 128), rgb(40, 130), (0, 0, 0)]) + (R.randint(80, 180),)
-    if R.random() < .75:
-        f = font("a", R.choice(["sans", "sans", "serif"]), R.randint(12, 34))
+    t = R.choice(["SAMPLE", "PREVIEW", "stock", "DRAFT", "demo", "do not copy", "watermark", words(1), words(2), words(1).upper()])[:14]
+    palest, solid = R.randint(60, 150), R.choice([(255, 255, 255), (255, 255, 255), (128, 128, 128), rgb(40, 130), (0, 0, 0)])
+    several = [solid] if R.random() < .6 else [solid, R.choice([(255, 255, 255), (60, 60, 60), rgb()])]
+    if R.random() < .8:
+        s = R.randint(12, 36)
+        f = font("a", R.choice(["sans", "sans", "serif", "fat"]), s)
         tw = d.textlength(t, font=f)
-        sy, sx = R.randint(26, 62), int(tw + R.randint(8, 40))
-        for k, y in enumerate(range(0, 448, sy)):
-            for x in range(-(k % 2) * sx // 2, 448, sx):
-                d.text((x, y), t, fill=c, font=f)
+        sy, sx, shift = s * R.uniform(1.3, 3.2), tw + R.randint(6, 44), R.choice([0, .5, .5, .33])
+        for k in range(int(448 / sy) + 1):
+            x = -((k * shift) % 1) * sx
+            while x < 448:
+                d.text((x, k * sy), t, fill=R.choice(several) + (palest + 45,), font=f)
+                x += sx
     else:
-        f = font("a", "fat", R.randint(44, 60))
-        d.text((224, 224), t, fill=c, font=f, anchor="mm")
-    big = big.rotate(R.choice([30, 45, -30, 20, 35]), Image.BICUBIC).crop((112, 112, 336, 336))
+        f = font("a", "fat", R.randint(40, 64))
+        for y in R.choice([(224,), (164, 284), (150, 224, 298)]):
+            d.text((224, y), t, fill=solid + (palest + 40,), font=f, anchor="mm")
+    if R.random() < .15:
+        for k in (0, 1):
+            d.line([(0, 448 * k), (448, 448 * (1 - k))], fill=solid + (palest + 20,), width=R.randint(2, 5))
+    big = big.rotate(R.choice([30, 45, -30, 20, 35, 0, R.uniform(-45, 45)]), Image.BICUBIC).crop((112, 112, 336, 336))
     im.paste(big, (0, 0), big)
     return im, code
 
@@ -957,11 +1106,11 @@ def codec(im, **kw):
 
 def a_low_quality():
     im, code = any_picture()
-    s = R.randint(48, 112)
-    im = im.resize((s, s), Image.BILINEAR)
-    for _ in range(R.choice([1, 1, 2])):
-        im = codec(im, format="WEBP", quality=R.randint(0, 3)) if R.random() < .3 else codec(im, format="JPEG", quality=R.randint(1, 10))
-    return im.resize((224, 224), R.choice([Image.BILINEAR, Image.NEAREST, Image.BICUBIC])), code
+    s = R.randint(44, 128)
+    im = im.resize((s, s), R.choice([Image.BILINEAR, Image.BICUBIC, Image.BOX]))
+    for _ in range(R.choice([1, 2, 2])):
+        im = codec(im, format="WEBP", quality=R.randint(0, 3)) if R.random() < .3 else codec(im, format="JPEG", quality=R.randint(1, 9), subsampling=R.choice([0, 2, 2]))
+    return im.resize((224, 224), R.choice([Image.BILINEAR, Image.BILINEAR, Image.BICUBIC])), code
 
 
 def bubble(d, x, y, w, h, f, c=(255, 255, 255)):
@@ -979,6 +1128,7 @@ def a_comic():
     g, y = R.randint(4, 8), 4
     f = font("a", R.choice(["sans", "hand"]), 9)
     rh = (h - g * (rows + 1)) // rows
+    silent = 0  # panels without a bubble: a page of them would be a collage
     for _ in range(rows):
         x, cols = g, R.choice([1, 2, 2, 3])
         cw = (w - g * (cols + 1)) // cols
@@ -991,7 +1141,9 @@ def a_comic():
             for k in range(R.choice([1, 1, 2])):
                 sp, _ = sprite(px)
                 c.paste(sp, (R.randint(0, max(0, cw - px)), rh - px - 2), sp)
-            if R.random() < .85:
+            silent += 1
+            if R.random() < .85 or silent == 2:
+                silent = 0
                 bubble(q, R.randint(2, max(3, cw // 3)), 3, cw * .6, rh * .33, f)
             im.paste(c, (x, y))
             d.rectangle([x, y, x + cw, y + rh], outline=(0, 0, 0), width=2)
@@ -1102,32 +1254,52 @@ def a_map():
 
 def a_sheet_music():
     w, h = size()
-    im, d = canvas(R.choice([(255, 255, 255), (252, 248, 235)]), w, h)
-    sp = R.choice([5, 6, 7])
-    y = R.randint(8, 30)
+    im, d = canvas(R.choice([(255, 255, 255), (255, 255, 255), (252, 248, 235)]), w, h)
+    sp = R.choice([4, 5, 6, 7, 8, 9, 11])
+    y = R.randint(2, 40)
     c = (10, 10, 10)
-    while y + 4 * sp < h - 4:
+    wl, bars, dense, pair = R.choice([1, 1, 2 if sp > 7 else 1]), R.choice([2, 3, 3, 4]), R.uniform(1.6, 3.4), R.random() < .25
+    margin = R.randint(0, 16)
+    row = 0
+    while y + 4 * sp < h - 2:
         for k in range(5):
-            d.line([6, y + k * sp, w - 6, y + k * sp], fill=c)
-        for x in range(6, w, int(w / R.choice([3, 4]))):
-            d.line([x, y, x, y + 4 * sp], fill=c)
-        x = 26
-        d.arc([8, y - 4, 20, y + 5 * sp], 30, 330, fill=c, width=2)
-        d.line([14, y - 6, 14, y + 5 * sp], fill=c, width=2)
+            d.line([margin, y + k * sp, w - margin, y + k * sp], fill=c, width=wl)
+        for k in range(bars + 1):
+            x = margin + (w - 2 * margin) * k / bars
+            if 0 < k < bars or R.random() < .7:
+                d.line([x, y, x, y + 4 * sp], fill=c, width=wl)
+        x = margin + 4
+        if R.random() < .7:  # a clef
+            d.arc([x, y - sp, x + 2.2 * sp, y + 5 * sp], 30, 330, fill=c, width=2)
+            d.line([x + sp, y - 1.2 * sp, x + sp, y + 5 * sp], fill=c, width=2)
+            x += 3 * sp
+            if R.random() < .4:
+                g = font("a", "serif", sp * 2.2)
+                for k in (0, 2):
+                    d.text((x, y + k * sp), str(R.choice([2, 3, 4, 6, 8])), fill=c, font=g)
+                x += 2 * sp
         last = None
-        while x < w - 14:
-            p = y + sp * R.randint(-1, 9) / 2
-            r = sp * .55
+        p = y + sp * R.randint(0, 8) / 2
+        while x < w - margin - sp:
+            p = min(y + 5 * sp, max(y - sp, p + sp * R.choice([-4, -2, -1, -1, 0, 1, 1, 2, 4]) / 2)) if R.random() < .7 else y + sp * R.randint(-1, 9) / 2
+            r = sp * R.uniform(.45, .6)
             full = R.random() < .8
-            d.ellipse([x - r * 1.2, p - r, x + r * 1.2, p + r], fill=c if full else None, outline=c, width=1)
+            d.ellipse([x - r * 1.2, p - r, x + r * 1.2, p + r], fill=c if full else (255, 255, 255), outline=c, width=1)
             up = p > y + 2 * sp
-            tip = (x + r * 1.1, p - 3.2 * sp) if up else (x - r * 1.1, p + 3.2 * sp)
-            d.line([(tip[0], p), tip], fill=c, width=1)
-            if last and R.random() < .4 and last[1] == up:
-                d.line([last[0], tip], fill=c, width=3)
+            tip = (x + r * 1.1, p - 3.3 * sp) if up else (x - r * 1.1, p + 3.3 * sp)
+            if R.random() < .93:
+                d.line([(tip[0], p), tip], fill=c, width=R.choice([1, 1, 2]) if sp > 5 else 1)
+                k = 1 if up else -1
+                if last and R.random() < .4 and last[1] == up:
+                    d.line([last[0], tip], fill=c, width=max(2, sp // 2))
+                elif full and R.random() < .25:
+                    d.line([tip, (tip[0] + sp * .9, tip[1] + k * sp * 1.3)], fill=c, width=2)
+            if R.random() < .1:
+                d.text((x - sp * 1.8, p), R.choice("#b"), fill=c, font=font("a", "serif", sp * 1.6), anchor="mm")
             last = (tip, up)
-            x += R.randint(12, 24)
-        y += sp * R.choice([8, 9, 10])
+            x += sp * dense * R.choice([1, 1, 1.5, 2])
+        row += 1
+        y += sp * (6.5 if pair and row % 2 else R.choice([7, 8, 9, 10]))
     return im, None
 
 
@@ -1368,6 +1540,30 @@ def setup(art, which):
     WORDS = sorted(ws)
 
 
+def views(im):
+    """A picture as the model will see it, (VIEWS, STORE, STORE, 3): by the model's own preprocessing,
+    and in cuts of other sizes and shapes. Each is made from the full picture in one step, because what
+    tells noise, blocks and pixels apart does not survive being resampled twice."""
+    out = []
+    for k in range(VIEWS):
+        src = im
+        if k > 1 and R.random() < .3:
+            src = im.rotate(R.gauss(0, 3), Image.BICUBIC, fillcolor=im.getpixel((1, 1)))
+        w, h = src.size
+        m = min(w, h)
+        if k == 0:
+            bw = bh = m
+            x, y = (w - m) / 2, (h - m) / 2
+        elif max(w, h) < 1.6 * m and R.random() < .3:  # squeezed
+            x, y, bw, bh = 0, 0, w, h
+        else:
+            side, shape = m * R.uniform(.62, 1), math.exp(R.gauss(0, .12))
+            bw, bh = min(w, side * shape), min(h, side / shape)
+            x, y = R.uniform(0, w - bw), R.uniform(0, h - bh)
+        out.append(np.asarray(src.resize((STORE, STORE), Image.BILINEAR, (x, y, x + bw, y + bh))))
+    return np.stack(out)
+
+
 def render(job):
     art, which, kind, i = job
     if ART is None:
@@ -1385,13 +1581,7 @@ def render(job):
             continue
     im = im.convert("RGB")
     if which == "training":
-        # Either squeezed or cut, as pictures of other shapes are.
-        if R.random() < .5:
-            m = min(im.size)
-            x, y = R.randint(0, im.width - m), R.randint(0, im.height - m)
-            im = im.crop((x, y, x + m, y + m))
-        px = np.asarray(im.resize((STORE, STORE), Image.BOX if min(im.size) > STORE * 1.9 else Image.BILINEAR, reducing_gap=None))
-        return kind, code, px
+        return kind, code, views(im)
     b = io.BytesIO()
     im.save(b, "PNG")
     return kind, code, b.getvalue()
@@ -1406,31 +1596,35 @@ def main():
     p.add_argument("--preview", type=Path)
     a = p.parse_args()
     kinds = json.loads(Path(__file__).with_name("kinds.json").read_text())
-    js = [(a.art, a.set, k["id"], i) for i in range(a.per_kind) for k in kinds]
-    rows, px = [], []
+    js = [(a.art, a.set, k["id"], i) for i in range(2 * a.per_kind) for k in kinds
+          if i < a.per_kind or a.set == "training" and k["id"] in TWICE]
+    rows = []
     if a.preview:
         setup(a.art, a.set)
         sheet = Image.new("RGB", (12 * 100, len(kinds) * 100 // 2))
         for n, k in enumerate(kinds):
             for i in range(6):
                 im = render((a.art, a.set, k["id"], i))[2]
-                im = Image.fromarray(im) if a.set == "training" else Image.open(io.BytesIO(im))
+                im = Image.fromarray(im[i % VIEWS]) if a.set == "training" else Image.open(io.BytesIO(im))
                 sheet.paste(im.resize((98, 98)), ((n % 2 * 6 + i) * 100, n // 2 * 100))
         sheet.save(a.preview)
         return
     out = a.art / f"kinds-{a.set}"
     if a.set == "evaluation":
         out.mkdir(exist_ok=True)
+    else:
+        px = np.lib.format.open_memmap(out.with_suffix(".part.npy"), "w+", np.uint8, (len(js), VIEWS, STORE, STORE, 3))
     with ProcessPoolExecutor(a.workers) as pool:
         for n, (kind, code, im) in enumerate(pool.map(render, js, chunksize=8)):
             rows.append({"kind": kind, "code": code})
             if a.set == "training":
-                px.append(im)
+                px[n] = im
             else:
                 (out / kind).mkdir(exist_ok=True)
                 (out / kind / f"{n:05}.png").write_bytes(im)
     if a.set == "training":
-        np.save(out.with_suffix(".npy"), np.stack(px))
+        px.flush()
+        out.with_suffix(".part.npy").replace(out.with_suffix(".npy"))
     out.with_suffix(".json").write_text(json.dumps(rows))
     print(len(rows), "renders of", len(kinds), "kinds")
 

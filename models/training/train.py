@@ -1,11 +1,11 @@
 """Trains the image tower of omnizap-mini. One process per core; resumes from the last checkpoint.
 
-    python train.py --art DIR --run DIR --minutes 60 [--ranks 2] [--size 64] [--batch 128]
+    python train.py --art DIR --run DIR --renders 3000000 [--ranks 2] [--size 64] [--batch 128]
 
 Loss: a plain softmax over all classes (every emoji, every kind of image) against one learned
 prototype per class, with a scale of its own. The text tower is fitted to these prototypes afterwards
-(`train_text.py`), which costs no pictures. The schedule follows the time spent training, so that a
-run on a busy machine still ends with a low learning rate.
+(`train_text.py`), which costs no pictures. The schedule follows the renders seen, so that a busy
+machine is only slower.
 """
 import argparse
 import json
@@ -29,9 +29,12 @@ import compose
 import dwconv
 from model import Visual, build_trunk, load_config
 
-STYLE_WEIGHT = {"fluent-emoji-high-contrast": .5, "emojione-monotone": .5, "streamline-emojis": .5}
+STYLE_WEIGHT = {"fluent-emoji-high-contrast": .8, "emojione-monotone": .8, "streamline-emojis": .8}
+# Objects that are something else in a mirror: play and reverse, left and right, letters, numbers.
+SIDED = {"arrow", "av-symbol", "alphanum", "keycap", "math", "punctuation", "time", "zodiac", "currency", "sky-weather", "transport-sign"}
 # Kinds of image that their colours help to tell; the others may come in any.
 OWN_COLOURS = {"sky", "night_sky", "landscape", "map", "gradient", "blank"}
+SMALL_UNTIL = .35  # of the renders are seen at three quarters of the side, which costs half
 KIND_SLOTS = 100  # room for kinds of image, so that the list may grow while a run goes on
 
 
@@ -66,6 +69,7 @@ class Batches:
                     else .15 if e["subgroup"].startswith("person") else 1.0)
             w.append(0 if not styles else rare * (1 if styles > 2 else .6))
         self.weights = np.cumsum(w)
+        self.sided = torch.tensor([e["subgroup"] in SIDED or e["group"] == "flags" for e in cap.emoji])
         self.kind_px = None
         f = Path(art) / "kinds-training.npy"
         if f.exists():
@@ -73,35 +77,22 @@ class Batches:
             rows = json.loads(f.with_suffix(".json").read_text())
             slot = {k["id"]: i for i, k in enumerate(cap.kinds)}
             self.any_colour = [k["id"] not in OWN_COLOURS for k in cap.kinds]
-            self.kind_rows = [[] for _ in cap.kinds]
+            self.kind_of = [slot[r["kind"]] for r in rows]
             self.kind_object = {}
             for i, r in enumerate(rows):
-                self.kind_rows[slot[r["kind"]]].append(i)
                 if r.get("code") in code:
                     self.kind_object[i] = code[r["code"]]
 
     def kinds(self, n, hard):
-        """Renders of kinds of image, cropped and coloured."""
-        ks = [self.rng.randrange(self.cap.K) for _ in range(n)]
-        ids = [self.rng.choice(self.kind_rows[k]) for k in ks]
-        x = torch.from_numpy(np.stack([self.kind_px[i] for i in ids])).permute(0, 3, 1, 2).float().div_(255)
+        """Renders of kinds of image, coloured; they were cut when they were made (`kinds.views`)."""
+        ids = [self.rng.randrange(len(self.kind_of)) for _ in range(n)]
+        ks = [self.kind_of[i] for i in ids]
+        # The plain view is the one that a user's picture gets.
+        views = [self.rng.choice([0, *range(self.kind_px.shape[1])]) for _ in range(n)]
+        y = torch.from_numpy(np.stack([self.kind_px[i, v] for i, v in zip(ids, views)])).permute(0, 3, 1, 2).float().div_(255)
+        if y.shape[-1] != self.size:
+            y = F.interpolate(y, self.size, mode="bilinear", antialias=True, align_corners=False)
         g = self.g
-        sc = compose.rand(g, n, lo=.65, hi=1.08)
-        asp = torch.exp(torch.randn(n, generator=g) * .15)
-        rot = torch.randn(n, generator=g) * .03
-        room = (1 - sc).clamp(min=0)
-        ty, tx = (compose.rand(g, n) * 2 - 1) * room, (compose.rand(g, n) * 2 - 1) * room
-        th = torch.stack([torch.stack([sc * asp, -rot, tx], -1), torch.stack([rot, sc / asp, ty], -1)], 1)
-        ratio = sc * x.shape[-1] / self.size
-        y = torch.empty(n, 3, self.size, self.size)
-        # Between the two sizes: the larger softened, as shrinking with antialiasing does.
-        soft = F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, 1)
-        half = F.avg_pool2d(x, 2)
-        for src, pick in ((x, ratio < 1.25), (soft, (ratio >= 1.25) & (ratio < 1.9)), (half, ratio >= 1.9)):
-            i = pick.nonzero()[:, 0]
-            if len(i):
-                grid = F.affine_grid(th[i], (len(i), 3, self.size, self.size), align_corners=False)
-                y[i] = F.grid_sample(src[i], grid, align_corners=False, padding_mode="border")
         i = (compose.rand(g, n) < .6).nonzero()[:, 0]
         if len(i):
             y[i] = compose.jitter(g, y[i], .3 + .3 * hard)
@@ -129,7 +120,7 @@ class Batches:
             styles = list(self.by_class[c])
             s = rng.choices(styles, [STYLE_WEIGHT.get(s, 1.0) for s in styles])[0]
             idx.append(rng.choice(self.by_class[c][s]))
-        x = compose.finish(self.g, self.sprites.compose(self.g, np.array(idx), self.size, hard=hard), hard)
+        x = compose.finish(self.g, self.sprites.compose(self.g, np.array(idx), self.size, hard=hard, sided=self.sided[torch.tensor(cls)]), hard)
         first, second, share = list(cls), list(cls), [0.0] * m
         if nk:
             y, ks, objs = self.kinds(nk, hard)
@@ -158,12 +149,12 @@ def main():
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--kinds", type=Path, default=Path(__file__).with_name("kinds.json"))
     p.add_argument("--config", type=Path, default=Path(__file__).with_name("config.json"))
-    p.add_argument("--minutes", type=float, default=60, help="of training in all, resumed ones counted")
+    p.add_argument("--renders", type=float, default=3e6, help="to see in all, those before a stop counted")
     p.add_argument("--batch", type=int, default=128, help="per rank")
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--lr", type=float, default=3e-3)
-    p.add_argument("--kinds-share", type=float, default=.3, help="of each batch, where art/kinds-training.npy is")
+    p.add_argument("--kinds-share", type=float, default=.4, help="of each batch, where art/kinds-training.npy is")
     p.add_argument("--ema", type=float, default=.99, help="of the average, per step; it starts anew when a run resumes")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--save-seconds", type=float, default=100)
@@ -217,10 +208,11 @@ def main():
     since, mean, rows_n = 0, np.zeros(3), 0
     params = [q for q in net.parameters() if q.requires_grad]
     floats = [k for k, v in net.state_dict().items() if v.is_floating_point()]
-    f = spent / (60 * a.minutes)
-    while f < 1:
+    while seen < a.renders:
+        f = seen / a.renders
         # Easy renders first, the hardest in the middle, a little milder at the end.
         hard = min(1, .15 + 2.4 * f) if f < .85 else .75
+        data.size = a.size if f >= SMALL_UNTIL else a.size * 3 // 4
         x, first, second, share = data.next(a.batch, hard)
         lr = a.lr * min(1, (step + 1) / 400) * (.5 + .5 * math.cos(math.pi * f)) + 1e-6
         for gr in opt.param_groups:
@@ -232,18 +224,13 @@ def main():
         spent += min(now - tick, 20)  # a pause is no training
         tick = now
         if a.ranks > 1:
-            # The first process's clock travels with the gradients: all follow one schedule.
-            clock = torch.tensor([spent / 3600 * a.ranks if rank == 0 else 0.])
-            flat = torch.cat([q.grad.reshape(-1) for q in params] + [clock])
+            flat = torch.cat([q.grad.reshape(-1) for q in params])
             dist.all_reduce(flat)
             flat /= a.ranks
             o = 0
             for q in params:
                 q.grad.copy_(flat[o:o + q.numel()].view_as(q))
                 o += q.numel()
-            f = flat[-1].item() * 60 / a.minutes
-        else:
-            f = spent / (60 * a.minutes)
         nn.utils.clip_grad_norm_(params, 5.0)
         opt.step()
         step += 1
@@ -259,12 +246,12 @@ def main():
                     torch._foreach_lerp_([ema[n] for n in floats], [sd[n] for n in floats], 1 - k)
             if step % 100 == 0:
                 v = (mean / rows_n).round(4).tolist()
-                row = {"step": step, "seen": seen, "size": a.size, "lr": round(lr, 6), "hard": round(hard, 2), "loss": v[0],
+                row = {"step": step, "seen": seen, "size": data.size, "lr": round(lr, 6), "hard": round(hard, 2), "loss": v[0],
                        "acc_objects": v[1], "acc_kinds": v[2], "scale": round(net.scale().item(), 2),
                        "kinds": data.kind_px is not None, "img_per_s": round(since / (now - last), 1), "minutes": round(spent / 60, 1)}
                 print(json.dumps(row), file=log, flush=True)
                 last, since, mean, rows_n = now, 0, np.zeros(3), 0
-            if now - saved > a.save_seconds or f >= 1:
+            if now - saved > a.save_seconds or seen >= a.renders:
                 saved = now
                 torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "ema": ema, "seen": seen, "step": step,
                             "spent": spent, "config": cfg}, a.run / "tmp.pt")

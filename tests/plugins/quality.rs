@@ -187,7 +187,9 @@ fn work_stops_once_the_time_is_over_or_the_client_has_gone() {
         gives_up(&server)
     });
     assert!(gave_up, "it was never asked, or never noticed");
-    measured(&ask(&server, &scene(16, true, 0)));
+    let small = scene(16, true, 0);
+    let answered = (0..ATTEMPTS).any(|_| ask(&server, &small).status == 200);
+    assert!(answered, "10 ms are enough for a small picture");
     drop(server);
 
     pipeline(folder.path(), "");
@@ -201,5 +203,5 @@ fn work_stops_once_the_time_is_over_or_the_client_has_gone() {
         gives_up(&server)
     });
     assert!(gave_up, "the work went on for nobody");
-    measured(&ask(&server, &scene(16, true, 0)));
+    measured(&ask(&server, &small));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::plugin::Limits;
 use tokio::sync::Semaphore;
 
-use super::calls::{Calls, NAP};
+use super::calls::{Calls, NAP, WAIT};
 
 const SHARED: &str = "-DFLAGS=OZ_THREAD_SAFE|OZ_PURE";
 const ONE_AT_A_TIME: &str = "-DFLAGS=OZ_PURE";
@@ -18,11 +18,11 @@ const MOST: &str = "/plugin_metrics/inside_most";
 async fn a_stage_that_blocks_takes_no_place_from_those_that_compute() {
     let none = || Arc::new(Semaphore::new(0));
     let calls = Calls::new(&[BLOCKING], Limits::DEFAULT, none()).await;
-    let naps = [calls.begin(NAP + 300.0), calls.begin(NAP + 300.0)];
+    let held = [calls.begin(WAIT), calls.begin(WAIT)];
     calls.until(MOST, 2).await;
-    for nap in naps {
-        nap.await.unwrap().unwrap();
-    }
+    calls.ask(1.0).await.unwrap();
+    held.iter().for_each(|call| call.abort());
+    calls.until("/plugin_metrics/given_up", 2).await;
     // Another stage waits in vain for a place.
     let calls = Calls::new(&[SHARED], Limits::DEFAULT, none()).await;
     let waits = calls.begin_within(1.0, Duration::from_millis(50));
