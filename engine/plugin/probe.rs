@@ -20,7 +20,7 @@ use std::sync::Arc;
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 
 use super::fault::{ErrorBuffers, Fault};
-use super::instance::{Instance, covers};
+use super::instance::Instance;
 use super::library::Library;
 use super::manifest::{Manifest, StageManifest, read_manifest};
 use super::types::{error_kind, status_name};
@@ -206,15 +206,11 @@ impl Specimen {
         frame::run(&self.instance, &self.manifest, lent, call)
     }
 
-    /// Calls `run_batch` likewise; `None` where there is none.
+    /// Calls `run_batch` likewise.
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn run_batch(
-        &self,
-        lent: &[Lent<'_>],
-        call: &Call,
-    ) -> io::Result<Option<(Vec<Answer>, Memory)>> {
+    pub fn run_batch(&self, lent: &[Lent<'_>], call: &Call) -> io::Result<(Vec<Answer>, Memory)> {
         frame::run_batch(&self.instance, &self.manifest, lent, call)
     }
 
@@ -224,22 +220,12 @@ impl Specimen {
         self.instance.table().run_batch.is_some()
     }
 
-    /// The most calls of a batch: what the stage says, else the default of the ABI.
+    /// The most calls that it likes in a batch.
     ///
     /// # Errors
-    /// Its extension is shorter than its first version.
-    pub fn max_batch(&self) -> Result<u32, String> {
-        let extension = self.extension(abi::EXT_BATCH).cast::<abi::ExtBatch>();
-        // SAFETY: an extension of that id is a constant that begins with its size.
-        let Some(extension) = (unsafe { extension.as_ref() }) else {
-            return Ok(abi::DEFAULT_BATCH);
-        };
-        if covers(extension.struct_size, size_of::<abi::ExtBatch>()) {
-            Ok(extension.max_batch)
-        } else {
-            let size = extension.struct_size;
-            Err(format!("its oz_ext_batch is {size} bytes long"))
-        }
+    /// Its extension is too short, or asks for what cannot be.
+    pub fn max_batch(&self) -> Result<u32, Trouble> {
+        Ok(self.instance.max_batch(&self.manifest)?)
     }
 
     /// True where it offers an extension under an id that does not exist.

@@ -106,10 +106,10 @@ pub(super) fn run_batch(
     manifest: &StageManifest,
     lent: &[Lent<'_>],
     call: &Call,
-) -> io::Result<Option<(Vec<Answer>, Memory)>> {
+) -> io::Result<(Vec<Answer>, Memory)> {
     let table = instance.table();
     let Some(run_batch) = table.run_batch else {
-        return Ok(None);
+        return Err(io::Error::other("`run_batch` is NULL"));
     };
     let frames = lent.iter().map(|lent| Frame::new(manifest, *lent, call));
     let frames: Vec<Frame<'_>> = frames.collect::<io::Result<_>>()?;
@@ -136,7 +136,7 @@ pub(super) fn run_batch(
         }
     });
     let answers = ended.collect();
-    Ok(Some((answers, Memory { arenas })))
+    Ok((answers, Memory { arenas }))
 }
 
 impl<'a> Frame<'a> {

@@ -5,7 +5,7 @@ use omnizap_contract::{Inputs, abi};
 
 use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
 use super::same::difference;
-use super::trial::{StageTrial, must_be_sound};
+use super::trial::{StageTrial, must_be_sound, say};
 
 pub(super) const BATCH: Check = Check {
     id: "batch",
@@ -23,14 +23,8 @@ fn batch(trial: &mut StageTrial<'_>) -> Verdict {
         }
         return skipped("the stage is not OZ_BATCHABLE");
     }
-    let most = instance.max_batch().map_err(Finding::new)?;
-    if !(1..=abi::MAX_BATCH).contains(&most) {
-        return Err(Finding::new(format!(
-            "max_batch of omnizap.batch/1 is {most}, expected 1 to {}",
-            abi::MAX_BATCH
-        )));
-    }
-    let most = most as usize;
+    let most = instance.max_batch();
+    let most = most.map_err(|trouble| Finding::new(say(&trouble)))? as usize;
     // What batches were lent stays out of reach until the instance is gone.
     let mut closed = Vec::new();
     for size in [1, 2.min(most), most] {
@@ -42,11 +36,7 @@ fn batch(trial: &mut StageTrial<'_>) -> Verdict {
             is_guarded: true,
         });
         let lent: Vec<Lent<'_>> = lent.collect();
-        let Some((answers, memory)) = instance.run_batch(&lent, &trial.call())? else {
-            return Err(Finding::new(
-                "the stage is OZ_BATCHABLE and run_batch is NULL",
-            ));
-        };
+        let (answers, memory) = instance.run_batch(&lent, &trial.call())?;
         memory.close()?;
         closed.push(memory);
         for (index, (answer, inputs)) in answers.iter().zip(&inputs).enumerate() {
