@@ -90,7 +90,7 @@ enum Command {
     /// The models: list, pull, import, verify
     #[command(subcommand)]
     Models(models::ModelsCommand),
-    /// Stages of third parties: list, inspect, allow
+    /// Stages of third parties: new, inspect, validate, allow, list
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
 }

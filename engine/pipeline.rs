@@ -14,7 +14,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod graph;
 pub mod interpolate;
-mod options;
+pub mod options;
 mod reader;
 pub mod registry;
 pub mod render;

@@ -9,8 +9,11 @@
 //! 3. `library`: opened with `RTLD_NOW | RTLD_LOCAL`, never unloaded; `init`
 //! 4. [`loader`]: its stages become [`omnizap_contract::StageKind`]s like any other
 //!
-//! `library`, `host`, `instance` and `call` are the only places with unsafe code: they hold what
-//! crosses the boundary. [`stage`] is safe again: it makes instances anew and stops those that fail.
+//! `library`, `host`, `instance`, `call` and `probe` are the only places with unsafe code: they hold
+//! what crosses the boundary. [`stage`] is safe again: it makes instances anew and stops those that
+//! fail.
+//!
+//! [`probe`] lets the validator do to a library what no pipeline would.
 //!
 //! What this tier cannot contain is a crash or an endless loop of the library's machine
 //! code: both belong to the process. Allow only what you trust and have tried.
@@ -25,6 +28,7 @@ mod instance;
 mod library;
 pub mod loader;
 pub mod manifest;
+pub mod probe;
 mod schema;
 pub mod stage;
 mod types;

@@ -11,6 +11,7 @@ mod panics;
 mod quality;
 mod service;
 mod threads;
+mod validate;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

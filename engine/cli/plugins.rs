@@ -1,6 +1,7 @@
 //! `omnizap plugins`: stages that third parties ship as shared libraries.
 
 mod new;
+mod validate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +42,9 @@ Example:
         /// The library
         file: PathBuf,
     },
+    /// Find out whether a library keeps to the ABI: runs a list of checks on it, each in a
+    /// process of its own
+    Validate(validate::ValidateArgs),
     /// Print the entry that allows a library to the pipelines, or add it to their plugins.toml
     Allow {
         /// The library
@@ -56,6 +60,7 @@ pub(super) fn run(common: &Common, command: &PluginsCommand) -> Result<ExitCode,
         PluginsCommand::List => list(common),
         PluginsCommand::New { name, path, sdk } => new(name, path.as_deref(), sdk.as_deref()),
         PluginsCommand::Inspect { file } => inspect(file),
+        PluginsCommand::Validate(args) => validate::run(args),
         PluginsCommand::Allow { file, write } => allow(common, file, *write),
     }
 }

@@ -102,8 +102,10 @@ fn shown(raw: &Json) -> String {
     }
 }
 
-/// The value as the schema wants it; strings become what they spell.
-fn coerce(ty: &OptionType, raw: &Json) -> Option<Json> {
+/// The value as the schema wants it; strings become what they spell. `None` where it does not
+/// fit.
+#[must_use]
+pub fn coerce(ty: &OptionType, raw: &Json) -> Option<Json> {
     match ty {
         OptionType::Bool => match raw {
             Json::Bool(_) => Some(raw.clone()),

@@ -9,6 +9,7 @@ mod take;
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnizap_contract::{Call, Outputs, PortType, Value, abi};
 
@@ -23,6 +24,8 @@ const MAX_ALLOCATED: usize = 256 << 20;
 /// What the host keeps of a call while it lasts.
 pub(super) struct CallState<'a> {
     call: &'a Call,
+    /// Set once the plugin has asked whether anybody still waits.
+    asked_cancel: AtomicBool,
     ports: &'a [OutputPort],
     values: Vec<Option<Value>>,
     /// The first output that was refused, and why.
@@ -35,12 +38,17 @@ impl<'a> CallState<'a> {
     pub(super) fn new(call: &'a Call, ports: &'a [OutputPort]) -> Self {
         Self {
             call,
+            asked_cancel: AtomicBool::new(false),
             ports,
             values: vec![None; ports.len()],
             fault: None,
             buffers: Vec::new(),
             allocated: 0,
         }
+    }
+
+    pub(super) fn asked_cancel(&self) -> bool {
+        self.asked_cancel.load(Ordering::Relaxed)
     }
 
     /// The outputs of a call that ended with this status. An output that was refused
@@ -156,11 +164,14 @@ pub(super) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *
 
 pub(super) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
     // SAFETY: the plugin hands back its call, maybe from another thread than the one that gives
-    // outputs: only the reference to the request is read, which nobody writes.
+    // outputs: only the reference to the request, which nobody writes, and a flag are touched.
     let call = unsafe {
         call.as_ref().and_then(|call| {
             let state = call.context.cast::<CallState<'_>>();
-            (!state.is_null()).then(|| (&raw const (*state).call).read())
+            (!state.is_null()).then(|| {
+                AtomicBool::store(&(*state).asked_cancel, true, Ordering::Relaxed);
+                (&raw const (*state).call).read()
+            })
         })
     };
     i32::from(call.is_none_or(Call::is_over))

@@ -86,7 +86,7 @@ impl Instance {
         })
     }
 
-    fn table(&self) -> &abi::Stage {
+    pub(super) fn table(&self) -> &abi::Stage {
         // SAFETY: valid until destroy, which only drop calls.
         unsafe { &*self.stage }
     }

@@ -20,6 +20,7 @@ use super::manifest::Manifest;
 pub(super) struct Library {
     pub(super) manifest: Manifest,
     pub(super) host: &'static HostTable,
+    pub(super) entry: &'static abi::Entry,
     pub(super) factory: &'static abi::StageFactory,
     _handle: ManuallyDrop<Handle>,
 }
@@ -76,6 +77,7 @@ impl Library {
         Ok(Arc::new(Self {
             manifest,
             host,
+            entry,
             factory,
             _handle: handle,
         }))

@@ -74,6 +74,17 @@ fn read_option(name: &str, option: &Json) -> Result<OptionSpec, String> {
             return Err(format!("unknown type `{other}`: {help}"));
         }
     };
+    let is_empty = match &ty {
+        OptionType::Integer { min, max } => min > max,
+        OptionType::Number { min, max } => min > max,
+        OptionType::Choice(choices) => choices.is_empty(),
+        OptionType::Bool | OptionType::Text | OptionType::TextList => false,
+    };
+    if is_empty {
+        return Err(
+            "no value is allowed: \"min\" is above \"max\", or \"choices\" is empty".into(),
+        );
+    }
     let doc = text("doc").unwrap_or_default().to_owned();
     let mut spec = OptionSpec::required(name.to_owned(), ty, doc);
     if let Some(default) = option.get("default") {
@@ -144,4 +155,22 @@ pub(super) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value
         _ => None,
     };
     value.ok_or_else(|| wrong(format!("{json} is not {ty}, or {ty} can have no default")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_options;
+
+    #[test]
+    fn an_option_that_allows_no_value_is_refused() {
+        for option in [
+            r#"{"type": "integer", "min": 2, "max": 1}"#,
+            r#"{"type": "number", "min": 0.2, "max": 0.1}"#,
+            r#"{"type": "choice", "choices": []}"#,
+        ] {
+            let error = read_options(&format!("{{\"level\": {option}}}")).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("`level`: no value is allowed"), "{said}");
+        }
+    }
 }

@@ -62,13 +62,18 @@ static int32_t activate(void *self, const oz_option *options, size_t count, oz_e
 }
 
 static void count_pixels(const oz_value *image, cell *cells) {
-    size_t pixels = (size_t)image->tensor.shape[0] * (size_t)image->tensor.shape[1];
-    size_t samples = (size_t)image->tensor.shape[2];
-    const uint8_t *at = (const uint8_t *)image->tensor.data + image->tensor.byte_offset;
-    for (size_t i = 0; i < pixels; i++, at += samples) {
-        uint8_t red = at[0], green = samples > 1 ? at[1] : at[0], blue = samples > 1 ? at[2] : at[0];
-        cell *of = &cells[(red >> 5) << 6 | (green >> 5) << 3 | blue >> 5];
-        of->pixels++, of->red += red, of->green += green, of->blue += blue;
+    const oz_tensor *tensor = &image->tensor;
+    int64_t height = tensor->shape[0], width = tensor->shape[1], samples = tensor->shape[2];
+    int64_t row = tensor->strides != NULL ? tensor->strides[0] : width * samples;
+    int64_t step = tensor->strides != NULL ? tensor->strides[1] : samples;
+    const uint8_t *first = (const uint8_t *)tensor->data + tensor->byte_offset;
+    for (int64_t y = 0; y < height; y++) {
+        for (int64_t x = 0; x < width; x++) {
+            const uint8_t *at = first + y * row + x * step;
+            uint8_t red = at[0], green = samples > 1 ? at[1] : at[0], blue = samples > 1 ? at[2] : at[0];
+            cell *of = &cells[(red >> 5) << 6 | (green >> 5) << 3 | blue >> 5];
+            of->pixels++, of->red += red, of->green += green, of->blue += blue;
+        }
     }
 }
 

@@ -46,6 +46,8 @@ fn a_new_plugin_builds_and_answers() {
     let (fine, said) = run(folder, &["plugins", "inspect", "libacme_bright_one.so"]);
     assert!(fine && said.contains("dark_below"), "{said}");
     assert!(said.contains("exports  omnizap_plugin_entry\n"), "{said}");
+    let (fine, said) = run(folder, &["plugins", "validate", "libacme_bright_one.so"]);
+    assert!(fine && said.contains(" 0 failed"), "{said}");
     std::fs::create_dir(folder.join("pipelines")).unwrap();
     let pipeline = folder.join("pipelines/bright-one.toml");
     std::fs::copy(plugin.join("pipeline.toml"), pipeline).unwrap();

@@ -74,6 +74,7 @@ pub(super) fn make(id: &str, path: Option<&Path>, sdk: Option<&Path>) -> anyhow:
         "made {shown}: the stage {vendor}/{name}, in src/lib.rs\n\nNext:\n  \
          cargo build --release --manifest-path {shown}/Cargo.toml\n  \
          omnizap plugins inspect {library}\n  \
+         omnizap plugins validate {library}\n  \
          omnizap plugins allow --write {library}\n  \
          cp {shown}/pipeline.toml pipelines/{name}.toml\n  \
          omnizap classify --pipeline {name} picture.png",

@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "for the export macro only")]
 
 mod call;
+mod form;
 mod give;
 mod guard;
 mod host;

@@ -66,8 +66,9 @@ impl<'a> CallRef<'a> {
             let height = usize::try_from(*tensor.shape).ok()?;
             let width = usize::try_from(*tensor.shape.add(1)).ok()?;
             let len = height * width * channels.count();
+            let first = usize::try_from(tensor.byte_offset).ok()?;
             let pixels = bytes(abi::Span {
-                data: tensor.data.cast::<u8>().cast_const(),
+                data: tensor.data.cast::<u8>().cast_const().wrapping_add(first),
                 len,
             });
             (pixels.len() == len).then_some(ImageView {

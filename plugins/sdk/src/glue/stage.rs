@@ -9,6 +9,7 @@ use omnizap_contract::{Error, ErrorKind, abi};
 
 use super::StagePointer;
 use super::call::CallRef;
+use super::form;
 use super::give::give;
 use super::guard::{guard, status_of, write};
 use super::host::HostRef;
@@ -92,6 +93,8 @@ unsafe extern "C" fn run<S: Stage>(instance: *mut c_void, call: *mut abi::Call) 
         let shell = unsafe { shell::<S>(instance) };
         let stage = shell.active.as_ref();
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
+        // SAFETY: the host lends its call.
+        unsafe { form::check(call) }?;
         let (inputs, one) = lend::<S>(call, shell.host);
         let outputs = stage.run(&inputs, &one).map_err(status_of)?;
         give::<S>(&shell.host, call, outputs)
@@ -114,6 +117,10 @@ unsafe extern "C" fn run_batch<S: Stage>(
         let shell = unsafe { shell::<S>(instance) };
         let stage = shell.active.as_ref();
         let stage = stage.ok_or_else(|| status_of(Error::internal("run before activate")))?;
+        for call in calls {
+            // SAFETY: as above.
+            unsafe { form::check(*call) }?;
+        }
         let batch: Vec<_> = calls
             .iter()
             .map(|call| lend::<S>(*call, shell.host))
