@@ -2,6 +2,7 @@
 
 mod answers;
 mod command_line;
+mod embedded;
 mod faults;
 mod load;
 mod shutdown;
