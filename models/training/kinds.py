@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 STORE = 64  # the side of what the model sees
 VIEWS = 4  # cuts kept of each training picture
 # Told by what was done to a picture, or by detail, and not by what it shows: these need more examples.
-TWICE = {"pixel_art", "low_quality", "watermarked", "noisy", "blurry", "line_art", "code", "collage", "landscape", "handwriting"}
+TWICE = {"pixel_art", "low_quality", "line_art", "code", "collage", "landscape", "handwriting", "board_game"}
 R = random.Random()
 ART = WORDS = None
 
@@ -781,7 +781,7 @@ def a_logo():
 def a_pixel_art():
     if R.random() < .7:  # a whole picture in few cells
         im, code = scene(224, 224, R.choice([1, 1, 1, 2]))
-        n = R.randint(14, 36)
+        n = R.choice([R.randint(14, 40), R.randint(20, 36)])
         im = im.resize((n, n), R.choice([Image.BOX, Image.NEAREST, Image.BILINEAR, Image.LANCZOS]))
         r = R.random()
         if r < .4:
@@ -939,12 +939,12 @@ def a_night_sky():
 
 def ridge(w, high):
     """A line of hills by midpoint displacement (Fournier, Fussell and Carpenter 1982)."""
-    y, amp = [R.uniform(-.3, .3), R.uniform(-.3, .3)], 1.0
+    y, amp, fall = [R.uniform(-.3, .3), R.uniform(-.3, .3)], 1.0, R.uniform(.45, .8)
     while len(y) < 100:
         z = []
         for a, b in zip(y, y[1:]):
             z += [a, (a + b) / 2 + R.uniform(-.5, .5) * amp]
-        y, amp = z + [y[-1]], amp * R.uniform(.45, .62)
+        y, amp = z + [y[-1]], amp * fall
     return [(w * i / (len(y) - 1), high * v) for i, v in enumerate(y)]
 
 
@@ -1507,13 +1507,18 @@ def a_board_game():
     a, b = R.choice([((240, 217, 181), (181, 136, 99)), ((238, 238, 210), (118, 150, 86)), ((255, 255, 255), (60, 60, 60)), ((222, 227, 230), (140, 162, 173)), (rgb(190, 255), rgb(30, 140))])
     im, d = canvas(a, w, w)
     s = w / n
-    kind = R.choice(["checkers", "chess", "none"])
+    kind = R.choice(["checkers", "chess", "none", "scattered", "scattered"])
+    share, colours = R.uniform(.05, .45), R.choice([[(250, 250, 250), (20, 20, 20)], [(250, 250, 250), (20, 20, 20), rgb()], [rgb(150, 255), rgb(0, 120)]])
     f = _font(F + "truetype/dejavu/DejaVuSans.ttf", int(s * .85))
     for i in range(n):
         for j in range(n):
             if (i + j) % 2:
                 d.rectangle([i * s, j * s, i * s + s - 1, j * s + s - 1], fill=b)
-            if R.random() < (.7 if j < 2 or j >= n - 2 else .15) and kind != "none":
+            if kind == "scattered":
+                if R.random() < share:
+                    q = s * R.choice([.1, .16, .2])
+                    d.ellipse([i * s + q, j * s + q, (i + 1) * s - q, (j + 1) * s - q], fill=R.choice(colours), outline=R.choice([None, (90, 90, 90)]))
+            elif R.random() < (.7 if j < 2 or j >= n - 2 else .15) and kind != "none":
                 col = (250, 250, 250) if j > n / 2 else (20, 20, 20)
                 if kind == "chess":
                     d.text((i * s + s / 2, j * s + s / 2), R.choice("♚♛♜♝♞♟"), fill=col, font=f, anchor="mm")

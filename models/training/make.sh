@@ -4,13 +4,13 @@
 #   sh make.sh WORK [RENDERS]
 #
 # WORK holds what is rendered and trained (about 4 GB). Needs what README.md lists. The image tower sees
-# RENDERS pictures (3000000), about 700 a second on two cores that do nothing else. Stops and goes on
+# RENDERS pictures (2000000), about 600 a second on two cores that do nothing else. Stops and goes on
 # where it stood.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
-renders=${2:-3000000}
+renders=${2:-2000000}
 python=${PYTHON:-python3}
 art=$work/art
 run=$work/run
@@ -24,7 +24,7 @@ if [ ! -f "$art/sprites-training.json" ]; then
 fi
 if [ ! -f "$art/kinds-training.json" ]; then
     step kinds of image
-    "$python" kinds.py --art "$art" --set training --per-kind 1000
+    "$python" kinds.py --art "$art" --set training --per-kind 600
 fi
 step image tower
 "$python" train.py --art "$art" --run "$run" --renders "$renders"
@@ -34,7 +34,7 @@ if [ ! -f "$art/kinds-evaluation.json" ]; then
     "$python" kinds.py --art "$art" --set evaluation --per-kind 20
 fi
 step text tower
-"$python" train_text.py --art "$art" --run "$run" --minutes "${TEXT_MINUTES:-8}"
+"$python" train_text.py --art "$art" --run "$run" --minutes "${TEXT_MINUTES:-9}"
 step export
 "$python" export.py --run "$run" --image-size 64 --out "$work/embedded"
 "$python" calibrate.py --art "$art" --model "$work/embedded"

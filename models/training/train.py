@@ -1,6 +1,6 @@
 """Trains the image tower of omnizap-mini. One process per core; resumes from the last checkpoint.
 
-    python train.py --art DIR --run DIR --renders 3000000 [--ranks 2] [--size 64] [--batch 128]
+    python train.py --art DIR --run DIR --renders 2000000 [--ranks 2] [--size 64] [--batch 128]
 
 Loss: a plain softmax over all classes (every emoji, every kind of image) against one learned
 prototype per class, with a scale of its own. The text tower is fitted to these prototypes afterwards
@@ -149,12 +149,12 @@ def main():
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--kinds", type=Path, default=Path(__file__).with_name("kinds.json"))
     p.add_argument("--config", type=Path, default=Path(__file__).with_name("config.json"))
-    p.add_argument("--renders", type=float, default=3e6, help="to see in all, those before a stop counted")
+    p.add_argument("--renders", type=float, default=2e6, help="to see in all, those before a stop counted")
     p.add_argument("--batch", type=int, default=128, help="per rank")
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--lr", type=float, default=3e-3)
-    p.add_argument("--kinds-share", type=float, default=.4, help="of each batch, where art/kinds-training.npy is")
+    p.add_argument("--kinds-share", type=float, default=.5, help="of each batch, where art/kinds-training.npy is")
     p.add_argument("--ema", type=float, default=.99, help="of the average, per step; it starts anew when a run resumes")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--save-seconds", type=float, default=100)
