@@ -50,6 +50,8 @@ pub(super) struct ErrorBuffers {
 }
 
 impl ErrorBuffers {
+    /// Inlined, so that its kilobyte is made where it is used and not moved there.
+    #[inline(always)]
     pub(super) fn new() -> Self {
         Self {
             out: abi::ErrorOut {

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
 
+use std::borrow::Cow;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ impl Library {
     ///
     /// # Errors
     /// [`FileError::Open`], [`FileError::Init`], [`FileError::NullFunction`].
-    pub(super) fn open(path: &Path, manifest: Manifest) -> Result<Arc<Self>, FileError> {
+    pub(super) fn open(path: &Path, mut manifest: Manifest) -> Result<Arc<Self>, FileError> {
         // SAFETY: opening runs the library's initialisers. The operator allowed this very
         // file, by its hash, to run in this process.
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
@@ -45,6 +46,7 @@ impl Library {
         }
         .ok_or(FileError::NoEntry)?;
         let host = HostTable::leak(&manifest.name);
+        leak_names(&mut manifest);
         if let Some(init) = entry.init {
             let mut error = ErrorBuffers::new();
             // SAFETY: the table lives for good, the error until the call returns.
@@ -81,6 +83,16 @@ impl Library {
             factory,
             _handle: handle,
         }))
+    }
+}
+
+/// Lets the names of outputs live as long as the library, which is for good: every answer
+/// carries them, and copies none.
+fn leak_names(manifest: &mut Manifest) {
+    let stages = manifest.stages.iter_mut();
+    for output in stages.flat_map(|stage| &mut stage.outputs) {
+        let name = std::mem::take(&mut output.port.name).into_owned();
+        output.port.name = Cow::Borrowed(name.leak());
     }
 }
 

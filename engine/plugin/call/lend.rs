@@ -10,8 +10,14 @@ use crate::plugin::types;
 /// The inputs of a call as the ABI shows them. Pixels, vectors and texts stay where they are.
 pub(in crate::plugin) struct Views {
     pub(in crate::plugin) values: Vec<abi::Value>,
+    /// Shapes of few sides, with room for one of each input: it never grows, so they stay
+    /// where the views say.
+    shapes: Vec<[i64; FEW_SIDES]>,
     kept: Vec<Kept>,
 }
+
+/// As many sides as pictures, embeddings and most tensors have.
+const FEW_SIDES: usize = 4;
 
 /// What the values point to and no input holds.
 #[expect(dead_code, reason = "read by the plugin")]
@@ -26,6 +32,7 @@ impl Views {
     pub(in crate::plugin) fn of(manifest: &StageManifest, inputs: &Inputs) -> Self {
         let mut views = Self {
             values: Vec::with_capacity(manifest.inputs.len()),
+            shapes: Vec::with_capacity(manifest.inputs.len()),
             kept: Vec::new(),
         };
         for port in &manifest.inputs {
@@ -104,8 +111,18 @@ impl Views {
         shape: &[i64],
         (dtype_code, dtype_bits): (u8, u8),
     ) -> abi::Tensor {
-        let shape: Box<[i64]> = shape.into();
-        let tensor = abi::Tensor {
+        let lent = if shape.len() <= FEW_SIDES && self.shapes.len() < self.shapes.capacity() {
+            let mut few = [0; FEW_SIDES];
+            few[..shape.len()].copy_from_slice(shape);
+            self.shapes.push(few);
+            self.shapes[self.shapes.len() - 1].as_ptr()
+        } else {
+            let shape: Box<[i64]> = shape.into();
+            let start = shape.as_ptr();
+            self.kept.push(Kept::Shape(shape));
+            start
+        };
+        abi::Tensor {
             data: data.cast_mut(),
             device_type: abi::DEVICE_CPU,
             device_id: 0,
@@ -113,11 +130,9 @@ impl Views {
             dtype_code,
             dtype_bits,
             dtype_lanes: 1,
-            shape: shape.as_ptr(),
+            shape: lent,
             strides: std::ptr::null(),
             byte_offset: 0,
-        };
-        self.kept.push(Kept::Shape(shape));
-        tensor
+        }
     }
 }
