@@ -13,7 +13,7 @@
 //! - Quality: the geometric mean of the three: as in Exposure Fusion a product, so that what is
 //!   bad in one respect is not good.
 
-use omnizap_plugin::{Channels, ImageView};
+use omnizap_plugin::ImageView;
 
 /// Longest side that is measured as it is, in pixels.
 const MAX_SIDE: usize = 512;
@@ -141,9 +141,7 @@ fn read_cells(
         let cells = image.row(y).chunks(side * samples);
         for (sum, cell) in scratch.sums.iter_mut().zip(cells) {
             let pixels = cell.chunks_exact(samples);
-            *sum += pixels
-                .map(|pixel| luminance(image.channels, pixel))
-                .sum::<u64>();
+            *sum += pixels.map(|pixel| image.luminance_of(pixel)).sum::<u64>();
         }
     }
     let row = &mut scratch.rows[2];
@@ -151,15 +149,6 @@ fn read_cells(
     for (column, sum) in scratch.sums.iter().enumerate() {
         let width = side.min(image.width - column * side);
         row.push(*sum as f64 / (1000 * width * height) as f64);
-    }
-}
-
-/// In thousandths: 0 to 255,000.
-fn luminance(channels: Channels, pixel: &[u8]) -> u64 {
-    match (channels, pixel) {
-        (Channels::Gray, [gray, ..]) => 1000 * u64::from(*gray),
-        (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
-        _ => 0,
     }
 }
 

@@ -88,7 +88,13 @@ impl<'a> ImageView<'a> {
     pub fn luminance(&self, pixel: usize) -> u64 {
         let samples = self.channels.count();
         let found = self.pixels.chunks_exact(samples).nth(pixel);
-        match (self.channels, found.unwrap_or_default()) {
+        self.luminance_of(found.unwrap_or_default())
+    }
+
+    /// The same of a pixel given by its samples, for those who go through rows.
+    #[must_use]
+    pub fn luminance_of(&self, samples: &[u8]) -> u64 {
+        match (self.channels, samples) {
             (Channels::Gray, [gray, ..]) => 1000 * u64::from(*gray),
             (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
             _ => 0,

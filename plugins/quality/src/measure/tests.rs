@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use omnizap_plugin::Channels;
+
 use super::*;
 
 const ALWAYS: &dyn Fn() -> bool = &|| true;
