@@ -39,6 +39,10 @@ impl Fault {
             is_malformed: false,
         }
     }
+
+    pub(super) fn describe(&self) -> String {
+        format!("{} ({})", self.message, status_name(self.status))
+    }
 }
 
 /// The host's memory for a plugin's error.
@@ -106,10 +110,5 @@ impl ErrorBuffers {
             retry_after: (after > 0).then(|| Duration::from_millis(after)),
             is_malformed,
         }
-    }
-
-    pub(super) fn describe(&self, status: abi::Status) -> String {
-        let fault = self.fault(status);
-        format!("{} ({})", fault.message, status_name(status))
     }
 }

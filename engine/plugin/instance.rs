@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
@@ -154,21 +155,26 @@ impl Instance {
         }
     }
 
+    /// What the stage offers under that id, or null.
+    pub(super) fn extension(&self, id: &str) -> *const c_void {
+        let table = self.table();
+        table
+            .get_extension
+            // SAFETY: the instance is valid, the span lives until the call returns.
+            .map_or(std::ptr::null(), |get| unsafe {
+                get(table.instance, abi::Span::of(id))
+            })
+    }
+
     /// Most calls that the stage likes in one batch: 1 where it is not OZ_BATCHABLE, else what
     /// its `omnizap.batch/1` says.
     pub(super) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
         if !manifest.has(abi::BATCHABLE) {
             return Ok(1);
         }
-        let Some(get_extension) = self.table().get_extension else {
-            return Ok(abi::DEFAULT_BATCH);
-        };
-        // SAFETY: the instance is valid, the span a constant; an extension of that id is a
-        // constant that begins with its size.
-        let extension = unsafe {
-            let found = get_extension(self.table().instance, abi::Span::of(abi::EXT_BATCH));
-            found.cast::<abi::ExtBatch>().as_ref()
-        };
+        let extension = self.extension(abi::EXT_BATCH).cast::<abi::ExtBatch>();
+        // SAFETY: an extension of that id is a constant that begins with its size.
+        let extension = unsafe { extension.as_ref() };
         match extension {
             None => Ok(abi::DEFAULT_BATCH),
             Some(extension) if !covers(extension.struct_size, size_of::<abi::ExtBatch>()) => {
@@ -210,7 +216,9 @@ impl Instance {
             .iter()
             .zip(&views)
             .zip(errors.iter_mut().zip(&mut states))
-            .map(|(((_, call), views), (error, state))| abi_call(call, views, error, state))
+            .map(|(((_, call), views), (error, state))| {
+                abi_call(call, &views.values, error.out(), state)
+            })
             .collect();
         let pointers: Vec<*mut abi::Call> = calls.iter_mut().map(std::ptr::from_mut).collect();
         // SAFETY: the instance is active; the calls and all that they point to stay where they
@@ -239,7 +247,7 @@ impl Instance {
         let views = Views::of(manifest, inputs);
         let mut error = ErrorBuffers::new();
         let mut state = CallState::new(call, &manifest.outputs);
-        let mut abi_call = abi_call(call, &views, &mut error, &mut state);
+        let mut abi_call = abi_call(call, &views.values, error.out(), &mut state);
         let run = self.table().run;
         let run = run.ok_or_else(|| Fault::of_host("the function `run` is NULL".into()))?;
         // SAFETY: the instance is active; everything of the call lives until it returns.
@@ -258,25 +266,27 @@ impl Drop for Instance {
     }
 }
 
-fn abi_call(
+/// A call as the ABI shows it; what is given must outlive it.
+pub(super) fn abi_call(
     call: &Call,
-    views: &Views,
-    error: &mut ErrorBuffers,
-    state: &mut CallState<'_>,
+    inputs: &[abi::Value],
+    error: *mut abi::ErrorOut,
+    state: *mut CallState<'_>,
 ) -> abi::Call {
     abi::Call {
         struct_size: size_of::<abi::Call>() as u32,
         status: abi::OK,
         request_id: abi::Span::of(&call.request_id),
         remaining_ns: u64::try_from(call.remaining().as_nanos()).unwrap_or(u64::MAX),
-        inputs: views.values.as_ptr(),
-        input_count: views.values.len(),
-        error: error.out(),
-        context: std::ptr::from_mut(state).cast(),
+        inputs: inputs.as_ptr(),
+        input_count: inputs.len(),
+        error,
+        context: state.cast(),
     }
 }
 
-fn finish(
+/// What a call that ended with this status came to.
+pub(super) fn finish(
     state: CallState<'_>,
     error: &ErrorBuffers,
     status: abi::Status,

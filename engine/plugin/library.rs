@@ -12,7 +12,7 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use omnizap_contract::abi;
 
 use super::FileError;
-use super::fault::ErrorBuffers;
+use super::fault::{ErrorBuffers, Fault};
 use super::host::HostTable;
 use super::instance::covers;
 use super::manifest::Manifest;
@@ -47,13 +47,8 @@ impl Library {
         .ok_or(FileError::NoEntry)?;
         let host = HostTable::leak(&manifest.name);
         leak_names(&mut manifest);
-        if let Some(init) = entry.init {
-            let mut error = ErrorBuffers::new();
-            // SAFETY: the table lives for good, the error until the call returns.
-            let status = unsafe { init(host.table(), error.out()) };
-            if status != abi::OK {
-                return Err(FileError::Init(error.describe(status)));
-            }
+        if let Some(Err(fault)) = init(entry, host) {
+            return Err(FileError::Init(fault.describe()));
         }
         let get_factory = entry
             .get_factory
@@ -84,6 +79,18 @@ impl Library {
             _handle: handle,
         }))
     }
+}
+
+/// Calls `init`; `None` where there is none.
+pub(super) fn init(entry: &abi::Entry, host: &'static HostTable) -> Option<Result<(), Fault>> {
+    let init = entry.init?;
+    let mut error = ErrorBuffers::new();
+    // SAFETY: the table lives for good, the error until the call returns.
+    let status = unsafe { init(host.table(), error.out()) };
+    Some(match status {
+        abi::OK => Ok(()),
+        _ => Err(error.fault(status)),
+    })
 }
 
 /// Lets the names of outputs live as long as the library, which is for good: every answer

@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 
-use super::fault::{ErrorBuffers, Fault};
+use super::fault::Fault;
 use super::instance::Instance;
-use super::library::Library;
+use super::library::{Library, init};
 use super::manifest::{Manifest, StageManifest, read_manifest};
 use super::types::{error_kind, status_name};
 use super::{FileError, file};
@@ -125,14 +125,8 @@ impl Probe {
     /// Calls `init` once more; `None` where there is none.
     #[must_use]
     pub fn init(&self) -> Option<Result<(), Trouble>> {
-        let init = self.library.entry.init?;
-        let mut error = ErrorBuffers::new();
-        // SAFETY: the table lives for good, the error until the call returns.
-        let status = unsafe { init(self.library.host.table(), error.out()) };
-        Some(match status {
-            abi::OK => Ok(()),
-            _ => Err(error.fault(status).into()),
-        })
+        let ended = init(self.library.entry, self.library.host)?;
+        Some(ended.map_err(Trouble::from))
     }
 
     /// Calls `deinit`, which undoes one `init`. No instance may be left.
@@ -231,16 +225,6 @@ impl Specimen {
     /// True where it offers an extension under an id that does not exist.
     #[must_use]
     pub fn has_unknown_extension(&self) -> bool {
-        !self.extension(UNKNOWN_ID).is_null()
-    }
-
-    fn extension(&self, id: &'static str) -> *const std::ffi::c_void {
-        let table = self.instance.table();
-        table
-            .get_extension
-            // SAFETY: the instance is valid, the span a constant.
-            .map_or(std::ptr::null(), |get| unsafe {
-                get(table.instance, abi::Span::of(id))
-            })
+        !self.instance.extension(UNKNOWN_ID).is_null()
     }
 }

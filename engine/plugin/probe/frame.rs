@@ -5,11 +5,11 @@ use std::io;
 
 use omnizap_contract::{Call, Channels, Inputs, PortType, abi};
 
+use super::Answer;
 use super::arena::Arena;
-use super::{Answer, Fault};
 use crate::plugin::call::{CallState, Views};
 use crate::plugin::fault::ErrorBuffers;
-use crate::plugin::instance::Instance;
+use crate::plugin::instance::{Instance, abi_call, finish};
 use crate::plugin::manifest::StageManifest;
 use crate::plugin::types;
 
@@ -157,19 +157,15 @@ impl<'a> Frame<'a> {
         arena.seal()?;
         let error = own.put(ErrorBuffers::new())?;
         let state = Box::into_raw(Box::new(CallState::new(call, &manifest.outputs)));
+        // SAFETY: it was just put there and does not move.
+        let out = unsafe { (*error).out() };
         let call = own.put(abi::Call {
-            struct_size: size_of::<abi::Call>() as u32,
-            status: abi::OK,
             request_id: abi::Span {
                 data: request_id,
                 len: call.request_id.len(),
             },
-            remaining_ns: u64::try_from(call.remaining().as_nanos()).unwrap_or(u64::MAX),
             inputs,
-            input_count: values.len(),
-            // SAFETY: it was just put there and does not move.
-            error: unsafe { (*error).out() },
-            context: state.cast(),
+            ..abi_call(call, &values, out, state)
         });
         match call {
             Ok(call) => Ok(Self {
@@ -193,13 +189,9 @@ impl<'a> Frame<'a> {
         // used once it has ended.
         let state = unsafe { Box::from_raw(self.state) };
         // SAFETY: not closed: nobody has the arenas yet.
-        let fault = unsafe { (*self.error).fault(status) };
+        let answer = Answer::of(finish(*state, unsafe { &*self.error }, status));
         arenas.extend([self.lent, self.own]);
-        Answer::of(match state.into_outputs(status) {
-            Ok(Some(outputs)) => Ok(outputs),
-            Ok(None) => Err(fault),
-            Err(reason) => Err(Fault::of_host(reason)),
-        })
+        answer
     }
 }
 
