@@ -3,8 +3,8 @@
     python kinds.py --art DIR --set training|evaluation --per-kind N
 
 Every kind has two generators written apart, with different layouts and, where there is text, other
-fonts: `a_*` for training, `b_*` (often matplotlib, pygments, python-barcode or another codec) for the
-evaluation only. Pictures of objects use the training artwork in the first and Twemoji in the second.
+fonts: `a_*` here for training, and those of `kinds_eval.py` (often matplotlib, pygments, python-barcode
+or another codec) for the evaluation only. Pictures of objects use the training artwork in the first and Twemoji in the second.
 """
 import argparse
 import glob
@@ -755,7 +755,7 @@ def a_logo():
             o, q = i * r * .55, r * R.uniform(.3, .5)
             d.polygon([(cx - r, cy + r * .4 + o), (cx, cy - r + o), (cx + r, cy + r * .4 + o), (cx + r, cy + r * .4 + q + o), (cx, cy - r + q + o), (cx - r, cy + r * .4 + q + o)], fill=cols[i % len(cols)])
     elif k == "letters":
-        (d.rounded_rectangle if R.random() < .5 else d.ellipse)([cx - r, cy - r, cx + r, cy + r], *([r * .3] if False else []), fill=c)
+        (d.rounded_rectangle if R.random() < .5 else d.ellipse)([cx - r, cy - r, cx + r, cy + r], fill=c)
         d.text((cx, cy), "".join(R.choice(WORDS)[0].upper() for _ in range(R.randint(1, 2))), fill=bg, font=font("a", "display", r), anchor="mm")
     elif k == "bars":
         for i in range(3):
@@ -811,11 +811,6 @@ def a_line_art():
     sp, code = sprite(R.randint(170, 220))
     im = Image.new("RGB", (w, w), (255, 255, 255))
     im.paste(sp, ((w - sp.width) // 2,) * 2, sp)
-    e = np.zeros((w, w), np.float32)
-    for ch in im.filter(ImageFilter.GaussianBlur(1)).split():
-        v = np.asarray(ch).astype(np.float32)
-        gy, gx = np.gradient(v)
-        e = np.maximum(e, np.hypot(gx, gy))
     r = R.random()
     if r < .3:  # where neighbours differ, as a fine pen would trace it
         k = R.choice([3, 3, 5])
@@ -835,6 +830,10 @@ def a_line_art():
         if R.random() < .7:
             m = m.filter(ImageFilter.GaussianBlur(R.uniform(.3, .9)))
     else:
+        e = np.zeros((w, w), np.float32)
+        for ch in im.filter(ImageFilter.GaussianBlur(1)).split():
+            gy, gx = np.gradient(np.asarray(ch).astype(np.float32))
+            e = np.maximum(e, np.hypot(gx, gy))
         m = Image.fromarray(np.where(e > R.uniform(5, 14), 0, 255).astype(np.uint8))
         if R.random() < .3:
             m = m.filter(ImageFilter.MinFilter(3))

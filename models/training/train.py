@@ -3,8 +3,8 @@
     python train.py --art DIR --run DIR --renders 2000000 [--ranks 2] [--size 64] [--batch 128]
 
 Loss: a plain softmax over all classes (every emoji, every kind of image) against one learned
-prototype per class, with a scale of its own. The text tower is fitted to these prototypes afterwards
-(`train_text.py`), which costs no pictures. The schedule follows the renders seen, so that a busy
+prototype per class, with a scale of its own. The text tower is fitted afterwards to what this one sees
+(`train_text.py`). The schedule follows the renders seen, so that a busy
 machine is only slower.
 """
 import argparse
