@@ -19,6 +19,9 @@ PT = [
     "uma ilustração de {}", "uma figurinha de {}", "figurinha de {}", "um adesivo de {}", "emoji de {}",
     "ícone de {}", "um emoji de {}", "uma figura de {}", "isto é {}",
 ]
+# Of what photographs show; most labels are bare words.
+SEEN_EN = ["{}", "{}", "{}", "{}", "a {}", "a {}", "the {}", "an image of a {}", "a picture of a {}", "a photo of a {}", "a photo of {}",
+           "a photograph of a {}", "a close-up of a {}", "this is a {}"]
 STOP = {"face", "pessoa", "person", "rosto", "símbolo", "symbol", "button", "botão", "emoji", "bandeira"}
 # Words for groups of objects, beside the keywords that CLDR gives each object.
 GROUP_WORDS = {

@@ -1,6 +1,8 @@
-"""Writes omnizap-mini.safetensors (fp16, open_clip's key layout) and its manifest from a checkpoint.
+"""Writes omnizap-mini.safetensors (fp16) and its manifest: both image towers, the gate, the text tower.
 
-    python export.py --run DIR --out ../embedded [--image-size 64]
+    python export.py --drawn DIR --run DIR --gate FILE --out ../embedded
+
+DIR of `--drawn` holds the exported file whose tower for drawings is taken, or `last.pt` of `train.py`.
 """
 import argparse
 import json
@@ -10,47 +12,59 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from captions import Vocabulary
-from model import HERE, load_config
+import encoder
+import space
+from gate import DETAILS
+from model import EMBEDDED, FILE, HERE, load_config, trained
+from text import DRAWN, RAW, SCALE, SEEN
 
-# A first value; `calibrate.py` sets the one that counts.
-LOGIT_SCALE = 25.0
+SEEN_SHARE, WORLD_SHARE = .85, .15
 
 
-def full_state(run):
-    """The averaged image tower and the text tower, with the whole tokenizer's table put back."""
-    d = torch.load(run / "last.pt", weights_only=False, map_location="cpu")
+def text_tower(run):
+    """The trained rows in the whole table of the tokenizer: all others keep their first meaning."""
     t = torch.load(run / "text.pt", weights_only=False, map_location="cpu")
-    state = {k: v for k, v in d["ema"].items() if k.startswith("visual.") and not k.endswith("num_batches_tracked")}
-    state |= t["state"]
-    cfg = load_config()["text_cfg"]
-    small = state["text.token_embedding.weight"]
-    table = small[1].repeat(cfg["vocab_size"], 1)  # row 1: a token that training never saw
+    state = {"text." + k: v for k, v in t["state"].items()}
+    small, table = state["text.token_embedding.weight"], t["start"].clone()
     for token, row in t["vocab"].items():
         table[int(token)] = small[row]
     table[0] = small[0]
     state["text.token_embedding.weight"] = table
-    state["logit_scale"] = torch.tensor(math.log(LOGIT_SCALE))
-    return state, d
+    return state, t["classes"]
 
 
 def main():
     p = argparse.ArgumentParser()
+    p.add_argument("--drawn", type=Path, default=EMBEDDED)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--out", type=Path, default=HERE.parent / "embedded")
-    p.add_argument("--image-size", type=int)
+    p.add_argument("--gate", type=Path, required=True)
+    p.add_argument("--out", type=Path, default=EMBEDDED)
     a = p.parse_args()
     a.out.mkdir(exist_ok=True)
-    state, d = full_state(a.run)
-    save_file({k: v.half().contiguous() for k, v in state.items()}, a.out / "omnizap-mini.safetensors")
+    state, seen = trained(a.drawn)
+    net = encoder.load()
+    for key, value in net.state_dict().items():
+        if not key.startswith("_fc") and not key.endswith("num_batches_tracked"):
+            state["visual.photographs." + key] = value
+    state["visual.classifier.weight"], state["visual.classifier.bias"] = net._fc.weight.detach(), net._fc.bias.detach()
+    g = torch.load(a.gate)
+    state["visual.details.weight"] = torch.cat([g["details"], g["gate"][None]])
+    state["visual.details.bias"] = torch.cat([g["details_bias"], g["gate_bias"][None]])
+    words, state["visual.classes"] = text_tower(a.run)
+    state |= words
+    state["logit_scale"] = torch.tensor(math.log(SCALE))
+    save_file({k: v.half().contiguous() for k, v in state.items()}, a.out / FILE)
     cfg = load_config()
-    if a.image_size:
-        cfg["vision_cfg"]["image_size"] = a.image_size
+    vision = cfg["vision_cfg"]
+    assert (vision["drawn_dim"], cfg["embed_dim"]) == (DRAWN, RAW + DETAILS + 2)
+    vision["photographs"] |= {"temperature": space.TEMPERATURE, "seen": SEEN, "details": DETAILS, "seen_share": SEEN_SHARE, "world_share": WORLD_SHARE}
     manifest = json.loads((HERE / "manifest.json").read_text())
-    manifest = {"name": cfg["name"], "config": cfg, **manifest, "trained_on_renders": d["seen"]}
+    held_out = manifest.pop("held_out_words")
+    worlds = manifest.pop("worlds")
+    manifest = {"name": cfg["name"], "config": cfg, **manifest, "trained_on_renders": seen}
     (a.out / "omnizap-mini.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    size = (a.out / "omnizap-mini.safetensors").stat().st_size
-    print(f"{size / 1e6:.2f} MB, {sum(v.numel() for v in state.values()) / 1e6:.2f} M numbers, {d['seen']} renders seen")
+    size = (a.out / FILE).stat().st_size
+    print(f"{size / 1e6:.2f} MB, {sum(v.numel() for v in state.values()) / 1e6:.2f} M numbers, {len(worlds)} words for worlds, {len(held_out)} words held out")
 
 
 if __name__ == "__main__":

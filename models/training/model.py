@@ -1,21 +1,24 @@
-"""omnizap-mini: a small CLIP with the towers and the key layout of MobileCLIP-S in open_clip.
-
-The image tower is timm's own FastVit class (MobileOne stem, RepMixer stages, an attention
-stage, SE final convolution, linear head) with small widths; the text tower is open_clip's own
-TextTransformer. `config.json` beside this file holds every number.
+"""The image tower for drawings: timm's own FastVit class (MobileOne stem, RepMixer stages, an attention stage, SE final
+convolution, linear head) with small widths and the key layout of MobileCLIP-S in open_clip. `config.json` beside
+this file holds every number.
 """
 import json
-import math
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
-from open_clip.transformer import TextTransformer
+from safetensors.torch import load_file
 from timm.models.fastvit import FastVit, RepConditionalPosEnc
 
 HERE = Path(__file__).resolve().parent
+EMBEDDED = HERE.parent / "embedded"
+FILE = "omnizap-mini.safetensors"
+
+
+def autocast():
+    """bf16 where the processor computes in it; elsewhere it would be ten times as slow as fp32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def load_config(path=HERE / "config.json"):
@@ -54,6 +57,18 @@ def build_trunk(cfg, embed_dim):
     return trunk
 
 
+def trained(folder):
+    """The tower's keys `visual.trunk.*` and how many renders it has seen: from the checkpoint of `train.py`, or
+    from an exported model."""
+    if (folder / "last.pt").exists():
+        d = torch.load(folder / "last.pt", weights_only=False, map_location="cpu")
+        state, seen = d["ema"], d["seen"]
+    else:
+        state = load_file(folder / FILE)
+        seen = json.loads((folder / "omnizap-mini.json").read_text())["trained_on_renders"]
+    return {k: v for k, v in state.items() if k.startswith("visual.trunk.") and not k.endswith("num_batches_tracked")}, seen
+
+
 class Visual(nn.Module):
     def __init__(self, trunk):
         super().__init__()
@@ -61,42 +76,3 @@ class Visual(nn.Module):
 
     def forward(self, x):
         return self.trunk(x)
-
-
-class MiniClip(nn.Module):
-    """`vocab_size` may be smaller than the tokenizer's while training: see `captions.Vocabulary`."""
-
-    def __init__(self, cfg, vocab_size=None):
-        super().__init__()
-        t = cfg["text_cfg"]
-        self.visual = Visual(build_trunk(cfg["vision_cfg"], cfg["embed_dim"]))
-        self.text = TextTransformer(
-            context_length=t["context_length"],
-            vocab_size=vocab_size or t["vocab_size"],
-            width=t["width"],
-            heads=t["heads"],
-            layers=t["layers"],
-            mlp_ratio=t["mlp_ratio"],
-            output_dim=cfg["embed_dim"],
-            no_causal_mask=not t["causal"],
-            pool_type=t["pool"],
-        )
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.max_scale = cfg["max_logit_scale"]
-
-    def encode_image(self, x):
-        return F.normalize(self.visual(x).float(), dim=-1)
-
-    def encode_text(self, tokens, eot):
-        """`tokens` may be cut to the longest of the batch: the causal mask makes this exact.
-        `eot` is the position of the end-of-text token of each row."""
-        t = self.text
-        n = tokens.shape[1]
-        x = t.token_embedding(tokens) + t.positional_embedding[:n]
-        x = t.transformer(x, attn_mask=t.attn_mask[:n, :n])
-        x = t.ln_final(x)
-        x = x[torch.arange(len(tokens)), eot] @ t.text_projection
-        return F.normalize(x.float(), dim=-1)
-
-    def scale(self):
-        return self.logit_scale.exp().clamp(max=self.max_scale)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 import captions
 import compose
 import dwconv
-from model import Visual, build_trunk, load_config
+from model import Visual, autocast, build_trunk, load_config
 
 STYLE_WEIGHT = {"fluent-emoji-high-contrast": .8, "emojione-monotone": .8, "streamline-emojis": .8}
 # Objects that are something else in a mirror: play and reverse, left and right, letters, numbers.
@@ -41,8 +41,8 @@ KIND_SLOTS = 100  # room for kinds of image, so that the list may grow while a r
 class Trainee(nn.Module):
     def __init__(self, cfg, classes):
         super().__init__()
-        self.visual = Visual(build_trunk(cfg["vision_cfg"], cfg["embed_dim"]))
-        self.proto = nn.Parameter(torch.randn(classes, cfg["embed_dim"]) * .05)
+        self.visual = Visual(build_trunk(cfg["vision_cfg"]["drawn"], cfg["vision_cfg"]["drawn_dim"]))
+        self.proto = nn.Parameter(torch.randn(classes, cfg["vision_cfg"]["drawn_dim"]) * .05)
         self.proto_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def scale(self):
@@ -132,7 +132,7 @@ class Batches:
 
 
 def loss_of(net, x, first, second, share):
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         i = net.visual(x)
     i = F.normalize(i.float(), dim=-1)
     logits = net.scale() * i @ F.normalize(net.proto, dim=-1).T
