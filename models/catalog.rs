@@ -24,6 +24,8 @@ pub struct Entry {
     pub licence: String,
     /// Whether that allows research only.
     pub research_only: bool,
+    /// What it may be used for, in a few words.
+    pub may_be_used_for: &'static str,
     /// Zero-shot top-1 accuracy on ImageNet-1k in percent, as published.
     pub imagenet_zero_shot: Option<f32>,
     /// Where its weights are on this machine.
@@ -44,12 +46,13 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
         dim: Some(embedded.config.embed_dim),
         licence: embedded.manifest.licence.clone(),
         research_only: false,
+        may_be_used_for: "anything",
         imagenet_zero_shot: None,
         path: None,
         imported: true,
         embedded: true,
     });
-    let published = presets().iter().flat_map(|preset| {
+    let published = presets().flat_map(|preset| {
         preset.weights.iter().map(move |weights| {
             let path = cache.find(weights);
             let kept = |path: &PathBuf| {
@@ -65,6 +68,7 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
                 dim: Some(preset.embed_dim()),
                 licence: preset.licence.name.to_owned(),
                 research_only: preset.licence.research_only,
+                may_be_used_for: preset.may_be_used_for(weights),
                 imagenet_zero_shot: Some(weights.imagenet_zero_shot),
                 imported: path.as_ref().is_some_and(kept),
                 path,

@@ -97,6 +97,15 @@ impl Checkpoint {
         self.tensors.contains_key(key)
     }
 
+    /// Whether any tensor's name starts with `key` and a dot.
+    pub(crate) fn has_under(&self, key: &str) -> bool {
+        let under = |name: &str| {
+            name.strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.keys().any(under)
+    }
+
     /// Gives every tensor a new name, or makes others of it.
     pub(crate) fn rename(
         &mut self,

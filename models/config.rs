@@ -139,6 +139,19 @@ pub struct FastVitConfig {
     pub attention_norm: AttentionNorm,
 }
 
+/// The activation between the two layers of a transformer's feed-forward network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// GELU in its exact form, x Phi(x). <https://arxiv.org/abs/1606.08415>
+    #[default]
+    Gelu,
+    /// Its approximation by a hyperbolic tangent.
+    GeluTanh,
+    /// Its approximation x sigmoid(1.702 x), which OpenAI's CLIP has.
+    QuickGelu,
+}
+
 /// How a plain vision transformer cuts the image into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +181,9 @@ pub struct VitConfig {
     pub class_position: bool,
     /// Epsilon of the layer norms.
     pub norm_eps: f32,
+    /// The activation of the feed-forward networks.
+    #[serde(default)]
+    pub activation: Activation,
 }
 
 /// Sizes of a text tower: CLIP's transformer, causal or not.
@@ -188,6 +204,9 @@ pub struct TextConfig {
     pub mlp_ratio: f32,
     /// Whether a token sees only those before it.
     pub causal: bool,
+    /// The activation of the feed-forward networks.
+    #[serde(default)]
+    pub activation: Activation,
     /// Kernel of the RepMixer blocks around the transformer (MobileCLIP-S0 of the first generation).
     #[serde(default)]
     pub repmixer_kernel_size: Option<usize>,
@@ -222,6 +241,14 @@ impl ModelConfig {
             serde_json::from_str(json).map_err(|error| Error::BadConfig(error.to_string()))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Gives the transformers of both towers another activation.
+    pub(crate) fn set_activation(&mut self, activation: Activation) {
+        if let Tower::Vit(tower) = &mut self.vision.tower {
+            tower.activation = activation;
+        }
+        self.text.activation = activation;
     }
 
     /// Checks that sizes fit together, so that building a tower cannot fail on them.

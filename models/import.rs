@@ -6,6 +6,7 @@ mod apple;
 mod fastvit;
 mod fold;
 mod text;
+mod transfer;
 mod vit;
 
 use crate::checkpoint::Checkpoint;
@@ -13,11 +14,12 @@ use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
 use crate::weights::Weights;
 
-/// Folds a checkpoint in open_clip's or in Apple's layout.
+/// Folds a checkpoint in one of open_clip's layouts or in Apple's.
 ///
 /// # Errors
 /// [`Error::MissingKey`], [`Error::UnusedKeys`], [`Error::WrongShape`], [`Error::NotFinite`] and
-/// [`Error::Unreadable`], each naming the tensor as the checkpoint's open_clip layout spells it.
+/// [`Error::Unreadable`], each naming the tensor as the checkpoint spells it, or as open_clip does
+/// where it is in Apple's layout.
 pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result<Weights, Error> {
     apple::to_open_clip(&mut checkpoint)?;
     let mut weights = Weights::default();

@@ -375,7 +375,7 @@ impl CheckpointFile {
             Source::Embedded => return Ok(None),
             Source::Tag { preset, weights } => (
                 cache.require(preset.name, weights)?,
-                preset.config(),
+                preset.config_of(weights),
                 preset.licence.name,
             ),
             Source::Path { preset, path } => (path.clone(), preset.config(), preset.licence.name),

@@ -5,14 +5,16 @@
 //! row being a pixel or a token, so that a 1x1 convolution is one matrix product and everything
 //! else runs along contiguous channels.
 
+mod activation;
 mod conv;
-mod erf;
 mod flex;
 mod matrix;
 mod norm;
 mod scale;
 
 use burn::tensor::Tensor;
+
+use crate::config::Activation;
 
 pub(crate) use conv::{Depthwise, depthwise, patches};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
@@ -48,10 +50,15 @@ impl Map {
 pub(crate) enum Then {
     /// Nothing.
     Nothing,
-    /// GELU, in its exact form.
-    Gelu,
+    /// An activation.
+    Act(Activation),
     /// The residual is added.
     Add(Tensor<2>),
+}
+
+impl Then {
+    /// GELU, in its exact form.
+    pub(crate) const GELU: Self = Self::Act(Activation::Gelu);
 }
 
 #[cfg(test)]

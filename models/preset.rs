@@ -1,11 +1,11 @@
 //! The published models by name: what each is, how its images are prepared, where its weights are.
 
-mod table;
+mod mobileclip;
+mod openclip;
+mod parts;
 
 use crate::config::{ModelConfig, Tower};
 use crate::error::{Error, nearest};
-
-pub use table::presets;
 
 /// A published model, spelled as open_clip spells it.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub struct Weights {
     pub files: &'static [&'static str],
     /// Zero-shot top-1 accuracy on ImageNet-1k in percent, as published.
     pub imagenet_zero_shot: f32,
+    /// What their card says of deployment where it puts that out of scope, word for word.
+    pub out_of_scope: Option<&'static str>,
+    /// What they change in the preset's configuration.
+    adapt: fn(&mut ModelConfig),
 }
 
 /// A licence of weights.
@@ -47,6 +51,11 @@ pub struct Licence {
     pub research_only: bool,
 }
 
+/// Every published model: those that anybody may use first.
+pub fn presets() -> impl Iterator<Item = &'static Preset> + Clone {
+    openclip::PRESETS.iter().chain(mobileclip::PRESETS)
+}
+
 impl Preset {
     /// The preset of this name, whatever its case.
     ///
@@ -55,11 +64,10 @@ impl Preset {
     pub fn find(name: &str) -> Result<&'static Self, Error> {
         let name = name.trim();
         presets()
-            .iter()
             .find(|preset| preset.name.eq_ignore_ascii_case(name))
             .ok_or_else(|| Error::UnknownModel {
                 name: name.to_owned(),
-                nearest: nearest(name, presets().iter().map(|preset| preset.name)),
+                nearest: nearest(name, presets().map(|preset| preset.name)),
             })
     }
 
@@ -95,6 +103,22 @@ impl Preset {
         (self.config)()
     }
 
+    /// The same for these weights of it.
+    pub fn config_of(&self, weights: &Weights) -> ModelConfig {
+        let mut config = self.config();
+        (weights.adapt)(&mut config);
+        config
+    }
+
+    /// What these weights of it may be used for, in a few words.
+    pub fn may_be_used_for(&self, weights: &Weights) -> &'static str {
+        match (self.licence.research_only, weights.out_of_scope) {
+            (true, _) => "research only",
+            (false, None) => "anything",
+            (false, Some(_)) => "anything; its card puts deployment out of scope",
+        }
+    }
+
     /// Length of the embeddings.
     pub fn embed_dim(&self) -> usize {
         self.config().embed_dim
@@ -112,13 +136,18 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Activation;
 
     #[test]
     fn every_preset_is_consistent_and_found_by_its_name() {
-        assert_eq!(presets().len(), 10);
         for preset in presets() {
-            preset.config().check().expect(preset.name);
+            let same = presets().filter(|other| other.name.eq_ignore_ascii_case(preset.name));
+            assert_eq!(same.count(), 1, "{}", preset.name);
             assert_eq!(preset.config().name, preset.name);
+            for weights in preset.weights {
+                preset.config_of(weights).check().expect(preset.name);
+                assert_eq!(preset.weights(weights.tag).unwrap().tag, weights.tag);
+            }
             let found = Preset::find(&preset.name.to_lowercase()).expect(preset.name);
             assert_eq!(found.name, preset.name);
             assert!(!preset.weights.is_empty(), "{}", preset.name);
@@ -131,6 +160,45 @@ mod tests {
         assert!(error.contains("did you mean 'MobileCLIP"), "{error}");
         let error = Preset::find("resnet").unwrap_err().to_string();
         assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn weights_change_what_they_were_trained_with() {
+        let preset = Preset::find("ViT-B-32").unwrap();
+        let activations = |tag: &str| {
+            let config = preset.config_of(preset.weights(tag).unwrap());
+            let Tower::Vit(tower) = config.vision.tower else {
+                panic!("expected a ViT");
+            };
+            (tower.activation, config.text.activation)
+        };
+        let (exact, quick) = (Activation::Gelu, Activation::QuickGelu);
+        assert_eq!(activations("datacomp_xl_s13b_b90k"), (exact, exact));
+        assert_eq!(activations("laion2b_s34b_b79k"), (exact, exact));
+        assert_eq!(activations("openai"), (quick, quick));
+        let preset = Preset::find("ViT-L-14").unwrap();
+        let mean = |tag: &str| {
+            let weights = preset.weights(tag).unwrap();
+            preset.config_of(weights).vision.image.mean
+        };
+        assert_eq!(mean("laion2b_s32b_b82k"), [0.5; 3]);
+        assert_ne!(mean("datacomp_xl_s13b_b90k"), [0.5; 3]);
+    }
+
+    #[test]
+    fn what_may_be_used_for_what_is_said() {
+        for (name, tag, uses) in [
+            ("MobileCLIP-S1", "datacompdr", "research only"),
+            (
+                "ViT-B-32-256",
+                "datacomp_s34b_b86k",
+                "anything; its card puts deployment out of scope",
+            ),
+        ] {
+            let preset = Preset::find(name).unwrap();
+            let weights = preset.weights(tag).unwrap();
+            assert_eq!(preset.may_be_used_for(weights), uses, "{name}");
+        }
     }
 
     #[test]

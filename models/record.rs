@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::weights::Weights;
 
 /// Counts up whenever folding or the layout of weights changes.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 
 /// A record as it was found.
 pub(crate) struct Record {

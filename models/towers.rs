@@ -2,6 +2,7 @@
 //! to run, laid out for the operations in [`crate::ops`], and knows nothing of checkpoints.
 
 mod attention;
+mod block;
 mod fastvit;
 mod layers;
 mod text;

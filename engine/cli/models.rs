@@ -16,7 +16,7 @@ use super::{Common, Failure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// Show every model: size, licence, accuracy, and where it is on this machine
+    /// Show every model: size, accuracy, licence, what it may be used for, and where it is on this machine
     List {
         /// Print JSON
         #[arg(long)]
@@ -72,6 +72,7 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
                     "name": entry.name, "tag": entry.tag, "family": entry.family,
                     "params_millions": entry.params_millions, "dim": entry.dim,
                     "licence": entry.licence, "research_only": entry.research_only,
+                    "may_be_used_for": entry.may_be_used_for,
                     "imagenet_zero_shot": entry.imagenet_zero_shot,
                     "path": entry.path, "imported": entry.imported, "embedded": entry.embedded,
                 })
@@ -81,25 +82,47 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let shown = |number: Option<f32>| number.map_or("-".into(), |number| format!("{number:.1}"));
-    println!(
-        "{:<17} {:<12} {:>8} {:>5} {:>9}  {:<22} WHERE",
-        "NAME", "TAG", "PARAMS/M", "DIM", "IMAGENET%", "LICENCE"
-    );
-    for entry in entries {
+    let heads = [
+        "NAME",
+        "TAG",
+        "PARAMS/M",
+        "DIM",
+        "IMAGENET%",
+        "LICENCE",
+        "MAY BE USED FOR",
+        "WHERE",
+    ];
+    let rows = entries.into_iter().map(|entry| {
         let place = match &entry.path {
             _ if entry.embedded => "in the program".to_owned(),
             Some(path) => path.display().to_string(),
             None => format!("omnizap models pull {}:{}", entry.name, entry.tag),
         };
-        println!(
-            "{:<17} {:<12} {:>8} {:>5} {:>9}  {:<22} {place}",
+        [
             entry.name,
             entry.tag,
             shown(entry.params_millions),
             entry.dim.map_or("-".into(), |dim| dim.to_string()),
             shown(entry.imagenet_zero_shot),
             entry.licence,
-        );
+            entry.may_be_used_for.to_owned(),
+            place,
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    // Numbers, the third to the fifth, stand to the right; the last column is as long as it is.
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; 8] =
+        std::array::from_fn(|column| width(column).filter(|_| column < 7).unwrap_or(0));
+    for row in &rows {
+        let cells = row.iter().zip(widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| match column {
+            2..=4 => format!("{cell:>width$}"),
+            _ => format!("{cell:<width$}"),
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  "));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,6 +143,9 @@ fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
         preset.name, licence.name, licence.summary
     );
     eprintln!("  {}", licence.url);
+    if let Some(sentence) = weights.out_of_scope {
+        eprintln!("  the card of {} says: \"{sentence}\"", weights.repository);
+    }
     if licence.research_only && !accept_licence && !agreed()? {
         return Err(Failure::Work(anyhow!(
             "not pulled: agree at the prompt, or with --accept-licence"

@@ -1,13 +1,63 @@
-//! Importing a plain vision transformer, keys as timm under `visual.trunk` spells them.
+//! Importing a plain vision transformer, keys as timm under `visual.trunk` or as open_clip's own
+//! under `visual` spells them.
 
 use super::fold::{Conv, Shape};
-use super::text::{copy, copy_linear};
+use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TIMM, Transfer};
 use crate::checkpoint::Checkpoint;
 use crate::config::{PatchEmbedding, VitConfig};
 use crate::error::Error;
 use crate::weights::Weights;
 
-const TRUNK: &str = "visual.trunk";
+/// Where a checkpoint keeps the parts of the tower.
+struct Keys {
+    patch: &'static str,
+    class: &'static str,
+    positions: &'static str,
+    /// Whether those two have leading dimensions of 1.
+    batched: bool,
+    pre_norm: &'static str,
+    blocks: &'static str,
+    block: &'static BlockKeys,
+    norm: &'static str,
+    head: &'static str,
+    projection: Projection,
+}
+
+const TRUNK: Keys = Keys {
+    patch: "visual.trunk.patch_embed.proj",
+    class: "visual.trunk.cls_token",
+    positions: "visual.trunk.pos_embed",
+    batched: true,
+    pre_norm: "visual.trunk.norm_pre",
+    blocks: "visual.trunk.blocks",
+    block: &TIMM,
+    norm: "visual.trunk.norm",
+    head: "visual.trunk.head",
+    projection: Projection::Dense,
+};
+
+const OWN: Keys = Keys {
+    patch: "visual.conv1",
+    class: "visual.class_embedding",
+    positions: "visual.positional_embedding",
+    batched: false,
+    pre_norm: "visual.ln_pre",
+    blocks: "visual.transformer.resblocks",
+    block: &OPEN_CLIP,
+    norm: "visual.ln_post",
+    head: "visual.proj",
+    projection: Projection::Parameter,
+};
+
+impl Keys {
+    /// Those of this checkpoint.
+    fn of(checkpoint: &Checkpoint) -> &'static Self {
+        match checkpoint.has_under(OWN.blocks) {
+            true => &OWN,
+            false => &TRUNK,
+        }
+    }
+}
 
 pub(super) fn import(
     config: &VitConfig,
@@ -17,73 +67,32 @@ pub(super) fn import(
     weights: &mut Weights,
 ) -> Result<(), Error> {
     let width = config.width;
-    patches(config, checkpoint, weights)?;
-    positions(
-        config,
-        (image_size / config.patch_size()).pow(2),
+    let keys = Keys::of(checkpoint);
+    patches(config, keys, checkpoint, weights)?;
+    let count = (image_size / config.patch_size()).pow(2);
+    positions(config, keys, count, checkpoint, weights)?;
+    let mut transfer = Transfer {
         checkpoint,
         weights,
-    )?;
-    let mut norm = |from: &str, to: &str| {
-        copy(
-            checkpoint,
-            &format!("{TRUNK}.{from}.weight"),
-            weights,
-            &format!("image.{to}.weight"),
-            &[width],
-        )?;
-        copy(
-            checkpoint,
-            &format!("{TRUNK}.{from}.bias"),
-            weights,
-            &format!("image.{to}.bias"),
-            &[width],
-        )
     };
     if config.pre_norm {
-        norm("norm_pre", "pre_norm")?;
+        transfer.norm(keys.pre_norm, "image.pre_norm", width)?;
     }
-    norm("norm", "norm")?;
-    for i in 0..config.layers {
-        norm(&format!("blocks.{i}.norm1"), &format!("blocks.{i}.norm1"))?;
-        norm(&format!("blocks.{i}.norm2"), &format!("blocks.{i}.norm2"))?;
-    }
-    let hidden = width * config.mlp_ratio;
-    let mut linear = |from: &str, to: &str, output: usize, input: usize| {
-        let (from, to) = (format!("{TRUNK}.{from}."), format!("image.{to}"));
-        copy_linear(checkpoint, &from, weights, &to, output, input)
+    let shape = BlockShape {
+        width,
+        hidden: width * config.mlp_ratio,
     };
     for i in 0..config.layers {
-        linear(
-            &format!("blocks.{i}.attn.qkv"),
-            &format!("blocks.{i}.attention.qkv"),
-            3 * width,
-            width,
-        )?;
-        linear(
-            &format!("blocks.{i}.attn.proj"),
-            &format!("blocks.{i}.attention.proj"),
-            width,
-            width,
-        )?;
-        linear(
-            &format!("blocks.{i}.mlp.fc1"),
-            &format!("blocks.{i}.fc1"),
-            hidden,
-            width,
-        )?;
-        linear(
-            &format!("blocks.{i}.mlp.fc2"),
-            &format!("blocks.{i}.fc2"),
-            width,
-            hidden,
-        )?;
+        let (from, to) = (format!("{}.{i}", keys.blocks), format!("image.blocks.{i}"));
+        transfer.block(keys.block, &from, &to, shape)?;
     }
-    linear("head", "head", embed_dim, width)
+    transfer.norm(keys.norm, "image.norm", width)?;
+    transfer.projection(keys.projection, keys.head, "image.head", [width, embed_dim])
 }
 
 fn patches(
     config: &VitConfig,
+    keys: &Keys,
     checkpoint: &mut Checkpoint,
     weights: &mut Weights,
 ) -> Result<(), Error> {
@@ -97,7 +106,7 @@ fn patches(
                 Shape::dense(width, narrow, 2),
             ];
             for (i, shape) in shapes.into_iter().enumerate() {
-                let from = format!("{TRUNK}.patch_embed.backbone.{i}");
+                let from = format!("visual.trunk.patch_embed.backbone.{i}");
                 let conv = if i < 2 {
                     Conv::take_with_norm(checkpoint, &from, shape)?
                 } else {
@@ -109,8 +118,7 @@ fn patches(
         }
         PatchEmbedding::Patch(size) => {
             let shape = Shape::dense(width, 3, size);
-            let conv =
-                Conv::take_without_bias(checkpoint, &format!("{TRUNK}.patch_embed.proj"), shape)?;
+            let conv = Conv::take_without_bias(checkpoint, keys.patch, shape)?;
             conv.put_patches(weights, "image.patch.0");
             Ok(())
         }
@@ -120,14 +128,19 @@ fn patches(
 /// The class token takes its own positional embedding in.
 fn positions(
     config: &VitConfig,
+    keys: &Keys,
     patches: usize,
     checkpoint: &mut Checkpoint,
     weights: &mut Weights,
 ) -> Result<(), Error> {
     let width = config.width;
     let first = usize::from(config.class_position);
-    let mut class = checkpoint.take(&format!("{TRUNK}.cls_token"), &[1, 1, width])?;
-    let positions = checkpoint.take(&format!("{TRUNK}.pos_embed"), &[1, first + patches, width])?;
+    let [class, positions] = match keys.batched {
+        true => [vec![1, 1, width], vec![1, first + patches, width]],
+        false => [vec![width], vec![first + patches, width]],
+    };
+    let mut class = checkpoint.take(keys.class, &class)?;
+    let positions = checkpoint.take(keys.positions, &positions)?;
     let (own, others) = positions.split_at(first * width);
     class
         .iter_mut()

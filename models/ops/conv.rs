@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, activation};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::erf::gelu;
+use super::activation::gelu;
 use super::{Map, flex};
 
 /// A depthwise convolution, ready to run.

@@ -1,5 +1,5 @@
 //! Matrix products with weights that were packed when they were folded, and what follows them
-//! (bias, GELU, residual) done while a tile of the result is still in the first cache.
+//! (bias, activation, residual) done while a tile of the result is still in the first cache.
 //!
 //! After K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS
 //! 34(3), 2008, <https://doi.org/10.1145/1356052.1356053>, with one side packed for good: a tile of `R` rows by two vectors of columns stays
@@ -7,12 +7,13 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::erf::gelu;
+use super::activation::{activate, activate_stock};
 use super::{Then, flex};
+use crate::config::Activation;
 
 /// Columns of a panel: two vectors of AVX-512, four of AVX2, eight of NEON.
 pub(crate) const PANEL: usize = 32;
@@ -75,10 +76,10 @@ pub(crate) fn linear(
         Some(Ok(bias)) => Some(bias.read()),
         _ => None,
     };
-    let (gelu, residual) = match then {
-        Then::Nothing => (false, None),
-        Then::Gelu => (true, None),
-        Then::Add(residual) => (false, flex::open(residual).ok()),
+    let (act, residual) = match then {
+        Then::Nothing => (None, None),
+        Then::Act(act) => (Some(act), None),
+        Then::Add(residual) => (None, flex::open(residual).ok()),
     };
     let [_, depth, _] = weight.panels.dims();
     let rows = input.read().len() / depth;
@@ -88,7 +89,7 @@ pub(crate) fn linear(
         panels: panels.read(),
         bias,
         residual: residual.as_ref().map(flex::Buffer::read),
-        gelu,
+        act,
         columns: weight.output,
     };
     let mut output = vec![0.0; rows * weight.output];
@@ -112,7 +113,7 @@ fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: T
     };
     match then {
         Then::Nothing => y,
-        Then::Gelu => activation::gelu(y),
+        Then::Act(act) => activate_stock(act, y),
         Then::Add(residual) => y + residual,
     }
 }
@@ -127,7 +128,7 @@ struct Product<'a> {
     bias: Option<&'a [f32]>,
     /// `[rows, columns]`
     residual: Option<&'a [f32]>,
-    gelu: bool,
+    act: Option<Activation>,
     columns: usize,
 }
 
@@ -251,7 +252,7 @@ impl Place<'_> {
             columns,
             bias,
             residual,
-            gelu: act,
+            act,
             ..
         } = self.product;
         let end = columns.min(column + S::F32_LANES);
@@ -261,8 +262,8 @@ impl Place<'_> {
         if let Some(bias) = bias {
             sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[column..end]));
         }
-        if act {
-            sum = gelu(simd, sum);
+        if let Some(act) = act {
+            sum = activate(simd, act, sum);
         }
         let place = row * columns + column..row * columns + end;
         if let Some(residual) = residual {
@@ -364,7 +365,7 @@ mod tests {
             panels: &panels,
             bias: Some(&residual[..columns]),
             residual: Some(&residual[..rows * columns]),
-            gelu: true,
+            act: Some(Activation::Gelu),
             columns,
         };
         let run = |simd: &dyn Fn(Task<'_>)| {
@@ -412,7 +413,13 @@ mod tests {
             let bias = random([output], 2);
             let residual = random([rows, output], 3);
             for bias in [None, Some(&bias)] {
-                for then in [|_| Then::Nothing, |_| Then::Gelu, Then::Add] {
+                for then in [
+                    |_| Then::Nothing,
+                    |_| Then::Act(Activation::Gelu),
+                    |_| Then::Act(Activation::GeluTanh),
+                    |_| Then::Act(Activation::QuickGelu),
+                    Then::Add,
+                ] {
                     let what = format!("{rows}x{input}x{output}, bias {}", bias.is_some());
                     assert_close(
                         linear(x.clone(), &weight, bias, then(residual.clone())),

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::erf::gelu;
+use super::activation::gelu;
 use super::{Map, flex};
 
 /// Elements below which a second thread does not pay.

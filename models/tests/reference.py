@@ -1,24 +1,25 @@
 """Makes what the tests hold the towers against: checkpoints with random weights, and the embeddings
 that PyTorch computes with them in fp32.
 
-    pip install torch==2.8.0 open_clip_torch==3.3.0 timm==1.0.31 safetensors numpy pillow==12.1.1
+    pip install torch==2.8.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 safetensors numpy pillow==12.1.1
     python reference.py fixtures fixtures          # shrunk models of each family, committed
-    python reference.py presets /tmp/reference     # every published model at full size, 13 GB
+    python reference.py fixtures fixtures siglip   # those of one family
+    python reference.py presets /tmp/reference     # every published model at full size, 25 GB
     python reference.py presets /tmp/reference MobileCLIP-S1
 
 A checkpoint is `NAME.safetensors` or `NAME.pt`, beside it `NAME.expected.safetensors` with images
 `[n, side, side, 3]` of bytes, texts (joined by newlines, in the metadata) and both embeddings,
 normalised. Freshly initialised weights hide errors, so that batch norms, layer scales and biases are
 random too, and the script checks that different inputs get different embeddings.
+
+MobileCLIP is here, the other families are in reference_clip.py.
 """
 import argparse
 import json
-import math
 import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import timm
 import torch
@@ -32,20 +33,8 @@ from timm.models.fastvit import FastVit, RepConditionalPosEnc
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 
-assert torch.__version__.startswith("2.8.0"), torch.__version__
-assert open_clip.__version__ == "3.3.0", open_clip.__version__
-assert timm.__version__ == "1.0.31", timm.__version__
-
-TEXTS = [
-    "a photo of a cat",
-    "uma figurinha de um cachorro feliz",
-    "红色的汽车",
-    "",
-    "a very long description " * 30,
-    "café &amp; croissants, 1984 😀",
-]
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+import reference_clip
+from reference_common import OPENAI_MEAN, OPENAI_STD, TEXTS, expected, randomise, save_expected, spread, stored
 
 
 # --- MobileCLIP-S0's text tower, which open_clip has not -----------------------------------------
@@ -147,66 +136,6 @@ class HybridText(nn.Module):
         return x[torch.arange(len(x)), tokens.argmax(-1)] @ self.projection_layer
 
 
-# --- random weights ------------------------------------------------------------------------------
-
-@torch.no_grad()
-def randomise(model, seed, layer_scales=(0.1, 0.4)):
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(tensor, std, mean=0.0):
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
-
-    def uniform(tensor, low, high):
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            normal(module.running_mean, 0.3)
-            uniform(module.running_var, 0.5, 1.5)
-    for name, parameter in model.named_parameters():
-        last = name.rsplit(".", 1)[-1]
-        if "layer_scale" in name:
-            uniform(parameter, *layer_scales)
-        elif last == "logit_scale":
-            parameter.fill_(math.log(80.0))
-        elif "bias" in last:
-            normal(parameter, 0.1)
-        elif parameter.ndim == 1:
-            uniform(parameter, 0.7, 1.3)
-        elif "embed" in name or last in ("cls_token", "positional_embedding"):
-            normal(parameter, 0.5)
-        else:
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
-            if last in ("text_projection", "projection_layer"):
-                fan_in = parameter.shape[0]
-            normal(parameter, fan_in ** -0.5)
-    return model.eval()
-
-
-@torch.no_grad()
-def spread(model, pixels, share):
-    """Takes a share of what all images have in common out of the projection. Averaged over random
-    features, different images look alike; a projection that sees their differences lets no error hide.
-    Without a share, the smallest that tells the images apart: the more is taken, the more the rounding of
-    both sides weighs, and with it what is compared is chance."""
-    trunk = model.visual.trunk
-    head = trunk.head.fc if hasattr(trunk.head, "fc") else trunk.head
-    seen = []
-    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    trunk(pixels)
-    hook.remove()
-    mean = seen[0].mean(0)
-    mean /= mean.norm()
-    common = (head.weight @ mean)[:, None] * mean
-    head.bias *= 0.1
-    if share is None:
-        for share in (0.0, 0.5, 0.7, 0.8, 0.9, 0.95):
-            rows = F.normalize(F.linear(seen[0], head.weight - share * common, head.bias), dim=-1)
-            if (rows @ rows.T)[~torch.eye(len(rows), dtype=bool)].max() < 0.9:
-                break
-    head.weight -= share * common
-
-
 class Clip(nn.Module):
     """A model with open_clip's names: `visual.trunk`, `text`, `logit_scale`."""
 
@@ -216,6 +145,29 @@ class Clip(nn.Module):
         self.visual.trunk = trunk
         self.text = text
         self.logit_scale = nn.Parameter(torch.ones([]))
+
+
+class Towers:
+    """Those of a model with these names."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def image(self, x):
+        return self.model.visual.trunk(x)
+
+    def text(self):
+        return self.model.text(open_clip.tokenizer.SimpleTokenizer()(TEXTS))
+
+    @torch.no_grad()
+    def spread(self, x, share):
+        trunk = self.model.visual.trunk
+        head = trunk.head.fc if hasattr(trunk.head, "fc") else trunk.head
+        seen = []
+        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        trunk(x)
+        hook.remove()
+        spread(seen[0], head.weight, head.bias, share)
 
 
 # --- Apple's names -------------------------------------------------------------------------------
@@ -295,65 +247,6 @@ def vit_to_apple(model):
     return out
 
 
-# --- inputs and outputs --------------------------------------------------------------------------
-
-def images(side, n=3):
-    """Pictures that differ in colour, in coarse shape and in fine texture."""
-    rng = np.random.default_rng(7)
-    y, x = np.mgrid[0:side, 0:side] / side
-    out = []
-    for i in range(n):
-        colour = np.array([[230, 60, 40], [30, 90, 220], [120, 200, 90]][i])
-        waves = [np.sin(2 * np.pi * (fx * x + fy * y) + phase) for fx, fy, phase in rng.uniform(0, 6, (3, 3))]
-        picture = np.stack(waves, -1) * 60 + colour + rng.normal(0, 20, (side, side, 3))
-        out.append(np.clip(picture, 0, 255).astype(np.uint8))
-    return np.stack(out)
-
-
-@torch.no_grad()
-def expected(model, side, mean, std, round_to_half=False, share=0.95):
-    pixels = images(side)
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    spread(model, x, share)
-    if round_to_half:
-        half(model)
-    tokens = open_clip.tokenizer.SimpleTokenizer()(TEXTS)
-    image = F.normalize(model.visual.trunk(x), dim=-1)
-    text = F.normalize(model.text(tokens), dim=-1)
-    for name, rows in ("image", image), ("text", text):
-        assert rows.isfinite().all(), name
-        cosines = (rows @ rows.T)[~torch.eye(len(rows), dtype=bool)]
-        assert cosines.max() < 0.995, f"{name} embeddings hardly differ: {cosines.max()}"
-    noisy = x + torch.randint(-1, 2, x.shape) / 255
-    moved = F.normalize(model.visual.trunk(noisy), dim=-1)
-    noise = (moved * image).sum(-1).min()
-    print(f"  cosines: images {(image @ image.T)[0, 1:].tolist()}, one bit of noise {noise:.6f}")
-    if share is None:
-        assert noise > 0.999, "the network amplifies rounding: what would be compared is chance"
-    return {
-        "images": torch.from_numpy(pixels), "image_features": image.contiguous(), "text_features": text.contiguous(),
-        "logit_scale": model.logit_scale.exp().clamp(max=100).reshape(1).detach(),
-    }
-
-
-def half(model):
-    """The weights as half precision keeps them."""
-    with torch.no_grad():
-        for tensor in list(model.parameters()) + list(model.buffers()):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
-    return model
-
-
-def stored(state, dtype):
-    return {k: (v.to(dtype) if v.is_floating_point() else v).detach().clone().contiguous() for k, v in state.items()}
-
-
-def save_expected(path, tensors):
-    save_file(tensors, path, metadata={"texts": "\n".join(TEXTS)})
-
-
 # --- full size -----------------------------------------------------------------------------------
 
 def preset(name, seed):
@@ -382,7 +275,7 @@ def make_presets(out, names):
         if name == "MobileCLIP-S0":
             with torch.no_grad():
                 model.visual.trunk.head.fc.bias.zero_()
-        tensors = expected(model, side, mean, std, share=None)
+        tensors = expected(Towers(model), side, mean, std, share=None)
         state = to_apple(model) if name == "MobileCLIP-S0" else model.state_dict()
         save_expected(out / f"{name}.expected.safetensors", tensors)
         save_file(stored(state, torch.float32), out / f"{name}.safetensors")
@@ -421,7 +314,7 @@ def small_text(causal):
     return TextTransformer(width=6, heads=2, layers=2, output_dim=24, no_causal_mask=not causal)
 
 
-def make_fixtures(out):
+def make_fixtures(out, names):
     """One model of each family, in half precision, with 64 or 32 pixels a side."""
     vit = dict(num_classes=24, depth=2, num_heads=2, global_pool="token")
     hybrid = VisionTransformer(
@@ -450,13 +343,15 @@ def make_fixtures(out):
          fastvit_config(four, (1, 1, 2, 1)), False, "pt", to_apple),
     ]
     for seed, (name, trunk, text, side, image, tower, causal, ending, rename) in enumerate(families):
+        if names and name not in names:
+            continue
         print(name)
         model = randomise(Clip(trunk, text), seed)
         with torch.no_grad():
             if rename:
                 (trunk.head.fc if hasattr(trunk.head, "fc") else trunk.head).bias.zero_()
         mean, std, interpolation = image
-        save_expected(out / f"{name}.expected.safetensors", expected(model, side, mean, std, True))
+        save_expected(out / f"{name}.expected.safetensors", expected(Towers(model), side, mean, std, True))
         state = rename(model) if rename else model.state_dict()
         if rename is not None:
             undo_and_compare(model, state)
@@ -487,10 +382,13 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["presets", "fixtures"])
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--tokenizer", type=Path, help="a Gemma tokenizer.json, for SigLIP2 at full size")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     if arguments.what == "presets":
         make_presets(arguments.out, arguments.names)
+        reference_clip.make_presets(arguments.out, arguments.names, arguments.tokenizer)
     else:
-        make_fixtures(arguments.out)
+        make_fixtures(arguments.out, arguments.names)
+        reference_clip.make_fixtures(arguments.out, arguments.names)

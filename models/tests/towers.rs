@@ -74,6 +74,16 @@ fn plain_vit_from_pytorch() {
 }
 
 #[test]
+fn plain_vit_under_open_clips_own_names() {
+    check("vit-openclip", "safetensors");
+}
+
+#[test]
+fn plain_vit_with_quick_gelu_from_pytorch() {
+    check("vit-openclip-quick", "bin");
+}
+
+#[test]
 fn fastvit_and_convolutional_text_tower_under_apples_names() {
     check("fastvit-apple", "pt");
 }

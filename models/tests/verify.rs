@@ -64,14 +64,18 @@ fn the_list_names_every_published_model() {
     let folder = tempfile::tempdir().unwrap();
     let entries = catalog::list(&Cache::at(folder.path()));
     let published = entries.iter().filter(|entry| !entry.embedded);
-    assert_eq!(published.count(), 11, "ten models, MobileCLIP-B twice");
+    assert_eq!(
+        published.count(),
+        21,
+        "ten of MobileCLIP, B twice; four of CLIP, three of them thrice"
+    );
     let entry = entries
         .iter()
         .find(|entry| entry.name == "MobileCLIP2-L-14")
         .unwrap();
     assert_eq!(
-        (entry.dim, entry.research_only, entry.path.is_none()),
-        (Some(768), true, true)
+        (entry.dim, entry.may_be_used_for, entry.path.is_none()),
+        (Some(768), "research only", true)
     );
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise, means};
-use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
+use crate::config::{Activation, AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
 use crate::ops::{self, Depthwise, Map, Then};
 use crate::weights::Scope;
@@ -90,9 +90,9 @@ impl Stem {
 
     fn forward(&self, images: Map) -> Map {
         let patches = ops::patches(&images, 3, 2, 1);
-        let x = patches.with(self.dense.forward(patches.data.clone(), Then::Gelu));
+        let x = patches.with(self.dense.forward(patches.data.clone(), Then::GELU));
         let x = ops::depthwise(&x, &self.depthwise, true);
-        x.with(self.point.forward(x.data.clone(), Then::Gelu))
+        x.with(self.point.forward(x.data.clone(), Then::GELU))
     }
 }
 
@@ -177,7 +177,7 @@ impl Downsample {
             Some(squeeze) => squeeze.forward(ops::depthwise(x, &self.large, false), self.act),
             None => ops::depthwise(x, &self.large, self.act),
         };
-        x.with(self.point.forward(x.data.clone(), Then::Gelu))
+        x.with(self.point.forward(x.data.clone(), Then::GELU))
     }
 }
 
@@ -222,7 +222,7 @@ impl Block {
         Ok(Self {
             mixer,
             spatial: depthwise(width, width, [7, 7], 1, &mut scope.at("spatial"))?,
-            mlp: Mlp::new(width, width * config.mlp_ratios[i], scope)?,
+            mlp: Mlp::new(width, width * config.mlp_ratios[i], Activation::Gelu, scope)?,
         })
     }
 

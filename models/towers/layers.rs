@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation;
 
+use crate::config::Activation;
 use crate::error::Error;
 use crate::ops::{self, Depthwise, Map, Matrix, Then};
 use crate::weights::Scope;
@@ -80,24 +81,31 @@ pub(super) fn depthwise(
     })
 }
 
-/// Two dense layers with GELU between.
+/// Two dense layers with an activation between.
 pub(super) struct Mlp {
     first: Linear,
     second: Linear,
+    act: Activation,
 }
 
 impl Mlp {
-    pub(super) fn new(channels: usize, hidden: usize, scope: &mut Scope) -> Result<Self, Error> {
+    pub(super) fn new(
+        channels: usize,
+        hidden: usize,
+        act: Activation,
+        scope: &mut Scope,
+    ) -> Result<Self, Error> {
         Ok(Self {
             first: Linear::new(channels, hidden, &mut scope.at("fc1"))?,
             second: Linear::new(hidden, channels, &mut scope.at("fc2"))?,
+            act,
         })
     }
 
     /// `residual + mlp(x)`, all `[rows, channels]`.
     pub(super) fn forward(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
-        self.second
-            .forward(self.first.forward(x, Then::Gelu), Then::Add(residual))
+        let hidden = self.first.forward(x, Then::Act(self.act));
+        self.second.forward(hidden, Then::Add(residual))
     }
 }
 

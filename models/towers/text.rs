@@ -5,9 +5,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::attention::Attention;
+use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
-use crate::config::TextConfig;
+use crate::config::{Activation, TextConfig};
 use crate::error::Error;
 use crate::ops::{self, Depthwise, Map, Then};
 use crate::tokenizer::Tokens;
@@ -42,12 +42,14 @@ impl TextTower {
                 .transpose()
         };
         let (before, after) = (conv_block("before")?, conv_block("after")?);
-        let blocks = (0..config.layers)
-            .map(|i| {
-                let scope = &mut scope.at(format_args!("blocks.{i}"));
-                TransformerBlock::new(width, config.heads, config.hidden(), 1e-5, scope)
-            })
-            .collect::<Result<_, _>>()?;
+        let sizes = BlockSizes {
+            width,
+            heads: config.heads,
+            hidden: config.hidden(),
+            norm_eps: 1e-5,
+            activation: config.activation,
+        };
+        let blocks = sizes.blocks(config.layers, scope)?;
         let tokens: Tensor<2> = scope.take("tokens", [config.vocab_size, width])?;
         Ok(Self {
             device: tokens.device(),
@@ -57,7 +59,7 @@ impl TextTower {
             blocks,
             after,
             norm: LayerNorm::new(width, 1e-5, &mut scope.at("norm"))?,
-            projection: Linear::without_bias(width, embed_dim, &mut scope.at("projection"))?,
+            projection: Linear::new(width, embed_dim, &mut scope.at("projection"))?,
             causal: config.causal,
         })
     }
@@ -129,43 +131,6 @@ fn convolve(block: Option<&ConvBlock>, x: Tensor<2>, n: usize) -> Tensor<2> {
     }
 }
 
-/// Attention and a feed-forward network, each behind a layer norm and beside a skip connection.
-pub(super) struct TransformerBlock {
-    attention_norm: LayerNorm,
-    attention: Attention,
-    mlp_norm: LayerNorm,
-    mlp: Mlp,
-}
-
-impl TransformerBlock {
-    pub(super) fn new(
-        width: usize,
-        heads: usize,
-        hidden: usize,
-        eps: f32,
-        scope: &mut Scope,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            attention_norm: LayerNorm::new(width, eps, &mut scope.at("norm1"))?,
-            attention: Attention::new(width, heads, &mut scope.at("attention"))?,
-            mlp_norm: LayerNorm::new(width, eps, &mut scope.at("norm2"))?,
-            mlp: Mlp::new(width, hidden, scope)?,
-        })
-    }
-
-    /// `[n * tokens, width]` to the same.
-    pub(super) fn forward(
-        &self,
-        x: Tensor<2>,
-        tokens: usize,
-        mask: Option<&Tensor<2>>,
-    ) -> Tensor<2> {
-        let normal = self.attention_norm.forward(x.clone());
-        let x = self.attention.forward(normal, x, tokens, mask);
-        self.mlp.forward(self.mlp_norm.forward(x.clone()), x)
-    }
-}
-
 /// A RepMixer and a convolutional feed-forward network along the text.
 struct ConvBlock {
     mixer: Depthwise,
@@ -178,7 +143,7 @@ impl ConvBlock {
         Ok(Self {
             mixer: depthwise(width, width, [1, kernel], 1, &mut scope.at("mixer"))?,
             spatial: depthwise(width, width, [1, kernel], 1, &mut scope.at("spatial"))?,
-            mlp: Mlp::new(width, hidden, scope)?,
+            mlp: Mlp::new(width, hidden, Activation::Gelu, scope)?,
         })
     }
 

@@ -3,8 +3,8 @@
 
 use burn::tensor::Tensor;
 
+use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear};
-use super::text::TransformerBlock;
 use crate::config::{PatchEmbedding, VitConfig};
 use crate::error::Error;
 use crate::ops::{self, Map, Then};
@@ -74,18 +74,14 @@ impl Vit {
             .pre_norm
             .then(|| LayerNorm::new(width, config.norm_eps, &mut scope.at("pre_norm")))
             .transpose()?;
-        let blocks = (0..config.layers)
-            .map(|i| {
-                let scope = &mut scope.at(format_args!("blocks.{i}"));
-                TransformerBlock::new(
-                    width,
-                    config.heads,
-                    width * config.mlp_ratio,
-                    config.norm_eps,
-                    scope,
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let sizes = BlockSizes {
+            width,
+            heads: config.heads,
+            hidden: width * config.mlp_ratio,
+            norm_eps: config.norm_eps,
+            activation: config.activation,
+        };
+        let blocks = sizes.blocks(config.layers, scope)?;
         Ok(Self {
             patch,
             class: scope.take("class", [1, 1, width])?,
@@ -101,7 +97,7 @@ impl Vit {
     pub(super) fn forward(&self, images: Map) -> Tensor<2> {
         let x = self.patch.iter().fold(images, |x, patch| {
             let x = ops::patches(&x, patch.size, patch.size, 0);
-            let then = if patch.act { Then::Gelu } else { Then::Nothing };
+            let then = if patch.act { Then::GELU } else { Then::Nothing };
             x.with(patch.linear.forward(x.data.clone(), then))
         });
         let (n, width) = (x.n, x.channels());

@@ -1,15 +1,15 @@
-//! The table of published models.
+//! MobileCLIP in both generations, for research only.
 //!
 //! Sizes are those of timm's `fastvit_mci*`, `vit_base_mci_224` and `vit_large_patch14_clip_224`
 //! and of open_clip's model configurations; accuracies and parameter counts those that the authors
 //! publish with the weights (<https://github.com/apple/ml-mobileclip>).
 
+use super::parts::{OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
+use super::{Licence, Preset, Weights};
 use crate::config::{
-    AttentionNorm, FastVitConfig, ImageConfig, Interpolation, ModelConfig, PatchEmbedding,
-    PositionalEncoding, TextConfig, TokenMixer, Tower, VisionConfig, VitConfig,
+    Activation, AttentionNorm, FastVitConfig, ImageConfig, Interpolation, PatchEmbedding,
+    PositionalEncoding, TextConfig, TokenMixer, Tower, VitConfig,
 };
-use crate::preset::{Licence, Preset, Weights};
-use crate::tokenizer::VOCABULARY_SIZE;
 
 const APPLE_AMLR: Licence = Licence {
     name: "apple-amlr",
@@ -19,30 +19,13 @@ const APPLE_AMLR: Licence = Licence {
     research_only: true,
 };
 
-const OPEN_CLIP_FILES: &[&str] = &["open_clip_model.safetensors", "open_clip_pytorch_model.bin"];
-
-const fn weights(tag: &'static str, repository: &'static str, accuracy: f32) -> Weights {
-    Weights {
-        tag,
-        repository,
-        files: OPEN_CLIP_FILES,
-        imagenet_zero_shot: accuracy,
-    }
-}
-
-/// Every published model, the first generation first, small before large.
-pub fn presets() -> &'static [Preset] {
-    PRESETS
-}
-
-static PRESETS: &[Preset] = &[
+/// The first generation first, small before large.
+pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "MobileCLIP-S0",
         weights: &[Weights {
-            tag: "datacompdr",
-            repository: "apple/MobileCLIP-S0",
             files: &["mobileclip_s0.pt"],
-            imagenet_zero_shot: 67.8,
+            ..weights("datacompdr", "apple/MobileCLIP-S0", 67.8)
         }],
         params_millions: (11.4, 42.4),
         licence: APPLE_AMLR,
@@ -183,10 +166,9 @@ const PLAIN_224: ImageConfig = ImageConfig {
     ..PLAIN_256
 };
 
-/// The statistics of OpenAI's CLIP.
 const OPENAI_256: ImageConfig = ImageConfig {
-    mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    mean: OPENAI_MEAN,
+    std: OPENAI_STD,
     ..PLAIN_256
 };
 
@@ -199,33 +181,8 @@ const VIT_B_HYBRID: Tower = Tower::Vit(VitConfig {
     pre_norm: false,
     class_position: false,
     norm_eps: 1e-6,
+    activation: Activation::Gelu,
 });
-
-const VIT_L_14: Tower = Tower::Vit(VitConfig {
-    patch: PatchEmbedding::Patch(14),
-    width: 1024,
-    layers: 24,
-    heads: 16,
-    mlp_ratio: 4,
-    pre_norm: true,
-    class_position: true,
-    norm_eps: 1e-5,
-});
-
-fn model(
-    name: &str,
-    embed_dim: usize,
-    tower: Tower,
-    image: ImageConfig,
-    text: TextConfig,
-) -> ModelConfig {
-    ModelConfig {
-        name: name.to_owned(),
-        embed_dim,
-        vision: VisionConfig { image, tower },
-        text,
-    }
-}
 
 /// MCi0 to MCi2: four stages, the last with attention, squeeze and excitation on the way to the
 /// last two.
@@ -273,17 +230,3 @@ fn mci_five_stages(layers: &[usize; 5], width: usize) -> Tower {
 const SEVEN_BY_SEVEN: PositionalEncoding = PositionalEncoding {
     spatial_shape: [7, 7],
 };
-
-/// A text transformer of twelve blocks with heads of 64 channels.
-fn text(width: usize, causal: bool) -> TextConfig {
-    TextConfig {
-        context_length: 77,
-        vocab_size: VOCABULARY_SIZE,
-        width,
-        heads: width / 64,
-        layers: 12,
-        mlp_ratio: 4.0,
-        causal,
-        repmixer_kernel_size: None,
-    }
-}
