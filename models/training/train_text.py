@@ -295,8 +295,14 @@ def main():
         # A quarter of the texts is read in the words' first meaning, so that words of no caption can be read.
         raw_rows = torch.rand(len(texts)) < .25
         emb = torch.where(raw_rows[:, None, None], first_rows[tok], net.token_embedding(tok))
+        # Short texts apart from long ones: what is padding is computed as well.
+        order = end.argsort()
+        parts = []
         with autocast(), sdpa_kernel(SDPBackend.MATH):
-            t = net(tok, end, emb)
+            for part in order.chunk(4):
+                n = int(end[part].max()) + 1
+                parts.append(net(tok[part, :n], end[part], emb[part, :n]))
+        t = torch.cat(parts)[order.argsort()]
         drawn = t[:, :DRAWN]
         by_pictures = want[:, 0].isnan()
         # Only texts that have drawings compete for drawings; what has none is told by its target.
