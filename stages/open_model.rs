@@ -7,7 +7,7 @@ use std::time::Instant;
 use omnizap_contract::{
     Call, Embedding, Error, ErrorKind, Image, OptionFault, OptionSpec, OptionType, Options,
 };
-use omnizap_models::{Cache, Device, Model, Source};
+use omnizap_models::{Cache, Confidence, Device, Model, Source};
 use serde_json::{Map, Value as Json, json};
 
 use crate::model_pool::{ModelPool, PoolLimits, TextForm};
@@ -109,6 +109,25 @@ impl OpenModel {
     #[must_use]
     pub fn default_labels(&self) -> Option<&[String]> {
         self.pool.encoder().default_labels()
+    }
+
+    /// How the model's logits become confidences.
+    #[must_use]
+    pub fn confidence(&self) -> Confidence {
+        self.pool.encoder().confidence()
+    }
+
+    /// The vector whose product with a picture is the logit under which no label describes it;
+    /// [`None`] where that takes a comparison with other labels.
+    #[must_use]
+    pub fn no_match_vector(&self) -> Option<Arc<[f64]>> {
+        self.pool.encoder().no_match_vector().map(Arc::from)
+    }
+
+    /// Labels among the model's own that it was never taught.
+    #[must_use]
+    pub fn unknown_labels(&self) -> &[String] {
+        self.pool.encoder().unknown_labels()
     }
 
     /// Whether the model knows what unsafe pictures look like: the one inside the program

@@ -14,8 +14,10 @@ use crate::model_pool::TextForm;
 use crate::open_model::{self, OpenModel};
 use crate::services::Services;
 use crate::softmax::{logits, softmax};
+use floor::Floor;
 
 mod defaults;
+mod floor;
 
 /// The kind `score`.
 pub struct ScoreLabels {
@@ -75,6 +77,18 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
             "a file with those labels, a JSON list or one a line; empty: the model's own",
         ),
         OptionSpec::new(
+            "calibrate",
+            OptionType::Bool,
+            true,
+            "whether logits are divided by the model's temperature for so many labels, which makes probabilities honest",
+        ),
+        OptionSpec::new(
+            "no_match",
+            OptionType::Bool,
+            true,
+            "whether the answer says that no label describes the picture",
+        ),
+        OptionSpec::new(
             "keep_default_labels",
             OptionType::Bool,
             true,
@@ -95,8 +109,16 @@ impl StageKind for ScoreLabels {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
+    fn ports(&self, options: &Options) -> Ports {
+        let no_match = options.bool("no_match").unwrap_or(true).then(|| {
+            Output::new(
+                "no_match",
+                PortType::Bool,
+                "true where no label describes the picture better than chance",
+            )
+            .published(json!(false))
+        });
+        let mut ports = Ports {
             inputs: vec![
                 Input::required("embedding", PortType::Embedding, "the picture's vector"),
                 Input::optional(
@@ -123,7 +145,9 @@ impl StageKind for ScoreLabels {
                     "the same, for those who want what the model alone said",
                 ),
             ],
-        }
+        };
+        ports.outputs.extend(no_match);
+        ports
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
@@ -160,7 +184,13 @@ impl StageKind for ScoreLabels {
             let kept = options.bool("keep_default_labels") == Some(true);
             let store = kept.then(|| self.services.store());
             model.warm_up(default_labels.clone(), form, store);
+            let floor = match options.bool("no_match") {
+                Some(false) => None,
+                _ => Some(Floor::of(&model, form)?),
+            };
             Ok(Runner::Async(Arc::new(Scorer {
+                calibrate: options.bool("calibrate") != Some(false),
+                floor,
                 model,
                 form,
                 bounds,
@@ -192,6 +222,9 @@ struct Scorer {
     form: TextForm,
     bounds: Bounds,
     default_labels: Arc<[Arc<str>]>,
+    calibrate: bool,
+    /// What the best label must reach; none where nobody asks.
+    floor: Option<Floor>,
 }
 
 impl Scorer {
@@ -218,8 +251,14 @@ impl Scorer {
 impl AsyncStage for Scorer {
     fn describe(&self) -> Map<String, Json> {
         let labels: Vec<&str> = self.default_labels.iter().map(|label| &**label).collect();
+        let never_taught = |label: &&str| {
+            let unknown = self.model.unknown_labels().iter();
+            unknown.map(String::as_str).any(|own| own == *label)
+        };
+        let unknown: Vec<&str> = labels.iter().copied().filter(never_taught).collect();
         let mut settings = Map::new();
         settings.insert("default_labels".into(), json!(labels));
+        settings.insert("unknown_labels".into(), json!(unknown));
         settings
     }
 
@@ -235,17 +274,29 @@ impl AsyncStage for Scorer {
             let vectors = self.model.embed_texts(&labels, self.form, call).await?;
             let vectors = vectors.iter().map(|vector| &**vector);
             let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
-            let scores = Value::from(scores(&labels, &logits));
-            Ok(Outputs::new()
+            let temperature = match self.calibrate {
+                true => self.model.confidence().temperature.of(labels.len()),
+                false => 1.0,
+            };
+            let scores = Value::from(scores(&labels, &logits, temperature));
+            let outputs = Outputs::new()
                 .with("labels", labels)
                 .with("scores", scores.clone())
-                .with("clip_scores", scores))
+                .with("clip_scores", scores);
+            let Some(floor) = &self.floor else {
+                return Ok(outputs);
+            };
+            let floor = floor.logit(&self.model, &embedding.vector, call).await?;
+            let no_match = logits.iter().all(|logit| *logit < floor);
+            Ok(outputs.with("no_match", no_match))
         })
     }
 }
 
-fn scores(labels: &[Arc<str>], logits: &[f64]) -> Scores {
-    let probabilities = softmax(logits);
+/// The logits as they are, and their softmax at a temperature.
+fn scores(labels: &[Arc<str>], logits: &[f64], temperature: f64) -> Scores {
+    let tempered: Vec<f64> = logits.iter().map(|logit| logit / temperature).collect();
+    let probabilities = softmax(&tempered);
     let numbers = logits.iter().zip(probabilities);
     let scores = labels.iter().zip(numbers);
     Scores(

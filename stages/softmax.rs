@@ -11,8 +11,9 @@ pub(crate) fn logits<'a>(
     texts.into_iter().map(logit).collect()
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+/// The dot product.
+pub(crate) fn dot<B: Copy + Into<f64>>(a: &[f32], b: &[B]) -> f64 {
+    let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * (*b).into());
     products.sum()
 }
 

@@ -28,9 +28,10 @@ class Drawn:
 
 
 class Reference:
-    """Both towers of both worlds, on the half precision weights of the export."""
+    """Both towers of both worlds, on the half precision weights of the export. `fast`: the photograph encoder by
+    ONNX Runtime, for measuring many pictures; the goldens are PyTorch's."""
 
-    def __init__(self, folder=EMBEDDED):
+    def __init__(self, folder=EMBEDDED, fast=False):
         folder = Path(folder)
         self.manifest = json.loads((folder / "omnizap-mini.json").read_text())
         self.cfg = self.manifest["config"]
@@ -42,7 +43,7 @@ class Reference:
         prefix = "visual.photographs."
         net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, strict=False)
         net._fc.weight.data, net._fc.bias.data = state["visual.classifier.weight"], state["visual.classifier.bias"]
-        self.encoder = encoder.Encoder(net.eval()).eval()
+        self.encoder = encoder.Fast(net.eval()) if fast else encoder.Encoder(net.eval()).eval()
         self.net = net
         self.classes = state["visual.classes"]
         self.details, self.details_bias = state["visual.details.weight"], state["visual.details.bias"]

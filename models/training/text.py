@@ -22,7 +22,8 @@ class Text(nn.Module):
         self.positional_embedding = nn.Parameter(.02 * torch.randn(cfg["context_length"], cfg["width"]))
         self.transformer = Transformer(width=cfg["width"], layers=cfg["layers"], heads=cfg["heads"], mlp_ratio=cfg["mlp_ratio"])
         self.ln_final = nn.LayerNorm(cfg["width"])
-        self.text_projection = nn.Parameter(cfg["width"] ** -.5 * torch.randn(cfg["width"], RAW))
+        # Small: a text starts as one that neither world knows.
+        self.text_projection = nn.Parameter(.04 * cfg["width"] ** -.5 * torch.randn(cfg["width"], RAW))
         n = cfg["context_length"]
         self.register_buffer("mask", torch.full((n, n), float("-inf")).triu(1), persistent=False)
 

@@ -57,7 +57,11 @@ struct Pack {
     groups: Map<String, Json>,
 }
 
-fn general() -> Result<Vec<Arc<str>>, serde_json::Error> {
+/// The pack for models that bring no labels.
+///
+/// # Errors
+/// Where it is malformed: a bug.
+pub(super) fn general() -> Result<Vec<Arc<str>>, serde_json::Error> {
     let pack: Pack = serde_json::from_str(GENERAL)?;
     let groups = pack
         .groups
