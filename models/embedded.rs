@@ -19,7 +19,7 @@ const FILES: Option<(&[u8], &str)> = Some((
 const FILES: Option<(&[u8], &str)> = None;
 
 /// What comes with a model beside its weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     /// Sentences around a label, `{}` being the label.
     pub(crate) templates: Vec<String>,
@@ -35,6 +35,21 @@ pub(crate) struct Manifest {
     pub(crate) licence: String,
 }
 
+impl Manifest {
+    /// What there is to say of a checkpoint that comes without a manifest. It was trained on
+    /// pictures of the web with their captions, so it has seen unsafe ones.
+    pub(crate) fn of_checkpoint(licence: &str) -> Self {
+        Self {
+            templates: Vec::new(),
+            label_groups: Vec::new(),
+            labels: Vec::new(),
+            unknown_labels: Vec::new(),
+            knows_nsfw: true,
+            licence: licence.to_owned(),
+        }
+    }
+}
+
 /// The manifest as it is written.
 #[derive(Deserialize)]
 struct File {
@@ -48,17 +63,22 @@ struct File {
     cannot_know: Limits,
 }
 
-/// What the model cannot know.
-#[derive(Default, Deserialize)]
+/// What the model cannot know; a manifest that does not say so can.
+#[derive(Deserialize)]
+#[serde(default)]
 struct Limits {
-    #[serde(default)]
     labels: Vec<String>,
-    #[serde(default = "yes")]
+    /// Whether a check for unsafe content means something.
     nsfw: bool,
 }
 
-fn yes() -> bool {
-    true
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            nsfw: true,
+        }
+    }
 }
 
 /// The embedded model's parts.
@@ -130,5 +150,22 @@ mod tests {
                 .all(|label| manifest.labels.contains(label))
         );
         assert!(!manifest.licence.is_empty());
+    }
+
+    #[test]
+    fn only_a_manifest_that_says_so_takes_the_nsfw_check_away() {
+        let whole: serde_json::Value = serde_json::from_str(FILES.unwrap().1).unwrap();
+        let knows = |limits: Option<serde_json::Value>| {
+            let mut file = whole.as_object().unwrap().clone();
+            file.remove("cannot_know");
+            file.extend(limits.map(|limits| ("cannot_know".to_owned(), limits)));
+            let json = serde_json::to_string(&file).unwrap();
+            parse(&json).unwrap().1.knows_nsfw
+        };
+        assert!(knows(None));
+        assert!(knows(Some(serde_json::json!({}))));
+        assert!(knows(Some(serde_json::json!({ "labels": ["x"] }))));
+        assert!(!knows(Some(serde_json::json!({ "nsfw": false }))));
+        assert!(Manifest::of_checkpoint("MIT").knows_nsfw);
     }
 }

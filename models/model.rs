@@ -407,15 +407,11 @@ impl CheckpointFile {
     }
 
     fn opened(self, weights: Weights, fingerprint: String) -> Opened {
-        let manifest = embedded::Manifest {
-            licence: self.licence.to_owned(),
-            ..Default::default()
-        };
         Opened {
+            manifest: embedded::Manifest::of_checkpoint(self.licence),
             config: self.config,
             weights,
             fingerprint,
-            manifest,
         }
     }
 }
