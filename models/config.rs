@@ -3,9 +3,14 @@
 //! A published variant's come from its preset; a small model of the same family brings its own as
 //! JSON, in the manner of open_clip's model configurations.
 
+mod inverted_residual;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+pub(crate) use inverted_residual::InvertedResidualBlock;
+pub use inverted_residual::{InvertedResidualConfig, InvertedResidualStage};
 
 /// A whole model: image tower, text tower and the dimension that they share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -5,6 +5,7 @@
 mod apple;
 mod fastvit;
 mod fold;
+mod inverted_residual;
 mod text;
 mod vit;
 
@@ -12,6 +13,24 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
 use crate::weights::Weights;
+
+#[cfg_attr(not(test), allow(unused_imports, reason = "the photograph encoder's"))]
+pub(crate) use inverted_residual::efficientnet;
+pub(crate) use inverted_residual::folded;
+
+/// Takes a dense layer, whose weight and bias are `NAME.weight` and `NAME.bias`, as it is.
+///
+/// # Errors
+/// As [`import`].
+pub(crate) fn dense(
+    checkpoint: &mut Checkpoint,
+    name: &str,
+    [input, output]: [usize; 2],
+    weights: &mut Weights,
+) -> Result<(), Error> {
+    fold::Conv::take_dense(checkpoint, name, output, input)?.put_linear(weights, name);
+    Ok(())
+}
 
 /// Folds a checkpoint in open_clip's or in Apple's layout.
 ///

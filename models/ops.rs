@@ -5,19 +5,23 @@
 //! row being a pixel or a token, so that a 1x1 convolution is one matrix product and everything
 //! else runs along contiguous channels.
 
+mod activation;
 mod conv;
 mod erf;
 mod flex;
 mod matrix;
 mod norm;
+mod padding;
 mod scale;
 
 use burn::tensor::Tensor;
 
+pub(crate) use activation::Activation;
 pub(crate) use conv::{Depthwise, depthwise, patches};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
 pub(crate) use matrix::{Matrix, PANEL, linear, pack, panels};
 pub(crate) use norm::layer_norm;
+pub(crate) use padding::Padding;
 pub(crate) use scale::scale_channels;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
@@ -50,6 +54,8 @@ pub(crate) enum Then {
     Nothing,
     /// GELU, in its exact form.
     Gelu,
+    /// ReLU6.
+    Relu6,
     /// The residual is added.
     Add(Tensor<2>),
 }

@@ -4,6 +4,7 @@
 mod attention;
 mod fastvit;
 mod layers;
+mod mobilenet;
 mod text;
 mod vit;
 
@@ -15,6 +16,8 @@ use crate::ops::Map;
 use crate::weights::{Scope, Weights};
 
 pub(crate) use fastvit::{downsampling_reduced, last_features, last_reduced};
+pub(crate) use layers::Linear;
+pub(crate) use mobilenet::InvertedResidualNet;
 pub(crate) use text::TextTower;
 
 /// Both towers and the temperature.

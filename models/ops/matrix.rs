@@ -7,12 +7,11 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::erf::gelu;
-use super::{Then, flex};
+use super::{Activation, Then, flex};
 
 /// Columns of a panel: two vectors of AVX-512, four of AVX2, eight of NEON.
 pub(crate) const PANEL: usize = 32;
@@ -75,10 +74,11 @@ pub(crate) fn linear(
         Some(Ok(bias)) => Some(bias.read()),
         _ => None,
     };
-    let (gelu, residual) = match then {
-        Then::Nothing => (false, None),
-        Then::Gelu => (true, None),
-        Then::Add(residual) => (false, flex::open(residual).ok()),
+    let (act, residual) = match then {
+        Then::Nothing => (Activation::Nothing, None),
+        Then::Gelu => (Activation::Gelu, None),
+        Then::Relu6 => (Activation::Relu6, None),
+        Then::Add(residual) => (Activation::Nothing, flex::open(residual).ok()),
     };
     let [_, depth, _] = weight.panels.dims();
     let rows = input.read().len() / depth;
@@ -88,7 +88,7 @@ pub(crate) fn linear(
         panels: panels.read(),
         bias,
         residual: residual.as_ref().map(flex::Buffer::read),
-        gelu,
+        act,
         columns: weight.output,
     };
     let mut output = vec![0.0; rows * weight.output];
@@ -112,7 +112,8 @@ fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: T
     };
     match then {
         Then::Nothing => y,
-        Then::Gelu => activation::gelu(y),
+        Then::Gelu => Activation::Gelu.stock(y),
+        Then::Relu6 => Activation::Relu6.stock(y),
         Then::Add(residual) => y + residual,
     }
 }
@@ -127,7 +128,7 @@ struct Product<'a> {
     bias: Option<&'a [f32]>,
     /// `[rows, columns]`
     residual: Option<&'a [f32]>,
-    gelu: bool,
+    act: Activation,
     columns: usize,
 }
 
@@ -251,7 +252,7 @@ impl Place<'_> {
             columns,
             bias,
             residual,
-            gelu: act,
+            act,
             ..
         } = self.product;
         let end = columns.min(column + S::F32_LANES);
@@ -261,9 +262,7 @@ impl Place<'_> {
         if let Some(bias) = bias {
             sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[column..end]));
         }
-        if act {
-            sum = gelu(simd, sum);
-        }
+        sum = act.apply(simd, sum);
         let place = row * columns + column..row * columns + end;
         if let Some(residual) = residual {
             sum = simd.add_f32s(sum, simd.partial_load_f32s(&residual[place.clone()]));
@@ -364,7 +363,7 @@ mod tests {
             panels: &panels,
             bias: Some(&residual[..columns]),
             residual: Some(&residual[..rows * columns]),
-            gelu: true,
+            act: Activation::Gelu,
             columns,
         };
         let run = |simd: &dyn Fn(Task<'_>)| {
@@ -412,7 +411,12 @@ mod tests {
             let bias = random([output], 2);
             let residual = random([rows, output], 3);
             for bias in [None, Some(&bias)] {
-                for then in [|_| Then::Nothing, |_| Then::Gelu, Then::Add] {
+                for then in [
+                    |_| Then::Nothing,
+                    |_| Then::Gelu,
+                    |_| Then::Relu6,
+                    Then::Add,
+                ] {
                     let what = format!("{rows}x{input}x{output}, bias {}", bias.is_some());
                     assert_close(
                         linear(x.clone(), &weight, bias, then(residual.clone())),

@@ -9,7 +9,7 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
 use crate::config::TextConfig;
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Then};
+use crate::ops::{self, Activation, Depthwise, Map, Then};
 use crate::tokenizer::Tokens;
 use crate::weights::Scope;
 
@@ -190,8 +190,8 @@ impl ConvBlock {
             height: 1,
             width,
         };
-        let x = ops::depthwise(&x, &self.mixer, false);
-        let mixed = ops::depthwise(&x, &self.spatial, false);
+        let x = ops::depthwise(&x, &self.mixer, Activation::Nothing);
+        let mixed = ops::depthwise(&x, &self.spatial, Activation::Nothing);
         self.mlp.forward(mixed.data, x.data)
     }
 }

@@ -7,7 +7,7 @@ use super::layers::{LayerNorm, Linear};
 use super::text::TransformerBlock;
 use crate::config::{PatchEmbedding, VitConfig};
 use crate::error::Error;
-use crate::ops::{self, Map, Then};
+use crate::ops::{self, Map, Padding, Then};
 use crate::weights::Scope;
 
 /// The image tower.
@@ -100,7 +100,7 @@ impl Vit {
     /// `[n, side, side, 3]` to `[n, embed_dim]`.
     pub(super) fn forward(&self, images: Map) -> Tensor<2> {
         let x = self.patch.iter().fold(images, |x, patch| {
-            let x = ops::patches(&x, patch.size, patch.size, 0);
+            let x = ops::patches(&x, patch.size, patch.size, Padding::Nothing);
             let then = if patch.act { Then::Gelu } else { Then::Nothing };
             x.with(patch.linear.forward(x.data.clone(), then))
         });
