@@ -3,9 +3,16 @@
 //! A published variant's come from its preset; a small model of the same family brings its own as
 //! JSON, in the manner of open_clip's model configurations.
 
+mod inverted_residual;
+mod joined;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+pub(crate) use inverted_residual::InvertedResidualBlock;
+pub use inverted_residual::{InvertedResidualConfig, InvertedResidualStage};
+pub use joined::{JoinedConfig, PhotographConfig};
 
 /// A whole model: image tower, text tower and the dimension that they share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -57,7 +64,7 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// The two families of image towers.
+/// The families of image towers.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "family")]
 pub enum Tower {
@@ -67,6 +74,9 @@ pub enum Tower {
     /// A plain vision transformer, behind a convolutional or a linear patch embedding.
     #[serde(rename = "vit")]
     Vit(VitConfig),
+    /// Two towers in one space, for drawings and for photographs.
+    #[serde(rename = "joined")]
+    Joined(Box<JoinedConfig>),
 }
 
 /// What mixes the tokens of one FastViT stage.
@@ -193,6 +203,9 @@ pub struct TextConfig {
     pub context_length: usize,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
+    /// Channels of the vocabulary's table, where they are fewer than those of a token.
+    #[serde(default)]
+    pub token_width: Option<usize>,
     /// Channels of a token.
     pub width: usize,
     /// Attention heads.
@@ -231,6 +244,14 @@ fn four() -> f32 {
     4.0
 }
 
+/// What becomes of an image before a tower takes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) image: &'a ImageConfig,
+    /// What the shortest side becomes before the centre is cut out.
+    pub(crate) edge: usize,
+}
+
 impl ModelConfig {
     /// Parses and checks a configuration in JSON.
     ///
@@ -256,7 +277,6 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::BadConfig`] with the first contradiction.
     pub fn check(&self) -> Result<(), Error> {
-        let image = &self.vision.image;
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         ensure(
             !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(named),
@@ -268,17 +288,49 @@ impl ModelConfig {
             },
         )?;
         ensure(self.embed_dim > 0, || "embed_dim is 0".into())?;
-        ensure((16..=1024).contains(&image.size), || {
-            format!("image_size {} is not between 16 and 1024", image.size)
-        })?;
-        ensure(image.std.iter().all(|std| *std > 0.0), || {
-            format!("std {:?} has an entry that is not positive", image.std)
-        })?;
+        let image = &self.vision.image;
+        image.check()?;
         match &self.vision.tower {
             Tower::FastVit(tower) => tower.check()?,
             Tower::Vit(tower) => tower.check(image.size)?,
+            Tower::Joined(towers) => towers.check(self.embed_dim)?,
         }
         self.text.check()
+    }
+
+    /// What becomes of an image for each tower: one entry, or two for joined towers.
+    pub(crate) fn inputs(&self) -> Vec<Input<'_>> {
+        let whole = |image| Input {
+            image,
+            edge: image.size,
+        };
+        let mut inputs = vec![whole(&self.vision.image)];
+        if let Tower::Joined(towers) = &self.vision.tower {
+            inputs.push(Input {
+                image: &towers.photographs.image,
+                edge: towers.photographs.edge,
+            });
+        }
+        inputs
+    }
+
+    /// Numbers that the text tower gives.
+    pub(crate) fn text_dim(&self) -> usize {
+        match &self.vision.tower {
+            Tower::Joined(towers) => towers.text_dim(),
+            _ => self.embed_dim,
+        }
+    }
+}
+
+impl ImageConfig {
+    fn check(&self) -> Result<(), Error> {
+        ensure((16..=1024).contains(&self.size), || {
+            format!("image_size {} is not between 16 and 1024", self.size)
+        })?;
+        ensure(self.std.iter().all(|std| *std > 0.0), || {
+            format!("std {:?} has an entry that is not positive", self.std)
+        })
     }
 }
 
@@ -380,6 +432,9 @@ impl TextConfig {
                 self.vocab_size,
                 crate::tokenizer::VOCABULARY_SIZE
             )
+        })?;
+        ensure(self.token_width.is_none_or(|width| width > 0), || {
+            "token_width is 0".into()
         })?;
         ensure(
             self.heads > 0 && self.width.is_multiple_of(self.heads),

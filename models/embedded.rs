@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::Map;
 
+use crate::confidence::Confidence;
 use crate::config::ModelConfig;
 use crate::error::Error;
 
@@ -19,7 +20,7 @@ const FILES: Option<(&[u8], &str)> = Some((
 const FILES: Option<(&[u8], &str)> = None;
 
 /// What comes with a model beside its weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     /// Sentences around a label, `{}` being the label.
     pub(crate) templates: Vec<String>,
@@ -31,8 +32,26 @@ pub(crate) struct Manifest {
     pub(crate) unknown_labels: Vec<String>,
     /// Whether a check for unsafe content means something.
     pub(crate) knows_nsfw: bool,
+    /// What its logits are worth.
+    pub(crate) confidence: Confidence,
     /// The licence of the weights.
     pub(crate) licence: String,
+}
+
+impl Manifest {
+    /// What there is to say of a checkpoint that comes without a manifest. It was trained on
+    /// pictures of the web with their captions, so it has seen unsafe ones.
+    pub(crate) fn of_checkpoint(licence: &str) -> Self {
+        Self {
+            templates: Vec::new(),
+            label_groups: Vec::new(),
+            labels: Vec::new(),
+            unknown_labels: Vec::new(),
+            knows_nsfw: true,
+            confidence: Confidence::UNMEASURED,
+            licence: licence.to_owned(),
+        }
+    }
 }
 
 /// The manifest as it is written.
@@ -46,19 +65,30 @@ struct File {
     default_labels: Map<String, serde_json::Value>,
     #[serde(default)]
     cannot_know: Limits,
+    #[serde(default = "unmeasured")]
+    confidence: Confidence,
 }
 
-/// What the model cannot know.
-#[derive(Default, Deserialize)]
+fn unmeasured() -> Confidence {
+    Confidence::UNMEASURED
+}
+
+/// What the model cannot know; a manifest that does not say so can.
+#[derive(Deserialize)]
+#[serde(default)]
 struct Limits {
-    #[serde(default)]
     labels: Vec<String>,
-    #[serde(default = "yes")]
+    /// Whether a check for unsafe content means something.
     nsfw: bool,
 }
 
-fn yes() -> bool {
-    true
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            nsfw: true,
+        }
+    }
 }
 
 /// The embedded model's parts.
@@ -102,6 +132,7 @@ fn parse(json: &str) -> Result<(ModelConfig, Manifest), Error> {
         label_groups,
         unknown_labels: file.cannot_know.labels,
         knows_nsfw: file.cannot_know.nsfw,
+        confidence: file.confidence,
         licence: file.license,
     };
     Ok((file.config, manifest))
@@ -130,5 +161,22 @@ mod tests {
                 .all(|label| manifest.labels.contains(label))
         );
         assert!(!manifest.licence.is_empty());
+    }
+
+    #[test]
+    fn only_a_manifest_that_says_so_takes_the_nsfw_check_away() {
+        let whole: serde_json::Value = serde_json::from_str(FILES.unwrap().1).unwrap();
+        let knows = |limits: Option<serde_json::Value>| {
+            let mut file = whole.as_object().unwrap().clone();
+            file.remove("cannot_know");
+            file.extend(limits.map(|limits| ("cannot_know".to_owned(), limits)));
+            let json = serde_json::to_string(&file).unwrap();
+            parse(&json).unwrap().1.knows_nsfw
+        };
+        assert!(knows(None));
+        assert!(knows(Some(serde_json::json!({}))));
+        assert!(knows(Some(serde_json::json!({ "labels": ["x"] }))));
+        assert!(!knows(Some(serde_json::json!({ "nsfw": false }))));
+        assert!(Manifest::of_checkpoint("MIT").knows_nsfw);
     }
 }

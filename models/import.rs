@@ -5,6 +5,8 @@
 mod apple;
 mod fastvit;
 mod fold;
+mod inverted_residual;
+mod joined;
 mod text;
 mod transfer;
 mod vit;
@@ -13,6 +15,24 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
 use crate::weights::Weights;
+
+#[cfg(test)]
+pub(crate) use inverted_residual::efficientnet;
+pub(crate) use inverted_residual::folded;
+
+/// Takes a dense layer, whose weight and bias are `NAME.weight` and `NAME.bias`, as it is.
+///
+/// # Errors
+/// As [`import`].
+pub(crate) fn dense(
+    checkpoint: &mut Checkpoint,
+    name: &str,
+    [input, output]: [usize; 2],
+    weights: &mut Weights,
+) -> Result<(), Error> {
+    fold::Conv::take_dense(checkpoint, name, output, input)?.put_linear(weights, name);
+    Ok(())
+}
 
 /// Folds a checkpoint in one of open_clip's layouts or in Apple's.
 ///
@@ -27,6 +47,7 @@ pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result
         Tower::FastVit(tower) => {
             fastvit::import(tower, config.embed_dim, &mut checkpoint, &mut weights)?
         }
+        Tower::Joined(towers) => joined::import(towers, &mut checkpoint, &mut weights)?,
         Tower::Vit(tower) => {
             let size = config.vision.image.size;
             vit::import(tower, size, config.embed_dim, &mut checkpoint, &mut weights)?;
@@ -34,7 +55,7 @@ pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result
     }
     text::import(
         &config.text,
-        config.embed_dim,
+        config.text_dim(),
         &mut checkpoint,
         &mut weights,
     )?;

@@ -25,6 +25,7 @@
 //! - `checkpoint`, `import`: a published checkpoint read, and folded into that form.
 //! - `record`: the folded form kept beside the checkpoint, mapped at the next start.
 //! - [`Cache`], `hub`, `catalog`, `verify`: models on this machine, fetched, listed, checked.
+//! - `confidence`: what a model's logits are worth.
 //! - `embedded`: the small model inside the program.
 //!
 //! # Invariants
@@ -39,6 +40,7 @@
 mod cache;
 pub mod catalog;
 mod checkpoint;
+mod confidence;
 pub mod config;
 mod device;
 mod embedded;
@@ -58,6 +60,7 @@ pub mod verify;
 mod weights;
 
 pub use cache::Cache;
+pub use confidence::{Confidence, NoMatch, Temperature};
 pub use device::{AVAILABLE as DEVICES, Device};
 pub use error::Error;
 pub use model::{Model, import_checkpoint};

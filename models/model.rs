@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
+use crate::confidence::{Confidence, NoMatch};
+use crate::config::{Input, ModelConfig, Tower};
 use crate::device::Device;
 use crate::embedded;
 use crate::error::Error;
@@ -38,8 +39,8 @@ pub struct Model {
     device: Device,
     towers: Towers,
     tokenizer: Arc<Tokenizer>,
-    /// `value = table[channel][byte]`: scaled to 0..1 and normalised.
-    normalise: [[f32; 256]; 3],
+    /// Of each tower `value = table[channel][byte]`: scaled to 0..1 and normalised.
+    normalise: Vec<[[f32; 256]; 3]>,
     manifest: embedded::Manifest,
 }
 
@@ -76,7 +77,12 @@ impl Model {
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok(Self {
-                normalise: normalisation(&opened.config),
+                normalise: opened
+                    .config
+                    .inputs()
+                    .into_iter()
+                    .map(normalisation)
+                    .collect(),
                 config: opened.config,
                 fingerprint: opened.fingerprint,
                 device,
@@ -142,6 +148,29 @@ impl Model {
         &self.manifest.unknown_labels
     }
 
+    /// How its logits become confidences.
+    pub fn confidence(&self) -> Confidence {
+        self.manifest.confidence
+    }
+
+    /// The vector whose product with an image's embedding is the logit under which no label
+    /// describes the image, [`Model::dim`] numbers. [`None`] for a model that does not know drawings
+    /// and photographs apart.
+    pub fn no_match_vector(&self) -> Option<Vec<f64>> {
+        let NoMatch::Worlds { drawn, seen } = self.manifest.confidence.no_match else {
+            return None;
+        };
+        let Tower::Joined(towers) = &self.config.vision.tower else {
+            return None;
+        };
+        let share = f64::from(towers.photographs.world_share);
+        let worlds = towers.text_dim() - 2;
+        let mut vector = vec![0.0; self.dim()];
+        vector[worlds] = drawn / share;
+        vector[worlds + 1] = seen / share;
+        Some(vector)
+    }
+
     /// Whether prompts about unsafe content mean something to it.
     pub fn knows_nsfw(&self) -> bool {
         self.manifest.knows_nsfw
@@ -155,7 +184,15 @@ impl Model {
     /// Resizes and crops an image for [`Model::encode_images`]. The work is bounded by the image's
     /// pixels, whatever its shape.
     pub fn preprocess(&self, image: &PixelView) -> Pixels {
-        preprocess::preprocess(&self.config.vision.image, image)
+        let mut second = None;
+        for input in self.config.inputs().into_iter().rev() {
+            let pixels = preprocess::cut(input.image, input.edge, image);
+            second = Some(Pixels {
+                second: second.map(Box::new),
+                ..pixels
+            });
+        }
+        second.expect("a model has an input")
     }
 
     /// Embeds images: one vector of length 1 each, [`Model::dim`] numbers.
@@ -164,39 +201,48 @@ impl Model {
     /// [`Error::WrongPixels`] for pixels prepared by a model of another size,
     /// [`Error::DegenerateEmbedding`] for broken weights.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Vec<Vec<f32>>, Error> {
-        let side = self.image_size();
-        if let Some(wrong) = images.iter().find(|pixels| pixels.side() != side) {
-            return Err(Error::WrongPixels {
-                found: wrong.side(),
-                expected: side,
-                model: self.id().to_owned(),
-            });
+        let inputs = self.config.inputs();
+        let sides: Vec<usize> = inputs.iter().map(|input| input.image.size).collect();
+        for pixels in images {
+            let found: Vec<usize> = pixels.of_towers().map(Pixels::side).collect();
+            if found != sides {
+                return Err(Error::WrongPixels {
+                    found: pixels.side(),
+                    expected: self.image_size(),
+                    model: self.id().to_owned(),
+                });
+            }
         }
         let mut embeddings = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let n = images.len();
-            let mut values = Vec::with_capacity(n * side * side * 3);
-            let bytes = images
-                .iter()
-                .flat_map(|pixels| pixels.rgb().as_chunks::<3>().0);
-            for pixel in bytes {
-                values.extend(
-                    (0..3).map(|channel| self.normalise[channel][usize::from(pixel[channel])]),
-                );
-            }
-            let data = TensorData::new(values, [n * side * side, 3]);
-            let data = Tensor::from_data(data, &self.device.burn());
-            let output = ops::on_the_pool(|| {
-                self.towers.image.forward(Map {
-                    data,
-                    n,
-                    height: side,
-                    width: side,
-                })
-            });
+            let maps = (0..sides.len())
+                .map(|tower| self.map(images, tower))
+                .collect();
+            let output = ops::on_the_pool(|| self.towers.embed_images(maps));
             self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
+    }
+
+    /// What one of the towers takes of images.
+    fn map(&self, images: &[Pixels], tower: usize) -> Map {
+        let n = images.len();
+        let table = &self.normalise[tower];
+        let squares = images
+            .iter()
+            .filter_map(|pixels| pixels.of_towers().nth(tower));
+        let side = self.config.inputs()[tower].image.size;
+        let mut values = Vec::with_capacity(n * side * side * 3);
+        for pixel in squares.flat_map(|square| square.rgb().as_chunks::<3>().0) {
+            values.extend((0..3).map(|channel| table[channel][usize::from(pixel[channel])]));
+        }
+        let data = TensorData::new(values, [n * side * side, 3]);
+        Map {
+            data: Tensor::from_data(data, &self.device.burn()),
+            n,
+            height: side,
+            width: side,
+        }
     }
 
     /// Embeds texts as they are, without a template: one vector of length 1 each.
@@ -211,7 +257,7 @@ impl Model {
                 .iter()
                 .map(|text| self.tokenizer.encode(text, context))
                 .collect();
-            let output = ops::on_the_pool(|| self.towers.text.forward(&tokens));
+            let output = ops::on_the_pool(|| self.towers.embed_texts(&tokens));
             self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
@@ -407,21 +453,17 @@ impl CheckpointFile {
     }
 
     fn opened(self, weights: Weights, fingerprint: String) -> Opened {
-        let manifest = embedded::Manifest {
-            licence: self.licence.to_owned(),
-            ..Default::default()
-        };
         Opened {
+            manifest: embedded::Manifest::of_checkpoint(self.licence),
             config: self.config,
             weights,
             fingerprint,
-            manifest,
         }
     }
 }
 
-fn normalisation(config: &ModelConfig) -> [[f32; 256]; 3] {
-    let image = &config.vision.image;
+fn normalisation(input: Input) -> [[f32; 256]; 3] {
+    let image = input.image;
     std::array::from_fn(|channel| {
         std::array::from_fn(|byte| (byte as f32 / 255.0 - image.mean[channel]) / image.std[channel])
     })

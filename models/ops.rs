@@ -10,16 +10,17 @@ mod conv;
 mod flex;
 mod matrix;
 mod norm;
+mod padding;
 mod scale;
 
 use burn::tensor::Tensor;
 
-use crate::config::Activation;
-
+pub(crate) use activation::Activation;
 pub(crate) use conv::{Depthwise, depthwise, patches};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
 pub(crate) use matrix::{Matrix, PANEL, linear, pack, panels};
 pub(crate) use norm::layer_norm;
+pub(crate) use padding::Padding;
 pub(crate) use scale::scale_channels;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
@@ -59,6 +60,8 @@ pub(crate) enum Then {
 impl Then {
     /// GELU, in its exact form.
     pub(crate) const GELU: Self = Self::Act(Activation::Gelu);
+    /// ReLU6.
+    pub(crate) const RELU6: Self = Self::Act(Activation::Relu6);
 }
 
 #[cfg(test)]

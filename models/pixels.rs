@@ -102,12 +102,19 @@ pub const MAX_SIDE: usize = 1 << 20;
 pub struct Pixels {
     pub(crate) side: usize,
     pub(crate) rgb: Vec<u8>,
+    /// The same image for the second of two joined towers.
+    pub(crate) second: Option<Box<Pixels>>,
 }
 
 impl Pixels {
     /// The side of the square in pixels.
     pub fn side(&self) -> usize {
         self.side
+    }
+
+    /// This square, and after it that for the second tower.
+    pub(crate) fn of_towers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |pixels| pixels.second.as_deref())
     }
 
     /// The bytes, `[side, side, 3]`.

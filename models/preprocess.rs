@@ -10,8 +10,13 @@ use resample::{Axis, across, down};
 
 /// Resizes the shortest side to `config.size` and crops the centre.
 pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
+    cut(config, config.size, image)
+}
+
+/// Resizes the shortest side to `edge`, at least `config.size`, and crops the centre.
+pub(crate) fn cut(config: &ImageConfig, edge: usize, image: &PixelView) -> Pixels {
     let side = config.size;
-    let (width, height) = resized(image.width(), image.height(), side);
+    let (width, height) = resized(image.width(), image.height(), edge);
     let filter = config.interpolation;
     let horizontal = Axis::new(
         image.width(),
@@ -40,6 +45,7 @@ pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
     Pixels {
         side,
         rgb: to_rgb(square, image.layout()),
+        second: None,
     }
 }
 

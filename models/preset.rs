@@ -129,6 +129,7 @@ impl Preset {
         match self.config().vision.tower {
             Tower::FastVit(_) => "FastViT",
             Tower::Vit(_) => "ViT",
+            Tower::Joined(_) => "joined",
         }
     }
 }

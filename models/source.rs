@@ -8,6 +8,9 @@ use crate::embedded;
 use crate::error::Error;
 use crate::preset::{Preset, Weights};
 
+/// The ending of a configuration of a model of your own.
+const CONFIG_ENDING: &str = "json";
+
 /// Where a model's weights come from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -40,11 +43,13 @@ impl Source {
     /// What a model name and a tag or path mean together.
     ///
     /// No name, or `omnizap-mini`, is the embedded model. A name without tag is the preset's first
-    /// weights. A value that is no tag is a path, `~/` is the home folder.
+    /// weights. A value that is no tag is a path, `~/` is the home folder. A name that ends in
+    /// `.json` is the path of a [`ModelConfig`]: a model of your own, whose checkpoint is named too.
     ///
     /// # Errors
     /// [`Error::UnknownModel`] and [`Error::UnknownTag`] with the nearest name,
-    /// [`Error::ModelNameMissing`] for weights without a name.
+    /// [`Error::ModelNameMissing`] for weights without a name, [`Error::Io`] and
+    /// [`Error::BadConfig`] for a configuration that cannot be read.
     pub fn resolve(model_name: Option<&str>, pretrained: Option<&str>) -> Result<Self, Error> {
         let name = model_name.map(str::trim).filter(|name| !name.is_empty());
         let pretrained = pretrained.map(str::trim).filter(|value| !value.is_empty());
@@ -65,6 +70,9 @@ impl Source {
                 }),
             };
         }
+        if has_ending(name, &[CONFIG_ENDING]) {
+            return Self::custom(expand_home(name), pretrained);
+        }
         let preset = Preset::find(name)?;
         let Some(value) = pretrained else {
             return Ok(Self::Tag {
@@ -83,6 +91,27 @@ impl Source {
                     Err(unknown)
                 }
             })
+    }
+
+    /// A model of your own: its configuration and its checkpoint.
+    fn custom(config: PathBuf, checkpoint: Option<&str>) -> Result<Self, Error> {
+        let bad = |reason: &str| Error::BadConfig(format!("{}: {reason}", config.display()));
+        let checkpoint = checkpoint.ok_or_else(|| {
+            bad("it has no published weights; set CLIP_MODEL_PRETRAINED to its checkpoint")
+        })?;
+        let json = std::fs::read_to_string(&config).map_err(|source| Error::Io {
+            action: "read the model configuration",
+            path: config.clone(),
+            source,
+        })?;
+        let parsed = ModelConfig::from_json(&json).map_err(|error| match error {
+            Error::BadConfig(reason) => bad(&reason),
+            other => other,
+        })?;
+        Ok(Self::Custom {
+            config: Arc::new(parsed),
+            path: expand_home(checkpoint),
+        })
     }
 
     /// `NAME` or `NAME:TAG`, as the command line takes it.
@@ -107,12 +136,14 @@ impl Source {
 }
 
 fn looks_like_a_path(value: &str) -> bool {
-    value.contains('/')
-        || value.contains('\\')
-        || Path::new(value)
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .is_some_and(|ending| crate::checkpoint::ENDINGS.contains(&ending))
+    value.contains('/') || value.contains('\\') || has_ending(value, crate::checkpoint::ENDINGS)
+}
+
+fn has_ending(value: &str, endings: &[&str]) -> bool {
+    Path::new(value)
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .is_some_and(|ending| endings.contains(&ending))
 }
 
 fn expand_home(value: &str) -> PathBuf {
@@ -154,6 +185,28 @@ mod tests {
             Source::resolve(None, Some("datacompdr")),
             Err(Error::ModelNameMissing(_))
         ));
+    }
+
+    #[test]
+    fn a_configuration_is_a_model_of_your_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("own.json");
+        let name = config.to_str().unwrap();
+        let refused = |checkpoint| match Source::resolve(Some(name), checkpoint) {
+            Ok(source) => panic!("{source:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(refused(None).contains("CLIP_MODEL_PRETRAINED"));
+        assert!(refused(Some("own.pt")).contains("own.json"));
+        std::fs::write(&config, "{\"name\": \"own\"}").unwrap();
+        let error = refused(Some("own.pt"));
+        assert!(
+            error.contains("own.json: missing field `embed_dim`"),
+            "{error}"
+        );
+        std::fs::write(&config, include_str!("tests/fixtures/vit-plain.json")).unwrap();
+        let source = Source::resolve(Some(name), Some("own.bin")).unwrap();
+        assert_eq!(source.name(), "vit-plain");
     }
 
     #[test]

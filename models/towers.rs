@@ -4,7 +4,9 @@
 mod attention;
 mod block;
 mod fastvit;
+mod joined;
 mod layers;
+mod mobilenet;
 mod text;
 mod vit;
 
@@ -13,23 +15,27 @@ use burn::tensor::{Device, Tensor};
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
 use crate::ops::Map;
+use crate::tokenizer::Tokens;
 use crate::weights::{Scope, Weights};
 
 pub(crate) use fastvit::{downsampling_reduced, last_features, last_reduced};
+pub(crate) use layers::Linear;
+pub(crate) use mobilenet::InvertedResidualNet;
 pub(crate) use text::TextTower;
 
 /// Both towers and the temperature.
 pub(crate) struct Towers {
-    pub(crate) image: ImageTower,
-    pub(crate) text: TextTower,
+    image: ImageTower,
+    text: TextTower,
     /// Natural logarithm of the factor on cosines.
     pub(crate) logit_scale: f32,
 }
 
 /// An image tower.
-pub(crate) enum ImageTower {
+enum ImageTower {
     FastVit(Box<fastvit::FastVit>),
     Vit(Box<vit::Vit>),
+    Joined(Box<joined::Joined>),
 }
 
 impl Towers {
@@ -51,6 +57,9 @@ impl Towers {
                 config.embed_dim,
                 &mut scope,
             )?)),
+            Tower::Joined(towers) => {
+                ImageTower::Joined(Box::new(joined::Joined::new(towers, &mut scope)?))
+            }
             Tower::Vit(tower) => {
                 let size = config.vision.image.size;
                 ImageTower::Vit(Box::new(vit::Vit::new(
@@ -62,21 +71,34 @@ impl Towers {
             }
         };
         let mut scope = Scope::new(&mut weights, "text", device);
-        let text = TextTower::new(&config.text, config.embed_dim, &mut scope)?;
+        let text = TextTower::new(&config.text, config.text_dim(), &mut scope)?;
         Ok(Self {
             image,
             text,
             logit_scale: scale.into_scalar::<f32>(),
         })
     }
-}
 
-impl ImageTower {
-    /// Embeds normalised images `[n, side, side, 3]`: `[n, dim]`, of any length.
-    pub(crate) fn forward(&self, images: Map) -> Tensor<2> {
-        match self {
-            Self::FastVit(tower) => tower.forward(images),
-            Self::Vit(tower) => tower.forward(images),
+    /// Embeds images, one or two maps of them as [`ModelConfig::inputs`] says: `[n, dim]`, of any
+    /// length.
+    pub(crate) fn embed_images(&self, mut inputs: Vec<Map>) -> Tensor<2> {
+        let second = inputs.pop();
+        match (&self.image, inputs.pop(), second) {
+            (ImageTower::Joined(towers), Some(first), Some(second)) => {
+                towers.forward(first, second)
+            }
+            (ImageTower::FastVit(tower), None, Some(images)) => tower.forward(images),
+            (ImageTower::Vit(tower), None, Some(images)) => tower.forward(images),
+            _ => unreachable!("as many maps as the configuration has inputs"),
+        }
+    }
+
+    /// Embeds texts: `[n, dim]`, of any length.
+    pub(crate) fn embed_texts(&self, texts: &[Tokens]) -> Tensor<2> {
+        let embedded = self.text.forward(texts);
+        match &self.image {
+            ImageTower::Joined(towers) => towers.text(embedded),
+            _ => embedded,
         }
     }
 }

@@ -172,7 +172,8 @@ impl StageKind for Nsfw {
                     model = &**model.name(),
                     "this model cannot tell unsafe pictures: nsfw_score will always be 0"
                 );
-                return Ok(Runner::Inline(Arc::new(Unknowing { threshold })));
+                let model = model.name().clone();
+                return Ok(Runner::Inline(Arc::new(Unknowing { model, threshold })));
             }
             let unsafe_prompts = options.text_list("unsafe_prompts");
             let safe_prompts = options.text_list("safe_prompts");
@@ -222,6 +223,8 @@ impl AsyncStage for Contrast {
 /// Stands in where the model has never seen an unsafe picture: a contrast of words that
 /// mean nothing to it would be noise that looks like a verdict.
 struct Unknowing {
+    /// The model's name.
+    model: Arc<str>,
     threshold: f64,
 }
 
@@ -229,17 +232,17 @@ impl Stage for Unknowing {
     fn health(&self) -> Health {
         // A fact and no degradation: it is so by the choice of the model, and waiting mends nothing.
         let mut health = Health::default();
-        let reason = "not available: this model has never seen unsafe pictures, nsfw_score is \
-                      always 0; set CLIP_MODEL_NAME to a larger model";
+        let reason = format!(
+            "not available: {} has never seen unsafe pictures, nsfw_score is always 0; \
+             `omnizap models list` shows models that have, CLIP_MODEL_NAME selects one",
+            self.model
+        );
         health.facts.insert("nsfw".into(), reason.into());
         health
     }
 
     fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        threshold(inputs, self.threshold)?;
-        Ok(Outputs::new()
-            .with("nsfw_score", 0.0)
-            .with("is_nsfw", false))
+        Ok(verdict(0.0, threshold(inputs, self.threshold)?))
     }
 }
 
@@ -344,7 +347,7 @@ mod tests {
     #[test]
     fn the_request_sets_the_threshold_within_its_range() {
         assert!(judge(&[("porn", 0.3)], Some(0.25)).unwrap().1);
-        assert!(judge(&[("cat", 0.3)], Some(0.0)).unwrap().1);
+        assert!(judge(&[("cat", 0.3)], Some(0.0)).unwrap().1, "0 reaches 0");
         assert!(!judge(&[("porn", 0.9)], Some(1.0)).unwrap().1);
         for bad in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
             let error = judge(&[("porn", 0.3)], Some(bad)).unwrap_err();

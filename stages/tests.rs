@@ -198,7 +198,14 @@ async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
     let (_, _, nsfw) = build(&services, &("nsfw", json!({}))).await;
     let health = nsfw.health();
     let note = health.facts["nsfw"].as_str().unwrap();
+    assert!(note.contains("omnizap-mini has never seen"), "{note}");
     assert!(note.contains("CLIP_MODEL_NAME"), "{note}");
+    let request = [
+        ("file", picture("rgb.png")),
+        ("nsfw_threshold", Value::from(0.0)),
+    ];
+    let answer = run(&services, &classify(), request).await.unwrap();
+    assert_eq!(field(&answer, "is_nsfw"), json!(true), "0 reaches 0");
     let request = [
         ("file", picture("rgb.png")),
         ("nsfw_threshold", Value::from(1.5)),

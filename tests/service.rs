@@ -5,5 +5,6 @@ mod command_line;
 mod embedded;
 mod faults;
 mod load;
+mod nsfw;
 mod shutdown;
 mod toggles;

@@ -7,7 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::weights::Weights;
 
-/// Epsilon of every batch norm of these models.
+/// Epsilon of every batch norm of CLIP's towers.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
 /// The size of a convolution.
@@ -126,8 +126,19 @@ impl Conv {
         prefix: &str,
         shape: Shape,
     ) -> Result<Self, Error> {
-        let weight = wide(checkpoint.take(&format!("{prefix}.conv.weight"), &shape.dims())?);
-        let norm = Affine::take(checkpoint, &format!("{prefix}.bn"), shape.output)?;
+        let names = [format!("{prefix}.conv"), format!("{prefix}.bn")];
+        Self::take_and_norm(checkpoint, names, shape, BATCH_NORM_EPS)
+    }
+
+    /// The same under other names, and with another epsilon.
+    pub(super) fn take_and_norm(
+        checkpoint: &mut Checkpoint,
+        [conv, norm]: [String; 2],
+        shape: Shape,
+        eps: f64,
+    ) -> Result<Self, Error> {
+        let weight = wide(checkpoint.take(&format!("{conv}.weight"), &shape.dims())?);
+        let norm = Affine::take_with_eps(checkpoint, &norm, shape.output, eps)?;
         let conv = Self {
             shape,
             weight,
@@ -260,6 +271,15 @@ impl Affine {
         prefix: &str,
         channels: usize,
     ) -> Result<Self, Error> {
+        Self::take_with_eps(checkpoint, prefix, channels, BATCH_NORM_EPS)
+    }
+
+    fn take_with_eps(
+        checkpoint: &mut Checkpoint,
+        prefix: &str,
+        channels: usize,
+        eps: f64,
+    ) -> Result<Self, Error> {
         let mut take = |name: &str| {
             checkpoint
                 .take(&format!("{prefix}.{name}"), &[channels])
@@ -270,7 +290,7 @@ impl Affine {
         let scale: Vec<f64> = weight
             .iter()
             .zip(variance)
-            .map(|(weight, variance)| weight / (variance + BATCH_NORM_EPS).sqrt())
+            .map(|(weight, variance)| weight / (variance + eps).sqrt())
             .collect();
         let shift = bias
             .iter()

@@ -26,8 +26,15 @@ pub(super) fn import(
         checkpoint,
         weights,
     };
-    let shape = [config.vocab_size, width];
+    let shape = [config.vocab_size, config.token_width.unwrap_or(width)];
     transfer.tensor(&key("token_embedding.weight"), "text.tokens", &shape)?;
+    if let Some(narrow) = config.token_width {
+        let name = key("token_projection.weight");
+        let projection = transfer.checkpoint.take(&name, &[width, narrow])?;
+        let at = |from: usize, to: usize| projection[to * narrow + from];
+        let weights = &mut *transfer.weights;
+        weights.put_matrix("text.token_projection.weight", [narrow, width], at);
+    }
     let shape = [config.context_length, width];
     transfer.tensor(&key("positional_embedding"), "text.positions", &shape)?;
 

@@ -1,4 +1,5 @@
-//! What follows a matrix product in a feed-forward network, in SIMD and by Burn's own operations.
+//! What is done to each element of a result while it is still in a register, in SIMD and by Burn's
+//! own operations.
 //!
 //! The error function is z P(z^2) / Q(z^2) on |z| <= 4 and the hyperbolic tangent the same on
 //! |z| <= 9, beyond which both are 1 in single precision. The coefficients are minimax fits of our
@@ -7,7 +8,32 @@
 use burn::tensor::{Tensor, activation};
 use pulp::Simd;
 
-use crate::config::Activation;
+use crate::config;
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// The identity.
+    Nothing,
+    /// GELU, in its exact form.
+    Gelu,
+    /// GELU's approximation by a hyperbolic tangent.
+    GeluTanh,
+    /// GELU's approximation x sigmoid(1.702 x).
+    QuickGelu,
+    /// 0 to 6, and cut off there. <https://arxiv.org/abs/1704.04861>
+    Relu6,
+}
+
+impl From<config::Activation> for Activation {
+    fn from(act: config::Activation) -> Self {
+        match act {
+            config::Activation::Gelu => Self::Gelu,
+            config::Activation::GeluTanh => Self::GeluTanh,
+            config::Activation::QuickGelu => Self::QuickGelu,
+        }
+    }
+}
 
 const ERF_P: [f32; 7] = [
     1.128_378_6,
@@ -41,36 +67,45 @@ const TANH_Q: [f32; 5] = [
     7.776_089_3e-7,
 ];
 
-/// One vector of values through an activation.
-#[inline(always)]
-pub(super) fn activate<S: Simd>(simd: S, act: Activation, x: S::f32s) -> S::f32s {
-    match act {
-        Activation::Gelu => gelu(simd, x),
-        Activation::GeluTanh => {
-            // sqrt(2 / pi) (x + 0.044715 x^3)
-            let square = simd.mul_f32s(x, x);
-            let scale = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
-            let factor = simd.mul_add_e_f32s(
-                square,
-                simd.splat_f32s(0.044_715 * scale),
-                simd.splat_f32s(scale),
-            );
-            gate(simd, x, simd.mul_f32s(x, factor))
-        }
-        // sigmoid(2 z) is (1 + tanh(z)) / 2.
-        Activation::QuickGelu => gate(simd, x, simd.mul_f32s(x, simd.splat_f32s(QUICK / 2.0))),
-    }
-}
-
 /// The factor of quick GELU, x sigmoid(1.702 x).
 const QUICK: f32 = 1.702;
 
-/// The same with Burn's own operations.
-pub(super) fn activate_stock<const D: usize>(act: Activation, x: Tensor<D>) -> Tensor<D> {
-    match act {
-        Activation::Gelu => activation::gelu(x),
-        Activation::GeluTanh => activation::gelu_approximate(x),
-        Activation::QuickGelu => x.clone() * activation::sigmoid(x * QUICK),
+impl Activation {
+    /// One vector of values.
+    #[inline(always)]
+    pub(super) fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        match self {
+            Self::Nothing => x,
+            Self::Gelu => gelu(simd, x),
+            Self::GeluTanh => {
+                // sqrt(2 / pi) (x + 0.044715 x^3)
+                let square = simd.mul_f32s(x, x);
+                let scale = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+                let factor = simd.mul_add_e_f32s(
+                    square,
+                    simd.splat_f32s(0.044_715 * scale),
+                    simd.splat_f32s(scale),
+                );
+                gate(simd, x, simd.mul_f32s(x, factor))
+            }
+            // sigmoid(2 z) is (1 + tanh(z)) / 2.
+            Self::QuickGelu => gate(simd, x, simd.mul_f32s(x, simd.splat_f32s(QUICK / 2.0))),
+            Self::Relu6 => {
+                let positive = simd.max_f32s(x, simd.splat_f32s(0.0));
+                simd.min_f32s(positive, simd.splat_f32s(6.0))
+            }
+        }
+    }
+
+    /// The same with Burn's own operations.
+    pub(super) fn stock<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Nothing => x,
+            Self::Gelu => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::QuickGelu => x.clone() * activation::sigmoid(x * QUICK),
+            Self::Relu6 => x.clamp(0.0, 6.0),
+        }
     }
 }
 
@@ -128,7 +163,7 @@ mod tests {
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            let value = activate(simd, self.0, simd.splat_f32s(self.1));
+            let value = self.0.apply(simd, simd.splat_f32s(self.1));
             simd.reduce_sum_f32s(value) / S::F32_LANES as f32
         }
     }
@@ -158,10 +193,13 @@ mod tests {
                 0.5 * x * (1.0 + z.tanh())
             }
             Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+            Activation::Relu6 => x.clamp(0.0, 6.0),
+            Activation::Nothing => x,
         }
     }
 
-    const ALL: [Activation; 3] = [
+    /// Those that grow like x.
+    const GELUS: [Activation; 3] = [
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::QuickGelu,
@@ -170,7 +208,10 @@ mod tests {
     #[test]
     fn activations_are_exact_to_single_precision() {
         let arch = pulp::Arch::new();
-        for act in ALL {
+        for act in [Activation::Nothing, Activation::Relu6]
+            .into_iter()
+            .chain(GELUS)
+        {
             for i in -80_000..=80_000 {
                 let x = i as f32 / 8_000.0;
                 let found = f64::from(arch.dispatch(Activate(act, x)));
@@ -180,6 +221,8 @@ mod tests {
                     "{act:?} of {x} is off by {error:e}"
                 );
             }
+        }
+        for act in GELUS {
             assert!((arch.dispatch(Activate(act, 50.0)) - 50.0).abs() < 1e-4);
             assert!(arch.dispatch(Activate(act, -50.0)).abs() < 1e-4);
         }
@@ -191,11 +234,8 @@ mod tests {
         let x = random([7, 33], 1) * 6.0;
         let values: Vec<f32> = x.clone().into_data().try_into_vec().unwrap();
         let arch = pulp::Arch::new();
-        for act in ALL {
-            let stock: Vec<f32> = activate_stock(act, x.clone())
-                .into_data()
-                .try_into_vec()
-                .unwrap();
+        for act in GELUS {
+            let stock: Vec<f32> = act.stock(x.clone()).into_data().try_into_vec().unwrap();
             for (x, stock) in values.iter().zip(stock) {
                 let ours = arch.dispatch(Activate(act, *x));
                 assert!(

@@ -3,14 +3,13 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use burn::tensor::module::{conv2d, unfold4d};
 use burn::tensor::ops::{ConvOptions, UnfoldOptions};
-use burn::tensor::{Tensor, activation};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::activation::gelu;
-use super::{Map, flex};
+use super::{Activation, Map, Padding, flex};
 
 /// A depthwise convolution, ready to run.
 ///
@@ -22,17 +21,18 @@ pub(crate) struct Depthwise {
     pub(crate) weight: Tensor<3>,
     /// `[multiplier, channels]`
     pub(crate) bias: Tensor<2>,
-    /// Height and width of the kernel, both odd; padding is half of each.
+    /// Height and width of the kernel, both odd.
     pub(crate) kernel: [usize; 2],
     pub(crate) stride: usize,
+    pub(crate) padding: Padding,
 }
 
-/// Convolves, then GELU if `act`.
-pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
+/// Convolves, then `act`.
+pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
     let [multiplier, _, channels] = conv.weight.dims();
     let [kh, kw] = conv.kernel;
-    let height = (x.height - 1) / conv.stride + 1;
-    let width = (x.width - 1) / conv.stride + 1;
+    let (above, height) = conv.padding.place(kh, conv.stride, x.height);
+    let (left, width) = conv.padding.place(kw, conv.stride, x.width);
     let outputs = multiplier * channels;
     let opened = (
         flex::open(x.data.clone()),
@@ -41,8 +41,8 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
     );
     let data = match opened {
         (Ok(input), Ok(weight), Ok(bias)) => {
-            let padded = pad(input.read(), x, channels, kw / 2);
-            let pitch = (x.width + kw / 2 * 2) * channels;
+            // No padding puts more than half of the kernel after the map.
+            let (padded, pitch) = pad(input.read(), x, channels, [left, kw / 2]);
             let mut output = vec![0.0; x.n * height * width * outputs];
             let arch = pulp::Arch::new();
             output
@@ -50,7 +50,7 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
                 .enumerate()
                 .for_each(|(row, output)| {
                     let image = row / height;
-                    let top = (row % height * conv.stride) as isize - (kh / 2) as isize;
+                    let top = (row % height * conv.stride) as isize - above as isize;
                     let first = (-top).max(0) as usize;
                     let last = kh.min((x.height as isize - top) as usize);
                     let start = (image * x.height) as isize + top + first as isize;
@@ -86,15 +86,11 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: bool) -> Map {
 }
 
 /// The same with Burn's own operations.
-fn depthwise_stock(x: &Map, conv: &Depthwise, act: bool) -> Tensor<2> {
+fn depthwise_stock(x: &Map, conv: &Depthwise, act: Activation) -> Tensor<2> {
     let [multiplier, _, channels] = conv.weight.dims();
     let [kh, kw] = conv.kernel;
-    let image = x
-        .data
-        .clone()
-        .reshape([x.n, x.height, x.width, channels])
-        .permute([0, 3, 1, 2]);
-    let options = ConvOptions::new([conv.stride; 2], [kh / 2, kw / 2], [1, 1], channels);
+    let image = padded_stock(x, conv.kernel, conv.stride, conv.padding);
+    let options = ConvOptions::new([conv.stride; 2], [0, 0], [1, 1], channels);
     let phases = (0..multiplier).map(|phase| {
         let weight = conv.weight.clone().narrow(0, phase, 1).permute([2, 0, 1]);
         let bias = conv.bias.clone().narrow(0, phase, 1).reshape([channels]);
@@ -107,27 +103,39 @@ fn depthwise_stock(x: &Map, conv: &Depthwise, act: bool) -> Tensor<2> {
     });
     let output = Tensor::cat(phases.collect(), 1).permute([0, 2, 3, 1]);
     let [n, height, width, outputs] = output.dims();
-    let output = output.reshape([n * height * width, outputs]);
-    if act {
-        activation::gelu(output)
-    } else {
-        output
-    }
+    act.stock(output.reshape([n * height * width, outputs]))
 }
 
-/// Copies a map with `margin` zero pixels left and right of each row.
-fn pad(input: &[f32], x: &Map, channels: usize, margin: usize) -> Vec<f32> {
+/// A map as `[n, channels, height, width]` with zeros around it: by hand, for there may be more
+/// on one side than on the other.
+fn padded_stock(x: &Map, kernel: [usize; 2], stride: usize, padding: Padding) -> Tensor<4> {
+    let around = |kernel, size| {
+        let (before, places) = padding.place(kernel, stride, size);
+        let after = ((places - 1) * stride + kernel).saturating_sub(size + before);
+        (before, after)
+    };
+    let (above, below) = around(kernel[0], x.height);
+    let (left, right) = around(kernel[1], x.width);
+    x.data
+        .clone()
+        .reshape([x.n, x.height, x.width, x.channels()])
+        .permute([0, 3, 1, 2])
+        .pad((left, right, above, below), 0.0)
+}
+
+/// Copies a map with zero pixels left and right of each row: the copy, and the length of a row.
+fn pad(input: &[f32], x: &Map, channels: usize, [left, right]: [usize; 2]) -> (Vec<f32>, usize) {
     let row = x.width * channels;
-    let pitch = row + 2 * margin * channels;
+    let pitch = (left + x.width + right) * channels;
     let mut padded = vec![0.0; x.n * x.height * pitch];
     padded
         .par_chunks_mut(pitch)
         .with_min_len(8)
         .zip(input.par_chunks(row))
         .for_each(|(padded, input)| {
-            padded[margin * channels..][..row].copy_from_slice(input);
+            padded[left * channels..][..row].copy_from_slice(input);
         });
-    padded
+    (padded, pitch)
 }
 
 /// Where the pixels of an output row are.
@@ -151,7 +159,7 @@ struct Row<'a> {
     places: Places,
     kernel: usize,
     stride: usize,
-    act: bool,
+    act: Activation,
 }
 
 impl WithSimd for Row<'_> {
@@ -161,8 +169,10 @@ impl WithSimd for Row<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         match (self.kernel, self.stride) {
             (3, 1) => self.tiles::<S, 3, 1>(simd),
+            (5, 1) => self.tiles::<S, 5, 1>(simd),
             (7, 1) => self.tiles::<S, 7, 1>(simd),
             (3, 2) => self.tiles::<S, 3, 2>(simd),
+            (5, 2) => self.tiles::<S, 5, 2>(simd),
             (7, 2) => self.tiles::<S, 7, 2>(simd),
             _ => self.any(simd),
         }
@@ -206,7 +216,7 @@ impl Row<'_> {
                     }
                 }
                 for (t, sum) in sums.into_iter().enumerate() {
-                    let sum = if self.act { gelu(simd, sum) } else { sum };
+                    let sum = self.act.apply(simd, sum);
                     let at = (left + t) * outputs + c;
                     simd.partial_store_f32s(&mut self.output[at..at + S::F32_LANES], sum);
                 }
@@ -249,7 +259,7 @@ impl Row<'_> {
             let pixel = simd.partial_load_f32s(&pixel[c.clone()]);
             sum = simd.mul_add_e_f32s(pixel, simd.partial_load_f32s(&weight[c.clone()]), sum);
         }
-        let sum = if self.act { gelu(simd, sum) } else { sum };
+        let sum = self.act.apply(simd, sum);
         let at = x * outputs + c.start;
         simd.partial_store_f32s(&mut self.output[at..at + c.len()], sum);
     }
@@ -263,10 +273,10 @@ fn load<S: Simd>(slice: &[f32]) -> S::f32s {
 
 /// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
 /// `[n, height, width, channels]`, one a row, in the order row, column, channel.
-pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> Map {
+pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Map {
     let channels = x.channels();
-    let height = (x.height + 2 * padding - kernel) / stride + 1;
-    let width = (x.width + 2 * padding - kernel) / stride + 1;
+    let (above, height) = padding.place(kernel, stride, x.height);
+    let (before, width) = padding.place(kernel, stride, x.width);
     let columns = kernel * kernel * channels;
     let data = match flex::open(x.data.clone()) {
         Ok(input) => {
@@ -279,7 +289,7 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> 
                     let (image, oy) = (row / height, row % height);
                     for ky in 0..kernel {
                         let Some(y) = (oy * stride + ky)
-                            .checked_sub(padding)
+                            .checked_sub(above)
                             .filter(|&y| y < x.height)
                         else {
                             continue;
@@ -288,12 +298,12 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> 
                             [..x.width * channels];
                         for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
                             let left = ox * stride;
-                            let first = padding.saturating_sub(left).min(kernel);
+                            let first = before.saturating_sub(left).min(kernel);
                             let last = kernel
-                                .min((x.width + padding).saturating_sub(left))
+                                .min((x.width + before).saturating_sub(left))
                                 .max(first);
-                            let source = (left + first - padding) * channels
-                                ..(left + last - padding) * channels;
+                            let source = (left + first - before) * channels
+                                ..(left + last - before) * channels;
                             patch
                                 [(ky * kernel + first) * channels..(ky * kernel + last) * channels]
                                 .copy_from_slice(&line[source]);
@@ -313,14 +323,10 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: usize) -> 
 }
 
 /// The same with Burn's own operations.
-fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: usize) -> Tensor<2> {
+fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Tensor<2> {
     let channels = x.channels();
-    let image = x
-        .data
-        .clone()
-        .reshape([x.n, x.height, x.width, channels])
-        .permute([0, 3, 1, 2]);
-    let options = UnfoldOptions::new([stride; 2], [padding; 2], [1, 1]);
+    let image = padded_stock(x, [kernel; 2], stride, padding);
+    let options = UnfoldOptions::new([stride; 2], [0; 2], [1, 1]);
     // [n, channels * kernel * kernel, places], the rows in the order channel, row, column.
     let unfolded = unfold4d(image, [kernel; 2], options);
     let [n, _, places] = unfolded.dims();
@@ -354,19 +360,25 @@ mod tests {
             ([7, 7], 2),
             ([1, 11], 1),
             ([5, 5], 1),
+            ([5, 5], 2),
         ] {
             for (height, width, channels) in [(1, 1, 3), (6, 9, 16), (13, 8, 20), (3, 2, 40)] {
-                for (multiplier, act) in [(1, false), (2, true)] {
+                for (multiplier, act, padding) in [
+                    (1, Activation::Nothing, Padding::Half),
+                    (2, Activation::Gelu, Padding::Half),
+                    (1, Activation::Relu6, Padding::Same),
+                ] {
                     let x = map(2, height, width, channels);
                     let conv = Depthwise {
                         weight: random([multiplier, kernel[0] * kernel[1], channels], 2),
                         bias: random([multiplier, channels], 3),
                         kernel,
                         stride,
+                        padding,
                     };
                     let ours = depthwise(&x, &conv, act);
                     let what = format!(
-                        "{kernel:?}/{stride} on {height}x{width}x{channels}, x{multiplier}"
+                        "{kernel:?}/{stride} {padding:?} on {height}x{width}x{channels}, x{multiplier}"
                     );
                     assert_close(ours.data, depthwise_stock(&x, &conv, act), &what);
                 }
@@ -376,11 +388,18 @@ mod tests {
 
     #[test]
     fn patches_are_burns() {
-        for (kernel, stride, padding) in [(3, 2, 1), (4, 4, 0), (2, 2, 0), (14, 14, 0), (3, 1, 1)] {
-            for (height, width, channels) in [(14, 28, 3), (28, 14, 12)] {
+        for (kernel, stride, padding) in [
+            (3, 2, Padding::Half),
+            (4, 4, Padding::Nothing),
+            (2, 2, Padding::Nothing),
+            (14, 14, Padding::Nothing),
+            (3, 1, Padding::Half),
+            (3, 2, Padding::Same),
+        ] {
+            for (height, width, channels) in [(14, 28, 3), (28, 14, 12), (15, 15, 3)] {
                 let x = map(2, height, width, channels);
                 let ours = patches(&x, kernel, stride, padding);
-                let what = format!("{kernel}/{stride} of {height}x{width}x{channels}");
+                let what = format!("{kernel}/{stride} {padding:?} of {height}x{width}x{channels}");
                 assert_close(ours.data, patches_stock(&x, kernel, stride, padding), &what);
             }
         }

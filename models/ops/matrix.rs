@@ -11,9 +11,7 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::activation::{activate, activate_stock};
-use super::{Then, flex};
-use crate::config::Activation;
+use super::{Activation, Then, flex};
 
 /// Columns of a panel: two vectors of AVX-512, four of AVX2, eight of NEON.
 pub(crate) const PANEL: usize = 32;
@@ -77,9 +75,9 @@ pub(crate) fn linear(
         _ => None,
     };
     let (act, residual) = match then {
-        Then::Nothing => (None, None),
-        Then::Act(act) => (Some(act), None),
-        Then::Add(residual) => (None, flex::open(residual).ok()),
+        Then::Nothing => (Activation::Nothing, None),
+        Then::Act(act) => (act, None),
+        Then::Add(residual) => (Activation::Nothing, flex::open(residual).ok()),
     };
     let [_, depth, _] = weight.panels.dims();
     let rows = input.read().len() / depth;
@@ -113,7 +111,7 @@ fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: T
     };
     match then {
         Then::Nothing => y,
-        Then::Act(act) => activate_stock(act, y),
+        Then::Act(act) => act.stock(y),
         Then::Add(residual) => y + residual,
     }
 }
@@ -128,7 +126,7 @@ struct Product<'a> {
     bias: Option<&'a [f32]>,
     /// `[rows, columns]`
     residual: Option<&'a [f32]>,
-    act: Option<Activation>,
+    act: Activation,
     columns: usize,
 }
 
@@ -262,9 +260,7 @@ impl Place<'_> {
         if let Some(bias) = bias {
             sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[column..end]));
         }
-        if let Some(act) = act {
-            sum = activate(simd, act, sum);
-        }
+        sum = act.apply(simd, sum);
         let place = row * columns + column..row * columns + end;
         if let Some(residual) = residual {
             sum = simd.add_f32s(sum, simd.partial_load_f32s(&residual[place.clone()]));
@@ -365,7 +361,7 @@ mod tests {
             panels: &panels,
             bias: Some(&residual[..columns]),
             residual: Some(&residual[..rows * columns]),
-            act: Some(Activation::Gelu),
+            act: Activation::Gelu,
             columns,
         };
         let run = |simd: &dyn Fn(Task<'_>)| {
@@ -415,9 +411,8 @@ mod tests {
             for bias in [None, Some(&bias)] {
                 for then in [
                     |_| Then::Nothing,
-                    |_| Then::Act(Activation::Gelu),
-                    |_| Then::Act(Activation::GeluTanh),
-                    |_| Then::Act(Activation::QuickGelu),
+                    |_| Then::GELU,
+                    |_| Then::RELU6,
                     Then::Add,
                 ] {
                     let what = format!("{rows}x{input}x{output}, bias {}", bias.is_some());

@@ -56,6 +56,7 @@ pub(super) fn text(width: usize, causal: bool) -> TextConfig {
     TextConfig {
         context_length: 77,
         vocab_size: VOCABULARY_SIZE,
+        token_width: None,
         width,
         heads: width / 64,
         layers: 12,

@@ -57,7 +57,7 @@ impl TransformerBlock {
             attention_norm: LayerNorm::new(width, norm_eps, &mut scope.at("norm1"))?,
             attention: Attention::new(width, heads, &mut scope.at("attention"))?,
             mlp_norm: LayerNorm::new(width, norm_eps, &mut scope.at("norm2"))?,
-            mlp: Mlp::new(width, hidden, activation, scope)?,
+            mlp: Mlp::new(width, hidden, activation.into(), scope)?,
         })
     }
 

@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 
 use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise, means};
-use crate::config::{Activation, AttentionNorm, FastVitConfig, TokenMixer};
+use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Then};
+use crate::ops::{self, Activation, Depthwise, Map, Padding, Then};
 use crate::weights::Scope;
 
 /// The image tower.
@@ -49,7 +49,7 @@ impl FastVit {
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
         let x = self
             .squeeze
-            .forward(ops::depthwise(&x, &self.last, false), true);
+            .forward(ops::depthwise(&x, &self.last, Activation::Nothing), true);
         self.head.forward(means(&x), Then::Nothing)
     }
 }
@@ -89,9 +89,9 @@ impl Stem {
     }
 
     fn forward(&self, images: Map) -> Map {
-        let patches = ops::patches(&images, 3, 2, 1);
+        let patches = ops::patches(&images, 3, 2, Padding::Half);
         let x = patches.with(self.dense.forward(patches.data.clone(), Then::GELU));
-        let x = ops::depthwise(&x, &self.depthwise, true);
+        let x = ops::depthwise(&x, &self.depthwise, Activation::Gelu);
         x.with(self.point.forward(x.data.clone(), Then::GELU))
     }
 }
@@ -137,7 +137,7 @@ impl Stage {
             None => x,
         };
         let x = match &self.position {
-            Some(position) => ops::depthwise(&x, position, false),
+            Some(position) => ops::depthwise(&x, position, Activation::Nothing),
             None => x,
         };
         self.blocks.iter().fold(x, |x, block| block.forward(x))
@@ -174,8 +174,18 @@ impl Downsample {
 
     fn forward(&self, x: &Map) -> Map {
         let x = match &self.squeeze {
-            Some(squeeze) => squeeze.forward(ops::depthwise(x, &self.large, false), self.act),
-            None => ops::depthwise(x, &self.large, self.act),
+            Some(squeeze) => {
+                let x = ops::depthwise(x, &self.large, Activation::Nothing);
+                squeeze.forward(x, self.act)
+            }
+            None => {
+                let act = if self.act {
+                    Activation::Gelu
+                } else {
+                    Activation::Nothing
+                };
+                ops::depthwise(x, &self.large, act)
+            }
         };
         x.with(self.point.forward(x.data.clone(), Then::GELU))
     }
@@ -228,7 +238,7 @@ impl Block {
 
     fn forward(&self, x: Map) -> Map {
         let x = match &self.mixer {
-            Mixer::RepMixer(conv) => ops::depthwise(&x, conv, false),
+            Mixer::RepMixer(conv) => ops::depthwise(&x, conv, Activation::Nothing),
             Mixer::Attention { norm, attention } => {
                 let normal = match norm {
                     Some(norm) => norm.forward(x.data.clone()),
@@ -237,7 +247,7 @@ impl Block {
                 x.with(attention.forward(normal, x.data.clone(), x.height * x.width, None))
             }
         };
-        let mixed = ops::depthwise(&x, &self.spatial, false);
+        let mixed = ops::depthwise(&x, &self.spatial, Activation::Nothing);
         x.with(self.mlp.forward(mixed.data, x.data.clone()))
     }
 }

@@ -3,26 +3,25 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation;
 
-use crate::config::Activation;
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Matrix, Then};
+use crate::ops::{self, Activation, Depthwise, Map, Matrix, Padding, Then};
 use crate::weights::Scope;
 
 /// A matrix product and a bias: a dense layer or a 1x1 convolution.
-pub(super) struct Linear {
+pub(crate) struct Linear {
     weight: Matrix,
     /// `[out]`
     bias: Option<Tensor<1>>,
 }
 
 impl Linear {
-    pub(super) fn new(input: usize, output: usize, scope: &mut Scope) -> Result<Self, Error> {
+    pub(crate) fn new(input: usize, output: usize, scope: &mut Scope) -> Result<Self, Error> {
         let mut linear = Self::without_bias(input, output, scope)?;
         linear.bias = Some(scope.take("bias", [output])?);
         Ok(linear)
     }
 
-    pub(super) fn without_bias(
+    pub(crate) fn without_bias(
         input: usize,
         output: usize,
         scope: &mut Scope,
@@ -37,7 +36,7 @@ impl Linear {
     }
 
     /// `[rows, in]` to `[rows, out]`.
-    pub(super) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
         ops::linear(x, &self.weight, self.bias.as_ref(), then)
     }
 }
@@ -64,7 +63,7 @@ impl LayerNorm {
     }
 }
 
-/// A depthwise convolution with bias.
+/// A depthwise convolution with bias, padded by half of its kernel.
 pub(super) fn depthwise(
     input: usize,
     output: usize,
@@ -78,6 +77,7 @@ pub(super) fn depthwise(
         bias: scope.take("bias", [multiplier, input])?,
         kernel,
         stride,
+        padding: Padding::Half,
     })
 }
 

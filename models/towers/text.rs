@@ -7,16 +7,18 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
-use crate::config::{Activation, TextConfig};
+use crate::config::TextConfig;
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Then};
+use crate::ops::{self, Activation, Depthwise, Map, Then};
 use crate::tokenizer::Tokens;
 use crate::weights::Scope;
 
 /// The text tower.
 pub(crate) struct TextTower {
-    /// `[vocabulary, width]`
+    /// `[vocabulary, token_width]`
     tokens: Tensor<2>,
+    /// To the width, where the vocabulary's table is narrower.
+    token_projection: Option<Linear>,
     /// `[context, width]`
     positions: Tensor<2>,
     before: Option<ConvBlock>,
@@ -50,10 +52,16 @@ impl TextTower {
             activation: config.activation,
         };
         let blocks = sizes.blocks(config.layers, scope)?;
-        let tokens: Tensor<2> = scope.take("tokens", [config.vocab_size, width])?;
+        let narrow = config.token_width.unwrap_or(width);
+        let tokens: Tensor<2> = scope.take("tokens", [config.vocab_size, narrow])?;
+        let token_projection = config
+            .token_width
+            .map(|narrow| Linear::without_bias(narrow, width, &mut scope.at("token_projection")))
+            .transpose()?;
         Ok(Self {
             device: tokens.device(),
             tokens,
+            token_projection,
             positions: scope.take("positions", [config.context_length, width])?,
             before,
             blocks,
@@ -82,12 +90,13 @@ impl TextTower {
             .flat_map(|text| text.ids()[..length].iter().map(|&id| id as i32))
             .collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [n * length]), &self.device);
-        let width = self.tokens.dims()[1];
-        let embedded = self
-            .tokens
-            .clone()
-            .select(0, ids)
-            .reshape([n, length, width]);
+        let embedded = self.tokens.clone().select(0, ids);
+        let embedded = match &self.token_projection {
+            Some(projection) => projection.forward(embedded, Then::Nothing),
+            None => embedded,
+        };
+        let width = embedded.dims()[1];
+        let embedded = embedded.reshape([n, length, width]);
         let x = embedded + self.positions.clone().narrow(0, 0, length).unsqueeze::<3>();
         let x = x.reshape([n * length, width]);
 
@@ -155,8 +164,8 @@ impl ConvBlock {
             height: 1,
             width,
         };
-        let x = ops::depthwise(&x, &self.mixer, false);
-        let mixed = ops::depthwise(&x, &self.spatial, false);
+        let x = ops::depthwise(&x, &self.mixer, Activation::Nothing);
+        let mixed = ops::depthwise(&x, &self.spatial, Activation::Nothing);
         self.mlp.forward(mixed.data, x.data)
     }
 }

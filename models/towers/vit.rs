@@ -7,7 +7,7 @@ use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear};
 use crate::config::{PatchEmbedding, VitConfig};
 use crate::error::Error;
-use crate::ops::{self, Map, Then};
+use crate::ops::{self, Map, Padding, Then};
 use crate::weights::Scope;
 
 /// The image tower.
@@ -96,7 +96,7 @@ impl Vit {
     /// `[n, side, side, 3]` to `[n, embed_dim]`.
     pub(super) fn forward(&self, images: Map) -> Tensor<2> {
         let x = self.patch.iter().fold(images, |x, patch| {
-            let x = ops::patches(&x, patch.size, patch.size, 0);
+            let x = ops::patches(&x, patch.size, patch.size, Padding::Nothing);
             let then = if patch.act { Then::GELU } else { Then::Nothing };
             x.with(patch.linear.forward(x.data.clone(), then))
         });

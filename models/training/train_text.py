@@ -41,6 +41,7 @@ EXTRA_PICTURES = 64  # of each batch: any, beside those that its captions are ab
 SAME_GROUP = .3  # of the captions are about a neighbour of the one before: cat and tiger, not cat and bus
 NOUNS_PER_STEP = 96  # for the photographs, beside those of the captions above
 WORLD = {"photo": .47, "unknown": -.27, "drawing": .9}
+SHARPNESS = 12.0  # of the competition of classes for a noun
 RELATIVE = .5  # how well a drawing is known by a related word
 
 
@@ -252,7 +253,7 @@ def main():
     opt = torch.optim.AdamW([{"params": [q for q in params if q.ndim > 1 and q is not table[0]], "weight_decay": .01},
                              {"params": [q for q in params if q.ndim <= 1] + table, "weight_decay": 0.}], lr=a.lr, betas=(.9, .98), fused=True)
     net.train()
-    step, said, since, spent, tick = 0, 0, torch.zeros(4), 0.0, time.time()
+    step, said, since, spent, tick = 0, 0, torch.zeros(5), 0.0, time.time()
     log = open(a.run / "log-text.jsonl", "a")
 
     def save():
@@ -317,24 +318,28 @@ def main():
         pull = (1 - F.cosine_similarity(drawn[here], centre, dim=-1)).mean() + 8 * (length - DRAWN_LENGTH).square().mean()
         given = (drawn[~by_pictures] - want[~by_pictures, :DRAWN]).square().sum(-1)
         seen_loss = (t[:, DRAWN:DRAWN + SEEN] - want[:, DRAWN:DRAWN + SEEN]).square().sum(-1)
+        # Squares alone learn a thousand directions slowly: the classes compete as well.
+        says, ought = (SHARPNESS / SEEN_LENGTH * v[:, DRAWN:DRAWN + SEEN] @ rows.T for v in (t, want))
+        told = ought.amax(1) > .3 * SHARPNESS
+        classes_loss = -(ought[told].softmax(1) * F.log_softmax(says[told], dim=1)).sum(1).mean()
         worlds = (t[:, -2:] - want[:, -2:]).square().sum(-1)
-        loss = picture + .5 * text + .5 * among_all + pull + 6 * given.mean() + 30 * seen_loss.mean() + 4 * worlds.mean()
+        loss = picture + .5 * text + .5 * among_all + pull + 6 * given.mean() + .6 * classes_loss + 60 * seen_loss.mean() + 4 * worlds.mean()
         opt.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(params, 2.0)
+        nn.utils.clip_grad_norm_(params, 4.0)
         opt.step()
         step += 1
         said += len(texts)
         hit = true[:, here].gather(1, logits[:, here].masked_fill(maybe[:, here], float("-inf")).argmax(1, keepdim=True)).float().mean()
         error = (seen_loss[-NOUNS_PER_STEP:] / want[-NOUNS_PER_STEP:, DRAWN:DRAWN + SEEN].square().sum(-1).clamp(min=1e-6)).median()
-        since += torch.tensor([picture.item(), text.item(), hit.item(), error.item()])
+        since += torch.tensor([picture.item(), text.item(), hit.item(), error.item(), classes_loss.item()])
         now = time.time()
         spent += min(now - tick, 10)
         tick = now
         if step % 50 == 0:
             v = (since / 50).tolist()
             row = {"text_step": step, "captions": said, "loss_pictures": round(v[0], 4), "loss_texts": round(v[1], 4), "acc": round(v[2], 4),
-                   "seen_error": round(v[3], 4), "minutes": round(spent / 60, 1)}
+                   "seen_error": round(v[3], 4), "loss_classes": round(v[4], 4), "minutes": round(spent / 60, 1)}
             print(json.dumps(row), file=log, flush=True)
             since.zero_()
         if step % 250 == 0:
