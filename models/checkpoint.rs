@@ -15,8 +15,9 @@ use crate::error::{Error, nearest};
 /// The endings of checkpoint files.
 pub(crate) const ENDINGS: &[&str] = &["safetensors", "pt", "pth", "bin"];
 
-/// Tensors that count training steps and mean nothing afterwards.
-const COUNTER: &str = ".num_batches_tracked";
+/// Endings of the names of tensors that say nothing: counters of training steps, and the numbers from
+/// 0 on by which old versions of transformers look positions up.
+const MEANINGLESS: [&str; 2] = [".num_batches_tracked", ".position_ids"];
 
 /// The tensors of a checkpoint that nobody has taken yet.
 pub(crate) struct Checkpoint {
@@ -80,7 +81,8 @@ impl Checkpoint {
         let nested = tensors.keys().any(|key| key.starts_with(WEIGHTS));
         let tensors = tensors
             .into_iter()
-            .filter(|(key, _)| !key.ends_with(COUNTER) && (!nested || key.starts_with(WEIGHTS)))
+            .filter(|(key, _)| !MEANINGLESS.iter().any(|ending| key.ends_with(ending)))
+            .filter(|(key, _)| !nested || key.starts_with(WEIGHTS))
             .map(|(key, entry)| {
                 let key = key.strip_prefix(WEIGHTS).unwrap_or(&key);
                 (key.strip_prefix("module.").unwrap_or(key).to_owned(), entry)

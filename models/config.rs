@@ -9,6 +9,10 @@ mod joined;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::tokenizer::VOCABULARY_SIZE;
+
+/// The largest vocabulary of a tokenizer beside the weights.
+const MOST_VOCABULARY: usize = 1 << 20;
 
 pub(crate) use inverted_residual::InvertedResidualBlock;
 pub use inverted_residual::{InvertedResidualConfig, InvertedResidualStage};
@@ -27,6 +31,10 @@ pub struct ModelConfig {
     /// The text tower.
     #[serde(rename = "text_cfg")]
     pub text: TextConfig,
+    /// Whether it was trained to give each label a probability of its own, sigmoid of scaled cosine
+    /// plus a bias, as SigLIP.
+    #[serde(default)]
+    pub logit_bias: bool,
 }
 
 /// The image tower: what it expects and what it is made of.
@@ -40,7 +48,7 @@ pub struct VisionConfig {
     pub tower: Tower,
 }
 
-/// How an image becomes the tower's input: shortest side to `size`, centre crop, normalise.
+/// How an image becomes the tower's input: resized to a square, normalised.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ImageConfig {
     /// Side of the square input in pixels.
@@ -52,6 +60,20 @@ pub struct ImageConfig {
     pub std: [f32; 3],
     /// The resampling filter.
     pub interpolation: Interpolation,
+    /// How it becomes a square.
+    #[serde(default, rename = "resize_mode")]
+    pub resize: Resize,
+}
+
+/// How an image of any shape becomes a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The shortest side to the square's, then the centre of the longer one.
+    #[default]
+    Shortest,
+    /// Both sides to the square's.
+    Squash,
 }
 
 /// Pillow's antialiased resampling filters.
@@ -168,8 +190,21 @@ pub enum Activation {
 pub enum PatchEmbedding {
     /// Three convolutions, 4x4/4, 2x2/2 and 2x2/2, with batch norm and GELU after the first two.
     ConvStem,
-    /// One convolution of this kernel and stride, without bias.
+    /// One convolution of this kernel and stride; as in timm it has a bias where the tokens are not
+    /// normalised before the first block.
     Patch(usize),
+}
+
+/// How a vision transformer makes one vector of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Pool {
+    /// A class token beside the patches', projected.
+    #[default]
+    #[serde(rename = "token")]
+    Class,
+    /// One learnt query attends to all patches, then a feed-forward network; no projection.
+    #[serde(rename = "map")]
+    Attention,
 }
 
 /// Sizes of a plain vision transformer.
@@ -187,13 +222,39 @@ pub struct VitConfig {
     pub mlp_ratio: usize,
     /// Whether the tokens are normalised before the first block.
     pub pre_norm: bool,
+    /// How its tokens become one vector.
+    #[serde(default)]
+    pub pool: Pool,
     /// Whether the class token has a positional embedding too.
     pub class_position: bool,
     /// Epsilon of the layer norms.
     pub norm_eps: f32,
     /// The activation of the feed-forward networks.
-    #[serde(default)]
+    #[serde(default, rename = "act")]
     pub activation: Activation,
+}
+
+/// How a text becomes tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextTokenizer {
+    /// CLIP's, which is part of the program.
+    #[default]
+    Clip,
+    /// The `tokenizer.json` beside the weights, of texts without punctuation and capitals, as SigLIP's.
+    File,
+}
+
+/// Which token a text's embedding is taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum TextPool {
+    /// The first end token, whose id is the highest.
+    #[default]
+    #[serde(rename = "argmax")]
+    End,
+    /// The last, padding or not.
+    #[serde(rename = "last")]
+    Last,
 }
 
 /// Sizes of a text tower: CLIP's transformer, causal or not.
@@ -201,11 +262,17 @@ pub struct VitConfig {
 pub struct TextConfig {
     /// Tokens of a text, padding included.
     pub context_length: usize,
+    /// How a text becomes tokens.
+    #[serde(default)]
+    pub tokenizer: TextTokenizer,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
     /// Channels of the vocabulary's table, where they are fewer than those of a token.
     #[serde(default)]
     pub token_width: Option<usize>,
+    /// Whether their embeddings are kept in half precision: large vocabularies are most of a model.
+    #[serde(default)]
+    pub half_precision_tokens: bool,
     /// Channels of a token.
     pub width: usize,
     /// Attention heads.
@@ -218,8 +285,17 @@ pub struct TextConfig {
     /// Whether a token sees only those before it.
     pub causal: bool,
     /// The activation of the feed-forward networks.
-    #[serde(default)]
+    #[serde(default, rename = "act")]
     pub activation: Activation,
+    /// Epsilon of the layer norms.
+    #[serde(default = "hundred_thousandth")]
+    pub norm_eps: f32,
+    /// Which token the embedding is taken from.
+    #[serde(default)]
+    pub pool: TextPool,
+    /// Whether the projection of that token has a bias.
+    #[serde(default, rename = "proj_bias")]
+    pub projection_bias: bool,
     /// Kernel of the RepMixer blocks around the transformer (MobileCLIP-S0 of the first generation).
     #[serde(default)]
     pub repmixer_kernel_size: Option<usize>,
@@ -236,6 +312,9 @@ fn seven() -> usize {
 }
 fn thirty_two() -> usize {
     32
+}
+fn hundred_thousandth() -> f32 {
+    1e-5
 }
 fn two() -> f32 {
     2.0
@@ -292,7 +371,7 @@ impl ModelConfig {
         image.check()?;
         match &self.vision.tower {
             Tower::FastVit(tower) => tower.check()?,
-            Tower::Vit(tower) => tower.check(image.size)?,
+            Tower::Vit(tower) => tower.check(image.size, self.embed_dim)?,
             Tower::Joined(towers) => towers.check(self.embed_dim)?,
         }
         self.text.check()
@@ -390,7 +469,7 @@ impl FastVitConfig {
 }
 
 impl VitConfig {
-    fn check(&self, image_size: usize) -> Result<(), Error> {
+    fn check(&self, image_size: usize, embed_dim: usize) -> Result<(), Error> {
         ensure(
             self.heads > 0 && self.width.is_multiple_of(self.heads),
             || {
@@ -403,6 +482,17 @@ impl VitConfig {
         ensure(self.width.is_multiple_of(4), || {
             format!("width {} is no multiple of 4", self.width)
         })?;
+        if self.pool == Pool::Attention {
+            ensure(self.width == embed_dim, || {
+                format!(
+                    "width {} is not embed_dim {embed_dim}, and attention pooling has no projection",
+                    self.width
+                )
+            })?;
+            ensure(!self.class_position, || {
+                "class_position is true, and attention pooling has no class token".into()
+            })?;
+        }
         let patch = self.patch_size();
         ensure(patch > 0 && image_size.is_multiple_of(patch), || {
             format!("image_size {image_size} is no multiple of the patch {patch}")
@@ -426,13 +516,22 @@ impl TextConfig {
                 self.context_length
             )
         })?;
-        ensure(self.vocab_size == crate::tokenizer::VOCABULARY_SIZE, || {
-            format!(
-                "vocab_size {} is not that of CLIP's tokenizer ({})",
-                self.vocab_size,
-                crate::tokenizer::VOCABULARY_SIZE
-            )
-        })?;
+        match self.tokenizer {
+            TextTokenizer::Clip => ensure(self.vocab_size == VOCABULARY_SIZE, || {
+                format!(
+                    "vocab_size {} is not that of CLIP's tokenizer ({VOCABULARY_SIZE})",
+                    self.vocab_size
+                )
+            })?,
+            TextTokenizer::File => {
+                ensure((1..=MOST_VOCABULARY).contains(&self.vocab_size), || {
+                    format!(
+                        "vocab_size {} is not between 1 and {MOST_VOCABULARY}",
+                        self.vocab_size
+                    )
+                })?
+            }
+        }
         ensure(self.token_width.is_none_or(|width| width > 0), || {
             "token_width is 0".into()
         })?;

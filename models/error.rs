@@ -115,6 +115,16 @@ pub enum Error {
     /// A model configuration contradicts itself.
     #[error("bad model configuration: {0}")]
     BadConfig(String),
+    /// The tokenizer beside the weights is missing, or is none that can be used.
+    #[error(
+        "cannot use the tokenizer {path} ({reason}); it belongs beside the weights, and `omnizap models pull` fetches both"
+    )]
+    BadTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An image cannot be preprocessed.
     #[error("bad image: {0}")]
     BadImage(String),

@@ -1,9 +1,11 @@
 //! Fetching published weights from the Hugging Face hub, or a mirror that speaks its HTTP.
 //!
-//! A file is asked for at `ENDPOINT/OWNER/NAME/resolve/main/FILE`. The answer's headers, or those of
-//! its redirect, say which revision it is of and the SHA-256 of its bytes. It is fetched into
+//! A file is asked for at `ENDPOINT/OWNER/NAME/resolve/REVISION/FILE`, the weights at `main`, what
+//! belongs beside them at the revision that these are of. The answer's headers, or those of its
+//! redirect, say that revision and the SHA-256 of the file's bytes. It is fetched into
 //! `blobs/HASH.incomplete`, resumed where it stopped, checked, and only then renamed and linked into
-//! `snapshots/REVISION`, as the Python tools lay it out.
+//! `snapshots/REVISION`, as the Python tools lay it out. The weights come last, so that a model whose
+//! weights are there is whole.
 
 mod download;
 
@@ -49,7 +51,8 @@ pub enum PullError {
         /// The HTTP status.
         status: u16,
     },
-    /// None of the files that could hold the weights is in the repository.
+    /// None of the files that could hold the weights, or a file that belongs beside them, is in the
+    /// repository.
     #[error("{repository} has none of {files}; is {endpoint} a complete mirror?")]
     NotFound {
         /// The repository.
@@ -215,10 +218,10 @@ impl Remote {
     }
 }
 
-/// Fetches weights into the cache: the checkpoint's path. What is there already is not fetched
-/// again, what has been begun is gone on with.
+/// Fetches weights and what belongs beside them into the cache: the checkpoint's path. What is there
+/// already is not fetched again, what has been begun is gone on with.
 ///
-/// Show [`Preset::licence`] to the user before. Blocks; not for async threads.
+/// Show [`Preset::licence`] and [`Weights::out_of_scope`] to the user before. Blocks; not for async threads.
 ///
 /// # Errors
 /// [`PullError`]; nothing is ever left in the cache under its final name that is not complete and
@@ -239,33 +242,6 @@ pub fn pull(
         repository = weights.repository,
         "pulling"
     );
-    let remote = find(hub, weights)?;
-    let repository = cache.repository(weights);
-    let blob = repository.join("blobs").join(&remote.etag);
-    if !complete(&blob, &remote) {
-        download::download(hub, &remote, &blob, progress)?;
-    }
-    let snapshot = repository.join("snapshots").join(&remote.commit);
-    let path = snapshot.join(remote.name);
-    create_folder(&snapshot)?;
-    link(
-        &blob,
-        Path::new("../../blobs").join(&remote.etag).as_path(),
-        &path,
-    )?;
-    let refs = repository.join("refs");
-    create_folder(&refs)?;
-    write_atomically(&refs.join("main"), remote.commit.as_bytes())?;
-    Ok(path)
-}
-
-fn complete(blob: &Path, remote: &Remote) -> bool {
-    blob.metadata()
-        .is_ok_and(|metadata| metadata.len() == remote.size)
-}
-
-/// Asks for the candidates in turn, without their content.
-fn find(hub: &Hub, weights: &Weights) -> Result<Remote, PullError> {
     let client = Client::builder()
         .user_agent(concat!("omnizap/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -273,17 +249,54 @@ fn find(hub: &Hub, weights: &Weights) -> Result<Remote, PullError> {
         .timeout(Duration::from_secs(30))
         .build()
         .map_err(|error| hub.unreachable(&error))?;
-    for name in weights.files {
-        let url = format!(
-            "{}/{}/resolve/main/{name}",
-            hub.endpoint, weights.repository
-        );
-        let answer = ask(hub, &client, &url)?;
+    let main = find(hub, &client, weights.repository, "main", weights.files)?;
+    let beside = weights
+        .beside
+        .iter()
+        .map(|name| find(hub, &client, weights.repository, &main.commit, &[name]))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let repository = cache.repository(weights);
+    let snapshot = repository.join("snapshots").join(&main.commit);
+    for remote in beside.iter().chain([&main]) {
+        let blob = repository.join("blobs").join(&remote.etag);
+        if !complete(&blob, remote) {
+            download::download(hub, remote, &blob, progress)?;
+        }
+        create_folder(&snapshot)?;
+        link(
+            &blob,
+            Path::new("../../blobs").join(&remote.etag).as_path(),
+            &snapshot.join(remote.name),
+        )?;
+    }
+    let refs = repository.join("refs");
+    create_folder(&refs)?;
+    write_atomically(&refs.join("main"), main.commit.as_bytes())?;
+    Ok(snapshot.join(main.name))
+}
+
+fn complete(blob: &Path, remote: &Remote) -> bool {
+    blob.metadata()
+        .is_ok_and(|metadata| metadata.len() == remote.size)
+}
+
+/// Asks for files of a repository in turn, without their content: the first that is there.
+fn find(
+    hub: &Hub,
+    client: &Client,
+    repository: &str,
+    revision: &str,
+    files: &[&'static str],
+) -> Result<Remote, PullError> {
+    for name in files {
+        let url = format!("{}/{repository}/resolve/{revision}/{name}", hub.endpoint);
+        let answer = ask(hub, client, &url)?;
         match answer.status() {
             StatusCode::NOT_FOUND => continue,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(PullError::Forbidden {
-                    repository: weights.repository.to_owned(),
+                    repository: repository.to_owned(),
                     status: answer.status().as_u16(),
                 });
             }
@@ -299,8 +312,8 @@ fn find(hub: &Hub, weights: &Weights) -> Result<Remote, PullError> {
         }
     }
     Err(PullError::NotFound {
-        repository: weights.repository.to_owned(),
-        files: weights.files.join(", "),
+        repository: repository.to_owned(),
+        files: files.join(", "),
         endpoint: hub.endpoint.clone(),
     })
 }

@@ -60,6 +60,9 @@ pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result
         &mut weights,
     )?;
     weights.put("logit_scale", checkpoint.take("logit_scale", &[1])?, &[1]);
+    if config.logit_bias {
+        weights.put("logit_bias", checkpoint.take("logit_bias", &[1])?, &[1]);
+    }
     checkpoint.finish()?;
     Ok(weights)
 }

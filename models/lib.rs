@@ -1,5 +1,5 @@
-//! MobileCLIP in Burn: from a picture or a text to a vector of length 1, by every published
-//! variant, from the files that their authors publish.
+//! CLIP and its kin in Burn: from a picture or a text to a vector of length 1, by MobileCLIP, CLIP,
+//! TinyCLIP and SigLIP2, from the files that their authors publish.
 //!
 //! ```no_run
 //! use omnizap_models::{Cache, Device, Model, PixelView, Source};
@@ -20,8 +20,9 @@
 //!
 //! - [`Source`], [`Preset`], [`config`]: which model is meant, and the numbers that make it.
 //! - `model`: [`Model`], what all of this is for.
-//! - `preprocess`, `tokenizer`: what goes into the towers, equal to Pillow and to CLIP.
+//! - `preprocess`, `tokenizer`: what goes into the towers, equal to Pillow and to the models' own.
 //! - `towers`, `ops`: the folded, inference-only form of the network, channels last.
+//! - `beside`: what lies beside a checkpoint and belongs to it.
 //! - `checkpoint`, `import`: a published checkpoint read, and folded into that form.
 //! - `record`: the folded form kept beside the checkpoint, mapped at the next start.
 //! - [`Cache`], `hub`, `catalog`, `verify`: models on this machine, fetched, listed, checked.
@@ -37,6 +38,7 @@
 //! - A checkpoint gets the preprocessing of its preset, however it is given.
 //! - Nothing here knows of stages, pipelines, HTTP servers or databases.
 
+mod beside;
 mod cache;
 pub mod catalog;
 mod checkpoint;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use sha2::{Digest, Sha256};
 
+use crate::beside;
 use crate::cache::Cache;
 use crate::checkpoint::Checkpoint;
 use crate::confidence::{Confidence, NoMatch};
@@ -52,7 +53,7 @@ impl Model {
     /// [`Error::NotPulled`] when the weights are not on this machine, the errors of reading and
     /// importing a checkpoint otherwise. That a record cannot be kept is logged and no error.
     pub fn open(source: &Source, cache: &Cache, device: Device) -> Result<Self, Error> {
-        Self::build(device, || Opened::new(source, cache))
+        Self::build(source, cache, device, |file| Opened::kept(file, cache))
     }
 
     /// Opens a model from its checkpoint, as if no record were kept; none is written either.
@@ -64,18 +65,48 @@ impl Model {
         cache: &Cache,
         device: Device,
     ) -> Result<Self, Error> {
-        Self::build(device, || Opened::afresh(source, cache))
+        Self::build(source, cache, device, Opened::afresh)
     }
 
-    fn build(device: Device, open: impl FnOnce() -> Result<Opened, Error>) -> Result<Self, Error> {
+    fn build(
+        source: &Source,
+        cache: &Cache,
+        device: Device,
+        open: impl FnOnce(CheckpointFile) -> Result<Opened, Error>,
+    ) -> Result<Self, Error> {
+        let file = CheckpointFile::of(source, cache)?;
+        let beside = file
+            .as_ref()
+            .and_then(|file| beside::tokenizer(&file.path, &file.config));
+        let beside = beside.as_deref();
         // The vocabulary takes a while to index, so it is done beside the weights.
         std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(Tokenizer::new);
-            let opened = open()?;
+            let tokenizer = scope.spawn(move || match beside {
+                Some(path) => Tokenizer::from_file(path),
+                None => Ok(Tokenizer::new()),
+            });
+            let opened = file.map_or_else(Opened::embedded, open)?;
             let towers = Towers::new(&opened.config, opened.weights, &device.burn())?;
             let tokenizer = tokenizer
                 .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            if let Some(path) = beside
+                && tokenizer.size() > opened.config.text.vocab_size
+            {
+                return Err(Error::BadTokenizer {
+                    path: path.to_owned(),
+                    reason: format!(
+                        "it has {} entries, {} knows {}",
+                        tokenizer.size(),
+                        opened.config.name,
+                        opened.config.text.vocab_size
+                    ),
+                });
+            }
+            let fingerprint = match tokenizer.file_sha256() {
+                Some(own) => record::hex(&Sha256::digest(opened.fingerprint + own)),
+                None => opened.fingerprint,
+            };
             Ok(Self {
                 normalise: opened
                     .config
@@ -84,7 +115,7 @@ impl Model {
                     .map(normalisation)
                     .collect(),
                 config: opened.config,
-                fingerprint: opened.fingerprint,
+                fingerprint,
                 device,
                 towers,
                 tokenizer: Arc::new(tokenizer),
@@ -98,7 +129,8 @@ impl Model {
         &self.config.name
     }
 
-    /// Identifies the weights: the SHA-256 of their checkpoint in hexadecimal.
+    /// Identifies the weights: the SHA-256 of their checkpoint in hexadecimal, or of that and the
+    /// tokenizer's where one lies beside it.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -123,9 +155,19 @@ impl Model {
         &self.config
     }
 
-    /// The factor on cosines: exponentiated, at most 100.
+    /// The factor on cosines: exponentiated, at most 100 where there is no bias.
     pub fn logit_scale(&self) -> f32 {
-        self.towers.logit_scale.exp().min(MOST_LOGIT_SCALE)
+        let scale = self.towers.logit_scale.exp();
+        match self.towers.logit_bias {
+            Some(_) => scale,
+            None => scale.min(MOST_LOGIT_SCALE),
+        }
+    }
+
+    /// What is added to a scaled cosine before a sigmoid makes a label's own probability of it, which
+    /// need not sum to 1 with those of others. None: the model was not trained for that.
+    pub fn logit_bias(&self) -> Option<f32> {
+        self.towers.logit_bias
     }
 
     /// Sentences around a label, `{}` being the label. None: the label is encoded as it is.
@@ -350,10 +392,7 @@ struct Opened {
 
 impl Opened {
     /// From the kept record if there is one, else imported, and the record kept.
-    fn new(source: &Source, cache: &Cache) -> Result<Self, Error> {
-        let Some(file) = CheckpointFile::of(source, cache)? else {
-            return Self::embedded();
-        };
+    fn kept(file: CheckpointFile, cache: &Cache) -> Result<Self, Error> {
         if let Some(record) = record::find(&file.path, &file.config, cache) {
             return Ok(file.opened(record.weights, record.source_sha256));
         }
@@ -367,18 +406,13 @@ impl Opened {
         }
         match record::find(&file.path, &file.config, cache) {
             Some(record) => Ok(file.opened(record.weights, record.source_sha256)),
-            None => Self::afresh(source, cache),
+            None => Self::afresh(file),
         }
     }
 
-    fn afresh(source: &Source, cache: &Cache) -> Result<Self, Error> {
-        match CheckpointFile::of(source, cache)? {
-            None => Self::embedded(),
-            Some(file) => {
-                let (weights, hash) = file.import()?;
-                Ok(file.opened(weights, hash))
-            }
-        }
+    fn afresh(file: CheckpointFile) -> Result<Self, Error> {
+        let (weights, hash) = file.import()?;
+        Ok(file.opened(weights, hash))
     }
 
     fn embedded() -> Result<Self, Error> {
@@ -417,18 +451,20 @@ struct CheckpointFile {
 impl CheckpointFile {
     /// The file of a source; the embedded model has none.
     fn of(source: &Source, cache: &Cache) -> Result<Option<Self>, Error> {
-        let (path, config, licence) = match source {
+        let (path, mut config, preset) = match source {
             Source::Embedded => return Ok(None),
             Source::Tag { preset, weights } => (
                 cache.require(preset.name, weights)?,
                 preset.config_of(weights),
-                preset.licence.name,
+                Some(preset),
             ),
-            Source::Path { preset, path } => (path.clone(), preset.config(), preset.licence.name),
-            Source::Custom { config, path } => {
-                (path.clone(), ModelConfig::clone(config), "unknown")
-            }
+            Source::Path { preset, path } => (path.clone(), preset.config(), Some(preset)),
+            Source::Custom { config, path } => (path.clone(), ModelConfig::clone(config), None),
         };
+        if let Some(preset) = preset {
+            preset.read_beside(&mut config, &path)?;
+        }
+        let licence = preset.map_or("unknown", |preset| preset.licence.name);
         config.check()?;
         Ok(Some(Self {
             path,

@@ -1,14 +1,15 @@
-//! Image preprocessing as torchvision does it on Pillow images: shortest side to the target,
-//! centre crop. Equal to Pillow to the last bit, but only the part that the crop keeps is computed,
-//! so that work and memory are bounded by the source's pixels whatever its shape.
+//! Image preprocessing as torchvision does it on Pillow images: shortest side to the target and
+//! centre crop, or both sides to the target. Equal to Pillow to the last bit, but only the part that
+//! a crop keeps is computed, so that work and memory are bounded by the source's pixels whatever its
+//! shape.
 
 mod resample;
 
-use crate::config::ImageConfig;
+use crate::config::{ImageConfig, Resize};
 use crate::pixels::{Layout, PixelView, Pixels};
 use resample::{Axis, across, down};
 
-/// Resizes the shortest side to `config.size` and crops the centre.
+/// Makes a square of `config.size` pixels a side of an image.
 pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
     cut(config, config.size, image)
 }
@@ -16,20 +17,16 @@ pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {
 /// Resizes the shortest side to `edge`, at least `config.size`, and crops the centre.
 pub(crate) fn cut(config: &ImageConfig, edge: usize, image: &PixelView) -> Pixels {
     let side = config.size;
-    let (width, height) = resized(image.width(), image.height(), edge);
-    let filter = config.interpolation;
-    let horizontal = Axis::new(
-        image.width(),
-        width,
-        centre(width, side)..centre(width, side) + side,
-        filter,
-    );
-    let vertical = Axis::new(
-        image.height(),
-        height,
-        centre(height, side)..centre(height, side) + side,
-        filter,
-    );
+    let (width, height) = match config.resize {
+        Resize::Shortest => resized(image.width(), image.height(), edge),
+        Resize::Squash => (side, side),
+    };
+    let axis = |length: usize, resized: usize| {
+        let start = centre(resized, side);
+        Axis::new(length, resized, start..start + side, config.interpolation)
+    };
+    let horizontal = axis(image.width(), width);
+    let vertical = axis(image.height(), height);
 
     let channels = image.layout().channels();
     let pitch = image.width() * channels;
@@ -91,6 +88,7 @@ mod tests {
             mean: [0.0; 3],
             std: [1.0; 3],
             interpolation,
+            resize: Resize::Shortest,
         }
     }
 
@@ -138,11 +136,17 @@ mod tests {
     fn extreme_shapes_cost_little() {
         let data = vec![100; 60_000 * 2 * 3];
         for (width, height) in [(60_000, 2), (2, 60_000)] {
-            let view = PixelView::rgb(width, height, &data).unwrap();
-            let start = std::time::Instant::now();
-            let pixels = preprocess(&config(Interpolation::Bicubic), &view);
-            assert!(pixels.rgb().iter().all(|&byte| byte == 100));
-            assert!(start.elapsed().as_millis() < 200, "{:?}", start.elapsed());
+            for resize in [Resize::Shortest, Resize::Squash] {
+                let config = ImageConfig {
+                    resize,
+                    ..config(Interpolation::Bicubic)
+                };
+                let view = PixelView::rgb(width, height, &data).unwrap();
+                let start = std::time::Instant::now();
+                let pixels = preprocess(&config, &view);
+                assert!(pixels.rgb().iter().all(|&byte| byte == 100));
+                assert!(start.elapsed().as_millis() < 200, "{:?}", start.elapsed());
+            }
         }
     }
 }

@@ -3,7 +3,12 @@
 mod mobileclip;
 mod openclip;
 mod parts;
+mod siglip;
+mod tinyclip;
 
+use std::path::Path;
+
+use crate::beside;
 use crate::config::{ModelConfig, Tower};
 use crate::error::{Error, nearest};
 
@@ -18,6 +23,8 @@ pub struct Preset {
     pub params_millions: (f32, f32),
     /// The licence of the weights.
     pub licence: Licence,
+    /// The file in which their authors say which activation they have, read where it lies beside them.
+    described_in: Option<&'static str>,
     config: fn() -> ModelConfig,
 }
 
@@ -30,6 +37,8 @@ pub struct Weights {
     pub repository: &'static str,
     /// The files that the repository may hold, the preferred one first.
     pub files: &'static [&'static str],
+    /// The files that belong beside them.
+    pub beside: &'static [&'static str],
     /// Zero-shot top-1 accuracy on ImageNet-1k in percent, as published.
     pub imagenet_zero_shot: f32,
     /// What their card says of deployment where it puts that out of scope, word for word.
@@ -53,7 +62,8 @@ pub struct Licence {
 
 /// Every published model: those that anybody may use first.
 pub fn presets() -> impl Iterator<Item = &'static Preset> + Clone {
-    openclip::PRESETS.iter().chain(mobileclip::PRESETS)
+    let others = [tinyclip::PRESETS, siglip::PRESETS, mobileclip::PRESETS];
+    openclip::PRESETS.iter().chain(others.into_iter().flatten())
 }
 
 impl Preset {
@@ -108,6 +118,21 @@ impl Preset {
         let mut config = self.config();
         (weights.adapt)(&mut config);
         config
+    }
+
+    /// Takes over what the authors of a checkpoint say of it in a file beside it.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] when that file cannot be understood.
+    pub(crate) fn read_beside(
+        &self,
+        config: &mut ModelConfig,
+        checkpoint: &Path,
+    ) -> Result<(), Error> {
+        match self.described_in {
+            Some(name) => beside::take_activations(config, checkpoint, name),
+            None => Ok(()),
+        }
     }
 
     /// What these weights of it may be used for, in a few words.
@@ -190,6 +215,8 @@ mod tests {
     fn what_may_be_used_for_what_is_said() {
         for (name, tag, uses) in [
             ("MobileCLIP-S1", "datacompdr", "research only"),
+            ("TinyCLIP-ViT-39M-16-Text-19M", "yfcc15m", "anything"),
+            ("ViT-B-16-SigLIP2", "webli", "anything"),
             (
                 "ViT-B-32-256",
                 "datacomp_s34b_b86k",

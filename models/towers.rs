@@ -7,6 +7,8 @@ mod fastvit;
 mod joined;
 mod layers;
 mod mobilenet;
+mod pool;
+mod table;
 mod text;
 mod vit;
 
@@ -23,12 +25,14 @@ pub(crate) use layers::Linear;
 pub(crate) use mobilenet::InvertedResidualNet;
 pub(crate) use text::TextTower;
 
-/// Both towers and the temperature.
+/// Both towers, the temperature and the bias.
 pub(crate) struct Towers {
     image: ImageTower,
     text: TextTower,
     /// Natural logarithm of the factor on cosines.
     pub(crate) logit_scale: f32,
+    /// What is added to scaled cosines before a sigmoid, where the model was trained with one.
+    pub(crate) logit_bias: Option<f32>,
 }
 
 /// An image tower.
@@ -50,6 +54,10 @@ impl Towers {
         device: &Device,
     ) -> Result<Self, Error> {
         let scale = weights.take::<1>("logit_scale", [1], device)?;
+        let bias = config
+            .logit_bias
+            .then(|| weights.take::<1>("logit_bias", [1], device))
+            .transpose()?;
         let mut scope = Scope::new(&mut weights, "image", device);
         let image = match &config.vision.tower {
             Tower::FastVit(tower) => ImageTower::FastVit(Box::new(fastvit::FastVit::new(
@@ -76,6 +84,7 @@ impl Towers {
             image,
             text,
             logit_scale: scale.into_scalar::<f32>(),
+            logit_bias: bias.map(Tensor::into_scalar::<f32>),
         })
     }
 

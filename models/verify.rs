@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
-use crate::config::Interpolation;
+use crate::config::{Interpolation, Resize, TextTokenizer};
 use crate::device::Device;
 use crate::error::Error;
 use crate::model::Model;
@@ -63,27 +63,50 @@ const TEXTS: [&str; 4] = [
 ];
 const TOKENS_SHA256: &str = "639df0715f7d21c0ce50a96e6c452e9e6657e48f770f5b42e2f2832e7bad69ae";
 
-/// Sides, filters and the SHA-256 of what Pillow 12.1.1 makes of the built-in picture.
-const PICTURES: [(usize, Interpolation, &str); 4] = [
+/// Sides, filters, ways to a square and the SHA-256 of what Pillow 12.1.1 makes of the built-in
+/// picture.
+const PICTURES: [(usize, Interpolation, Resize, &str); 7] = [
     (
         64,
         Interpolation::Bilinear,
+        Resize::Shortest,
         "e748920268a847671a0f2ac1b962c59ec386b00ff1992e65f6cb20410f1d7717",
     ),
     (
         224,
         Interpolation::Bilinear,
+        Resize::Shortest,
         "62597c81bb97e59476ddfab564500820b00265304710f5efeaa08ce85408cd6d",
     ),
     (
         224,
         Interpolation::Bicubic,
+        Resize::Shortest,
         "0b0945fc424ce0549f28d2be5d58f19f5ce2ee8c634c69355f32acd1d8a79883",
     ),
     (
         256,
         Interpolation::Bilinear,
+        Resize::Shortest,
         "8b37d43e8e5f24fe2e6101a44e635dfd9afd13856ac2b2077fdea7db97cdfbd0",
+    ),
+    (
+        256,
+        Interpolation::Bicubic,
+        Resize::Shortest,
+        "9b8ca5869cf710fa1066a775fc4032b9f7655df44f5b11f9fcde616185326d71",
+    ),
+    (
+        224,
+        Interpolation::Bicubic,
+        Resize::Squash,
+        "efa069d1a7205131eabcc5891384c43d524c5d9c9e782744e1a6ea1c9a015ae9",
+    ),
+    (
+        256,
+        Interpolation::Bicubic,
+        Resize::Squash,
+        "b8bea860abdcc15462bfc9985b8cbff68a5b7c6f4809b98362bc26459f3a80ba",
     ),
 ];
 
@@ -95,7 +118,7 @@ pub fn verify(source: &Source, cache: &Cache, device: Device) -> Result<Report, 
     let start = Instant::now();
     let model = Model::open(source, cache, device)?;
     let open = start.elapsed();
-    let mut checks = vec![tokens(&model)];
+    let mut checks: Vec<Check> = tokens(&model).into_iter().collect();
     checks.extend(preprocessing(&model));
 
     let pictures = [
@@ -129,7 +152,12 @@ pub fn verify(source: &Source, cache: &Cache, device: Device) -> Result<Report, 
     })
 }
 
-fn tokens(model: &Model) -> Check {
+/// Nothing, when the tokenizer is none that is part of the program: its file lies beside the weights,
+/// so that there is nothing to hold it against.
+fn tokens(model: &Model) -> Option<Check> {
+    if model.config().text.tokenizer != TextTokenizer::Clip {
+        return None;
+    }
     let mut hasher = Sha256::new();
     for text in TEXTS {
         for id in model.tokenize(text).ids() {
@@ -137,19 +165,20 @@ fn tokens(model: &Model) -> Check {
         }
     }
     let passed = hex(&hasher.finalize()) == TOKENS_SHA256;
-    Check {
+    Some(Check {
         what: "tokens against CLIP's",
         cosine: None,
         passed,
-    }
+    })
 }
 
 /// Nothing, when there is no golden for the model's own size.
 fn preprocessing(model: &Model) -> Option<Check> {
     let image = &model.config().vision.image;
+    let own = (image.size, image.interpolation, image.resize);
     let (.., golden) = PICTURES
         .iter()
-        .find(|(side, filter, _)| *side == image.size && *filter == image.interpolation)?;
+        .find(|(side, filter, resize, _)| (*side, *filter, *resize) == own)?;
     let (width, height, bytes) = picture(613, 401, 0);
     let view = PixelView::rgb(width, height, &bytes).ok()?;
     let passed = hex(&Sha256::digest(model.preprocess(&view).rgb())) == *golden;

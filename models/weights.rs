@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Element, Shape, Tensor, TensorData, f16};
 
 use crate::error::Error;
 use crate::ops;
@@ -17,13 +17,28 @@ pub(crate) struct Weights {
 impl Weights {
     /// Adds a tensor of single precision.
     pub(crate) fn put(&mut self, name: impl Into<String>, values: Vec<f32>, shape: &[usize]) {
+        self.put_elements(name.into(), values, shape, DType::F32);
+    }
+
+    /// Adds a tensor of half precision.
+    pub(crate) fn put_half(&mut self, name: impl Into<String>, values: Vec<f16>, shape: &[usize]) {
+        self.put_elements(name.into(), values, shape, DType::F16);
+    }
+
+    fn put_elements<E: Element>(
+        &mut self,
+        name: String,
+        values: Vec<E>,
+        shape: &[usize],
+        dtype: DType,
+    ) {
         debug_assert_eq!(values.len(), shape.iter().product::<usize>());
         let data = TensorData::from_bytes(
             Bytes::from_elems(values).shared(),
             Shape::from(shape.to_vec()),
-            DType::F32,
+            dtype,
         );
-        self.tensors.insert(name.into(), data);
+        self.tensors.insert(name, data);
     }
 
     /// Adds the weight of a matrix product, given by `at(input, output)`, packed for it.
@@ -56,12 +71,26 @@ impl Weights {
         shape: [usize; D],
         device: &Device,
     ) -> Result<Tensor<D>, Error> {
+        let data = self.take_data(name, &shape, DType::F32)?;
+        Ok(Tensor::from_data(data, device))
+    }
+
+    /// Takes the elements of a tensor out.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(crate) fn take_data(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+    ) -> Result<TensorData, Error> {
         let data = self.tensors.remove(name).ok_or_else(|| Error::MissingKey {
             key: name.to_owned(),
             nearest: None,
             model: "folded model".to_owned(),
         })?;
-        if data.shape().as_slice() != shape || data.dtype() != DType::F32 {
+        if data.shape().as_slice() != shape || data.dtype() != dtype {
             return Err(Error::WrongShape {
                 key: name.to_owned(),
                 found: data.shape().to_vec(),
@@ -69,7 +98,7 @@ impl Weights {
                 model: "the folded model".to_owned(),
             });
         }
-        Ok(Tensor::from_data(data, device))
+        Ok(data)
     }
 }
 
@@ -109,5 +138,19 @@ impl<'a> Scope<'a> {
     ) -> Result<Tensor<D>, Error> {
         self.weights
             .take(&format!("{}.{name}", self.prefix), shape, self.device)
+    }
+    /// The elements of the tensor `prefix.name`, and the device that it is for.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(crate) fn take_data(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+    ) -> Result<(TensorData, Device), Error> {
+        let name = format!("{}.{name}", self.prefix);
+        let data = self.weights.take_data(&name, shape, dtype)?;
+        Ok((data, self.device.clone()))
     }
 }

@@ -1,13 +1,65 @@
-//! Importing a text tower, keys as open_clip spells them, under `text` or at the root. The
-//! convolutional blocks of the first MobileCLIP-S0, which open_clip has not, are spelled as timm
-//! spells image blocks.
+//! Importing a text tower, keys as open_clip, under `text` or at the root, or as transformers under
+//! `text_model` spells them. The convolutional blocks of the first MobileCLIP-S0, which open_clip
+//! has not, are spelled as timm spells image blocks.
 
 use super::fold::{Affine, Branches, Conv, Shape, rep_mixer};
-use super::transfer::{BlockShape, OPEN_CLIP, Projection, Transfer};
+use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TRANSFORMERS, Transfer};
 use crate::checkpoint::Checkpoint;
 use crate::config::TextConfig;
 use crate::error::Error;
 use crate::weights::Weights;
+
+/// Where a checkpoint keeps the parts of the tower.
+struct Keys {
+    tokens: &'static str,
+    positions: &'static str,
+    blocks: &'static str,
+    block: &'static BlockKeys,
+    norm: &'static str,
+    projection: &'static str,
+    how: Projection,
+}
+
+/// A model with a text tower of its own kind.
+const UNDER_TEXT: Keys = Keys {
+    tokens: "text.token_embedding.weight",
+    positions: "text.positional_embedding",
+    blocks: "text.transformer.resblocks",
+    block: &OPEN_CLIP,
+    norm: "text.ln_final",
+    projection: "text.text_projection",
+    how: Projection::Parameter,
+};
+
+/// One without.
+const AT_ROOT: Keys = Keys {
+    tokens: "token_embedding.weight",
+    positions: "positional_embedding",
+    blocks: "transformer.resblocks",
+    block: &OPEN_CLIP,
+    norm: "ln_final",
+    projection: "text_projection",
+    how: Projection::Parameter,
+};
+
+const TEXT_MODEL: Keys = Keys {
+    tokens: "text_model.embeddings.token_embedding.weight",
+    positions: "text_model.embeddings.position_embedding.weight",
+    blocks: "text_model.encoder.layers",
+    block: &TRANSFORMERS,
+    norm: "text_model.final_layer_norm",
+    projection: "text_projection",
+    how: Projection::WithoutBias,
+};
+
+impl Keys {
+    /// Those of this checkpoint.
+    fn of(checkpoint: &Checkpoint) -> &'static Self {
+        let blocks = |keys: &&Keys| checkpoint.has_under(keys.blocks);
+        let others = [&AT_ROOT, &TEXT_MODEL];
+        others.into_iter().find(blocks).unwrap_or(&UNDER_TEXT)
+    }
+}
 
 pub(super) fn import(
     config: &TextConfig,
@@ -16,34 +68,31 @@ pub(super) fn import(
     weights: &mut Weights,
 ) -> Result<(), Error> {
     let (width, hidden) = (config.width, config.hidden());
-    // A model without a text tower of its own kind has the tower's keys at the root.
-    let prefix = match checkpoint.has("token_embedding.weight") {
-        true => "",
-        false => "text.",
-    };
-    let key = |part: &str| format!("{prefix}{part}");
+    let keys = Keys::of(checkpoint);
     let mut transfer = Transfer {
         checkpoint,
         weights,
     };
     let shape = [config.vocab_size, config.token_width.unwrap_or(width)];
-    transfer.tensor(&key("token_embedding.weight"), "text.tokens", &shape)?;
+    match config.half_precision_tokens {
+        true => transfer.half_tensor(keys.tokens, "text.tokens", &shape)?,
+        false => transfer.tensor(keys.tokens, "text.tokens", &shape)?,
+    }
     if let Some(narrow) = config.token_width {
-        let name = key("token_projection.weight");
-        let projection = transfer.checkpoint.take(&name, &[width, narrow])?;
+        let key = "text.token_projection.weight";
+        let projection = transfer.checkpoint.take(key, &[width, narrow])?;
         let at = |from: usize, to: usize| projection[to * narrow + from];
         let weights = &mut *transfer.weights;
         weights.put_matrix("text.token_projection.weight", [narrow, width], at);
     }
     let shape = [config.context_length, width];
-    transfer.tensor(&key("positional_embedding"), "text.positions", &shape)?;
+    transfer.tensor(keys.positions, "text.positions", &shape)?;
 
     // Convolutional blocks are the first and the last of the same list.
     let first = usize::from(config.repmixer_kernel_size.is_some());
-    let blocks = key("transformer.resblocks");
     if let Some(kernel) = config.repmixer_kernel_size {
         for (index, to) in [(0, "text.before"), (first + config.layers, "text.after")] {
-            let from = format!("{blocks}.{index}");
+            let from = format!("{}.{index}", keys.blocks);
             let Transfer {
                 checkpoint,
                 weights,
@@ -54,19 +103,17 @@ pub(super) fn import(
     let shape = BlockShape { width, hidden };
     for i in 0..config.layers {
         let (from, to) = (
-            format!("{blocks}.{}", first + i),
+            format!("{}.{}", keys.blocks, first + i),
             format!("text.blocks.{i}"),
         );
-        transfer.block(&OPEN_CLIP, &from, &to, shape)?;
+        transfer.block(keys.block, &from, &to, shape)?;
     }
-    transfer.norm(&key("ln_final"), "text.norm", width)?;
-    let shape = [width, embed_dim];
-    transfer.projection(
-        Projection::Parameter,
-        &key("text_projection"),
-        "text.projection",
-        shape,
-    )
+    transfer.norm(keys.norm, "text.norm", width)?;
+    let how = match config.projection_bias {
+        true => Projection::Dense,
+        false => keys.how,
+    };
+    transfer.projection(how, keys.projection, "text.projection", [width, embed_dim])
 }
 
 fn conv_block(

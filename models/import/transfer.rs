@@ -1,5 +1,7 @@
 //! Taking the parts of transformers over, whose only change is another name and a packed matrix.
 
+use burn::tensor::f16;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::weights::Weights;
@@ -49,6 +51,16 @@ pub(super) const OPEN_CLIP: BlockKeys = BlockKeys {
     fc2: "mlp.c_proj",
 };
 
+/// Both of transformers' CLIP.
+pub(super) const TRANSFORMERS: BlockKeys = BlockKeys {
+    norm1: "layer_norm1",
+    qkv: Qkv::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+    proj: "self_attn.out_proj",
+    norm2: "layer_norm2",
+    fc1: "mlp.fc1",
+    fc2: "mlp.fc2",
+};
+
 /// Sizes of a block.
 #[derive(Clone, Copy)]
 pub(super) struct BlockShape {
@@ -72,6 +84,22 @@ impl Transfer<'_> {
     pub(super) fn tensor(&mut self, key: &str, name: &str, shape: &[usize]) -> Result<(), Error> {
         let values = self.checkpoint.take(key, shape)?;
         self.weights.put(name, values, shape);
+        Ok(())
+    }
+
+    /// A tensor as it is, kept in half precision.
+    pub(super) fn half_tensor(
+        &mut self,
+        key: &str,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(), Error> {
+        let values = self.checkpoint.take(key, shape)?;
+        let halves: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+        if halves.iter().any(|value| !value.is_finite()) {
+            return Err(Error::NotFinite(key.to_owned()));
+        }
+        self.weights.put_half(name, halves, shape);
         Ok(())
     }
 

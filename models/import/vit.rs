@@ -1,10 +1,10 @@
-//! Importing a plain vision transformer, keys as timm under `visual.trunk` or as open_clip's own
-//! under `visual` spells them.
+//! Importing a plain vision transformer, keys as timm under `visual.trunk`, as open_clip's own under
+//! `visual` or as transformers under `vision_model` spells them.
 
 use super::fold::{Conv, Shape};
-use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TIMM, Transfer};
+use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TIMM, TRANSFORMERS, Transfer};
 use crate::checkpoint::Checkpoint;
-use crate::config::{PatchEmbedding, VitConfig};
+use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
 use crate::weights::Weights;
 
@@ -49,13 +49,28 @@ const OWN: Keys = Keys {
     projection: Projection::Parameter,
 };
 
+const VISION_MODEL: Keys = Keys {
+    patch: "vision_model.embeddings.patch_embedding",
+    class: "vision_model.embeddings.class_embedding",
+    positions: "vision_model.embeddings.position_embedding.weight",
+    batched: false,
+    // Spelled so there.
+    pre_norm: "vision_model.pre_layrnorm",
+    blocks: "vision_model.encoder.layers",
+    block: &TRANSFORMERS,
+    norm: "vision_model.post_layernorm",
+    head: "visual_projection",
+    projection: Projection::WithoutBias,
+};
+
 impl Keys {
     /// Those of this checkpoint.
     fn of(checkpoint: &Checkpoint) -> &'static Self {
-        match checkpoint.has_under(OWN.blocks) {
-            true => &OWN,
-            false => &TRUNK,
-        }
+        let blocks = |keys: &&Keys| checkpoint.has_under(keys.blocks);
+        [&OWN, &VISION_MODEL]
+            .into_iter()
+            .find(blocks)
+            .unwrap_or(&TRUNK)
     }
 }
 
@@ -87,7 +102,49 @@ pub(super) fn import(
         transfer.block(keys.block, &from, &to, shape)?;
     }
     transfer.norm(keys.norm, "image.norm", width)?;
-    transfer.projection(keys.projection, keys.head, "image.head", [width, embed_dim])
+    match config.pool {
+        Pool::Class => {
+            let shape = [width, embed_dim];
+            transfer.projection(keys.projection, keys.head, "image.head", shape)
+        }
+        Pool::Attention => attention_pool(config, &mut transfer),
+    }
+}
+
+/// Attention pooling, which only timm's layout has. The query is projected and scaled here: it is the
+/// same for every image.
+fn attention_pool(config: &VitConfig, transfer: &mut Transfer) -> Result<(), Error> {
+    const FROM: &str = "visual.trunk.attn_pool";
+    const TO: &str = "image.pool";
+    let (width, hidden) = (config.width, config.width * config.mlp_ratio);
+    let head = width / config.heads;
+    let latent = transfer
+        .checkpoint
+        .take(&format!("{FROM}.latent"), &[1, 1, width])?;
+    let query = Conv::take_dense(transfer.checkpoint, &format!("{FROM}.q"), width, width)?;
+    let scale = (head as f64).powf(-0.5);
+    let query = query
+        .weight
+        .chunks_exact(width)
+        .zip(&query.bias)
+        .map(|(row, bias)| {
+            let product = row.iter().zip(&latent).map(|(a, b)| a * f64::from(*b));
+            ((product.sum::<f64>() + bias) * scale) as f32
+        });
+    let shape = [1, config.heads, 1, head];
+    transfer
+        .weights
+        .put(format!("{TO}.query"), query.collect(), &shape);
+    for (from, to, output, input) in [
+        ("kv", "kv", 2 * width, width),
+        ("proj", "proj", width, width),
+        ("mlp.fc1", "fc1", hidden, width),
+        ("mlp.fc2", "fc2", width, hidden),
+    ] {
+        let (from, to) = (format!("{FROM}.{from}."), format!("{TO}.{to}"));
+        transfer.linear(&from, &to, output, input)?;
+    }
+    transfer.norm(&format!("{FROM}.norm"), &format!("{TO}.norm"), width)
 }
 
 fn patches(
@@ -118,14 +175,17 @@ fn patches(
         }
         PatchEmbedding::Patch(size) => {
             let shape = Shape::dense(width, 3, size);
-            let conv = Conv::take_without_bias(checkpoint, keys.patch, shape)?;
+            let conv = match config.pre_norm {
+                true => Conv::take_without_bias(checkpoint, keys.patch, shape)?,
+                false => Conv::take(checkpoint, keys.patch, shape)?,
+            };
             conv.put_patches(weights, "image.patch.0");
             Ok(())
         }
     }
 }
 
-/// The class token takes its own positional embedding in.
+/// The class token, where there is one, takes its own positional embedding in.
 fn positions(
     config: &VitConfig,
     keys: &Keys,
@@ -139,14 +199,16 @@ fn positions(
         true => [vec![1, 1, width], vec![1, first + patches, width]],
         false => [vec![width], vec![first + patches, width]],
     };
-    let mut class = checkpoint.take(keys.class, &class)?;
     let positions = checkpoint.take(keys.positions, &positions)?;
     let (own, others) = positions.split_at(first * width);
-    class
-        .iter_mut()
-        .zip(own)
-        .for_each(|(class, position)| *class += position);
-    weights.put("image.class", class, &[1, 1, width]);
     weights.put("image.position", others.to_vec(), &[1, patches, width]);
+    if config.pool == Pool::Class {
+        let mut class = checkpoint.take(keys.class, &class)?;
+        class
+            .iter_mut()
+            .zip(own)
+            .for_each(|(class, position)| *class += position);
+        weights.put("image.class", class, &[1, 1, width]);
+    }
     Ok(())
 }

@@ -7,8 +7,8 @@
 use super::parts::{OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
 use super::{Licence, Preset, Weights};
 use crate::config::{
-    Activation, AttentionNorm, FastVitConfig, ImageConfig, Interpolation, PatchEmbedding,
-    PositionalEncoding, TextConfig, TokenMixer, Tower, VitConfig,
+    Activation, AttentionNorm, FastVitConfig, ImageConfig, Interpolation, PatchEmbedding, Pool,
+    PositionalEncoding, Resize, TextConfig, TokenMixer, Tower, VitConfig,
 };
 
 const APPLE_AMLR: Licence = Licence {
@@ -29,6 +29,7 @@ pub(super) static PRESETS: &[Preset] = &[
         }],
         params_millions: (11.4, 42.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let text = TextConfig {
                 layers: 4,
@@ -49,6 +50,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("datacompdr", "apple/MobileCLIP-S1-OpenCLIP", 72.6)],
         params_millions: (21.5, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci(&[4, 12, 20, 4], 64);
             model("MobileCLIP-S1", 512, tower, PLAIN_256, text(512, false))
@@ -59,6 +61,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("datacompdr", "apple/MobileCLIP-S2-OpenCLIP", 74.4)],
         params_millions: (35.7, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci(&[4, 12, 24, 4], 80);
             model("MobileCLIP-S2", 512, tower, PLAIN_256, text(512, false))
@@ -72,6 +75,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         params_millions: (86.3, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             model(
                 "MobileCLIP-B",
@@ -87,6 +91,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-S0-OpenCLIP", 71.5)],
         params_millions: (11.4, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci(&[2, 6, 10, 2], 64);
             model("MobileCLIP2-S0", 512, tower, PLAIN_256, text(512, false))
@@ -97,6 +102,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-S2-OpenCLIP", 77.2)],
         params_millions: (35.7, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci(&[4, 12, 24, 4], 80);
             model("MobileCLIP2-S2", 512, tower, PLAIN_256, text(512, false))
@@ -107,6 +113,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-B-OpenCLIP", 79.4)],
         params_millions: (86.3, 63.4),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             model(
                 "MobileCLIP2-B",
@@ -122,6 +129,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-S3-OpenCLIP", 80.7)],
         params_millions: (125.1, 123.6),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci_five_stages(&[2, 12, 24, 4, 2], 96);
             model("MobileCLIP2-S3", 768, tower, OPENAI_256, text(768, false))
@@ -132,6 +140,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-S4-OpenCLIP", 81.9)],
         params_millions: (321.6, 123.6),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let tower = mci_five_stages(&[2, 12, 24, 4, 4], 128);
             model("MobileCLIP2-S4", 768, tower, OPENAI_256, text(768, false))
@@ -142,6 +151,7 @@ pub(super) static PRESETS: &[Preset] = &[
         weights: &[weights("dfndr2b", "timm/MobileCLIP2-L-14-OpenCLIP", 81.9)],
         params_millions: (304.3, 123.6),
         licence: APPLE_AMLR,
+        described_in: None,
         config: || {
             let image = ImageConfig {
                 size: 224,
@@ -159,6 +169,7 @@ const PLAIN_256: ImageConfig = ImageConfig {
     mean: [0.0; 3],
     std: [1.0; 3],
     interpolation: Interpolation::Bilinear,
+    resize: Resize::Shortest,
 };
 
 const PLAIN_224: ImageConfig = ImageConfig {
@@ -179,6 +190,7 @@ const VIT_B_HYBRID: Tower = Tower::Vit(VitConfig {
     heads: 12,
     mlp_ratio: 4,
     pre_norm: false,
+    pool: Pool::Class,
     class_position: false,
     norm_eps: 1e-6,
     activation: Activation::Gelu,

@@ -3,15 +3,11 @@
 //! Sizes and normalisation are those of open_clip's model and pretrained configurations, accuracies
 //! those of its table of results (<https://github.com/mlfoundations/open_clip>).
 
-use super::parts::{OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
-use super::{Licence, Preset, Weights};
-use crate::config::{Activation, ImageConfig, Interpolation, PatchEmbedding, Tower, VitConfig};
-
-const MIT: Licence = Licence {
-    name: "mit",
-    url: "https://opensource.org/license/mit",
-    summary: "MIT licence: any use, also a commercial one, as long as its notice is kept",
-    research_only: false,
+use super::parts::{MIT, OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
+use super::{Preset, Weights};
+use crate::beside::OPEN_CLIP_CONFIG;
+use crate::config::{
+    Activation, ImageConfig, Interpolation, PatchEmbedding, Pool, Resize, Tower, VitConfig,
 };
 
 /// Small before large.
@@ -33,6 +29,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         params_millions: (87.9, 63.4),
         licence: MIT,
+        described_in: Some(OPEN_CLIP_CONFIG),
         config: || model("ViT-B-32", 512, vit_base(32), image(224), text(512, true)),
     },
     Preset {
@@ -44,6 +41,7 @@ pub(super) static PRESETS: &[Preset] = &[
         )],
         params_millions: (87.9, 63.4),
         licence: MIT,
+        described_in: Some(OPEN_CLIP_CONFIG),
         config: || {
             model(
                 "ViT-B-32-256",
@@ -71,6 +69,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         params_millions: (86.2, 63.4),
         licence: MIT,
+        described_in: Some(OPEN_CLIP_CONFIG),
         config: || model("ViT-B-16", 512, vit_base(16), image(224), text(512, true)),
     },
     Preset {
@@ -97,6 +96,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         params_millions: (304.0, 123.7),
         licence: MIT,
+        described_in: Some(OPEN_CLIP_CONFIG),
         config: || model("ViT-L-14", 768, VIT_L_14, image(224), text(768, true)),
     },
 ];
@@ -126,6 +126,7 @@ const fn image(size: usize) -> ImageConfig {
         mean: OPENAI_MEAN,
         std: OPENAI_STD,
         interpolation: Interpolation::Bicubic,
+        resize: Resize::Shortest,
     }
 }
 
@@ -137,6 +138,7 @@ fn vit_base(patch: usize) -> Tower {
         heads: 12,
         mlp_ratio: 4,
         pre_norm: true,
+        pool: Pool::Class,
         class_position: true,
         norm_eps: 1e-5,
         activation: Activation::Gelu,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use omnizap_models::config::ModelConfig;
-use omnizap_models::{Device, Error, Model, Source};
+use omnizap_models::{Device, Error, Model, Source, import_checkpoint};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -65,8 +65,12 @@ fn edit(bytes: &[u8], change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<
 
 #[test]
 fn truncated() {
-    for (name, ending) in [(NAME, "safetensors"), ("fastvit-five-stages", "pt")] {
-        for keep in [0, 7, 1_000, 500_000] {
+    for (name, ending) in [
+        (NAME, "safetensors"),
+        ("fastvit-five-stages", "pt"),
+        ("vit-openclip-quick", "bin"),
+    ] {
+        for keep in [0, 7, 1_000, 400_000] {
             let error = open(name, ending, |bytes| bytes[..keep].to_vec());
             assert!(
                 matches!(error, Error::Unreadable { .. }),
@@ -112,7 +116,12 @@ fn of_another_architecture() {
     let Source::Custom { path, .. } = source else {
         unreachable!()
     };
-    for other in ["fastvit-five-stages", "vit-plain", "fastvit-apple"] {
+    for other in [
+        "fastvit-five-stages",
+        "vit-plain",
+        "fastvit-apple",
+        "vit-openclip",
+    ] {
         let json = std::fs::read_to_string(fixtures().join(format!("{other}.json"))).unwrap();
         let config = Arc::new(ModelConfig::from_json(&json).unwrap());
         let source = Source::Custom {
@@ -173,6 +182,81 @@ fn with_a_key_renamed_missing_or_too_many() {
         matches!(&shape, Error::WrongShape { key: found, .. } if found == key),
         "{shape:?}"
     );
+}
+
+/// Every tensor of every layout in turn: named as the file spells it.
+#[test]
+fn with_any_key_missing_misshapen_or_unknown() {
+    for name in ["vit-openclip", "vit-transformers", "siglip"] {
+        let bytes = std::fs::read(fixtures().join(format!("{name}.safetensors"))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (source, cache, _) = fixture(name, "safetensors", folder.path());
+        let Source::Custom { path, .. } = &source else {
+            unreachable!()
+        };
+        let open = |change: &dyn Fn(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)| {
+            std::fs::write(path, edit(&bytes, change)).unwrap();
+            import_checkpoint(&source, &cache).expect_err("a damaged checkpoint was imported")
+        };
+        for (key, view) in file.tensors() {
+            let error = open(&|tensors| drop(tensors.remove(&key)));
+            assert!(
+                matches!(&error, Error::MissingKey { key: missing, .. } if *missing == key),
+                "{name} without {key}: {error}"
+            );
+            // A scalar may have any number of dimensions.
+            if view.shape().iter().product::<usize>() > 1 {
+                let error = open(&|tensors| tensors.get_mut(&key).unwrap().0.insert(0, 1));
+                assert!(
+                    matches!(&error, Error::WrongShape { key: wrong, .. } if *wrong == key),
+                    "{name} with another shape of {key}: {error}"
+                );
+            }
+        }
+        let extra = "visual.more";
+        let error = open(&|tensors| {
+            tensors.insert(extra.to_owned(), (vec![1], vec![0, 0]));
+        });
+        assert!(
+            matches!(&error, Error::UnusedKeys { key, count: 1, .. } if key == extra),
+            "{name}: {error}"
+        );
+        assert!(!folder.path().join("cache").exists());
+    }
+}
+
+#[test]
+fn with_a_tokenizer_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("siglip", "safetensors", folder.path());
+    let path = folder.path().join("tokenizer.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let mut more: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    more["model"]["vocab"]["one too many"] = 500.into();
+    for (content, wanted) in [
+        (String::new(), "EOF"),
+        (whole[..whole.len() / 2].to_owned(), "EOF"),
+        (whole.replace("<eos>", "<end>"), "it has no token <eos>"),
+        (whole.replace("<pad>", "<fill>"), "it has no token <pad>"),
+        (
+            whole.replacen("\"unk_token\":\"<unk>\"", "\"unk_token\":null", 1),
+            "it names no unknown token",
+        ),
+        (more.to_string(), "it has 501 entries, siglip knows 500"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let error = Model::open(&source, &cache, Device::Cpu).expect_err(wanted);
+        let text = error.to_string();
+        assert!(matches!(error, Error::BadTokenizer { .. }), "{text}");
+        assert!(
+            text.contains(wanted) && text.contains("tokenizer.json"),
+            "{text}"
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = Model::open(&source, &cache, Device::Cpu).expect_err("no tokenizer");
+    assert!(error.to_string().contains("models pull"), "{error}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ def picture(width, height, channels):
 
 
 def main():
-    cases = []
+    cases, made = [], 0
     for i, (width, height) in enumerate(SIZES):
         layouts = list(MODES) if width * height < 70_000 else ["Rgb"]
         for layout in layouts:
@@ -42,10 +42,16 @@ def main():
             # The third dimension of Pillow's gray is none.
             image = Image.fromarray(pixels[..., 0] if layout == "Gray" else pixels,
                                     {"GrayAlpha": "LA"}.get(layout)).convert("RGB")
-            side, filter = [(256, "BILINEAR"), (224, "BICUBIC"), (64, "BILINEAR")][(i + len(cases)) % 3]
-            square = np.asarray(CenterCrop(side)(Resize(side, InterpolationMode[filter])(image)))
-            assert square.shape == (side, side, 3)
-            cases.append([width, height, layout, side, filter.lower(), hashlib.sha256(square.tobytes()).hexdigest()[:16]])
+            side, filter = [(256, "BILINEAR"), (224, "BICUBIC"), (64, "BILINEAR")][(i + made) % 3]
+            made += 1
+            for resize, target in ("shortest", side), ("squash", (side, side)):
+                # Straight to the square takes less care: every third picture will do.
+                if resize == "squash" and i % 3:
+                    continue
+                square = np.asarray(CenterCrop(side)(Resize(target, InterpolationMode[filter])(image)))
+                assert square.shape == (side, side, 3)
+                digest = hashlib.sha256(square.tobytes()).hexdigest()[:16]
+                cases.append([width, height, layout, side, filter.lower(), resize, digest])
     lines = ",\n".join(json.dumps(case) for case in cases)
     Path(sys.argv[1]).write_text(f"[\n{lines}\n]\n")
     print(len(cases), "cases")

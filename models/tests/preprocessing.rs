@@ -1,6 +1,6 @@
 //! Image preprocessing against Pillow and torchvision, to the last bit.
 
-use omnizap_models::config::{ImageConfig, Interpolation};
+use omnizap_models::config::{ImageConfig, Interpolation, Resize};
 use omnizap_models::{Layout, PixelView, preprocess};
 use sha2::{Digest, Sha256};
 
@@ -23,11 +23,11 @@ fn picture(width: usize, height: usize, channels: usize) -> Vec<u8> {
 #[test]
 fn pictures_of_all_shapes_and_layouts_are_pillows() {
     let goldens = std::fs::read_to_string(fixtures().join("preprocessing.json")).unwrap();
-    let goldens: Vec<(usize, usize, String, usize, String, String)> =
+    let goldens: Vec<(usize, usize, String, usize, String, Resize, String)> =
         serde_json::from_str(&goldens).unwrap();
-    assert!(goldens.len() >= 30);
+    assert!(goldens.len() >= 100);
     let mut wrong = Vec::new();
-    for (width, height, layout, size, interpolation, golden) in goldens {
+    for (width, height, layout, size, interpolation, resize, golden) in goldens {
         let layout = match layout.as_str() {
             "Gray" => Layout::Gray,
             "GrayAlpha" => Layout::GrayAlpha,
@@ -47,6 +47,7 @@ fn pictures_of_all_shapes_and_layouts_are_pillows() {
             mean: [0.0; 3],
             std: [1.0; 3],
             interpolation,
+            resize,
         };
         let hash: String = Sha256::digest(preprocess(&config, &view).rgb())
             .iter()
@@ -55,7 +56,7 @@ fn pictures_of_all_shapes_and_layouts_are_pillows() {
             .collect();
         if hash != golden {
             wrong.push(format!(
-                "{width}x{height} {layout:?} to {size} {interpolation:?}"
+                "{width}x{height} {layout:?} to {size} {interpolation:?} {resize:?}"
             ));
         }
     }

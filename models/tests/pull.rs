@@ -24,10 +24,12 @@ struct Behaviour {
     no_ranges: bool,
     /// Answer this instead of anything else.
     status: Option<&'static str>,
-    /// The safetensors file does not exist, the PyTorch one does.
-    only_pytorch: bool,
+    /// The files whose names contain this do not exist.
+    missing: Option<&'static str>,
     /// First byte asked for by each request for content.
     asked: Vec<usize>,
+    /// Paths whose description was asked for.
+    resolved: Vec<String>,
     /// `Authorization` headers seen.
     tokens: Vec<String>,
 }
@@ -78,6 +80,7 @@ fn answer(mut stream: TcpStream, behaviour: &Mutex<Behaviour>, content: &[u8]) -
             key.eq_ignore_ascii_case(name).then(|| value.to_owned())
         })
     };
+    let path = request.split(' ').nth(1)?;
     let mut behaviour = behaviour.lock().unwrap();
     behaviour.tokens.extend(header("authorization"));
     let mut head = |status: &str, more: &str| {
@@ -90,21 +93,27 @@ fn answer(mut stream: TcpStream, behaviour: &Mutex<Behaviour>, content: &[u8]) -
     if let Some(status) = behaviour.status {
         return head(status, "Content-Length: 0\r\n");
     }
-    if behaviour.only_pytorch && request.contains("safetensors") {
+    let missing = behaviour.missing;
+    if missing.is_some_and(|name| request.contains(name)) {
         return head("404 Not Found", "Content-Length: 0\r\n");
     }
-    if request.contains("/resolve/main/") {
+    if request.contains("/resolve/") {
+        if request.starts_with("HEAD") {
+            behaviour.resolved.push(path.to_owned());
+        }
+        let file = path.rsplit('/').next()?;
+        let content = content_of(file, content);
         let hash: String = Sha256::digest(content)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let file = request.split(' ').nth(1)?.rsplit('/').next()?;
         let more = format!(
             "Location: /content/{file}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\nContent-Length: 0\r\n",
             content.len()
         );
         return head("302 Found", &more);
     }
+    let content = content_of(path, content);
     let range = header("range").filter(|_| !behaviour.no_ranges);
     let (first, last) = match &range {
         Some(range) => {
@@ -142,6 +151,15 @@ fn answer(mut stream: TcpStream, behaviour: &Mutex<Behaviour>, content: &[u8]) -
     }
     drop(behaviour);
     stream.write_all(&body).ok()
+}
+
+/// What lies beside the weights is shorter, the longer its name the more.
+fn content_of<'a>(path: &str, content: &'a [u8]) -> &'a [u8] {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    match file.ends_with(".json") {
+        true => &content[file.len()..][..1000],
+        false => content,
+    }
 }
 
 fn preset() -> &'static Preset {
@@ -283,7 +301,7 @@ fn a_server_without_ranges_starts_again() {
 #[test]
 fn the_other_file_is_taken_when_the_first_is_not_there() {
     let fake = FakeHub::start(Behaviour {
-        only_pytorch: true,
+        missing: Some("safetensors"),
         ..Default::default()
     });
     let folder = tempfile::tempdir().unwrap();
@@ -296,6 +314,57 @@ fn the_other_file_is_taken_when_the_first_is_not_there() {
     )
     .unwrap();
     assert_eq!(path.file_name().unwrap(), "open_clip_pytorch_model.bin");
+}
+
+#[test]
+fn what_belongs_beside_the_weights_comes_with_them() {
+    for (name, beside) in [
+        ("ViT-B-16-SigLIP2", "tokenizer.json"),
+        ("TinyCLIP-ViT-40M-32-Text-19M", "config.json"),
+    ] {
+        let fake = FakeHub::start(Behaviour::default());
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let preset = Preset::find(name).unwrap();
+        let weights = preset.default_weights();
+        let path = pull(&fake.hub(), &cache, preset, weights, &mut |_| {}).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), *fake.content);
+        assert_eq!(
+            std::fs::read(path.with_file_name(beside)).unwrap(),
+            content_of(beside, &fake.content)
+        );
+        // Of the revision that the weights are of, whatever has become of `main` since.
+        let repository = weights.repository;
+        let file = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(
+            fake.behaviour.lock().unwrap().resolved,
+            [
+                format!("/{repository}/resolve/main/{file}"),
+                format!("/{repository}/resolve/{COMMIT}/{beside}"),
+            ]
+        );
+        assert_eq!(cache.find(weights), Some(path));
+    }
+}
+
+#[test]
+fn without_what_belongs_beside_them_there_are_no_weights() {
+    let fake = FakeHub::start(Behaviour {
+        missing: Some("tokenizer.json"),
+        ..Default::default()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path());
+    let preset = Preset::find("ViT-B-16-SigLIP2").unwrap();
+    let weights = preset.default_weights();
+    let error = pull(&fake.hub(), &cache, preset, weights, &mut |_| {}).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("timm/ViT-B-16-SigLIP2 has none of tokenizer.json"),
+        "{error}"
+    );
+    assert_eq!(cache.find(weights), None);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 (TinyCLIP), SigLIP2. Run by reference.py.
 """
 import json
-import shutil
 from functools import partial
 
 import open_clip
@@ -31,6 +30,13 @@ def seen_by(module, run):
     run()
     hook.remove()
     return seen[0]
+
+
+def shift(rows, bias, share):
+    """Takes a share of what all embeddings have in common out of the bias that is added to them last."""
+    shares = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95) if share is None else (share,)
+    share = next((share for share in shares if clear(rows - share * rows.mean(0))), shares[-1])
+    bias -= share * rows.mean(0)
 
 
 class OpenClip:
@@ -88,11 +94,11 @@ class SigLip:
 
     @torch.no_grad()
     def spread(self, x, share):
-        # There is no projection: what all images have in common goes with the last bias.
-        rows = self.image(x)
-        shares = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95) if share is None else (share,)
-        share = next((share for share in shares if clear(rows - share * rows.mean(0))), shares[-1])
-        self.model.visual.trunk.attn_pool.mlp.fc2.bias -= share * rows.mean(0)
+        # There is no projection: what all images have in common goes with the last bias. So it does for texts,
+        # most of whose last tokens are padding, where the network is large.
+        shift(self.image(x), self.model.visual.trunk.attn_pool.mlp.fc2.bias, share)
+        if share is None:
+            shift(self.text(), self.model.text.text_projection.bias, share)
 
 
 class SigLipModel(nn.Module):
@@ -150,8 +156,7 @@ def make_presets(out, names, gemma):
             if gemma is None:
                 reference_tokenizer.save(out, 3000)
             else:
-                shutil.copy(gemma, out / "tokenizer.json")
-                reference_tokenizer.configure(out)
+                reference_tokenizer.copy(gemma, out)
         towers, side, mean, std = preset(name, out)
         randomise(towers.model, 100 + i, patches_too=False)
         tensors = expected(towers, side, mean, std, share=None)
@@ -190,17 +195,17 @@ def make_fixtures(out, names):
     vit = {"family": "vit", "patch": {"patch": 8}, "width": 24, "layers": 2, "heads": 2, "mlp_ratio": 4,
            "pre_norm": True, "class_position": True, "norm_eps": 1e-5}
     text = {"context_length": 77, "vocab_size": 49408, "width": 4, "heads": 2, "causal": True, "layers": 2}
-    quick = {"activation": "quick_gelu"}
+    quick = {"act": "quick_gelu"}
     clip = {"image_size": 32, "mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": "bicubic"}
     tokenizer = out / "siglip"
     vocabulary = reference_tokenizer.save(tokenizer, 500)
-    siglip = {"image_size": 32, "mean": INCEPTION, "std": INCEPTION, "interpolation": "bicubic", "resize": "squash"}
+    siglip = {"image_size": 32, "mean": INCEPTION, "std": INCEPTION, "interpolation": "bicubic", "resize_mode": "squash"}
     siglip_vit = {"family": "vit", "patch": {"patch": 8}, "width": 24, "layers": 2, "heads": 2, "mlp_ratio": 4,
-                  "pre_norm": False, "pool": "attention", "class_position": False, "norm_eps": 1e-6}
+                  "pre_norm": False, "pool": "map", "class_position": False, "norm_eps": 1e-6}
     siglip_text = {"context_length": 16, "vocab_size": vocabulary, "tokenizer": "file", "width": 24, "heads": 2,
-                   "causal": False, "layers": 2, "activation": "gelu_tanh", "pool": "last", "norm_eps": 1e-6,
-                   "projection_bias": True, "half_precision_tokens": True}
-    tanh = {"activation": "gelu_tanh"}
+                   "causal": False, "layers": 2, "act": "gelu_tanh", "pool": "last", "norm_eps": 1e-6,
+                   "proj_bias": True, "half_precision_tokens": True}
+    tanh = {"act": "gelu_tanh"}
     families = [
         ("vit-openclip", OpenClip(small_clip(False)), "safetensors", clip, vit, text),
         ("vit-openclip-quick", OpenClip(small_clip(True)), "bin", clip, vit | quick, text | quick),

@@ -1,6 +1,11 @@
 """A tokenizer.json as Gemma's is made: byte-pair merges with byte fallback over text whose spaces are
-`▁`, trained on the texts below, for the references of SigLIP2's family."""
+`▁`, trained on the texts below, for the references of SigLIP2's family.
+
+    python reference_tokenizer.py GEMMAS_TOKENIZER_JSON FOLDER   # a folder for tokens.py --tokenizer
+"""
 import json
+import sys
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
@@ -18,13 +23,21 @@ foto imagem desenho figurinha gato cachorro pássaro cavalo casa árvore água f
 """.split()
 
 
-def configure(folder):
-    """Says what transformers reads beside a tokenizer.json."""
+def save_as_siglips(tokenizer, folder):
+    """Saves one with what SigLIP2's copies of Gemma's have: only an end token put on, padding to the right."""
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True, "padding_side": "right",
         "pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>",
         "model_input_names": ["input_ids"],
     }, indent=1) + "\n")
+
+
+def copy(gemma, folder):
+    """Copies one of Gemma's."""
+    save_as_siglips(Tokenizer.from_file(str(gemma)), folder)
 
 
 def save(folder, entries):
@@ -40,8 +53,9 @@ def save(folder, entries):
     data["added_tokens"] = data["added_tokens"][:len(SPECIAL)]
     made = Tokenizer.from_str(json.dumps(data))
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    made.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
-    folder.mkdir(exist_ok=True)
-    made.save(str(folder / "tokenizer.json"), pretty=False)
-    configure(folder)
+    save_as_siglips(made, folder)
     return made.get_vocab_size()
+
+
+if __name__ == "__main__":
+    copy(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,17 +1,18 @@
-"""Makes the goldens of the tokenizer: hashes of the tokens that open_clip gives 12,000 texts.
+"""Makes the goldens of the tokenizers: hashes of the tokens that open_clip gives 12,000 texts.
 
-    pip install open_clip_torch==3.3.0 ftfy==6.3.1
+    pip install open_clip_torch==3.3.0 ftfy==6.3.1 transformers==5.24.0
     python tokens.py fixtures/tokens.json            # hashes, committed
-    python tokens.py --compare FILE                  # FILE: a text's JSON and its tokens a line, from Rust
+    python tokens.py --tokenizer fixtures/siglip fixtures/siglip/tokens.json   # as SigLIP2 uses one
+    python tokens.py [--tokenizer FOLDER] --compare FILE   # a text's JSON and its tokens a line, from Rust
 
 The texts are put together from fragments by a generator of random numbers that tokens.rs has too.
 """
+import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
-COUNT, BLOCK, CONTEXT = 12_000, 50, 77
+COUNT, BLOCK = 12_000, 50
 SEPARATORS = ["", " ", " ", " ", "  ", "\t", "\n", ", ", "-", "/"]
 FRAGMENTS = json.loads((Path(__file__).parent / "fixtures/fragments.json").read_text())
 
@@ -40,23 +41,31 @@ def main():
     import ftfy
     import open_clip
     assert open_clip.__version__ == "3.3.0" and ftfy.__version__ == "6.3.1", (open_clip.__version__, ftfy.__version__)
-    tokenizer = open_clip.tokenizer.SimpleTokenizer()
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("file", type=Path)
+    arguments.add_argument("--tokenizer", help="a folder with tokenizer.json and tokenizer_config.json")
+    arguments.add_argument("--compare", action="store_true")
+    arguments = arguments.parse_args()
+    if arguments.tokenizer is None:
+        tokenizer, context = open_clip.tokenizer.SimpleTokenizer(), 77
+    else:
+        tokenizer = open_clip.tokenizer.HFTokenizer(arguments.tokenizer, clean="canonicalize")
+        context = 64
     all_texts = list(texts())
-    ids = tokenizer(all_texts, context_length=CONTEXT).numpy().astype("<u4")
-    if sys.argv[1] == "--compare":
+    ids = tokenizer(all_texts, context_length=context).numpy().astype("<u4")
+    if arguments.compare:
         wrong = 0
-        for line, text, expected in zip(open(sys.argv[2]), all_texts, ids):
+        for line, text, expected in zip(arguments.file.open(), all_texts, ids):
             found = json.loads(line)
             assert found[0] == text, (found[0], text)
             if found[1] != expected.tolist():
                 wrong += 1
                 if wrong <= 40:
-                    print(repr(text)[:200], "\n   ", repr(tokenizer.decode([i for i in expected.tolist() if i]))[:300],
-                          "\n   ", repr(tokenizer.decode([i for i in found[1] if i]))[:300])
+                    print(repr(text)[:200], "\n   ", [i for i in expected.tolist() if i], "\n   ", [i for i in found[1] if i])
         print(wrong, "of", len(all_texts), "differ")
         return
     hashes = [hashlib.sha256(ids[i:i + BLOCK].tobytes()).hexdigest()[:16] for i in range(0, COUNT, BLOCK)]
-    Path(sys.argv[1]).write_text(json.dumps({"count": COUNT, "block": BLOCK, "sha256": hashes}, indent=0) + "\n")
+    arguments.file.write_text(json.dumps({"count": COUNT, "block": BLOCK, "sha256": hashes}, indent=0) + "\n")
 
 
 main()

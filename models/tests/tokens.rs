@@ -1,4 +1,6 @@
-//! The tokenizer against open_clip's, over texts that `tokens.py` puts together in the same way.
+//! The tokenizers against open_clip's, over texts that `tokens.py` puts together in the same way.
+
+use std::path::Path;
 
 use omnizap_models::Tokenizer;
 use serde::Deserialize;
@@ -6,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::expected::fixtures;
 
-const CONTEXT: usize = 77;
 const SEPARATORS: [&str; 10] = ["", " ", " ", " ", "  ", "\t", "\n", ", ", "-", "/"];
 
 #[derive(Deserialize)]
@@ -41,16 +42,15 @@ fn texts(count: usize) -> Vec<String> {
     texts
 }
 
-#[test]
-fn twelve_thousand_texts_have_open_clips_tokens() {
-    let goldens = std::fs::read_to_string(fixtures().join("tokens.json")).unwrap();
+/// Holds the tokens of all texts against the goldens in a file.
+fn check(goldens: &Path, tokenizer: &Tokenizer, context: usize) {
+    let goldens = std::fs::read_to_string(goldens).unwrap();
     let goldens: Goldens = serde_json::from_str(&goldens).unwrap();
-    let tokenizer = Tokenizer::new();
     let texts = texts(goldens.count);
     // For `tokens.py --compare`, which says which text differs and how.
     if let Some(path) = std::env::var_os("OMNIZAP_TOKENS") {
         let lines = texts.iter().map(|text| {
-            serde_json::to_string(&(text, tokenizer.encode(text, CONTEXT).ids())).unwrap() + "\n"
+            serde_json::to_string(&(text, tokenizer.encode(text, context).ids())).unwrap() + "\n"
         });
         std::fs::write(path, lines.collect::<String>()).unwrap();
     }
@@ -59,7 +59,7 @@ fn twelve_thousand_texts_have_open_clips_tokens() {
         let mut hasher = Sha256::new();
         for text in block {
             tokenizer
-                .encode(text, CONTEXT)
+                .encode(text, context)
                 .ids()
                 .iter()
                 .for_each(|id| hasher.update(id.to_le_bytes()));
@@ -79,4 +79,19 @@ fn twelve_thousand_texts_have_open_clips_tokens() {
         wrong.is_empty(),
         "blocks that differ start at text {wrong:?}"
     );
+}
+
+#[test]
+fn twelve_thousand_texts_have_open_clips_tokens() {
+    check(&fixtures().join("tokens.json"), &Tokenizer::new(), 77);
+}
+
+/// With a tokenizer of few entries, made as Gemma's is. For another:
+/// `tokens.py --tokenizer FOLDER FOLDER/tokens.json`, then `OMNIZAP_TOKENIZER=FOLDER`.
+#[test]
+fn twelve_thousand_texts_have_transformers_tokens() {
+    let folder = std::env::var_os("OMNIZAP_TOKENIZER")
+        .map_or_else(|| fixtures().join("siglip"), |folder| folder.into());
+    let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json")).unwrap();
+    check(&folder.join("tokens.json"), &tokenizer, 64);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnizap_models::config::ModelConfig;
+use omnizap_models::config::{ModelConfig, TextTokenizer};
 use omnizap_models::{Cache, Device, Model, Source, presets};
 
 use crate::expected::{Expected, fixtures};
@@ -16,6 +16,14 @@ pub(crate) fn fixture(name: &str, ending: &str, folder: &Path) -> (Source, Cache
     let config = Arc::new(ModelConfig::from_json(&json).unwrap());
     let path: PathBuf = folder.join(format!("{name}.{ending}"));
     std::fs::copy(fixtures.join(format!("{name}.{ending}")), &path).unwrap();
+    if config.text.tokenizer == TextTokenizer::File {
+        let tokenizer = "tokenizer.json";
+        std::fs::copy(
+            fixtures.join("siglip").join(tokenizer),
+            folder.join(tokenizer),
+        )
+        .unwrap();
+    }
     let expected = Expected::read(&fixtures.join(format!("{name}.expected.safetensors")));
     (
         Source::Custom { config, path },
@@ -84,6 +92,29 @@ fn plain_vit_with_quick_gelu_from_pytorch() {
 }
 
 #[test]
+fn plain_vit_under_transformers_names() {
+    check("vit-transformers", "safetensors");
+}
+
+#[test]
+fn attention_pooling_and_a_tokenizer_of_its_own() {
+    check("siglip", "safetensors");
+    check("siglip-tanh", "bin");
+}
+
+#[test]
+fn a_bias_is_told_and_the_scale_beside_it_is_not_clamped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("siglip", "safetensors", folder.path());
+    let model = Model::open(&source, &cache, Device::Cpu).unwrap();
+    assert_eq!(model.logit_bias(), Some(-12.5));
+    assert!((model.logit_scale() - 4.75f32.exp()).abs() < 1e-3);
+    let (source, cache, _) = fixture("vit-openclip", "safetensors", folder.path());
+    let model = Model::open(&source, &cache, Device::Cpu).unwrap();
+    assert_eq!(model.logit_bias(), None);
+}
+
+#[test]
 fn fastvit_and_convolutional_text_tower_under_apples_names() {
     check("fastvit-apple", "pt");
 }
@@ -117,7 +148,7 @@ fn a_batch_is_what_its_members_are() {
 /// Every published model at full size: `reference.py presets FOLDER`, then
 /// `OMNIZAP_REFERENCE=FOLDER cargo test --release -p omnizap-models -- --ignored --nocapture full_size`.
 #[test]
-#[ignore = "needs checkpoints of 13 GB that reference.py makes"]
+#[ignore = "needs checkpoints of 25 GB that reference.py makes"]
 fn full_size() {
     let folder = PathBuf::from(
         std::env::var_os("OMNIZAP_REFERENCE").expect("OMNIZAP_REFERENCE names a folder"),

@@ -21,6 +21,8 @@ y, x = np.mgrid[0:height, 0:width]
 checker = (x // 2 + y // 3) % 2 * 60
 picture = np.stack([(x * 255 // width) // 2 + checker, (y * 255 // height) // 2 + checker, x * y % 251], -1)
 picture = Image.fromarray((picture % 256).astype(np.uint8))
-for side, filter in (64, "BILINEAR"), (224, "BILINEAR"), (224, "BICUBIC"), (256, "BILINEAR"):
-    square = CenterCrop(side)(Resize(side, InterpolationMode[filter])(picture))
-    print(side, filter, hashlib.sha256(np.asarray(square).tobytes()).hexdigest())
+SHORTEST = [(64, "BILINEAR"), (224, "BILINEAR"), (224, "BICUBIC"), (256, "BILINEAR"), (256, "BICUBIC")]
+SQUASHED = [(224, "BICUBIC"), (256, "BICUBIC")]
+for side, filter, target in [(*case, case[0]) for case in SHORTEST] + [(*case, (case[0],) * 2) for case in SQUASHED]:
+    square = CenterCrop(side)(Resize(target, InterpolationMode[filter])(picture))
+    print(target, filter, hashlib.sha256(np.asarray(square).tobytes()).hexdigest())

@@ -1,5 +1,5 @@
-//! What CLIP does to a text before it looks at words: ftfy's repairs, HTML references resolved
-//! twice, white space collapsed, lower case.
+//! What models do to a text before they look at words: ftfy's repairs, HTML references resolved
+//! twice, white space collapsed, lower case, and for some no punctuation.
 //!
 //! ftfy is <https://github.com/rspeer/python-ftfy>.
 
@@ -8,14 +8,34 @@ use unicode_normalization::UnicodeNormalization;
 use super::entities::{WINDOWS_1252, unescape, unescape_strictly};
 use super::mojibake;
 
-/// Cleans a text.
-pub(super) fn clean(text: &str) -> String {
-    let text = unescape(&unescape(&fix(text)));
+/// A text as CLIP sees it.
+pub(super) fn lower(text: &str) -> String {
+    collapse(&basic(text)).to_lowercase()
+}
+
+/// A text as SigLIP sees it: without ASCII punctuation, lower case.
+/// `canonicalize_text` of <https://github.com/google-research/big_vision>, as open_clip has it.
+pub(super) fn canonicalize(text: &str) -> String {
+    let text: String = basic(text)
+        .chars()
+        .map(|c| if c == '_' { ' ' } else { c })
+        .filter(|c| !c.is_ascii_punctuation())
+        .collect();
+    collapse(&text.to_lowercase())
+}
+
+/// ftfy's repairs, HTML references resolved twice.
+fn basic(text: &str) -> String {
+    unescape(&unescape(&fix(text)))
+}
+
+/// Single spaces between words, none around them.
+fn collapse(text: &str) -> String {
     let words: Vec<&str> = text
         .split(is_space)
         .filter(|word| !word.is_empty())
         .collect();
-    words.join(" ").to_lowercase()
+    words.join(" ")
 }
 
 /// White space as Python's `str.split` sees it.

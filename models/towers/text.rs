@@ -1,13 +1,14 @@
-//! CLIP's text transformer: token and position embeddings, pre-norm blocks, the end token
-//! projected. <https://arxiv.org/abs/2103.00020>
+//! CLIP's text transformer: token and position embeddings, pre-norm blocks, the end token or the last
+//! one projected. <https://arxiv.org/abs/2103.00020>
 //!
 //! The first MobileCLIP-S0 has a convolutional block before and after its four transformer blocks.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
-use crate::config::TextConfig;
+use super::table::TokenTable;
+use crate::config::{TextConfig, TextPool};
 use crate::error::Error;
 use crate::ops::{self, Activation, Depthwise, Map, Then};
 use crate::tokenizer::Tokens;
@@ -15,8 +16,7 @@ use crate::weights::Scope;
 
 /// The text tower.
 pub(crate) struct TextTower {
-    /// `[vocabulary, token_width]`
-    tokens: Tensor<2>,
+    tokens: TokenTable,
     /// To the width, where the vocabulary's table is narrower.
     token_projection: Option<Linear>,
     /// `[context, width]`
@@ -27,7 +27,7 @@ pub(crate) struct TextTower {
     norm: LayerNorm,
     projection: Linear,
     causal: bool,
-    device: Device,
+    pool: TextPool,
 }
 
 impl TextTower {
@@ -48,27 +48,30 @@ impl TextTower {
             width,
             heads: config.heads,
             hidden: config.hidden(),
-            norm_eps: 1e-5,
+            norm_eps: config.norm_eps,
             activation: config.activation,
         };
         let blocks = sizes.blocks(config.layers, scope)?;
-        let narrow = config.token_width.unwrap_or(width);
-        let tokens: Tensor<2> = scope.take("tokens", [config.vocab_size, narrow])?;
         let token_projection = config
             .token_width
             .map(|narrow| Linear::without_bias(narrow, width, &mut scope.at("token_projection")))
             .transpose()?;
         Ok(Self {
-            device: tokens.device(),
-            tokens,
+            tokens: TokenTable::new(
+                config.vocab_size,
+                config.token_width.unwrap_or(width),
+                config.half_precision_tokens,
+                scope,
+            )?,
             token_projection,
             positions: scope.take("positions", [config.context_length, width])?,
             before,
             blocks,
             after,
-            norm: LayerNorm::new(width, 1e-5, &mut scope.at("norm"))?,
+            norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
             projection: Linear::new(width, embed_dim, &mut scope.at("projection"))?,
             causal: config.causal,
+            pool: config.pool,
         })
     }
 
@@ -77,20 +80,20 @@ impl TextTower {
         let n = texts.len();
         let context = self.positions.dims()[0];
         // Without a look ahead, what follows the last end token changes nothing.
-        let length = match self.causal {
-            true => texts
+        let length = match (self.causal, self.pool) {
+            (true, TextPool::End) => texts
                 .iter()
                 .map(|text| text.end() + 1)
                 .max()
                 .unwrap_or(context),
-            false => context,
+            _ => context,
         };
-        let ids: Vec<i32> = texts
+        let ids: Vec<u32> = texts
             .iter()
-            .flat_map(|text| text.ids()[..length].iter().map(|&id| id as i32))
+            .flat_map(|text| &text.ids()[..length])
+            .copied()
             .collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [n * length]), &self.device);
-        let embedded = self.tokens.clone().select(0, ids);
+        let embedded = self.tokens.rows(&ids);
         let embedded = match &self.token_projection {
             Some(projection) => projection.forward(embedded, Then::Nothing),
             None => embedded,
@@ -108,14 +111,17 @@ impl TextTower {
             .fold(x, |x, block| block.forward(x, length, mask.as_ref()));
         let x = convolve(self.after.as_ref(), x, n);
 
-        let ends: Vec<i32> = texts
-            .iter()
-            .enumerate()
-            .map(|(i, text)| (i * length + text.end()) as i32)
-            .collect();
-        let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [n]), &self.device);
+        let places = texts.iter().enumerate().map(|(i, text)| {
+            let place = match self.pool {
+                TextPool::End => text.end(),
+                TextPool::Last => length - 1,
+            };
+            (i * length + place) as i32
+        });
+        let places = TensorData::new(places.collect(), [n]);
+        let places = Tensor::<1, Int>::from_data(places, self.tokens.device());
         self.projection
-            .forward(self.norm.forward(x.select(0, ends)), Then::Nothing)
+            .forward(self.norm.forward(x.select(0, places)), Then::Nothing)
     }
 
     /// Minus infinity above the diagonal.
@@ -129,7 +135,10 @@ impl TextTower {
                 }
             })
             .collect();
-        Tensor::from_data(TensorData::new(values, [length, length]), &self.device)
+        Tensor::from_data(
+            TensorData::new(values, [length, length]),
+            self.tokens.device(),
+        )
     }
 }
 

@@ -1,11 +1,13 @@
-//! A plain vision transformer: patches, a class token, blocks, the class token projected.
+//! A plain vision transformer: patches, a class token, blocks, the class token projected, or no class
+//! token and attention pooling.
 //! <https://arxiv.org/abs/2010.11929>; with a convolutional stem it is MobileCLIP-B's image tower.
 
 use burn::tensor::Tensor;
 
 use super::block::{BlockSizes, TransformerBlock};
 use super::layers::{LayerNorm, Linear};
-use crate::config::{PatchEmbedding, VitConfig};
+use super::pool::AttentionPool;
+use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
 use crate::ops::{self, Map, Padding, Then};
 use crate::weights::Scope;
@@ -14,13 +16,20 @@ use crate::weights::Scope;
 pub(crate) struct Vit {
     patch: Vec<Patches>,
     /// `[1, 1, width]`, its positional embedding included.
-    class: Tensor<3>,
+    class: Option<Tensor<3>>,
     /// `[1, patches, width]`
     position: Tensor<3>,
     pre_norm: Option<LayerNorm>,
     blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
-    head: Linear,
+    head: Head,
+}
+
+/// What makes one vector of the tokens.
+enum Head {
+    /// The first one, projected.
+    Class(Linear),
+    Attention(Box<AttentionPool>),
 }
 
 /// A convolution whose kernels do not overlap, GELU after all but the last.
@@ -61,8 +70,11 @@ impl Vit {
                 ]
             }
             PatchEmbedding::Patch(size) => {
-                let linear =
-                    Linear::without_bias(size * size * 3, width, &mut scope.at("patch.0"))?;
+                let (input, scope) = (size * size * 3, &mut scope.at("patch.0"));
+                let linear = match config.pre_norm {
+                    true => Linear::without_bias(input, width, scope)?,
+                    false => Linear::new(input, width, scope)?,
+                };
                 vec![Patches {
                     size,
                     linear,
@@ -82,14 +94,24 @@ impl Vit {
             activation: config.activation,
         };
         let blocks = sizes.blocks(config.layers, scope)?;
+        let (class, head) = match config.pool {
+            Pool::Class => (
+                Some(scope.take("class", [1, 1, width])?),
+                Head::Class(Linear::new(width, embed_dim, &mut scope.at("head"))?),
+            ),
+            Pool::Attention => {
+                let pool = AttentionPool::new(sizes, &mut scope.at("pool"))?;
+                (None, Head::Attention(Box::new(pool)))
+            }
+        };
         Ok(Self {
             patch,
-            class: scope.take("class", [1, 1, width])?,
+            class,
             position: scope.take("position", [1, side * side, width])?,
             pre_norm,
             blocks,
             norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
-            head: Linear::new(width, embed_dim, &mut scope.at("head"))?,
+            head,
         })
     }
 
@@ -102,7 +124,10 @@ impl Vit {
         });
         let (n, width) = (x.n, x.channels());
         let patches = x.data.reshape([n, x.height * x.width, width]) + self.position.clone();
-        let x = Tensor::cat(vec![self.class.clone().repeat_dim(0, n), patches], 1);
+        let x = match &self.class {
+            Some(class) => Tensor::cat(vec![class.clone().repeat_dim(0, n), patches], 1),
+            None => patches,
+        };
         let tokens = x.dims()[1];
         let x = x.reshape([n * tokens, width]);
         let x = match &self.pre_norm {
@@ -113,10 +138,13 @@ impl Vit {
             .blocks
             .iter()
             .fold(x, |x, block| block.forward(x, tokens, None));
-        let class = x
-            .reshape([n, tokens, width])
-            .narrow(1, 0, 1)
-            .reshape([n, width]);
-        self.head.forward(self.norm.forward(class), Then::Nothing)
+        match &self.head {
+            Head::Class(projection) => {
+                let x = x.reshape([n, tokens, width]);
+                let class = x.narrow(1, 0, 1).reshape([n, width]);
+                projection.forward(self.norm.forward(class), Then::Nothing)
+            }
+            Head::Attention(pool) => pool.forward(self.norm.forward(x), tokens),
+        }
     }
 }

@@ -1,0 +1,61 @@
+//! Attention pooling: one learnt query attends to all tokens of an image, then a feed-forward
+//! network. SigLIP's, <https://arxiv.org/abs/2303.15343>, after <https://arxiv.org/abs/2106.04560>.
+
+use burn::tensor::{Tensor, activation};
+
+use super::block::BlockSizes;
+use super::layers::{LayerNorm, Linear, Mlp};
+use crate::error::Error;
+use crate::ops::Then;
+use crate::weights::Scope;
+
+/// From all tokens to one vector.
+pub(super) struct AttentionPool {
+    /// `[1, heads, 1, head]`, projected and scaled.
+    query: Tensor<4>,
+    keys_values: Linear,
+    output: Linear,
+    norm: LayerNorm,
+    mlp: Mlp,
+}
+
+impl AttentionPool {
+    pub(super) fn new(sizes: BlockSizes, scope: &mut Scope) -> Result<Self, Error> {
+        let BlockSizes {
+            width,
+            heads,
+            hidden,
+            norm_eps,
+            activation,
+        } = sizes;
+        Ok(Self {
+            query: scope.take("query", [1, heads, 1, width / heads])?,
+            keys_values: Linear::new(width, 2 * width, &mut scope.at("kv"))?,
+            output: Linear::new(width, width, &mut scope.at("proj"))?,
+            norm: LayerNorm::new(width, norm_eps, &mut scope.at("norm"))?,
+            mlp: Mlp::new(width, hidden, activation, scope)?,
+        })
+    }
+
+    /// `[n * tokens, width]` to `[n, width]`.
+    pub(super) fn forward(&self, x: Tensor<2>, tokens: usize) -> Tensor<2> {
+        let [rows, width] = x.dims();
+        let [_, heads, _, head] = self.query.dims();
+        let n = rows / tokens;
+        let keys_values = self
+            .keys_values
+            .forward(x, Then::Nothing)
+            .reshape([n, tokens, 2, heads, head]);
+        let part = |i: usize| {
+            let part = keys_values.clone().narrow(2, i, 1);
+            part.reshape([n, tokens, heads, head]).permute([0, 2, 1, 3])
+        };
+        let query = self.query.clone().repeat_dim(0, n);
+        let scores = query.matmul(part(0).transpose());
+        let mixed: Tensor<4> = activation::softmax(scores, 3).matmul(part(1));
+        let pooled = self
+            .output
+            .forward(mixed.reshape([n, width]), Then::Nothing);
+        self.mlp.forward(self.norm.forward(pooled.clone()), pooled)
+    }
+}
