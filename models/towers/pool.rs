@@ -33,7 +33,7 @@ impl AttentionPool {
             keys_values: Linear::new(width, 2 * width, &mut scope.at("kv"))?,
             output: Linear::new(width, width, &mut scope.at("proj"))?,
             norm: LayerNorm::new(width, norm_eps, &mut scope.at("norm"))?,
-            mlp: Mlp::new(width, hidden, activation, scope)?,
+            mlp: Mlp::new(width, hidden, activation.into(), scope)?,
         })
     }
 

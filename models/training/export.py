@@ -18,7 +18,7 @@ from gate import DETAILS
 from model import EMBEDDED, FILE, HERE, load_config, trained
 from text import DRAWN, RAW, SCALE, SEEN
 
-SEEN_SHARE, WORLD_SHARE = .85, .15
+SEEN_SHARE, WORLD_SHARE = .85, .2
 
 
 def text_tower(run):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 DETAILS = 96
 STRENGTH = 2e-3  # of the penalty on the gate's weights
+SHARPNESS = 2.0  # the penalty makes the gate timid, and what leaks of one world is noise in the other
 EVENED = .5  # a component is divided by this power of its variance
 
 
@@ -68,7 +69,7 @@ def main():
     mean = photos.mean(0)
     _, s, v = torch.linalg.svd(photos - mean, full_matrices=False)
     components = v[:DETAILS] / (s[:DETAILS, None] / len(photos) ** .5) ** (2 * EVENED)
-    torch.save({"gate": w, "gate_bias": b, "details": components, "details_bias": -components @ mean}, a.out)
+    torch.save({"gate": SHARPNESS * w, "gate_bias": SHARPNESS * b, "details": components, "details_bias": -components @ mean}, a.out)
 
 
 if __name__ == "__main__":

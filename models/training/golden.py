@@ -3,40 +3,42 @@
     python golden.py            # writes ../embedded/golden.json
 
 Pictures are given by a recipe, as integers, so no decoder stands between: channel c of pixel (x, y) is
-(a*x + b*y + c*(d + x*y/7)) mod 256 rounded down, divided by 255, already at the model's input size. `samples` go through
-the whole preprocessing: convert to RGB, shortest edge bilinear with Pillow, centre crop.
+(a*x + b*y + c*(d + x*y/7)) mod 256, rounded down. They and the `samples` go through the whole preprocessing of both
+towers, Pillow's resampling included.
 """
 import json
 
+import numpy as np
 import torch
 from PIL import Image
 
-from reference import EMBEDDED, Reference
+from model import EMBEDDED
+from reference import Reference
 
 TEXTS = ["cat", "a sticker of a cat", "bar chart", "um gráfico de barras", "QR code", "figurinha de cachorro",
-         "  Café\tCOM leite 🐱 ", "", "xylographic quokka", "a very long caption " * 30]
-RECIPES = [(1, 2, 40), (7, 3, 90), (4, 0, 17), (0, 5, 133), (13, 11, 71)]
+         "  Café\tCOM leite 🐱 ", "", "xylographic quokka", "a very long caption " * 30, "golden retriever", "real life photo"]
+RECIPES = [(1, 2, 40, 64, 64), (7, 3, 90, 300, 180), (4, 0, 17, 97, 411), (0, 5, 133, 224, 224), (13, 11, 71, 640, 480)]
 
 
-def pixels(a, b, d, s):
-    return torch.tensor([[[(a * x + b * y + c * (d + x * y // 7)) % 256 for x in range(s)] for y in range(s)] for c in range(3)]).float() / 255
+def picture(a, b, d, width, height):
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([(a * x + b * y + c * (d + x * y // 7)) % 256 for c in range(3)], -1).astype(np.uint8))
 
 
 def main():
     torch.set_num_threads(1)
     ref = Reference()
-    s = ref.cfg["vision_cfg"]["image_size"]
     rnd = lambda t: [round(float(v), 7) for v in t]  # noqa: E731
-    px = torch.stack([pixels(*r, s) for r in RECIPES])
-    samples = sorted(p for p in (EMBEDDED / "samples").glob("*.png"))
+    px = [ref.pixels(picture(*r)) for r in RECIPES]
+    samples = sorted((EMBEDDED / "samples").glob("*.png"))
     labels = ["cat", "bar chart", "QR code", "dog"]
     out = {
         "what": "fp32 PyTorch on the fp16 weights; embeddings have length 1",
-        "recipe": "pixel[c][y][x] = ((a*x + b*y + c*(d + x*y // 7)) % 256) / 255",
-        "image_size": s,
+        "recipe": "pixel[c][y][x] = (a*x + b*y + c*(d + x*y // 7)) % 256",
+        "image_size": ref.side,
         "logit_scale_exp": ref.scale(),
-        "images": [{"a": a, "b": b, "d": d, "embedding": rnd(e)} for (a, b, d), e in zip(RECIPES, ref.images(px))],
-        "samples": [{"file": p.name, "embedding": rnd(e)} for p, e in zip(samples, ref.images(torch.stack([ref.pixels(Image.open(p)) for p in samples])))],
+        "images": [dict(zip("abdwh", r)) | {"embedding": rnd(e)} for r, e in zip(RECIPES, ref.images(px))],
+        "samples": [{"file": p.name, "embedding": rnd(e)} for p, e in zip(samples, ref.images([ref.pixels(Image.open(p)) for p in samples]))],
         "texts": [{"text": t, "tokens": [int(v) for v in ref.tok([t], context_length=77)[0] if v][:77], "embedding": rnd(e)} for t, e in zip(TEXTS, ref.texts(TEXTS))],
         "labels": [{"label": lab, "embedding": rnd(e)} for lab, e in zip(labels, ref.labels(labels))],
     }

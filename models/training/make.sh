@@ -1,16 +1,17 @@
 #!/bin/sh
 # Makes omnizap-mini from nothing: pictures, both towers, scale, numbers.
 #
-#   sh make.sh WORK [RENDERS]
+#   sh make.sh WORK PHOTOS [RENDERS]
 #
-# WORK holds what is rendered and trained (about 4 GB). Needs what README.md lists. The image tower sees
+# PHOTOS holds Debian's packages unpacked, as `photographs.json` names them. WORK holds what is rendered and trained (about 4 GB). Needs what README.md lists. The image tower sees
 # RENDERS pictures (2000000), about 600 a second on two cores that do nothing else. Stops and goes on
 # where it stood.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
-renders=${2:-2000000}
+photos=$(cd "$2" && pwd)
+renders=${3:-2000000}
 python=${PYTHON:-python3}
 art=$work/art
 run=$work/run
@@ -33,10 +34,15 @@ if [ ! -f "$art/kinds-evaluation.json" ]; then
     "$python" artwork.py --npm "$npm" --out "$art" --styles evaluation --size 256
     "$python" kinds.py --art "$art" --set evaluation --per-kind 20
 fi
+step photographs
+[ -f "$work/features.pt" ] || "$python" photographs.py --photos "$photos" --art "$art" --out "$work/features.pt"
+"$python" gate.py --features "$work/features.pt" --out "$run/gate.pt"
 step text tower
-"$python" train_text.py --art "$art" --run "$run" --minutes "${TEXT_MINUTES:-9}"
+"$python" train_text.py --art "$art" --run "$run" --drawn "$run" --npm "$npm" --minutes "${TEXT_MINUTES:-21}"
+"$python" train_text.py --art "$art" --run "$run" --drawn "$run" --npm "$npm" --minutes "${NAMES_MINUTES:-6}" \
+    --resume --lr 8e-4 --batch 72 --nouns 190 --names .72
 step export
-"$python" export.py --run "$run" --image-size 64 --out "$work/embedded"
-"$python" calibrate.py --art "$art" --model "$work/embedded"
-"$python" evaluate.py --art "$art" --model "$work/embedded" --json "$work/metrics.json"
+"$python" export.py --run "$run" --drawn "$run" --gate "$run/gate.pt" --out "$work/embedded"
+"$python" calibrate.py --art "$art" --photos "$photos" --npm "$npm" --model "$work/embedded"
+"$python" evaluate.py --art "$art" --npm "$npm" --model "$work/embedded" --json "$work/metrics.json"
 step done

@@ -39,7 +39,6 @@ VOCAB_ROWS = 26_000
 DEFAULTS_PER_STEP = 40  # of the default labels
 EXTRA_PICTURES = 64  # of each batch: any, beside those that its captions are about
 SAME_GROUP = .3  # of the captions are about a neighbour of the one before: cat and tiger, not cat and bus
-NOUNS_PER_STEP = 96  # for the photographs, beside those of the captions above
 WORLD = {"photo": .47, "unknown": -.27, "drawing": .9}
 SHARPNESS = 12.0  # of the competition of classes for a noun
 RELATIVE = .5  # how well a drawing is known by a related word
@@ -120,6 +119,9 @@ def main():
     p.add_argument("--batch", type=int, default=144)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--lr", type=float, default=1.5e-3)
+    p.add_argument("--nouns", type=int, default=96, help="for photographs, of each batch")
+    p.add_argument("--names", type=float, default=.45, help="of those are names of the encoder's classes")
+    p.add_argument("--resume", action="store_true", help="go on from text.pt")
     a = p.parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(a.threads)
@@ -169,6 +171,12 @@ def main():
     net = Text(cfg["text_cfg"], VOCAB_ROWS)
     with torch.no_grad():
         net.token_embedding.weight.copy_(first_rows)
+    if a.resume:
+        d = torch.load(a.run / "text.pt", weights_only=False)
+        vocab.rows = d["vocab"]
+        for token, row in vocab.rows.items():
+            first_rows[row] = start[token]
+        net.load_state_dict(d["state"])
     print(json.dumps({"rows": len(vocab.rows), "of captions": used, "whole words": len(whole_words)}), flush=True)
 
     classes = cap.E + cap.K
@@ -253,7 +261,7 @@ def main():
     opt = torch.optim.AdamW([{"params": [q for q in params if q.ndim > 1 and q is not table[0]], "weight_decay": .01},
                              {"params": [q for q in params if q.ndim <= 1] + table, "weight_decay": 0.}], lr=a.lr, betas=(.9, .98), fused=True)
     net.train()
-    step, said, since, spent, tick = 0, 0, torch.zeros(5), 0.0, time.time()
+    step, said, since, spent, tick = 0, d["captions"] if a.resume else 0, torch.zeros(5), 0.0, time.time()
     log = open(a.run / "log-text.jsonl", "a")
 
     def save():
@@ -281,7 +289,7 @@ def main():
             said_of.append(s)
             texts.append(rng.choice(manifest["templates"]).format(s) if rng.random() < .7 else rng.choice(captions.EN).format(s))
             picked += picture_of(s)
-        for pool in rng.choices((names, everyday, own, related), (.45, .2, .2, .15), k=NOUNS_PER_STEP):
+        for pool in rng.choices((names, everyday, own, related), (a.names, *((1 - a.names) * q for q in (.37, .36, .27))), k=a.nouns):
             s = rng.choice(pool)
             said_of.append(s)
             texts.append(rng.choice(captions.SEEN_EN).format(s))
@@ -331,7 +339,7 @@ def main():
         step += 1
         said += len(texts)
         hit = true[:, here].gather(1, logits[:, here].masked_fill(maybe[:, here], float("-inf")).argmax(1, keepdim=True)).float().mean()
-        error = (seen_loss[-NOUNS_PER_STEP:] / want[-NOUNS_PER_STEP:, DRAWN:DRAWN + SEEN].square().sum(-1).clamp(min=1e-6)).median()
+        error = (seen_loss[-a.nouns:] / want[-a.nouns:, DRAWN:DRAWN + SEEN].square().sum(-1).clamp(min=1e-6)).median()
         since += torch.tensor([picture.item(), text.item(), hit.item(), error.item(), classes_loss.item()])
         now = time.time()
         spent += min(now - tick, 10)
