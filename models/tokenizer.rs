@@ -36,12 +36,18 @@ static WORD: LazyLock<Regex> = LazyLock::new(|| {
 pub struct Tokens {
     ids: Vec<u32>,
     end: usize,
+    is_cut: bool,
 }
 
 impl Tokens {
     /// The ids, start and end token included, as many as the context is long.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// True where the text had more tokens than the context has room for.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Where the first end token is: the text's embedding is taken there.
@@ -102,13 +108,14 @@ impl Tokenizer {
             }
         }
         ids.push(END);
-        if ids.len() > context {
+        let is_cut = ids.len() > context;
+        if is_cut {
             ids.truncate(context);
             ids[context - 1] = END;
         }
         ids.resize(context, 0);
         let end = ids.iter().position(|&id| id == END).unwrap_or(context - 1);
-        Tokens { ids, end }
+        Tokens { ids, end, is_cut }
     }
 }
 
@@ -158,6 +165,10 @@ mod tests {
         assert_eq!(tokens.ids()[76], END);
         assert_eq!(tokens.ids()[75], 2368);
         assert_eq!(tokens.end(), 76);
+        assert!(tokens.is_cut());
+        let longest = Tokenizer::new().encode(&"cat ".repeat(75), 77);
+        assert!(!longest.is_cut());
+        assert!(Tokenizer::new().encode(&"cat ".repeat(76), 77).is_cut());
     }
 
     #[test]
