@@ -123,15 +123,13 @@ async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     for count in ["accepted", "total", "credited_accepted", "credited_total"] {
         judgements.col(ColumnDef::new(count).big_integer().not_null().default(0));
     }
-    judgements
-        .col(timestamp("updated_at"))
-        .primary_key(
-            Index::create()
-                .col("image_hash")
-                .col("theme")
-                .col("label_set")
-                .col("label_key"),
-        );
+    judgements.col(timestamp("updated_at")).primary_key(
+        Index::create()
+            .col("image_hash")
+            .col("theme")
+            .col("label_set")
+            .col("label_key"),
+    );
     for table in [looks, names, credits, judgements] {
         manager.create_table(table).await?;
     }
@@ -255,12 +253,7 @@ async fn carry_page(
     insert(manager, LOOKS, &columns, looks).await?;
     let names = page.iter().map(|labelled| labelled.image_hash.as_str());
     let judged = Query::select()
-        .columns([
-            "image_hash",
-            "theme",
-            "credited_accepted",
-            "credited_total",
-        ])
+        .columns(["image_hash", "theme", "credited_accepted", "credited_total"])
         .from(FEEDBACK)
         .and_where(Expr::col("image_hash").is_in(names))
         .and_where(Expr::col("credited_total").gt(0))
@@ -332,11 +325,12 @@ fn labelled(row: &QueryResult) -> Result<Labelled, DbErr> {
 /// Probabilities that fit the old weights, which were over the first label's: as if the
 /// labels that were kept were all there are.
 fn probabilities(labels: &[(String, f64)]) -> impl Iterator<Item = (&str, f64)> {
-    let sum: f64 = labels.iter().map(|(_, weight)| weight.max(0.0)).sum();
+    // `ExprTrait` has a `max` too.
+    let weights = labels.iter().map(|(_, weight)| f64::max(*weight, 0.0));
+    let sum: f64 = weights.clone().sum();
     let scale = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-    labels
-        .iter()
-        .map(move |(label, weight)| (label.as_str(), weight.max(0.0) * scale))
+    let labels = labels.iter().map(|(label, _)| label.as_str());
+    labels.zip(weights.map(move |weight| weight * scale))
 }
 
 /// As `omnizap_looks` keeps it: how many labels there were, and the best with their

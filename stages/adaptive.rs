@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionSpec, OptionType,
-    Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
+    AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionSpec, OptionType, Options,
+    Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
 };
 use serde_json::json;
 
@@ -289,7 +289,11 @@ fn balances(scores: &Scores, evidence: &ThemeEvidence, question: &Question<'_>) 
     for (balance, tally) in balances.theme.iter_mut().zip(&evidence.labels) {
         *balance = tally.net();
     }
-    if evidence.images.iter().all(|image| image.tally == Tally::default()) {
+    if evidence
+        .images
+        .iter()
+        .all(|image| image.tally == Tally::default())
+    {
         return balances;
     }
     let places: HashMap<_, _> = scores

@@ -12,7 +12,7 @@ use omnizap_contract::{
 };
 use serde_json::json;
 
-use crate::labels::{self, Bounds, OverLimit};
+use crate::labels::{self, Bounds};
 use crate::store::{Feedback, Store, label_key, label_set, limits};
 
 /// Hexadecimal digits of an image's name.
@@ -153,7 +153,11 @@ impl Recorder {
             Some(labels) => labels::normalise(labels, self.bounds)?,
             None => Vec::new(),
         };
-        let category: Vec<_> = inputs.optional_text("category").cloned().into_iter().collect();
+        let category: Vec<_> = inputs
+            .optional_text("category")
+            .cloned()
+            .into_iter()
+            .collect();
         let named = labels::normalise(&category, self.bounds).map_err(|error| {
             let message = error.message().replace("labels: label 1", "category:");
             invalid(message).with_code("invalid_category")
@@ -161,7 +165,9 @@ impl Recorder {
         let named = named.first();
         if let Some(category) = named
             && !labels.is_empty()
-            && !labels.iter().any(|label| label_key(label) == label_key(category))
+            && !labels
+                .iter()
+                .any(|label| label_key(label) == label_key(category))
         {
             return Err(invalid("category: is none of the labels".into()));
         }

@@ -152,7 +152,8 @@ fn line(port: &'static str, inputs: &Inputs, max_chars: usize) -> Result<Option<
     } else {
         return Ok((!trimmed.is_empty()).then(|| trimmed.into()));
     };
-    Err(Error::new(ErrorKind::Invalid, format!("{port}: {fault}")).with_code(format!("invalid_{port}")))
+    Err(Error::new(ErrorKind::Invalid, format!("{port}: {fault}"))
+        .with_code(format!("invalid_{port}")))
 }
 
 /// What the model saw in the picture; none where it was not asked.
@@ -161,7 +162,9 @@ fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
         return Ok(None);
     };
     let labels = scores.iter().map(|score| &*score.label);
-    let probabilities = scores.iter().map(|score| (&*score.label, score.probability));
+    let probabilities = scores
+        .iter()
+        .map(|score| (&*score.label, score.probability));
     Ok(Some(Look {
         theme: line("theme", inputs, limits::THEME_CHARS)?.unwrap_or_default(),
         label_set: label_set(labels).into(),

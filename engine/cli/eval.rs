@@ -128,12 +128,15 @@ async fn answer(
         parts.push(classify(pipeline, &sample.path, &question).await?);
     }
     let model = parts[0]["model"].as_str().map(Into::into);
-    let field = if parts.len() == 1 { "all_scores" } else { "raw_logits" };
+    let field = if parts.len() == 1 {
+        "all_scores"
+    } else {
+        "raw_logits"
+    };
     let mut scores = Vec::new();
     for part in &parts {
         let numbers = part[field].as_object();
-        let numbers =
-            numbers.with_context(|| format!("the pipeline's answer has no {field}"))?;
+        let numbers = numbers.with_context(|| format!("the pipeline's answer has no {field}"))?;
         let numbers = numbers.iter();
         scores.extend(numbers.map(|(label, n)| (label.clone(), n.as_f64().unwrap_or_default())));
     }
@@ -150,7 +153,10 @@ struct Answer {
 }
 
 fn softmax(logits: &mut [(String, f64)]) {
-    let highest = logits.iter().map(|(_, logit)| *logit).fold(f64::MIN, f64::max);
+    let highest = logits
+        .iter()
+        .map(|(_, logit)| *logit)
+        .fold(f64::MIN, f64::max);
     for (_, logit) in &mut *logits {
         *logit = (*logit - highest).exp();
     }
@@ -167,7 +173,9 @@ fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc
     let mut add = |label: &str| {
         let label = label.trim();
         if !label.is_empty() {
-            labels.entry(label.to_lowercase()).or_insert_with(|| label.into());
+            labels
+                .entry(label.to_lowercase())
+                .or_insert_with(|| label.into());
         }
     };
     for sample in samples {
@@ -208,7 +216,9 @@ fn progress(pictures: usize) -> ProgressBar {
 /// Reads an answer: which labels, best first, and how sure of the first.
 fn judge(sample: &Sample, answer: &Answer) -> anyhow::Result<Judged> {
     let scores = answer.scores.iter();
-    let mut ranked: Vec<_> = scores.map(|(label, score)| (label.as_str(), *score)).collect();
+    let mut ranked: Vec<_> = scores
+        .map(|(label, score)| (label.as_str(), *score))
+        .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     let &(winner, confidence) = ranked.first().context("the answer has no label")?;
     // Labels that differ in case only are one to the pipeline.

@@ -181,7 +181,9 @@ impl<'a> Reader<'a> {
             return self.bool(node, what);
         };
         let bools: Vec<_> = items.iter().map(|item| self.bool(item, what)).collect();
-        bools.into_iter().try_fold(true, |all, bool| Some(all && bool?))
+        bools
+            .into_iter()
+            .try_fold(true, |all, bool| Some(all && bool?))
     }
 
     /// A whole number within inclusive bounds, or a string that spells one.

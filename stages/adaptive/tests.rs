@@ -57,7 +57,11 @@ fn every_kind_of_evidence_finds_its_label() {
     let balances = balances(&scores, &evidence, &question(&image, &[0.9]));
     assert_eq!(balances.theme, [4.0, -2.0]);
     // 6 more for than against; 4 of them named the dog, and 2 a label that is not asked for.
-    assert_eq!(balances.itself, [0.0, 0.0], "none is left for the cat, and the dog is unlikely");
+    assert_eq!(
+        balances.itself,
+        [0.0, 0.0],
+        "none is left for the cat, and the dog is unlikely"
+    );
     assert_eq!(balances.near[0], 0.0);
     assert!((balances.near[1] - 2.0 * 0.9).abs() < 1e-6);
 }
@@ -287,7 +291,12 @@ async fn a_judgement_may_say_what_it_is_about() {
     };
     // Before anybody looked with those labels: it waits for them, and for none but them.
     store.record_feedback(&by_set).await.unwrap();
-    remember(&store, &hash(1), &[("umbrella", 0.9), ("cat", 0.06), ("dog", 0.04)]).await;
+    remember(
+        &store,
+        &hash(1),
+        &[("umbrella", 0.9), ("cat", 0.06), ("dog", 0.04)],
+    )
+    .await;
     let labels = ["umbrella", "cat", "spam", "ham"];
     assert_eq!(theme(&store, "t", &labels).await, [0.0; 4]);
     remember_as(&store, &hash(1), &hash(1), look("u", false, &theirs)).await;
@@ -300,7 +309,11 @@ async fn a_judgement_may_say_what_it_is_about() {
         ..feedback(&hash(1), "t", false)
     };
     store.record_feedback(&named).await.unwrap();
-    assert_eq!(theme(&store, "t", &labels).await[3], 0.0, "the model saw no ham");
+    assert_eq!(
+        theme(&store, "t", &labels).await[3],
+        0.0,
+        "the model saw no ham"
+    );
     let named = Feedback {
         label: Some("Umbrella".into()),
         ..feedback(&hash(1), "t", false)
@@ -329,7 +342,14 @@ async fn a_picture_keeps_its_feedback_whatever_it_is_called() {
         let limit = Duration::from_secs(5);
         let evidence = store.theme_evidence("t", &["cat"], &asked, limit).await;
         let image = evidence.unwrap().images.remove(0);
-        (image.tally, image.credited.iter().map(|(_, tally)| tally.net()).sum::<f64>())
+        (
+            image.tally,
+            image
+                .credited
+                .iter()
+                .map(|(_, tally)| tally.net())
+                .sum::<f64>(),
+        )
     };
     let before = seen(&hash(1)).await;
     assert_eq!(before.0, tally(3.0, 0.0));

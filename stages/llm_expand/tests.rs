@@ -155,7 +155,8 @@ async fn ask_with(
 
 fn top(labels: &[&str]) -> Json {
     let top = labels.iter();
-    top.map(|label| json!({"label": label, "score": 0.5})).collect()
+    top.map(|label| json!({"label": label, "score": 0.5}))
+        .collect()
 }
 
 async fn run(
@@ -207,7 +208,10 @@ async fn what_is_shown_does_not_change_what_is_asked() {
     assert_eq!(server.asked(), 1, "one question of the same three labels");
     let sent = server.last.lock().unwrap().clone();
     let data = sent["messages"][1]["content"].as_str().unwrap();
-    assert_eq!(serde_json::from_str::<Json>(data).unwrap(), json!({"labels": ["cat", "dog", "fox"]}));
+    assert_eq!(
+        serde_json::from_str::<Json>(data).unwrap(),
+        json!({"labels": ["cat", "dog", "fox"]})
+    );
 }
 
 fn nothing(reason: &str) -> Answer {

@@ -71,10 +71,7 @@ fn add(credits: &mut Credits, label: Arc<str>, tally: Tally) {
 
 /// What the picture of that name was seen as. A name that is a hash of bytes means those
 /// bytes, whoever gave it to others.
-async fn looks_of<C: ConnectionTrait>(
-    db: &C,
-    image_hash: &str,
-) -> Result<Vec<look::Model>, DbErr> {
+async fn looks_of<C: ConnectionTrait>(db: &C, image_hash: &str) -> Result<Vec<look::Model>, DbErr> {
     let looks = look::find(db, &[image_hash]).await?;
     if !looks.is_empty() {
         return Ok(looks);

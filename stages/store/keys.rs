@@ -17,7 +17,8 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The key under which feedback on a label adds up: without case, as labels of a
 /// request are compared without case.
-pub(crate) fn label_key(label: &str) -> String {
+#[must_use]
+pub fn label_key(label: &str) -> String {
     sha256_hex(label.trim().to_lowercase().as_bytes())
 }
 

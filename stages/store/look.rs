@@ -181,7 +181,10 @@ async fn drop_oldest<C: ConnectionTrait>(db: &C, content_hash: &str) -> Result<(
         .order_by_desc(sea_orm::sea_query::Expr::col("created_at"))
         .order_by_desc(Column::LookKey);
     let keys: Vec<String> = newest_first.into_tuple().all(db).await?;
-    let Some(old) = keys.get(limits::LOOKS_PER_IMAGE..).filter(|old| !old.is_empty()) else {
+    let Some(old) = keys
+        .get(limits::LOOKS_PER_IMAGE..)
+        .filter(|old| !old.is_empty())
+    else {
         return Ok(());
     };
     Entity::delete_many()
@@ -313,7 +316,10 @@ mod tests {
     #[test]
     fn equal_labels_are_told_apart_by_their_names_whatever_their_order() {
         let labels = LookLabels::of([("dog", 0.4), ("cat", 0.4), ("emu", 0.2)]);
-        assert_eq!(labels, LookLabels::of([("emu", 0.2), ("cat", 0.4), ("dog", 0.4)]));
+        assert_eq!(
+            labels,
+            LookLabels::of([("emu", 0.2), ("cat", 0.4), ("dog", 0.4)])
+        );
         assert_eq!(&*labels.best[0].0, "cat");
     }
 
@@ -328,7 +334,10 @@ mod tests {
         ];
         let labels = |theme, set| {
             let credits = credits(&judged(&looks, theme, set));
-            credits.iter().map(|(label, _)| label.to_string()).collect::<Vec<_>>()
+            credits
+                .iter()
+                .map(|(label, _)| label.to_string())
+                .collect::<Vec<_>>()
         };
         assert_eq!(labels("t", ""), ["umbrella"]);
         assert_eq!(labels("t", "theirs"), ["spam"], "where they say so");
@@ -350,9 +359,18 @@ mod tests {
 
     #[test]
     fn a_label_that_is_named_has_the_weight_that_the_model_gave_it() {
-        let looks = [look("t", "a", false, &[("cat", 0.6), ("dog", 0.3), ("emu", 0.1)])];
+        let looks = [look(
+            "t",
+            "a",
+            false,
+            &[("cat", 0.6), ("dog", 0.3), ("emu", 0.1)],
+        )];
         let (label, weight) = credit_of(&judged(&looks, "t", ""), "DOG");
-        assert_eq!((&*label, weight), ("DOG", 0.0), "0.3 is below chance of three");
+        assert_eq!(
+            (&*label, weight),
+            ("DOG", 0.0),
+            "0.3 is below chance of three"
+        );
         assert!(credit_of(&judged(&looks, "t", ""), "cat").1 > 0.3);
         assert_eq!(credit_of(&[], "cat").1, 0.0);
     }

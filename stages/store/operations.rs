@@ -213,9 +213,7 @@ impl Inner {
             self.write(
                 "crediting feedback",
                 limits::WRITE,
-                |transaction| async move {
-                    credit::credit(&*transaction, image_hash, theme).await
-                },
+                |transaction| async move { credit::credit(&*transaction, image_hash, theme).await },
             )
             .await?;
         }

@@ -135,6 +135,8 @@ pub(super) async fn forget<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result
         .all(db)
         .await?;
     Entity::delete_many().filter(named()).exec(db).await?;
-    let counts = counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0));
+    let counts = counts
+        .into_iter()
+        .map(|count| u64::try_from(count).unwrap_or(0));
     Ok(counts.sum())
 }

@@ -54,7 +54,8 @@ impl Tally {
 
     /// As many of accepted judgements among all, each of a weight.
     pub(super) fn weighed(accepted: i64, total: i64, weight: f64) -> Self {
-        let total = total.max(0);
+        // `ExprTrait` has a `max` too.
+        let total = Ord::max(total, 0);
         let accepted = accepted.clamp(0, total);
         Self {
             accepted: accepted as f64 * weight,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use omnizap_contract::{Embedding, Runner, Score, Scores, Value};
+use omnizap_contract::{Embedding, Runner, Score, Scores, StageKind as _, Value};
 use serde_json::Value as Json;
 
 use crate::adaptive::Adaptive;
@@ -90,7 +90,10 @@ fn hash(picture: usize) -> String {
 }
 
 fn expected() -> Json {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/numbers.json");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/numbers.json"
+    );
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -98,15 +101,14 @@ fn expected() -> Json {
 fn close(what: &str, picture: usize, found: &Json, expected: &Json) {
     let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
     let difference = (found - expected).abs();
-    assert!(difference <= TOLERANCE, "{what} of {picture}: {found} is not {expected}");
+    assert!(
+        difference <= TOLERANCE,
+        "{what} of {picture}: {found} is not {expected}"
+    );
 }
 
 async fn rank(scores: &Scores) -> impl Fn(&str) -> Json + use<> {
-    let Runner::Inline(stage) = crate::rank::Rank
-        .build(&options(&Rank, []))
-        .await
-        .unwrap()
-    else {
+    let Runner::Inline(stage) = Rank.build(&options(&Rank, [])).await.unwrap() else {
         panic!("an inline stage");
     };
     let scores = Some(Value::from(scores.clone()));
@@ -141,7 +143,10 @@ async fn every_number_of_300_pictures_is_that_of_its_formula() {
         assert_eq!(answer("ambiguous"), row[7], "of {number}");
         ambiguous += usize::from(answer("ambiguous") == Json::Bool(true));
     }
-    assert!((PICTURES / 10..PICTURES * 9 / 10).contains(&ambiguous), "{ambiguous}");
+    assert!(
+        (PICTURES / 10..PICTURES * 9 / 10).contains(&ambiguous),
+        "{ambiguous}"
+    );
     let asked = expected["adapted"].as_array().unwrap();
     adapted(&mut random, &pictures, &seen, asked).await;
 }
@@ -154,7 +159,11 @@ async fn adapted(random: &mut Random, pictures: &[Vec<f32>], seen: &[Scores], ro
         remember(&store, number, vector, scores).await;
     }
     for _ in 0..JUDGEMENTS {
-        let among = if random.uniform() < 0.5 { ASKED } else { PICTURES };
+        let among = if random.uniform() < 0.5 {
+            ASKED
+        } else {
+            PICTURES
+        };
         let picture = random.below(among);
         let theme = random.below(THEMES);
         let accepted = random.uniform() >= 0.4;
@@ -194,7 +203,12 @@ async fn adapted(random: &mut Random, pictures: &[Vec<f32>], seen: &[Scores], ro
         assert_eq!(answer("category"), winner, "of {picture}");
         close("confidence", picture, &answer("confidence"), &row[2]);
         for (place, field) in [(3, "affinity_weight"), (4, "affinity_weight_raw")] {
-            close(field, picture, &outputs.get(field).unwrap().to_json(), &row[place]);
+            close(
+                field,
+                picture,
+                &outputs.get(field).unwrap().to_json(),
+                &row[place],
+            );
         }
     }
 }
@@ -208,7 +222,9 @@ fn embedding(vector: &[f32]) -> Embedding {
 
 async fn remember(store: &Store, number: usize, vector: &[f32], scores: &Scores) {
     let labels = scores.iter().map(|score| &*score.label);
-    let said = scores.iter().map(|score| (&*score.label, score.probability));
+    let said = scores
+        .iter()
+        .map(|score| (&*score.label, score.probability));
     let record = ImageRecord {
         content_hash: hash(number).into(),
         image_hash: hash(number).into(),

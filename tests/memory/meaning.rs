@@ -25,7 +25,9 @@ fn judge(client: &mut Client, answer: &Json, theme: &str, accepted: bool) {
 }
 
 fn score(answer: &Json, label: &Json) -> f64 {
-    answer["all_scores"][label.as_str().unwrap()].as_f64().unwrap()
+    answer["all_scores"][label.as_str().unwrap()]
+        .as_f64()
+        .unwrap()
 }
 
 #[test]
@@ -90,7 +92,11 @@ fn a_look_does_not_change_what_feedback_counts() {
         }
         for theme in looks {
             classify(&mut client, &judged, &[labels, ("theme", theme)]);
-            classify(&mut client, &judged, &[("labels", "spam,zebra crossing"), ("theme", theme)]);
+            classify(
+                &mut client,
+                &judged,
+                &[("labels", "spam,zebra crossing"), ("theme", theme)],
+            );
         }
         settle(&server);
         let said = json!({
@@ -162,7 +168,10 @@ fn a_name_moves_no_feedback_away_from_the_bytes() {
         let answer = classify(&mut client, &copy, &fields);
         assert_eq!(weight(&answer), weight(&near), "to its near copies");
     }
-    assert_eq!(weight(&classify(&mut client, &judged, &fields)), weight(&own));
+    assert_eq!(
+        weight(&classify(&mut client, &judged, &fields)),
+        weight(&own)
+    );
 }
 
 #[test]
@@ -181,7 +190,10 @@ fn without_the_embedding_cache_feedback_teaches_all_the_same() {
         assert_eq!(settings["features"][feature], json!(works), "{feature}");
         assert_eq!(settings["features_off"][feature].is_string(), !works);
     }
-    assert_eq!(client.get("/health").json()["embeddings_kept"], json!(false));
+    assert_eq!(
+        client.get("/health").json()["embeddings_kept"],
+        json!(false)
+    );
     let judged = classify(&mut client, &sample("cat-sticker.webp"), &[]);
     settle(&server);
     judge(&mut client, &judged, "t", true);
@@ -201,15 +213,26 @@ fn ids_and_themes_are_trimmed_and_refused_alike_everywhere() {
     let server = Server::start();
     let mut client = server.client();
     let (data, copy) = (picture("baseline_444.jpg"), picture("progressive_444.jpg"));
-    let seen = classify(&mut client, &data, &[("asset_id", "  pad "), ("theme", " t ")]);
+    let seen = classify(
+        &mut client,
+        &data,
+        &[("asset_id", "  pad "), ("theme", " t ")],
+    );
     settle(&server);
     let near = classify(&mut client, &copy, &[]);
     assert_eq!(near["similar_images"][0]["asset_id"], "pad");
     let hash = seen["image_hash"].as_str().unwrap();
-    give(&mut client, &json!({ "image_hash": hash, "theme": "t\n", "asset_id": " pad" }));
+    give(
+        &mut client,
+        &json!({ "image_hash": hash, "theme": "t\n", "asset_id": " pad" }),
+    );
     let answer = classify(&mut client, &data, &[("theme", "t")]);
     assert_eq!(answer["affinity_weight_raw"], json!(1.0));
-    for (field, value) in [("asset_id", "a\tb"), ("theme", "a\nb"), ("asset_id", "a\0b")] {
+    for (field, value) in [
+        ("asset_id", "a\tb"),
+        ("theme", "a\nb"),
+        ("asset_id", "a\0b"),
+    ] {
         let parts = [
             Part::File {
                 name: "file",
@@ -226,7 +249,10 @@ fn ids_and_themes_are_trimmed_and_refused_alike_everywhere() {
             client.post_json("/feedback", &feedback),
         ] {
             let error = refused.json();
-            assert_eq!((refused.status, &error["code"]), (422, &json!("invalid_field")));
+            assert_eq!(
+                (refused.status, &error["code"]),
+                (422, &json!("invalid_field"))
+            );
             let detail = error["detail"].as_str().unwrap();
             assert!(detail.starts_with(field), "{detail}");
         }
@@ -242,8 +268,14 @@ fn null_is_no_judgement() {
     let refused = client.post_json("/feedback", &feedback);
     let error = refused.json();
     assert_eq!(refused.status, 422, "{error}");
-    assert!(error["detail"].as_str().unwrap().starts_with("accepted: "), "{error}");
-    give(&mut client, &json!({ "image_hash": hash, "theme": "t", "asset_id": null }));
+    assert!(
+        error["detail"].as_str().unwrap().starts_with("accepted: "),
+        "{error}"
+    );
+    give(
+        &mut client,
+        &json!({ "image_hash": hash, "theme": "t", "asset_id": null }),
+    );
     let stored = server
         .data()
         .numbers("SELECT acceptance_count, total_assignments FROM clip_image_theme_feedback");

@@ -31,10 +31,16 @@ fn both_forms_of_a_list_read_alike_everywhere() {
     for sent in [r#""red, cat"#, r#""red" cat,dog"#, "[1]"] {
         let parts = [file(&data), Part::Text("labels", sent)];
         let refused = client.post_form("/classify", &parts);
-        assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("invalid_field")));
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (422, &json!("invalid_field"))
+        );
         let printed = run(&["classify", path, "--labels", sent]);
         assert_ne!(printed.status.code(), Some(0), "{sent}");
-        assert!(String::from_utf8_lossy(&printed.stderr).contains("labels: "), "{sent}");
+        assert!(
+            String::from_utf8_lossy(&printed.stderr).contains("labels: "),
+            "{sent}"
+        );
     }
     let theme = run(&["classify", path, "--theme", "a\nb"]);
     assert!(String::from_utf8_lossy(&theme.stderr).contains("theme: holds a control character"));
@@ -49,8 +55,14 @@ fn labels_that_the_model_would_not_read_to_their_end_are_refused() {
     let parts = [file(&data), Part::Text("labels", &labels)];
     let refused = server.client().post_form("/classify", &parts);
     let error = refused.json();
-    assert_eq!((refused.status, &error["code"]), (422, &json!("label_too_long")));
-    assert!(error["detail"].as_str().unwrap().contains("label 1"), "{error}");
+    assert_eq!(
+        (refused.status, &error["code"]),
+        (422, &json!("label_too_long"))
+    );
+    assert!(
+        error["detail"].as_str().unwrap().contains("label 1"),
+        "{error}"
+    );
     // Long in characters, and short for the model.
     let labels = json!(["x".repeat(100), "cat"]).to_string();
     let parts = [file(&data), Part::Text("labels", &labels)];
@@ -72,7 +84,11 @@ fn whole_numbers_may_be_written_with_a_point() {
         (json!(101.0), 422),
     ] {
         let body = json!({ "file": gif, "similar_limit": limit });
-        assert_eq!(client.post_json("/classify", &body).status, status, "{limit}");
+        assert_eq!(
+            client.post_json("/classify", &body).status,
+            status,
+            "{limit}"
+        );
     }
 }
 
@@ -86,7 +102,10 @@ fn what_is_shown_does_not_change_what_is_decided() {
             environment: &[("CLIP_TOP_K", top_k)],
             ..Settings::default()
         });
-        let answer = server.client().post_form("/classify", &[file(&data)]).json();
+        let answer = server
+            .client()
+            .post_form("/classify", &[file(&data)])
+            .json();
         let shown = answer["top_labels"].as_array().unwrap().len();
         assert_eq!(shown.to_string(), top_k);
         answers.push(["all_scores", "category", "entropy"].map(|field| answer[field].clone()));
@@ -115,7 +134,10 @@ fn eval_takes_any_number_of_classes() {
         let message = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(0), "{message}");
         let report: Json = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!((&report["pictures"], &report["candidates"]), (&json!(2), &json!(602)));
+        assert_eq!(
+            (&report["pictures"], &report["candidates"]),
+            (&json!(2), &json!(602))
+        );
         reports.push(report);
     }
     assert_eq!(reports[0], reports[1]);

@@ -192,7 +192,9 @@ impl Field {
 
 /// The whole number that a text spells, as `3` or as `3.0`.
 fn whole(text: &str) -> Option<i64> {
-    text.parse().ok().or_else(|| whole_number(text.parse().ok()?))
+    text.parse()
+        .ok()
+        .or_else(|| whole_number(text.parse().ok()?))
 }
 
 #[expect(

@@ -39,7 +39,11 @@ impl Picture {
     /// One that looks like it: the model says nearly the same.
     fn copy(&self, random: &mut fastrand::Rng) -> Self {
         let shares = self.probabilities.iter();
-        Self::of(shares.map(|share| share * (0.9 + 0.2 * random.f64())).collect())
+        Self::of(
+            shares
+                .map(|share| share * (0.9 + 0.2 * random.f64()))
+                .collect(),
+        )
     }
 
     fn winner(&self) -> usize {
@@ -113,7 +117,12 @@ impl World {
             let sign = if random.bool() { 1.0 } else { -1.0 };
             let judgements = count(random);
             let against = (judgements * wrong * random.f64()).floor();
-            judge(&mut balances, &judged, sign * (judgements - against), kinship);
+            judge(
+                &mut balances,
+                &judged,
+                sign * (judgements - against),
+                kinship,
+            );
             judge(&mut balances, &judged, -sign * against, kinship);
         }
         let alpha = [0.05, 0.4, 1.0][random.usize(..3)];
@@ -148,14 +157,25 @@ fn for_each_history(check: impl Fn(&mut fastrand::Rng, World, u64)) {
 fn scores_are_bounded() {
     for_each_history(|_, world, seed| {
         let affinities = world.balances.affinities();
-        assert!(affinities.iter().all(|a| (-1.0..=1.0).contains(a)), "seed {seed}");
+        assert!(
+            affinities.iter().all(|a| (-1.0..=1.0).contains(a)),
+            "seed {seed}"
+        );
         let after = world.scores();
         let sum: f64 = after.iter().sum();
         assert!((sum - 1.0).abs() < 1e-9, "seed {seed}: {sum}");
-        let factors = || after.iter().zip(&world.asked.probabilities).map(|(a, b)| a / b);
+        let factors = || {
+            after
+                .iter()
+                .zip(&world.asked.probabilities)
+                .map(|(a, b)| a / b)
+        };
         let widest = factors().fold(0.0, f64::max) / factors().fold(f64::INFINITY, f64::min);
         let bound = (2.0 * world.alpha).exp();
-        assert!(widest <= bound * (1.0 + 1e-9), "seed {seed}: {widest} > {bound}");
+        assert!(
+            widest <= bound * (1.0 + 1e-9),
+            "seed {seed}: {widest} > {bound}"
+        );
     });
 }
 
@@ -197,8 +217,14 @@ fn without_evidence_and_without_weight_nothing_changes() {
     for_each_history(|_, world, seed| {
         let labels = world.asked.probabilities.len();
         let nothing = Balances::none(labels).affinities();
-        assert!(nothing.iter().all(|affinity| *affinity == 0.0), "seed {seed}");
-        assert_eq!(moved(&world.asked.probabilities, &nothing, world.alpha), None);
+        assert!(
+            nothing.iter().all(|affinity| *affinity == 0.0),
+            "seed {seed}"
+        );
+        assert_eq!(
+            moved(&world.asked.probabilities, &nothing, world.alpha),
+            None
+        );
         let affinities = world.balances.affinities();
         assert_eq!(moved(&world.asked.probabilities, &affinities, 0.0), None);
     });
@@ -209,7 +235,11 @@ fn what_touches_all_labels_alike_has_no_effect_and_takes_none_away() {
     for_each_history(|random, world, seed| {
         let before = world.scores();
         let mut balances = world.balances.clone();
-        for level in [&mut balances.theme, &mut balances.near, &mut balances.itself] {
+        for level in [
+            &mut balances.theme,
+            &mut balances.near,
+            &mut balances.itself,
+        ] {
             let common = if random.bool() { 1.0 } else { -1.0 } * count(random);
             for balance in level.iter_mut() {
                 *balance += common;
@@ -217,7 +247,10 @@ fn what_touches_all_labels_alike_has_no_effect_and_takes_none_away() {
         }
         let after = scores(&world.asked, &balances, world.alpha);
         for (before, after) in before.iter().zip(&after) {
-            assert!((before - after).abs() < 1e-8, "seed {seed}: {before} to {after}");
+            assert!(
+                (before - after).abs() < 1e-8,
+                "seed {seed}: {before} to {after}"
+            );
         }
         // And a picture that is like all labels alike says nothing of any.
         let labels = before.len();
@@ -225,7 +258,10 @@ fn what_touches_all_labels_alike_has_no_effect_and_takes_none_away() {
         judge(&mut balances, &flat, count(random), Kinship::Theme);
         let judged = scores(&world.asked, &balances, world.alpha);
         for (judged, after) in judged.iter().zip(&after) {
-            assert!((judged - after).abs() < 1e-8, "seed {seed}: {after} to {judged}");
+            assert!(
+                (judged - after).abs() < 1e-8,
+                "seed {seed}: {after} to {judged}"
+            );
         }
     });
 }
@@ -241,7 +277,10 @@ fn acceptance_and_rejection_are_mirror_images() {
         };
         let affinities = world.balances.affinities().into_iter();
         for (one, other) in affinities.zip(mirrored.affinities()) {
-            assert!((one + other).abs() < ROUNDING, "seed {seed}: {one} and {other}");
+            assert!(
+                (one + other).abs() < ROUNDING,
+                "seed {seed}: {one} and {other}"
+            );
         }
     });
 }
@@ -256,7 +295,10 @@ fn the_order_of_judgements_does_not_matter() {
         let mut events: Vec<_> = (0..random.usize(1..20))
             .map(|_| {
                 let sign = if random.bool() { 1.0 } else { -1.0 };
-                (Picture::random(&mut random, labels), sign * count(&mut random))
+                (
+                    Picture::random(&mut random, labels),
+                    sign * count(&mut random),
+                )
             })
             .collect();
         let after = |events: &[(Picture, f64)]| {
@@ -294,7 +336,12 @@ fn a_minority_of_wrong_raters_cannot_turn_a_majority() {
             for sign in [1.0, -1.0] {
                 let mut balances = Balances::none(labels);
                 judge(&mut balances, &world.asked, -sign * wrong, kinship);
-                judge(&mut balances, &world.asked, sign * (raters - wrong), kinship);
+                judge(
+                    &mut balances,
+                    &world.asked,
+                    sign * (raters - wrong),
+                    kinship,
+                );
                 let now = scores(asked, &balances, world.alpha)[label];
                 assert!(sign * (now - plain) >= 0.0, "seed {seed}: {plain} to {now}");
             }

@@ -93,9 +93,11 @@ async fn fill(database: &Fixture, rows: usize, labels: &[&str]) {
         &|n| format!("('full', '{}', '{}', {n}, 100)", key(n), labels[n]),
     )
     .await;
-    insert("omnizap_image_names (content_hash, image_hash)", rows, &|n| {
-        format!("('{n:064x}', 'f{n:063x}')")
-    })
+    insert(
+        "omnizap_image_names (content_hash, image_hash)",
+        rows,
+        &|n| format!("('{n:064x}', 'f{n:063x}')"),
+    )
     .await;
     insert(
         "omnizap_looks (content_hash, look_key, theme, label_set, model_name, default_labels, \
@@ -103,7 +105,11 @@ async fn fill(database: &Fixture, rows: usize, labels: &[&str]) {
         rows,
         &|n| {
             let labels = r#"[155,[["label 1",0.5],["label 2",0.2]]]"#;
-            let yes = if database.kind == "postgres" { "true" } else { "1" };
+            let yes = if database.kind == "postgres" {
+                "true"
+            } else {
+                "1"
+            };
             format!("('{n:064x}', '{n:064x}', 'full', '{n:064x}', 'm@1', {yes}, '{labels}')")
         },
     )

@@ -30,7 +30,12 @@ struct Curve {
 fn score(curve: &Curve, judgements: f64) -> f64 {
     let picture = Picture::of(vec![0.55, 0.45]);
     let mut balances = Balances::none(2);
-    judge(&mut balances, &picture, curve.sign * judgements, curve.kinship);
+    judge(
+        &mut balances,
+        &picture,
+        curve.sign * judgements,
+        curve.kinship,
+    );
     scores(&picture, &balances, 0.4)[0]
 }
 
@@ -48,12 +53,32 @@ fn y(score: f64) -> f64 {
 
 fn svg() -> Result<String, std::fmt::Error> {
     let curves = [
-        ("the picture itself, accepted", "#0b6e4f", 1.0, Kinship::Itself),
-        ("a near copy (cosine 0.95)", "#2a9d8f", 1.0, Kinship::Near(0.95)),
+        (
+            "the picture itself, accepted",
+            "#0b6e4f",
+            1.0,
+            Kinship::Itself,
+        ),
+        (
+            "a near copy (cosine 0.95)",
+            "#2a9d8f",
+            1.0,
+            Kinship::Near(0.95),
+        ),
         ("others of the theme", "#8ab17d", 1.0, Kinship::Theme),
         ("others of the theme", "#e9a05b", -1.0, Kinship::Theme),
-        ("a near copy (cosine 0.95)", "#e76f51", -1.0, Kinship::Near(0.95)),
-        ("the picture itself, rejected", "#a4133c", -1.0, Kinship::Itself),
+        (
+            "a near copy (cosine 0.95)",
+            "#e76f51",
+            -1.0,
+            Kinship::Near(0.95),
+        ),
+        (
+            "the picture itself, rejected",
+            "#a4133c",
+            -1.0,
+            Kinship::Itself,
+        ),
     ];
     let mut out = String::new();
     writeln!(
@@ -61,7 +86,10 @@ fn svg() -> Result<String, std::fmt::Error> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">"
     )?;
-    writeln!(out, "<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>")?;
+    writeln!(
+        out,
+        "<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>"
+    )?;
     writeln!(
         out,
         "<text x=\"{LEFT}\" y=\"22\" font-size=\"14\">Score of a label after n judgements \
@@ -134,5 +162,8 @@ fn the_picture_of_the_documentation_is_what_the_law_draws() {
         std::fs::write(&path, &drawn).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
-    assert!(kept == drawn, "stages/numbers.svg is not what the law draws: see this file");
+    assert!(
+        kept == drawn,
+        "stages/numbers.svg is not what the law draws: see this file"
+    );
 }
