@@ -336,6 +336,24 @@ impl Model {
             .collect()
     }
 
+    /// Tokens of a label that the text tower reads whatever they are, in every template.
+    pub fn room_for_labels(&self) -> usize {
+        let longest = self.templates().iter().map(String::len).max();
+        let around = longest.unwrap_or(0) + 2;
+        self.config.text.context_length.saturating_sub(around)
+    }
+
+    /// True where the text tower reads all of a label, in every template.
+    pub fn reads_whole_label(&self, label: &str) -> bool {
+        let reads = |text: &str| !self.tokenize(text).is_cut();
+        match self.templates() {
+            [] => reads(label),
+            templates => templates
+                .iter()
+                .all(|template| reads(&template.replace("{}", label))),
+        }
+    }
+
     /// The tokens of a text, as this model sees it.
     pub fn tokenize(&self, text: &str) -> crate::Tokens {
         self.tokenizer.encode(text, self.config.text.context_length)

@@ -19,12 +19,18 @@ pub(crate) use clip::VOCABULARY_SIZE;
 pub struct Tokens {
     ids: Vec<u32>,
     end: usize,
+    is_cut: bool,
 }
 
 impl Tokens {
     /// The ids, special ones included, as many as the context is long.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// True where the text had more tokens than the context has room for.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Where the first end token is.

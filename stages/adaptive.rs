@@ -1,68 +1,31 @@
 //! `adaptive`: scores that learn from feedback on a theme.
 //!
-//! # The formula
-//!
-//! ```text
-//! score'(l) = p(l) (1 + alpha a(l)) / sum over k of p(k) (1 + alpha a(k))
-//! ```
-//!
-//! `p` is what the model says, `alpha` (0 to 1) how much feedback may say, and `a(l)`,
-//! between -1 and 1, what feedback says of label `l` under the request's theme. Every
-//! label has its own `a`: one factor for all of them would cancel out.
-//!
-//! `a` is made of three kinds of evidence, each a count for (`A`) and against (`R`)
-//! the label, the more specific one resting on the more general:
-//!
-//! ```text
-//! theme      t(l) = (A - R)         / (A + R + 4)    all images that carried l
-//! neighbours n(l) = (A - R + 3 t(l)) / (A + R + 3)   near images that carried l
-//! image      a(l) = (A - R + 1.5 n(l)) / (A + R + 1.5)   this image, which carries l
-//! ```
-//!
-//! Each line is the mean of a Beta distribution, mapped from 0..1 to -1..1, whose
-//! prior has the mean of the line above and the weight of as many judgements as stand
-//! in the denominator (empirical Bayes; Gelman et al., *Bayesian Data Analysis*,
-//! chapter 5). From that follows what is wanted:
-//!
-//! - *neutral*: without evidence `a` is 0, and the scores are the very same;
-//! - *shrunk*: one judgement of a theme moves `a` by 0.2, a hundred by 0.96;
-//! - *bounded*: every line is a mean of numbers in -1..1, so the factor of a score is
-//!   within `1 - alpha` and `1 + alpha`, and no label is ever ruled out;
-//! - *monotone*: one more acceptance never lowers `a` of a label that the image carries;
-//! - *specific first*: the prior's weight is smaller for the image itself than for its
-//!   neighbours, and for those smaller than for the theme.
-//!
-//! An image counts for each label that it carries with the label's probability over
-//! that of its first label; a neighbour moreover with its cosine. What feedback adds up
-//! to for a label is kept beside the feedback, in a row of its own, so an answer reads
-//! as many rows as it has labels, however much feedback there is.
+//! [`law`] says how, and why so. Here is what it is told: what feedback adds up to for each
+//! label of the theme, which is kept beside the feedback; what was said of near copies, each
+//! of which counts for the labels that it was judged as; and what was said of the picture
+//! itself, which counts for the label that the model puts first now, or for those that were
+//! named. An answer reads as many rows as it has labels, however much feedback there is.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionSpec, OptionType,
-    Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
+    AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionSpec, OptionType, Options,
+    Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
 };
 use serde_json::json;
 
-use crate::store::{Store, Tally, ThemeEvidence, carried, limits};
-use crate::vector_index::Query;
+use self::law::Balances;
+use crate::store::{Asked, Store, Tally, ThemeEvidence, label_key, limits, standing};
+use crate::vector_index::{Hit, Query};
 
-/// Judgements that the prior of a theme weighs.
-const THEME_PRIOR: f64 = 4.0;
-/// Judgements that a theme weighs against those of the image's neighbours.
-const NEIGHBOURS_PRIOR: f64 = 3.0;
-/// Judgements that neighbours weigh against those of the image itself.
-const IMAGE_PRIOR: f64 = 1.5;
+mod law;
 
 /// Cosine from which an image is a neighbour: the default of similar images.
 const NEIGHBOUR_THRESHOLD: f32 = 0.85;
 /// Newest images that are looked through for neighbours.
 const NEIGHBOUR_SCAN: usize = 3000;
-/// The best of the model's labels, which an image is taken to carry.
-const LABELS_CARRIED: usize = 5;
 /// The share of the time left that feedback is waited for.
 const TIME_SHARE: u32 = 4;
 /// Decimals of the published weights.
@@ -89,7 +52,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
             "alpha",
             OptionType::Number { min: 0.0, max: 1.0 },
             0.4,
-            "how far feedback may move a score: at most by this share of it, up or down",
+            "how far feedback may move scores: the odds of two labels at most by exp(2 alpha)",
         )
         .public("adaptive_alpha"),
         OptionSpec::new(
@@ -121,6 +84,11 @@ impl StageKind for Adaptive {
                     "image_hash",
                     PortType::Text,
                     "the name under which this image has feedback",
+                ),
+                Input::optional(
+                    "content_hash",
+                    PortType::Text,
+                    "the hash of its bytes, by which it has all its other names",
                 ),
                 Input::optional(
                     "embedding",
@@ -166,6 +134,10 @@ struct Adapter {
 }
 
 impl AsyncStage for Adapter {
+    fn idle(&self) -> Option<String> {
+        (self.alpha == 0.0).then(|| "alpha is 0, so that feedback changes nothing".to_owned())
+    }
+
     fn health(&self) -> Health {
         Health {
             degraded: self.store.degraded(),
@@ -184,64 +156,81 @@ impl AsyncStage for Adapter {
             let Some(theme) = theme.filter(|theme| may_have_feedback(theme)) else {
                 return Ok(outputs(scores.clone(), 0.0, 0.0));
             };
-            let image = inputs.optional_text("image_hash");
-            let embedding = match inputs.get("embedding") {
-                Some(Value::Embedding(embedding)) => Some(embedding),
-                _ => None,
+            let question = Question {
+                image: inputs.optional_text("image_hash"),
+                content: inputs.optional_text("content_hash"),
+                near: self.near(inputs).await,
             };
-            let near = self.near(embedding, image).await;
-            let evidence = match self.evidence(theme, scores, image, &near, call).await {
-                Ok(evidence) => evidence,
+            match self.evidence(theme, scores, &question, call).await {
+                Ok(evidence) => Ok(self.adapt(scores, &evidence, &question)),
                 Err(error) => {
                     // Health says so too, for as long as it lasts.
                     tracing::debug!(%error, request = %call.request_id, "scores without feedback");
-                    return Ok(outputs(scores.clone(), 0.0, 0.0));
+                    Ok(outputs(scores.clone(), 0.0, 0.0))
                 }
-            };
-            Ok(self.adapt(scores, &evidence, image.map(|image| &**image), &near))
+            }
         })
     }
 }
 
+/// The pictures that are asked about.
+struct Question<'a> {
+    /// A name of the picture itself.
+    image: Option<&'a Arc<str>>,
+    /// The hash of its bytes.
+    content: Option<&'a Arc<str>>,
+    /// Its near copies.
+    near: Vec<Hit>,
+}
+
+impl Question<'_> {
+    /// The picture itself, if it has a name, then its near copies.
+    fn asked(&self) -> impl Iterator<Item = Asked<'_>> {
+        let content = self.content.map(|content| &**content);
+        let itself = self.image.map(|name| &**name).or(content);
+        let itself = itself.map(|image_hash| Asked {
+            image_hash,
+            content_hash: content,
+        });
+        let near = self.near.iter().map(|hit| Asked {
+            // What a client last called it is one of its names only where it has no other.
+            image_hash: hit.content_hash.as_ref().unwrap_or(&hit.image_hash),
+            content_hash: hit.content_hash.as_deref(),
+        });
+        itself.into_iter().chain(near)
+    }
+}
+
 impl Adapter {
-    /// The image's neighbours and their cosines.
-    async fn near(
-        &self,
-        embedding: Option<&Arc<Embedding>>,
-        image: Option<&Arc<str>>,
-    ) -> Vec<(Arc<str>, f64)> {
-        let Some(embedding) = embedding.filter(|_| self.neighbours > 0) else {
+    /// The images that look most like the one asked about.
+    async fn near(&self, inputs: &Inputs) -> Vec<Hit> {
+        let Some(Value::Embedding(embedding)) = inputs.get("embedding") else {
             return Vec::new();
         };
+        if self.neighbours == 0 {
+            return Vec::new();
+        }
         let query = Query {
             model: embedding.model.clone(),
             vector: embedding.vector.clone(),
             threshold: NEIGHBOUR_THRESHOLD,
             limit: self.neighbours,
             scan: NEIGHBOUR_SCAN,
-            image_hash: image.cloned(),
-            content_hash: None,
+            image_hash: inputs.optional_text("image_hash").cloned(),
+            content_hash: inputs.optional_text("content_hash").cloned(),
         };
-        let hits = self.store.similar(query).await;
-        hits.into_iter()
-            .map(|hit| (hit.image_hash, f64::from(hit.similarity)))
-            .collect()
+        self.store.similar(query).await
     }
 
     async fn evidence(
         &self,
         theme: &str,
         scores: &Scores,
-        image: Option<&Arc<str>>,
-        near: &[(Arc<str>, f64)],
+        question: &Question<'_>,
         call: &Call,
     ) -> Result<ThemeEvidence, crate::store::StoreError> {
         let labels: Vec<_> = scores.iter().map(|score| &*score.label).collect();
-        let images: Vec<_> = image
-            .into_iter()
-            .chain(near.iter().map(|(name, _)| name))
-            .map(|name| &**name)
-            .collect();
+        let images: Vec<_> = question.asked().collect();
         let limit: Duration = call.remaining() / TIME_SHARE;
         self.store
             .theme_evidence(theme, &labels, &images, limit)
@@ -252,32 +241,19 @@ impl Adapter {
         &self,
         scores: &Arc<Scores>,
         evidence: &ThemeEvidence,
-        image: Option<&str>,
-        near: &[(Arc<str>, f64)],
+        question: &Question<'_>,
     ) -> Outputs {
-        let weights = weights(scores, evidence, image, near);
-        let own = evidence
-            .images
-            .iter()
-            .find(|judged| Some(judged.image_hash.as_str()) == image);
-        let raw = own.map_or(0.0, |judged| {
-            let Tally { accepted, rejected } = judged.tally;
+        let affinities = balances(scores, evidence, question).affinities();
+        let is_named = question.image.or(question.content).is_some();
+        let itself = evidence.images.first().filter(|_| is_named);
+        let raw = itself.map_or(0.0, |itself| {
+            let Tally { accepted, rejected } = itself.tally;
             let total = accepted + rejected;
             if total > 0.0 { accepted / total } else { 0.0 }
         });
-        let scores = apply(scores, &weights, self.alpha);
-        let winner = scores.iter().zip(&weights).reduce(|best, next| {
-            if next.0.probability > best.0.probability {
-                next
-            } else {
-                best
-            }
-        });
-        outputs(
-            scores.clone(),
-            winner.map_or(0.0, |(_, weight)| *weight),
-            raw,
-        )
+        let scores = apply(scores, &affinities, self.alpha);
+        let winner = first(&scores);
+        outputs(scores, winner.map_or(0.0, |place| affinities[place]), raw)
     }
 }
 
@@ -296,82 +272,71 @@ fn outputs(scores: Arc<Scores>, weight: f64, raw: f64) -> Outputs {
         .with("affinity_weight_raw", raw)
 }
 
-/// What feedback says of each label: `a(l)`, -1 to 1, in the order of the scores.
-fn weights(
-    scores: &Scores,
-    evidence: &ThemeEvidence,
-    image: Option<&str>,
-    near: &[(Arc<str>, f64)],
-) -> Vec<f64> {
-    let key = |label: &str| label.trim().to_lowercase();
+/// The place of the likeliest label; of equals the one whose name comes first, whatever the
+/// order of the labels.
+fn first(scores: &Scores) -> Option<usize> {
+    let order = |a: &usize, b: &usize| {
+        let (a, b) = (&scores[*a], &scores[*b]);
+        let by_name = || b.label.cmp(&a.label);
+        a.probability.total_cmp(&b.probability).then_with(by_name)
+    };
+    (0..scores.len()).max_by(order)
+}
+
+/// The evidence, by label.
+fn balances(scores: &Scores, evidence: &ThemeEvidence, question: &Question<'_>) -> Balances {
+    let mut balances = Balances::none(scores.len());
+    for (balance, tally) in balances.theme.iter_mut().zip(&evidence.labels) {
+        *balance = tally.net();
+    }
+    if evidence
+        .images
+        .iter()
+        .all(|image| image.tally == Tally::default())
+    {
+        return balances;
+    }
     let places: HashMap<_, _> = scores
         .iter()
         .enumerate()
-        .map(|(place, score)| (key(&score.label), place))
+        .map(|(place, score)| (label_key(&score.label), place))
         .collect();
-    let mut neighbours = vec![Tally::default(); scores.len()];
-    let mut itself = vec![Tally::default(); scores.len()];
-    for judged in &evidence.images {
-        if Some(judged.image_hash.as_str()) == image {
-            // What the image carries is what the model says of it now.
-            let now = scores
-                .iter()
-                .map(|score| (&*score.label, score.probability));
-            for label in carried(now).into_iter().take(LABELS_CARRIED) {
-                if let Some(&place) = places.get(&key(&label.label)) {
-                    add(&mut itself[place], judged.tally, label.weight);
-                }
-            }
-            continue;
-        }
-        let cosine = near
-            .iter()
-            .find(|(name, _)| **name == *judged.image_hash)
-            .map_or(0.0, |(_, cosine)| cosine.max(0.0));
-        for label in &judged.labels {
-            if let Some(&place) = places.get(&key(&label.label)) {
-                add(&mut neighbours[place], judged.tally, label.weight * cosine);
+    let mut images = evidence.images.iter();
+    if question.image.or(question.content).is_some()
+        && let Some(itself) = images.next()
+    {
+        // What it is about is what the model says of it now, unless a label was named.
+        let standing = |place: usize| standing(scores[place].probability, scores.len());
+        let mut unnamed = itself.tally.net();
+        for (key, tally) in &itself.named {
+            unnamed -= tally.net();
+            if let Some(&place) = places.get(key) {
+                balances.itself[place] += tally.net() * standing(place);
             }
         }
+        if let Some(place) = first(scores) {
+            balances.itself[place] += unnamed * standing(place);
+        }
     }
-    (0..scores.len())
-        .map(|place| {
-            let theme = evidence.labels.get(place).copied().unwrap_or_default();
-            let theme = mean(theme, THEME_PRIOR, 0.0);
-            let neighbours = mean(neighbours[place], NEIGHBOURS_PRIOR, theme);
-            mean(itself[place], IMAGE_PRIOR, neighbours)
-        })
-        .collect()
+    for (image, hit) in images.zip(&question.near) {
+        let cosine = f64::from(hit.similarity).max(0.0);
+        for (key, tally) in &image.credited {
+            if let Some(&place) = places.get(key) {
+                balances.near[place] += tally.net() * cosine;
+            }
+        }
+    }
+    balances
 }
 
-fn add(sum: &mut Tally, tally: Tally, weight: f64) {
-    sum.accepted += tally.accepted * weight;
-    sum.rejected += tally.rejected * weight;
-}
-
-/// Mean of the Beta distribution after that evidence, mapped to -1..1.
-fn mean(tally: Tally, prior_weight: f64, prior_mean: f64) -> f64 {
-    let Tally { accepted, rejected } = tally;
-    (accepted - rejected + prior_weight * prior_mean) / (accepted + rejected + prior_weight)
-}
-
-/// The scores times what feedback says, their sum 1 again; the same ones where it says
-/// nothing.
-fn apply(scores: &Arc<Scores>, weights: &[f64], alpha: f64) -> Arc<Scores> {
-    if weights.iter().all(|weight| alpha * weight == 0.0) {
+/// The scores, moved by what feedback says; the same ones where it says nothing.
+fn apply(scores: &Arc<Scores>, affinities: &[f64], alpha: f64) -> Arc<Scores> {
+    let probabilities: Vec<_> = scores.iter().map(|score| score.probability).collect();
+    let Some(moved) = law::moved(&probabilities, affinities, alpha) else {
         return scores.clone();
-    }
-    let moved: Vec<f64> = scores
-        .iter()
-        .zip(weights)
-        .map(|(score, weight)| score.probability * (1.0 + alpha * weight))
-        .collect();
-    let sum: f64 = moved.iter().sum();
-    if !sum.is_finite() || sum <= 0.0 {
-        return scores.clone();
-    }
-    let moved = scores.iter().zip(moved).map(|(score, moved)| Score {
-        probability: moved / sum,
+    };
+    let moved = scores.iter().zip(moved).map(|(score, probability)| Score {
+        probability,
         ..score.clone()
     });
     Arc::new(Scores(moved.collect()))

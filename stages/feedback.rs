@@ -1,14 +1,19 @@
 //! `feedback`: a judgement of an image under a theme, acknowledged once it is durable.
+//!
+//! It is about the label that the model put first for the picture under the theme, of the
+//! default labels where it was ever asked with those. A client that brings labels of its own
+//! says which by sending them here too, and a client that means a certain label names it.
 
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, Options, Output, Outputs,
-    PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
+    Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
 use serde_json::json;
 
-use crate::store::{Feedback, Store, limits};
+use crate::labels::{self, Bounds};
+use crate::store::{Feedback, Store, label_key, label_set, limits};
 
 /// Hexadecimal digits of an image's name.
 const HASH_DIGITS: usize = 64;
@@ -29,7 +34,29 @@ impl GiveFeedback {
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
     name: "feedback".into(),
     doc: "counts a judgement of an image under a theme; answers once it is durable".into(),
-    options: Vec::new(),
+    options: vec![
+        OptionSpec::new(
+            "max_labels",
+            OptionType::Integer { min: 1, max: 4096 },
+            256,
+            "most different labels of a judgement, as many as `score` takes",
+        ),
+        OptionSpec::new(
+            "over_limit",
+            OptionType::Choice((&["reject", "cut"]).into()),
+            "reject",
+            "a judgement with more labels is refused, or loses the last ones, as in `score`",
+        ),
+        OptionSpec::new(
+            "max_label_chars",
+            OptionType::Integer {
+                min: 1,
+                max: 10_000,
+            },
+            200,
+            "most characters of a label",
+        ),
+    ],
     feature: None,
 });
 
@@ -53,6 +80,16 @@ impl StageKind for GiveFeedback {
                     PortType::Text,
                     "the client's own id of the image",
                 ),
+                Input::optional(
+                    "labels",
+                    PortType::TextList,
+                    "the labels that the judged answer chose from, where the request brought some",
+                ),
+                Input::optional(
+                    "category",
+                    PortType::Text,
+                    "the label that is judged; the one that the model put first where absent",
+                ),
             ],
             outputs: vec![
                 Output::new("ok", PortType::Bool, "true once the judgement is durable")
@@ -61,17 +98,20 @@ impl StageKind for GiveFeedback {
         }
     }
 
-    fn build<'a>(&'a self, _options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             self.store.start()?;
-            let store = self.store.clone();
-            Ok(Runner::Async(Arc::new(Recorder { store })))
+            Ok(Runner::Async(Arc::new(Recorder {
+                store: self.store.clone(),
+                bounds: Bounds::of(options),
+            })))
         })
     }
 }
 
 struct Recorder {
     store: Store,
+    bounds: Bounds,
 }
 
 impl AsyncStage for Recorder {
@@ -88,6 +128,7 @@ impl AsyncStage for Recorder {
         _call: &'a Call,
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
+            let (label_set, label) = self.about(inputs)?;
             let feedback = Feedback {
                 image_hash: image_hash(inputs.text("image_hash")?)?,
                 theme: theme(inputs.text("theme")?)?,
@@ -96,10 +137,43 @@ impl AsyncStage for Recorder {
                     Some(id) => asset_id(id)?,
                     None => None,
                 },
+                label_set,
+                label,
             };
             self.store.record_feedback(&feedback).await?;
             Ok(Outputs::new().with("ok", true))
         })
+    }
+}
+
+impl Recorder {
+    /// What a judgement says that it is about: a set of labels, and one label.
+    fn about(&self, inputs: &Inputs) -> Result<(Option<String>, Option<String>), Error> {
+        let labels = match inputs.optional_text_list("labels") {
+            Some(labels) => labels::normalise(labels, self.bounds)?,
+            None => Vec::new(),
+        };
+        let category: Vec<_> = inputs
+            .optional_text("category")
+            .cloned()
+            .into_iter()
+            .collect();
+        let named = labels::normalise(&category, self.bounds).map_err(|error| {
+            let message = error.message().replace("labels: label 1", "category:");
+            invalid(message).with_code("invalid_category")
+        })?;
+        let named = named.first();
+        if let Some(category) = named
+            && !labels.is_empty()
+            && !labels
+                .iter()
+                .any(|label| label_key(label) == label_key(category))
+        {
+            return Err(invalid("category: is none of the labels".into()));
+        }
+        let set = label_set(labels.iter().map(|label| &**label));
+        let set = (!labels.is_empty()).then_some(set);
+        Ok((set, named.map(ToString::to_string)))
     }
 }
 
@@ -150,8 +224,8 @@ mod tests {
     use omnizap_contract::Value;
 
     use super::*;
-    use crate::store::Tally;
-    use crate::testing::{call, inputs, store};
+    use crate::store::{Asked, Tally};
+    use crate::testing::{call, inputs, options, store};
 
     async fn give(
         store: &Store,
@@ -161,7 +235,7 @@ mod tests {
         asset_id: Option<&str>,
     ) -> Result<bool, Error> {
         let kind = GiveFeedback::new(store.clone());
-        let Runner::Async(stage) = kind.build(&Options::default()).await? else {
+        let Runner::Async(stage) = kind.build(&options(&kind, [])).await? else {
             panic!("an async stage");
         };
         let inputs = inputs(
@@ -178,15 +252,12 @@ mod tests {
     }
 
     async fn tally(store: &Store, theme: &str, image_hash: &str) -> Tally {
-        let evidence = store
-            .theme_evidence(theme, &[], &[image_hash], limits::READ)
-            .await
-            .unwrap();
-        evidence
-            .images
-            .first()
-            .map(|image| image.tally)
-            .unwrap_or_default()
+        let asked = [Asked {
+            image_hash,
+            content_hash: None,
+        }];
+        let evidence = store.theme_evidence(theme, &[], &asked, limits::READ);
+        evidence.await.unwrap().images[0].tally
     }
 
     #[tokio::test]
@@ -272,6 +343,38 @@ mod tests {
             assert!(error.message().starts_with(field), "{error}");
         }
         assert_eq!(store.degraded(), None, "none of it reached the database");
+    }
+
+    #[test]
+    fn what_a_judgement_is_about_is_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let kind = GiveFeedback::new(store(folder.path()));
+        let recorder = Recorder {
+            store: store(folder.path()),
+            bounds: Bounds::of(&options(&kind, [])),
+        };
+        let about = |labels: &[&str], category: Option<&str>| {
+            let list: Vec<Arc<str>> = labels.iter().map(|&label| label.into()).collect();
+            let labels = (!labels.is_empty()).then(|| Value::from(list));
+            let values = [("labels", labels), ("category", category.map(Value::from))];
+            recorder.about(&inputs(&kind, values))
+        };
+        assert_eq!(about(&[], None).unwrap(), (None, None));
+        assert_eq!(about(&["  "], Some(" ")).unwrap(), (None, None));
+        let set = label_set(["cat", "dog"]);
+        let both = about(&["dog", " Cat", "dog"], Some("CAT ")).unwrap();
+        assert_eq!(both, (Some(set), Some("CAT".into())));
+        for (labels, category, field) in [
+            (&["cat", "dog"][..], "emu".to_owned(), "category"),
+            (&[], "x".repeat(201), "category"),
+        ] {
+            let error = about(labels, Some(&category)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.message().starts_with(field), "{error}");
+        }
+        let many: Vec<_> = (0..257).map(|label| label.to_string()).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert_eq!(about(&many, None).unwrap_err().code(), "too_many_labels");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use omnizap_contract::{Error, ErrorKind};
+use omnizap_contract::{Error, ErrorKind, Options};
 
 /// The bounds of a list of labels.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,26 @@ pub(crate) struct Bounds {
     pub(crate) max_label_chars: usize,
     /// What happens to a list that is too long.
     pub(crate) over_limit: OverLimit,
+}
+
+impl Bounds {
+    /// Those of the options `max_labels`, `max_label_chars` and `over_limit`.
+    pub(crate) fn of(options: &Options) -> Self {
+        let bound = |name, default: usize| {
+            let value = options.integer(name);
+            value
+                .and_then(|value| usize::try_from(value).ok())
+                .unwrap_or(default)
+        };
+        Self {
+            max_labels: bound("max_labels", 256),
+            max_label_chars: bound("max_label_chars", 200),
+            over_limit: match options.text("over_limit") {
+                Some("cut") => OverLimit::Cut,
+                _ => OverLimit::Reject,
+            },
+        }
+    }
 }
 
 /// What happens to a list of labels that is too long.

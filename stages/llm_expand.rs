@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
-    OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -101,6 +101,16 @@ impl StageKind for LlmExpand {
                     PortType::Number,
                     "how even the best scores are, 0 to 1",
                 ),
+                Input::optional(
+                    "best_labels",
+                    PortType::Json,
+                    "the same as top_labels, however many are shown; those where absent",
+                ),
+                Input::optional(
+                    "gate_entropy",
+                    PortType::Number,
+                    "entropy_normalized, however many labels are shown; that where absent",
+                ),
                 Input::required(
                     "confidence_margin",
                     PortType::Number,
@@ -184,6 +194,10 @@ impl Expander {
 }
 
 impl AsyncStage for Expander {
+    fn idle(&self) -> Option<String> {
+        (!self.llm.has_key()).then(|| "there is no OPENAI_API_KEY".to_owned())
+    }
+
     fn health(&self) -> Health {
         Health {
             degraded: self.llm.degraded(),
@@ -197,12 +211,19 @@ impl AsyncStage for Expander {
         call: &'a Call,
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
-            let entropy = inputs.number("entropy_normalized")?;
+            let entropy = match inputs.optional_number("gate_entropy") {
+                Some(entropy) => entropy,
+                None => inputs.number("entropy_normalized")?,
+            };
             let margin = inputs.number("confidence_margin")?;
             if let Some(reason) = self.gate(entropy, margin) {
                 return Ok(outputs(reason, None));
             }
-            let labels = first_labels(inputs.json("top_labels")?, self.labels);
+            let best = match inputs.get("best_labels") {
+                Some(Value::Json(best)) => best,
+                _ => inputs.json("top_labels")?,
+            };
+            let labels = first_labels(best, self.labels);
             let question = Question::new(self.model.clone(), labels);
             let limit = self.timeout.min(call.remaining());
             match self.llm.expand(question, limit).await {

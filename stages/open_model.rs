@@ -176,6 +176,33 @@ impl OpenModel {
         self.pool.embed_texts(texts, form, call).await
     }
 
+    /// The place of the first text that the model would read only the beginning of. Long texts
+    /// are looked at on a thread of their own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] at shutdown.
+    pub(crate) async fn first_cut(
+        self: &Arc<Self>,
+        texts: &Arc<[Arc<str>]>,
+        form: TextForm,
+    ) -> Result<Option<usize>, Error> {
+        // Every token is a byte at least; cleaning makes few texts longer, none twice as long.
+        let room = self.pool.encoder().room_for_labels();
+        if texts.iter().all(|text| text.len() * 2 <= room) {
+            return Ok(None);
+        }
+        let (model, texts) = (self.clone(), texts.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            let model = model.pool.encoder();
+            let is_whole = |text: &str| match form {
+                TextForm::Raw => !model.tokenize(text).is_cut(),
+                TextForm::Label => model.reads_whole_label(text),
+            };
+            texts.iter().position(|text| !is_whole(text))
+        });
+        looking.await.map_err(Error::internal)
+    }
+
     /// What is known of texts without running the model.
     #[cfg(test)]
     pub(crate) fn known_texts(

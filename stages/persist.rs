@@ -1,5 +1,5 @@
-//! `persist`: remembers an image, so that it is found again: its embedding, the names
-//! that clients have for it, and what it was labelled as.
+//! `persist`: remembers an image: its embedding, so that it is found again; the names that
+//! clients have for it, and what the model saw in it, so that feedback on it teaches.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,9 +7,9 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
     Options, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
 };
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, json};
 
-use crate::store::{CarriedLabel, ImageRecord, Store, carried, limits};
+use crate::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
 
 /// The kind `persist`.
 pub struct Persist {
@@ -26,14 +26,22 @@ impl Persist {
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
     name: "persist".into(),
-    doc: "remembers the image's embedding and labels for later requests".into(),
-    options: vec![OptionSpec::new(
-        "write",
-        OptionType::Choice(["behind", "before"].as_slice().into()),
-        "behind",
-        "when the image is written: behind the answer, through a bounded queue, or before it",
-    )],
-    feature: Some("embedding_cache".into()),
+    doc: "remembers the image's embedding, names and labels for later requests".into(),
+    options: vec![
+        OptionSpec::new(
+            "write",
+            OptionType::Choice(["behind", "before"].as_slice().into()),
+            "behind",
+            "when the image is written: behind the answer, through a bounded queue, or before it",
+        ),
+        OptionSpec::new(
+            "embeddings",
+            OptionType::Bool,
+            true,
+            "whether embeddings are kept; without them feedback teaches all the same, and no image is recalled or similar",
+        ),
+    ],
+    feature: None,
 });
 
 impl StageKind for Persist {
@@ -52,10 +60,16 @@ impl StageKind for Persist {
                     "the name by which feedback will find the image",
                 ),
                 Input::optional("asset_id", PortType::Text, "the client's own id of it"),
+                Input::optional("theme", PortType::Text, "the theme of the request"),
                 Input::optional(
-                    "top_labels",
-                    PortType::Json,
-                    "the best labels, as [{label, score, ..}]",
+                    "clip_scores",
+                    PortType::Scores,
+                    "what the model alone said: what feedback on the image will be about",
+                ),
+                Input::optional(
+                    "default_labels",
+                    PortType::Bool,
+                    "true where the request brought no labels of its own",
                 ),
             ],
             outputs: Vec::new(),
@@ -68,6 +82,7 @@ impl StageKind for Persist {
             Ok(Runner::Async(Arc::new(Persister {
                 store: self.store.clone(),
                 before: options.text("write") == Some("before"),
+                embeddings: options.bool("embeddings") == Some(true),
             })))
         })
     }
@@ -76,6 +91,7 @@ impl StageKind for Persist {
 struct Persister {
     store: Store,
     before: bool,
+    embeddings: bool,
 }
 
 impl AsyncStage for Persister {
@@ -84,6 +100,7 @@ impl AsyncStage for Persister {
         let mut facts = Map::new();
         facts.insert("images_waiting".into(), json!(stats.images_waiting));
         facts.insert("images_dropped".into(), json!(stats.images_dropped));
+        facts.insert("embeddings_kept".into(), json!(self.embeddings));
         Health {
             degraded: self.store.degraded(),
             facts,
@@ -97,19 +114,13 @@ impl AsyncStage for Persister {
         call: &'a Call,
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
-            let asset_id = inputs.optional_text("asset_id").cloned();
-            if let Some(id) = &asset_id {
-                check_asset_id(id)?;
-            }
             let record = ImageRecord {
                 content_hash: inputs.text("content_hash")?.clone(),
                 image_hash: inputs.text("image_hash")?.clone(),
-                asset_id,
+                asset_id: line("asset_id", inputs, limits::ASSET_CHARS)?,
                 embedding: inputs.embedding("embedding")?.clone(),
-                labels: match inputs.get("top_labels") {
-                    Some(Value::Json(labels)) => labels_of(labels),
-                    _ => Vec::new(),
-                },
+                keep_embedding: self.embeddings,
+                look: look(inputs)?,
             };
             if !self.before {
                 // A full queue is counted and logged there; the answer does not suffer.
@@ -128,30 +139,43 @@ impl AsyncStage for Persister {
     }
 }
 
-/// Checks what a client calls its asset; the pipeline file usually has done so.
-fn check_asset_id(id: &str) -> Result<(), Error> {
-    let fault = if id.chars().nth(limits::ASSET_CHARS).is_some() {
-        format!("is over the limit of {} characters", limits::ASSET_CHARS)
-    } else if id.chars().any(char::is_control) {
+/// What a client sent as one line of text, trimmed; the pipeline file usually has checked it.
+fn line(port: &'static str, inputs: &Inputs, max_chars: usize) -> Result<Option<Arc<str>>, Error> {
+    let Some(text) = inputs.optional_text(port) else {
+        return Ok(None);
+    };
+    let trimmed = text.trim();
+    let fault = if trimmed.chars().nth(max_chars).is_some() {
+        format!("is over the limit of {max_chars} characters")
+    } else if trimmed.chars().any(char::is_control) {
         "holds a control character".to_owned()
     } else {
-        return Ok(());
+        return Ok((!trimmed.is_empty()).then(|| trimmed.into()));
     };
-    Err(Error::new(ErrorKind::Invalid, format!("asset_id: {fault}")).with_code("invalid_asset_id"))
+    Err(Error::new(ErrorKind::Invalid, format!("{port}: {fault}"))
+        .with_code(format!("invalid_{port}")))
 }
 
-/// The labels in `[{label, score, ..}]`; what is not one is left out.
-fn labels_of(top_labels: &Json) -> Vec<CarriedLabel> {
-    let list = top_labels.as_array().map(Vec::as_slice).unwrap_or_default();
-    carried(
-        list.iter()
-            .filter_map(|entry| Some((entry["label"].as_str()?, entry["score"].as_f64()?))),
-    )
+/// What the model saw in the picture; none where it was not asked.
+fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
+    let Some(Value::Scores(scores)) = inputs.get("clip_scores") else {
+        return Ok(None);
+    };
+    let labels = scores.iter().map(|score| &*score.label);
+    let probabilities = scores
+        .iter()
+        .map(|score| (&*score.label, score.probability));
+    Ok(Some(Look {
+        theme: line("theme", inputs, limits::THEME_CHARS)?.unwrap_or_default(),
+        label_set: label_set(labels).into(),
+        default_labels: matches!(inputs.get("default_labels"), Some(Value::Bool(true))),
+        labels: LookLabels::of(probabilities),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use omnizap_contract::Embedding;
+    use omnizap_contract::{Embedding, Score, Scores};
 
     use super::*;
     use crate::testing::{call, inputs, options, store};
@@ -170,7 +194,11 @@ mod tests {
         let Runner::Async(stage) = kind.build(&options).await? else {
             panic!("an async stage");
         };
-        let top = json!([{"label": "cat", "score": 0.5}, {"label": "dog", "score": 0.25}]);
+        let scores = [("cat", 0.75), ("dog", 0.25)].map(|(label, probability)| Score {
+            label: label.into(),
+            logit: 0.0,
+            probability,
+        });
         let inputs = inputs(
             &kind,
             [
@@ -178,7 +206,7 @@ mod tests {
                 ("content_hash", Some("c".repeat(64).into())),
                 ("image_hash", Some("a".repeat(64).into())),
                 ("asset_id", asset_id.map(Value::from)),
-                ("top_labels", Some(top.into())),
+                ("clip_scores", Some(Scores(scores.into()).into())),
             ],
         );
         let outputs = stage.run(&inputs, &call()).await?;

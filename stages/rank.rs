@@ -10,6 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 /// Decimals of every number in the response.
 const DECIMALS: u8 = 6;
+/// Labels for later stages, whatever is shown: as many as any of them asks for.
+const BEST_LABELS: usize = 10;
 
 /// The kind `rank`.
 pub struct Rank;
@@ -22,9 +24,15 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
             "top_k",
             OptionType::Integer { min: 1, max: 1000 },
             5,
-            "labels in top_labels, and in entropy_top_k and entropy_normalized",
+            "labels that are shown: in top_labels, entropy_top_k and entropy_normalized",
         )
         .public("top_k"),
+        OptionSpec::new(
+            "gate_labels",
+            OptionType::Integer { min: 2, max: 1000 },
+            5,
+            "labels in gate_entropy, by which later stages decide, whatever is shown",
+        ),
         OptionSpec::new(
             "entropy_threshold",
             OptionType::Number {
@@ -90,6 +98,16 @@ impl StageKind for Rank {
                     "the best top_k as {label, score, logit, clip_score}, best first",
                 )
                 .published(json!([])),
+                Output::new(
+                    "best_labels",
+                    PortType::Json,
+                    "the best ten in the same form, whatever top_k, for later stages",
+                ),
+                Output::new(
+                    "gate_entropy",
+                    PortType::Number,
+                    "entropy_normalized over the best gate_labels, whatever top_k, for later stages",
+                ),
                 number("entropy", "entropy over all labels, nats"),
                 number(
                     "entropy_top_k",
@@ -117,6 +135,7 @@ impl StageKind for Rank {
 
 struct Ranking {
     top_k: usize,
+    gate_labels: usize,
     entropy_threshold: f64,
     entropy_normalized_threshold: f64,
 }
@@ -124,9 +143,13 @@ struct Ranking {
 impl Ranking {
     fn new(options: &Options) -> Self {
         let number = |name, default| options.number(name).unwrap_or(default);
-        let top_k = options.integer("top_k").unwrap_or(5);
+        let count = |name| {
+            let count = options.integer(name).unwrap_or(5);
+            usize::try_from(count).unwrap_or(1).max(1)
+        };
         Self {
-            top_k: usize::try_from(top_k).unwrap_or(1).max(1),
+            top_k: count("top_k"),
+            gate_labels: count("gate_labels"),
             entropy_threshold: number("entropy_threshold", 2.5),
             entropy_normalized_threshold: number("entropy_normalized_threshold", 0.76),
         }
@@ -144,46 +167,53 @@ impl Stage for Ranking {
         let Some(&winner) = order.first() else {
             return Err(Error::internal("there is no label to rank"));
         };
-        let top: Vec<f64> = order
-            .iter()
-            .take(self.top_k)
-            .map(|&index| scores[index].probability)
-            .collect();
-        let spread = Spread::of(scores, &top);
+        let best = |count: usize| -> Vec<f64> {
+            let best = order.iter().take(count);
+            best.map(|&index| scores[index].probability).collect()
+        };
+        let spread = Spread::of(scores, &best(self.top_k));
+        let gate = Spread::of(scores, &best(self.gate_labels));
         let ambiguous = spread.entropy > self.entropy_threshold
             || spread.entropy_normalized > self.entropy_normalized_threshold;
-        let top_labels: Json = order
+        let mut labels: Vec<Json> = order
             .iter()
-            .take(self.top_k)
-            .map(|&index| {
-                let score = &scores[index];
-                // Both lists come of the same labels in the same order; a stage that
-                // drops or moves labels still gets the right score by name.
-                let clip = clip_scores
-                    .get(index)
-                    .filter(|clip| clip.label == score.label)
-                    .or_else(|| clip_scores.iter().find(|clip| clip.label == score.label));
-                json!({
-                    "label": &*score.label,
-                    "score": rounded(score.probability),
-                    "logit": rounded(score.logit),
-                    "clip_score": rounded(clip.unwrap_or(score).probability),
-                })
-            })
+            .take(self.top_k.max(BEST_LABELS))
+            .map(|&index| shown(index, scores, clip_scores))
             .collect();
+        let best_labels: Json = labels.iter().take(BEST_LABELS).cloned().collect();
+        labels.truncate(self.top_k);
         let winner = &scores[winner];
         Ok(Outputs::new()
             .with("category", winner.label.clone())
             .with("confidence", winner.probability)
             .with("all_scores", by_label(scores, |score| score.probability))
             .with("raw_logits", by_label(scores, |score| score.logit))
-            .with("top_labels", top_labels)
+            .with("top_labels", Json::from(labels))
+            .with("best_labels", best_labels)
+            .with("gate_entropy", gate.entropy_normalized)
             .with("entropy", spread.entropy)
             .with("entropy_top_k", spread.entropy_top_k)
             .with("entropy_normalized", spread.entropy_normalized)
             .with("confidence_margin", spread.margin)
             .with("ambiguous", ambiguous))
     }
+}
+
+/// A label as answers show it.
+fn shown(index: usize, scores: &Scores, clip_scores: &Scores) -> Json {
+    let score = &scores[index];
+    // Both lists come of the same labels in the same order; a stage that drops or moves labels
+    // still gets the right score by name.
+    let clip = clip_scores
+        .get(index)
+        .filter(|clip| clip.label == score.label)
+        .or_else(|| clip_scores.iter().find(|clip| clip.label == score.label));
+    json!({
+        "label": &*score.label,
+        "score": rounded(score.probability),
+        "logit": rounded(score.logit),
+        "clip_score": rounded(clip.unwrap_or(score).probability),
+    })
 }
 
 /// Positions of the scores, the greatest probability first; ties keep the order of
@@ -362,6 +392,22 @@ mod tests {
             rank_with(&[0.3, 0.7], 1, None)["entropy_normalized"],
             json!(0.0)
         );
+    }
+
+    #[test]
+    fn what_later_stages_go_by_does_not_depend_on_what_is_shown() {
+        let probabilities = [0.3, 0.25, 0.2, 0.1, 0.08, 0.04, 0.03];
+        let usual = rank_with(&probabilities, 5, None);
+        assert_eq!(usual["gate_entropy"], usual["entropy_normalized"]);
+        for top_k in [1, 2, 3, 7, 1000] {
+            let answer = rank_with(&probabilities, top_k, None);
+            assert_eq!(answer["gate_entropy"], usual["gate_entropy"], "{top_k}");
+            assert_eq!(answer["best_labels"], usual["best_labels"], "{top_k}");
+            let shown = answer["top_labels"].as_array().unwrap();
+            assert_eq!(shown.len() as i64, top_k.min(7));
+            let best = answer["best_labels"].as_array().unwrap();
+            assert!(shown.iter().zip(best).all(|(a, b)| a == b), "{top_k}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
     name: "recall".into(),
     doc: "finds the embedding of an image that was seen before".into(),
     options: open_model::embedding_options(),
-    feature: None,
+    feature: Some("embedding_cache".into()),
 });
 
 impl StageKind for Recall {

@@ -65,6 +65,12 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         )
         .public("max_label_chars"),
         OptionSpec::new(
+            "long_labels",
+            OptionType::Choice((&["reject", "cut"]).into()),
+            "reject",
+            "a label with more tokens than the model reads is refused, or loses its end",
+        ),
+        OptionSpec::new(
             "default_labels_json",
             OptionType::Text,
             "",
@@ -135,6 +141,11 @@ impl StageKind for ScoreLabels {
                 )
                 .published(json!([])),
                 Output::new(
+                    "default_labels",
+                    PortType::Bool,
+                    "true where the request brought no labels of its own",
+                ),
+                Output::new(
                     "scores",
                     PortType::Scores,
                     "logit and probability of every label, in their order",
@@ -164,7 +175,7 @@ impl StageKind for ScoreLabels {
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             let model = open_model::from_options(&self.services, options).await?;
-            let bounds = bounds(options);
+            let bounds = Bounds::of(options);
             let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
                 Some(labels) => labels::normalise(&labels, bounds)?.into(),
                 // Nobody asked for these: they are cut where they are too many.
@@ -181,39 +192,25 @@ impl StageKind for ScoreLabels {
                 Some("none") => TextForm::Raw,
                 _ => TextForm::Label,
             };
-            let kept = options.bool("keep_default_labels") == Some(true);
-            let store = kept.then(|| self.services.store());
-            model.warm_up(default_labels.clone(), form, store);
             let floor = match options.bool("no_match") {
                 Some(false) => None,
                 _ => Some(Floor::of(&model, form)?),
             };
-            Ok(Runner::Async(Arc::new(Scorer {
+            let scorer = Scorer {
                 calibrate: options.bool("calibrate") != Some(false),
                 floor,
-                model,
+                model: model.clone(),
                 form,
                 bounds,
-                default_labels,
-            })))
+                cuts_long_labels: options.text("long_labels") == Some("cut"),
+                default_labels: default_labels.clone(),
+            };
+            scorer.ensure_whole(&default_labels).await?;
+            let kept = options.bool("keep_default_labels") == Some(true);
+            let store = kept.then(|| self.services.store());
+            model.warm_up(default_labels, form, store);
+            Ok(Runner::Async(Arc::new(scorer)))
         })
-    }
-}
-
-fn bounds(options: &Options) -> Bounds {
-    let bound = |name, default: usize| {
-        let value = options.integer(name);
-        value
-            .and_then(|value| usize::try_from(value).ok())
-            .unwrap_or(default)
-    };
-    Bounds {
-        max_labels: bound("max_labels", 256),
-        max_label_chars: bound("max_label_chars", 200),
-        over_limit: match options.text("over_limit") {
-            Some("cut") => OverLimit::Cut,
-            _ => OverLimit::Reject,
-        },
     }
 }
 
@@ -221,6 +218,7 @@ struct Scorer {
     model: Arc<OpenModel>,
     form: TextForm,
     bounds: Bounds,
+    cuts_long_labels: bool,
     default_labels: Arc<[Arc<str>]>,
     calibrate: bool,
     /// What the best label must reach; none where nobody asks.
@@ -228,14 +226,14 @@ struct Scorer {
 }
 
 impl Scorer {
-    /// The request's labels, or the default ones.
-    fn labels(&self, inputs: &Inputs) -> Result<Arc<[Arc<str>]>, Error> {
+    /// The request's labels, or the default ones; and whether they are those.
+    fn labels(&self, inputs: &Inputs) -> Result<(Arc<[Arc<str>]>, bool), Error> {
         let sent = match inputs.optional_text_list("labels") {
             Some(labels) => labels::normalise(labels, self.bounds)?,
             None => Vec::new(),
         };
         if !sent.is_empty() {
-            return Ok(sent.into());
+            return Ok((sent.into(), false));
         }
         if self.default_labels.is_empty() {
             return Err(Error::new(
@@ -244,7 +242,26 @@ impl Scorer {
             )
             .with_code("no_labels"));
         }
-        Ok(self.default_labels.clone())
+        Ok((self.default_labels.clone(), true))
+    }
+
+    /// Refuses labels that the model would read only the beginning of: two that differ behind
+    /// it would get the same score.
+    async fn ensure_whole(&self, labels: &Arc<[Arc<str>]>) -> Result<(), Error> {
+        if self.cuts_long_labels {
+            return Ok(());
+        }
+        match self.model.first_cut(labels, self.form).await? {
+            None => Ok(()),
+            Some(place) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "labels: label {} has more tokens than the model's text tower reads; shorten it",
+                    place + 1
+                ),
+            )
+            .with_code("label_too_long")),
+        }
     }
 }
 
@@ -270,7 +287,10 @@ impl AsyncStage for Scorer {
         Box::pin(async move {
             let embedding = inputs.embedding("embedding")?;
             open_model::ensure_same(&self.model, embedding)?;
-            let labels = self.labels(inputs)?;
+            let (labels, is_default) = self.labels(inputs)?;
+            if !is_default {
+                self.ensure_whole(&labels).await?;
+            }
             let vectors = self.model.embed_texts(&labels, self.form, call).await?;
             let vectors = vectors.iter().map(|vector| &**vector);
             let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
@@ -281,6 +301,7 @@ impl AsyncStage for Scorer {
             let scores = Value::from(scores(&labels, &logits, temperature));
             let outputs = Outputs::new()
                 .with("labels", labels)
+                .with("default_labels", is_default)
                 .with("scores", scores.clone())
                 .with("clip_scores", scores);
             let Some(floor) = &self.floor else {

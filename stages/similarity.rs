@@ -247,7 +247,8 @@ mod tests {
                 image_hash: name.into(),
                 asset_id: asset_id.map(Into::into),
                 embedding: Arc::new(embedding(vector)),
-                labels: Vec::new(),
+                keep_embedding: true,
+                look: None,
             });
         }
         store

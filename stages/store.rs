@@ -3,8 +3,10 @@
 //!
 //! # Layout
 //!
-//! - one file a table: `image_embedding`, `image_labels`, `label_embedding`,
-//!   `theme_feedback`, `theme_label`, `expansion` (entity and queries)
+//! - one file a table: `image_embedding`, `image_name`, `look`, `label_embedding`,
+//!   `theme_feedback`, `judgement`, `image_credit`, `theme_label`, `expansion` (entity and
+//!   queries)
+//! - `credit` (which labels a judgement counts for), `evidence` (what answers read of it)
 //! - `connect` (one way to open each kind of database), `access` (reads, transactions),
 //!   `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `follow` (the vector index
@@ -31,7 +33,9 @@ use crate::vector_index::{Hit, Query, VectorIndex};
 
 pub use self::connect::FILE_NAME;
 pub use self::error::{RETRY_AFTER, StoreError};
-pub use self::image_labels::{CarriedLabel, carried};
+pub use self::evidence::{Asked, ImageFeedback, ThemeEvidence};
+pub use self::keys::{label_key, label_set};
+pub use self::look::{Look, LookLabels, standing};
 pub use self::theme_label::Tally;
 pub use self::write_behind::ImageRecord;
 
@@ -41,15 +45,20 @@ use self::write_behind::WriteBehind;
 
 mod access;
 mod connect;
+mod credit;
 mod error;
+mod evidence;
 mod expansion;
 mod follow;
 mod health;
+mod image_credit;
 mod image_embedding;
-mod image_labels;
+mod image_name;
+mod judgement;
 pub(crate) mod keys;
 mod label_embedding;
 pub mod limits;
+mod look;
 mod operations;
 #[cfg(test)]
 mod tests;
@@ -106,26 +115,18 @@ pub struct Feedback {
     pub accepted: bool,
     /// The client's own id of the image, at most [`limits::ASSET_CHARS`] characters.
     pub asset_id: Option<String>,
+    /// [`label_set`] of the labels that the judged answer chose from, where that is said.
+    pub label_set: Option<String>,
+    /// The label that the judgement is about, where that is said; else it is about the one
+    /// that the model put first.
+    pub label: Option<String>,
 }
 
-/// What was said of one image under a theme.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImageFeedback {
-    /// The image's name.
-    pub image_hash: String,
-    /// For and against, in judgements.
-    pub tally: Tally,
-    /// The labels that it was last seen with.
-    pub labels: Vec<CarriedLabel>,
-}
-
-/// What the store knows of labels under a theme.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ThemeEvidence {
-    /// For and against each label of the question, in their order.
-    pub labels: Vec<Tally>,
-    /// Feedback on the images of the question; those without any are left out.
-    pub images: Vec<ImageFeedback>,
+impl Feedback {
+    /// True where it says itself what it is about.
+    fn is_specific(&self) -> bool {
+        self.label_set.is_some() || self.label.is_some()
+    }
 }
 
 /// Counters since the start.

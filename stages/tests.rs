@@ -12,6 +12,8 @@ use crate::model_pool::TextForm;
 use crate::testing::{call, options_of};
 use crate::{Services, ServicesConfig, builtins};
 
+mod numbers;
+
 /// A stage of a chain: its kind's name and the options that it sets.
 type Link<'a> = (&'a str, Json);
 

@@ -106,6 +106,8 @@ pub struct Query {
 pub struct Hit {
     /// Its name.
     pub image_hash: Arc<str>,
+    /// SHA-256 of its bytes; none in rows of the Python service.
+    pub content_hash: Option<Arc<str>>,
     /// The client's own id of it.
     pub asset_id: Option<Arc<str>>,
     /// Cosine, -1 to 1.
@@ -354,6 +356,7 @@ impl VectorIndex {
             if !itself && names.insert(row.image_hash.clone()) {
                 hits.push(Hit {
                     image_hash: row.image_hash.clone(),
+                    content_hash: row.content_hash.clone(),
                     asset_id: row.asset_id.clone(),
                     similarity: similarity.clamp(-1.0, 1.0),
                 });

@@ -5,6 +5,7 @@ mod copies;
 mod faults;
 mod feedback;
 mod kill;
+mod meaning;
 mod outage;
 mod recall;
 

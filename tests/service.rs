@@ -4,6 +4,7 @@ mod answers;
 mod command_line;
 mod embedded;
 mod faults;
+mod labels;
 mod load;
 mod nsfw;
 mod shutdown;

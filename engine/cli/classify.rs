@@ -23,8 +23,9 @@ pub(super) struct ClassifyArgs {
     /// Pictures; `-` reads one from standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Labels to choose from, between commas, instead of the default ones
-    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    /// Labels to choose from instead of the default ones: a JSON list, or items between commas,
+    /// in quotes where they hold one
+    #[arg(long, value_name = "LABELS")]
     labels: Vec<String>,
     /// Theme whose feedback adapts the scores
     #[arg(long)]
@@ -45,7 +46,7 @@ pub(super) struct Question<'a> {
     /// Labels to choose from; the default ones where empty.
     pub(super) labels: &'a [Arc<str>],
     /// Theme whose feedback adapts the scores.
-    pub(super) theme: Option<&'a str>,
+    pub(super) theme: Option<&'a Value>,
     /// Whether to show on standard error what each stage did.
     pub(super) trace: bool,
 }
@@ -53,14 +54,19 @@ pub(super) struct Question<'a> {
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
     let workshop = Workshop::open(common)?;
     let pipeline = workshop.pipeline(&args.pipeline).await?;
-    let labels: Vec<Arc<str>> = args
-        .labels
-        .iter()
-        .map(|label| label.trim().into())
-        .collect();
+    let mut labels = Vec::new();
+    for text in &args.labels {
+        if let Some(Value::TextList(list)) = sent(&pipeline, "labels", text)? {
+            labels.extend(list.iter().cloned());
+        }
+    }
+    let theme = match &args.theme {
+        Some(theme) => sent(&pipeline, "theme", theme)?,
+        None => None,
+    };
     let question = Question {
         labels: &labels,
-        theme: args.theme.as_deref(),
+        theme: theme.as_ref(),
         trace: args.trace,
     };
     let mut failed = 0;
@@ -81,6 +87,14 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
         )));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an argument is as a field of the pipeline's request: read as over HTTP.
+fn sent(pipeline: &Pipeline, field: &str, text: &str) -> anyhow::Result<Option<Value>> {
+    let fields = &pipeline.graph.file.request;
+    let known = fields.iter().find(|known| known.name.get_ref() == field);
+    let known = known.with_context(|| format!("the pipeline's request has no field `{field}`"))?;
+    Ok(known.value_of_text(text)?)
 }
 
 /// Runs one file through a pipeline.
@@ -109,7 +123,7 @@ pub(super) async fn classify(
         }
         match port {
             "labels" if !question.labels.is_empty() => Some(Value::from(question.labels.to_vec())),
-            "theme" => question.theme.map(Value::from),
+            "theme" => question.theme.cloned(),
             _ => None,
         }
     });

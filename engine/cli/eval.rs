@@ -3,13 +3,14 @@
 mod metrics;
 mod samples;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use engine::pipeline::Pipeline;
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
@@ -34,7 +35,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 Examples:
   omnizap eval pictures                        pictures/CLASS/*.png, the classes are the labels
   omnizap eval pictures --labels truth.csv     lines of FILE,LABEL, paths within pictures
-  omnizap eval pictures --candidates more.txt  more labels to choose from, one a line
+  omnizap eval pictures --candidates more.txt  more labels to choose from, one a line or a JSON list
 
 An underscore in a folder's name stands for a space. Pictures are classified without a theme, so
 that feedback changes nothing. The calibration error is over 15 bins of the winner's score
@@ -46,7 +47,7 @@ pub(super) struct EvalArgs {
     /// CSV of FILE,LABEL; a first line `file,label` is a header
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Labels to choose from beside those of the pictures, one a line
+    /// Labels to choose from beside those of the pictures, a JSON list or one a line
     #[arg(long, value_name = "FILE")]
     candidates: Option<PathBuf>,
     /// How many of the worst confusions to show
@@ -68,13 +69,12 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     let labels = candidates(&samples, args.candidates.as_deref())?;
     let workshop = Workshop::open(common)?;
     let pipeline = workshop.pipeline(&args.pipeline).await?;
-    let question = Question {
-        labels: &labels,
-        theme: None,
-        trace: false,
-    };
+    // More labels than a request may have are asked in several.
+    let most = pipeline.settings().get("max_labels").and_then(Json::as_u64);
+    let most = most.and_then(|most| usize::try_from(most).ok());
+    let most = most.unwrap_or(labels.len()).max(1);
 
-    let (pipeline, question) = (&pipeline, &question);
+    let (pipeline, labels) = (&pipeline, &labels);
     let bar = progress(samples.len());
     let mut report = Report::new(labels.len());
     let mut failures = Vec::new();
@@ -82,7 +82,7 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     {
         let mut answers = futures_util::stream::iter(&samples)
             .map(|sample| async move {
-                let answer = classify(pipeline, &sample.path, question).await;
+                let answer = answer(pipeline, sample, labels, most).await;
                 (sample, answer.and_then(|answer| judge(sample, &answer)))
             })
             .buffer_unordered(IN_FLIGHT);
@@ -110,15 +110,88 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     finish(&report, &failures, interrupted, &samples, &args)
 }
 
-/// The labels of the pictures and those of a file, each once.
+/// The winner and the score of every label: from one answer, or from the logits of several,
+/// which do not depend on what else was asked.
+async fn answer(
+    pipeline: &Pipeline,
+    sample: &Sample,
+    labels: &[Arc<str>],
+    most: usize,
+) -> anyhow::Result<Answer> {
+    let mut parts = Vec::new();
+    for labels in labels.chunks(most) {
+        let question = Question {
+            labels,
+            theme: None,
+            trace: false,
+        };
+        parts.push(classify(pipeline, &sample.path, &question).await?);
+    }
+    let model = parts[0]["model"].as_str().map(Into::into);
+    let field = if parts.len() == 1 {
+        "all_scores"
+    } else {
+        "raw_logits"
+    };
+    let mut scores = Vec::new();
+    for part in &parts {
+        let numbers = part[field].as_object();
+        let numbers = numbers.with_context(|| format!("the pipeline's answer has no {field}"))?;
+        let numbers = numbers.iter();
+        scores.extend(numbers.map(|(label, n)| (label.clone(), n.as_f64().unwrap_or_default())));
+    }
+    if parts.len() > 1 {
+        softmax(&mut scores);
+    }
+    Ok(Answer { scores, model })
+}
+
+/// What a pipeline said of a picture.
+struct Answer {
+    scores: Vec<(String, f64)>,
+    model: Option<Arc<str>>,
+}
+
+fn softmax(logits: &mut [(String, f64)]) {
+    let highest = logits
+        .iter()
+        .map(|(_, logit)| *logit)
+        .fold(f64::MIN, f64::max);
+    for (_, logit) in &mut *logits {
+        *logit = (*logit - highest).exp();
+    }
+    let sum: f64 = logits.iter().map(|(_, share)| share).sum();
+    for (_, share) in logits {
+        *share /= sum;
+    }
+}
+
+/// The labels of the pictures and those of a file, each once: the pipeline takes those that
+/// differ in case for one.
 fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc<str>>> {
-    let mut labels: BTreeSet<Arc<str>> =
-        samples.iter().map(|sample| sample.label.clone()).collect();
+    let mut labels: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let mut add = |label: &str| {
+        let label = label.trim();
+        if !label.is_empty() {
+            labels
+                .entry(label.to_lowercase())
+                .or_insert_with(|| label.into());
+        }
+    };
+    for sample in samples {
+        add(&sample.label);
+    }
     if let Some(file) = more {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        labels.extend(lines.map(Arc::from));
+        let context = || format!("cannot read {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(context)?;
+        let text = text.trim_start_matches('\u{feff}');
+        if text.trim_start().starts_with('[') {
+            let list: Vec<String> = serde_json::from_str(text)
+                .with_context(|| format!("{}: expected a JSON list of strings", file.display()))?;
+            list.iter().for_each(|label| add(label));
+        } else {
+            text.lines().for_each(add);
+        }
     }
     if labels.len() < 2 {
         bail!(
@@ -126,7 +199,7 @@ fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc
             samples[0].label
         );
     }
-    Ok(labels.into_iter().collect())
+    Ok(labels.into_values().collect())
 }
 
 /// On standard error, where that is a terminal.
@@ -141,13 +214,10 @@ fn progress(pictures: usize) -> ProgressBar {
 }
 
 /// Reads an answer: which labels, best first, and how sure of the first.
-fn judge(sample: &Sample, answer: &Json) -> anyhow::Result<Judged> {
-    let scores = answer["all_scores"]
-        .as_object()
-        .context("the pipeline's answer has no all_scores")?;
-    let mut ranked: Vec<(&str, f64)> = scores
-        .iter()
-        .map(|(label, score)| (label.as_str(), score.as_f64().unwrap_or_default()))
+fn judge(sample: &Sample, answer: &Answer) -> anyhow::Result<Judged> {
+    let scores = answer.scores.iter();
+    let mut ranked: Vec<_> = scores
+        .map(|(label, score)| (label.as_str(), *score))
         .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     let &(winner, confidence) = ranked.first().context("the answer has no label")?;
@@ -160,7 +230,7 @@ fn judge(sample: &Sample, answer: &Json) -> anyhow::Result<Judged> {
         rank: ranked
             .iter()
             .position(|(label, _)| label.to_lowercase() == truth),
-        model: answer["model"].as_str().map(Into::into),
+        model: answer.model.clone(),
     })
 }
 

@@ -160,12 +160,13 @@ impl Pipeline {
         )
     }
 
-    /// The settings in force that clients may see: public options of every
-    /// stage, what built stages say of themselves, and which features are on.
+    /// The settings in force that clients may see: public options of every stage, what built
+    /// stages say of themselves, which features work, and why one that is on does not.
     #[must_use]
     pub fn settings(&self) -> serde_json::Map<String, Json> {
         let mut settings = serde_json::Map::new();
         let mut features = serde_json::Map::new();
+        let mut reasons = serde_json::Map::new();
         for (node, entry) in self.graph.file.stages.iter().enumerate() {
             let spec = entry.kind.spec();
             for option in &spec.options {
@@ -178,11 +179,19 @@ impl Pipeline {
                 settings.extend(step.runner.describe());
             }
             if let Some(feature) = &spec.feature {
-                let on = self.graph.nodes[node].state == State::Active;
-                features.insert(feature.to_string(), Json::from(on));
+                let off = match (&self.graph.nodes[node].state, &self.steps[node]) {
+                    (State::Active, Some(step)) => step.runner.idle(),
+                    (State::Pruned(reason), _) => Some(reason.clone()),
+                    _ => Some("switched off".to_owned()),
+                };
+                features.insert(feature.to_string(), Json::from(off.is_none()));
+                if let Some(reason) = off {
+                    reasons.insert(feature.to_string(), Json::from(reason));
+                }
             }
         }
         settings.insert("features".into(), Json::Object(features));
+        settings.insert("features_off".into(), Json::Object(reasons));
         settings
     }
 

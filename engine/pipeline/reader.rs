@@ -175,6 +175,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A bool, or a list of them that is true where all are.
+    pub(super) fn all(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
+        let DeValue::Array(items) = node.get_ref() else {
+            return self.bool(node, what);
+        };
+        let bools: Vec<_> = items.iter().map(|item| self.bool(item, what)).collect();
+        bools
+            .into_iter()
+            .try_fold(true, |all, bool| Some(all && bool?))
+    }
+
     /// A whole number within inclusive bounds, or a string that spells one.
     pub(super) fn integer(
         &mut self,

@@ -6,6 +6,9 @@ use toml::Spanned;
 
 use super::reader::{Node, Reader};
 
+mod list;
+mod value;
+
 /// Longest text of a field whose file sets no `max_chars`.
 pub const DEFAULT_MAX_CHARS: usize = 4096;
 /// Most items of a list whose file sets no `max_items`.
@@ -26,6 +29,8 @@ pub struct Field {
     pub required: bool,
     /// Its value when the request leaves it out.
     pub default: Option<Value>,
+    /// True for a text that is trimmed, and refused with a control character in it.
+    pub one_line: bool,
     /// Longest text, in Unicode scalar values.
     pub max_chars: usize,
     /// Most items of a list.
@@ -55,10 +60,11 @@ impl Field {
     }
 }
 
-const FIELD_KEYS: [&str; 11] = [
+const FIELD_KEYS: [&str; 12] = [
     "type",
     "required",
     "default",
+    "one_line",
     "max_chars",
     "max_items",
     "item_max_chars",
@@ -142,6 +148,10 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -
         .get("required")
         .and_then(|node| reader.bool(node, &format!("`required` of {what}")))
         .unwrap_or(false);
+    let one_line = entries
+        .get("one_line")
+        .and_then(|node| reader.bool(node, &format!("`one_line` of {what}")))
+        .unwrap_or(false);
     let default = entries
         .get("default")
         .and_then(|node| read_default(reader, ty, node, &what));
@@ -170,6 +180,7 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -
         ty,
         required,
         default,
+        one_line,
         max_chars,
         max_items,
         item_max_chars,

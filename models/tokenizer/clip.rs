@@ -81,13 +81,14 @@ impl ClipTokenizer {
             }
         }
         ids.push(END);
-        if ids.len() > context {
+        let is_cut = ids.len() > context;
+        if is_cut {
             ids.truncate(context);
             ids[context - 1] = END;
         }
         ids.resize(context, 0);
         let end = ids.iter().position(|&id| id == END).unwrap_or(context - 1);
-        Tokens { ids, end }
+        Tokens { ids, end, is_cut }
     }
 }
 
@@ -131,6 +132,10 @@ mod tests {
         assert_eq!(tokens.ids()[76], END);
         assert_eq!(tokens.ids()[75], 2368);
         assert_eq!(tokens.end(), 76);
+        assert!(tokens.is_cut());
+        let longest = ClipTokenizer::new().encode(&"cat ".repeat(75), 77);
+        assert!(!longest.is_cut());
+        assert!(ClipTokenizer::new().encode(&"cat ".repeat(76), 77).is_cut());
     }
 
     #[test]

@@ -76,11 +76,12 @@ impl FileTokenizer {
         let encoded = self.tokenizer.encode_fast(clean::canonicalize(text), false);
         // Only an unknown token without an entry could fail, which is checked when the file is read.
         let mut ids = encoded.map_or_else(|_| Vec::new(), |encoded| encoded.get_ids().to_vec());
+        let is_cut = ids.len() > context - 1;
         ids.truncate(context - 1);
         let end = ids.len();
         ids.push(self.end);
         ids.resize(context, self.padding);
-        Tokens { ids, end }
+        Tokens { ids, end, is_cut }
     }
 
     /// Ids are below this.

@@ -142,29 +142,76 @@ async fn ask_with(
     let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
         panic!("an async stage");
     };
-    let top: Json = labels
-        .iter()
-        .map(|label| json!({"label": label, "score": 0.5}))
-        .collect();
     let inputs = inputs(
         &kind,
         [
-            ("top_labels", Some(top.into())),
+            ("top_labels", Some(top(labels).into())),
             ("entropy_normalized", Some(entropy.into())),
             ("confidence_margin", Some(margin.into())),
         ],
     );
+    run(&*stage, &kind, &options, inputs).await
+}
+
+fn top(labels: &[&str]) -> Json {
+    let top = labels.iter();
+    top.map(|label| json!({"label": label, "score": 0.5}))
+        .collect()
+}
+
+async fn run(
+    stage: &dyn AsyncStage,
+    kind: &LlmExpand,
+    options: &omnizap_contract::Options,
+    inputs: Inputs,
+) -> Answer {
     let outputs = stage.run(&inputs, &call()).await.unwrap();
     let json = |port| outputs.get(port).map(Value::to_json).unwrap();
     outputs
         .clone()
-        .conform(&kind.ports(&options).outputs)
+        .conform(&kind.ports(options).outputs)
         .unwrap();
     Answer {
         used: json("llm_expansion_used") == json!(true),
         reason: json("llm_expansion_gate_reason").as_str().unwrap().into(),
         expansion: json("llm_expansion"),
     }
+}
+
+#[tokio::test]
+async fn what_is_shown_does_not_change_what_is_asked() {
+    let server = serve(Mood::Good).await;
+    let rig = rig(&server.url);
+    let kind = LlmExpand::new(rig.llm.clone());
+    let options = options(&kind, []);
+    let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
+        panic!("an async stage");
+    };
+    let best = ["cat", "dog", "fox", "owl"];
+    for (shown, gate, reason) in [
+        (1, 0.3, "enabled"),
+        (4, 0.3, "enabled"),
+        (1, 0.9, "entropy_gate"),
+        (4, 0.9, "entropy_gate"),
+    ] {
+        let values = [
+            ("top_labels", Some(top(&best[..shown]).into())),
+            ("best_labels", Some(top(&best).into())),
+            // As it is for one label.
+            ("entropy_normalized", Some(0.0.into())),
+            ("gate_entropy", Some(Value::from(gate))),
+            ("confidence_margin", Some(0.5.into())),
+        ];
+        let answer = run(&*stage, &kind, &options, inputs(&kind, values)).await;
+        assert_eq!(answer.reason, reason, "{shown}");
+    }
+    assert_eq!(server.asked(), 1, "one question of the same three labels");
+    let sent = server.last.lock().unwrap().clone();
+    let data = sent["messages"][1]["content"].as_str().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Json>(data).unwrap(),
+        json!({"labels": ["cat", "dog", "fox"]})
+    );
 }
 
 fn nothing(reason: &str) -> Answer {

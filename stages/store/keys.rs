@@ -17,8 +17,19 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The key under which feedback on a label adds up: without case, as labels of a
 /// request are compared without case.
-pub(crate) fn label_key(label: &str) -> String {
+#[must_use]
+pub fn label_key(label: &str) -> String {
     sha256_hex(label.trim().to_lowercase().as_bytes())
+}
+
+/// The key of a set of labels, whatever their order and case, and however often one comes.
+#[must_use]
+pub fn label_set<'a>(labels: impl IntoIterator<Item = &'a str>) -> String {
+    let labels = labels.into_iter().map(|label| label.trim().to_lowercase());
+    let mut labels: Vec<_> = labels.collect();
+    labels.sort_unstable();
+    labels.dedup();
+    sha256_hex(labels.join("\0").as_bytes())
 }
 
 /// A label as people may read it in a table. PostgreSQL refuses NUL in text; the key
@@ -35,6 +46,14 @@ mod tests {
     fn keys_tell_accents_apart_and_cases_not() {
         assert_ne!(label_key("cafe"), label_key("café"));
         assert_eq!(label_key(" Café "), label_key("café"));
+    }
+
+    #[test]
+    fn a_set_of_labels_has_one_key() {
+        let key = label_set(["Cat", "dog"]);
+        assert_eq!(label_set([" dog", "cat", "DOG"]), key);
+        assert_ne!(label_set(["cat"]), key);
+        assert_ne!(label_set(["cat\0dog"]), label_set(["cat", "do", "g"]));
     }
 
     #[test]

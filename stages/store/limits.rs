@@ -59,5 +59,9 @@ pub const MODEL_CHARS: usize = 160;
 pub const ASSET_CHARS: usize = 255;
 /// Longest theme that the store takes.
 pub const THEME_CHARS: usize = 120;
-/// Most labels kept for an image.
-pub const LABELS_PER_IMAGE: usize = 32;
+/// Most labels kept of what a picture was seen as.
+pub const LABELS_PER_LOOK: usize = 5;
+/// Most looks (theme, labels, model) kept of a picture; the oldest make room.
+pub const LOOKS_PER_IMAGE: usize = 32;
+/// Most names kept of a picture beside the hash of its bytes; a later one is not kept.
+pub const NAMES_PER_IMAGE: u64 = 16;

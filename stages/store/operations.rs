@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait, DbErr};
+
 use super::{
-    Feedback, ImageFeedback, ImageRecord, Inner, Store, StoreError, Tally, ThemeEvidence,
-    expansion, image_embedding, image_labels, label_embedding, limits, theme_feedback, theme_label,
+    Asked, Feedback, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit, evidence,
+    expansion, image_embedding, image_name, judgement, label_embedding, limits, look,
+    theme_feedback,
 };
 use crate::vector_index::Row;
 
@@ -20,7 +23,10 @@ impl Store {
         self.0
             .write(doing, limits::WRITE, |transaction| async move {
                 theme_feedback::count(&*transaction, feedback).await?;
-                theme_feedback::credit(&*transaction, &feedback.image_hash, &feedback.theme).await
+                if feedback.is_specific() {
+                    judgement::count(&*transaction, feedback).await?;
+                }
+                credit::credit(&*transaction, &feedback.image_hash, &feedback.theme).await
             })
             .await
     }
@@ -34,36 +40,29 @@ impl Store {
         &self,
         theme: &str,
         labels: &[&str],
-        image_hashes: &[&str],
+        images: &[Asked<'_>],
         limit: Duration,
     ) -> Result<ThemeEvidence, StoreError> {
         let doing = "reading feedback";
         let limit = limit.min(limits::READ);
         self.0
             .read(doing, limit, |connection| async move {
-                let judged = theme_feedback::find(&connection, theme, image_hashes).await?;
-                let labels = theme_label::find(&connection, theme, labels).await?;
-                let names: Vec<_> = judged.iter().map(|row| row.image_hash.as_str()).collect();
-                let mut carried = match names.is_empty() {
-                    true => Default::default(),
-                    false => image_labels::find(&connection, &names).await?,
-                };
-                let images = judged
-                    .iter()
-                    .map(|row| {
-                        let total = row.total_assignments.max(0);
-                        let accepted = row.acceptance_count.clamp(0, total);
-                        ImageFeedback {
-                            image_hash: row.image_hash.clone(),
-                            tally: Tally {
-                                accepted: accepted as f64,
-                                rejected: (total - accepted) as f64,
-                            },
-                            labels: carried.remove(&row.image_hash).unwrap_or_default(),
-                        }
-                    })
-                    .collect();
-                Ok(ThemeEvidence { labels, images })
+                evidence::read(&connection, theme, labels, images).await
+            })
+            .await
+    }
+
+    /// Forgets everything that was said of images and that they were seen as, by the hashes
+    /// of their bytes or by names: also what it taught of labels. Gives the number of
+    /// judgements forgotten.
+    ///
+    /// # Errors
+    /// Any error of the database; nothing is forgotten then.
+    pub async fn forget_evidence(&self, hashes: &[&str]) -> Result<u64, StoreError> {
+        let doing = "forgetting feedback";
+        self.0
+            .write(doing, limits::WRITE, |transaction| async move {
+                evidence::forget(&*transaction, hashes).await
             })
             .await
     }
@@ -164,6 +163,9 @@ impl Store {
 impl Inner {
     /// Makes an image known to searches.
     pub(super) fn index_record(&self, record: &ImageRecord) {
+        if !record.keep_embedding {
+            return;
+        }
         let row = Row {
             image_hash: record.image_hash.clone(),
             content_hash: Some(record.content_hash.clone()),
@@ -175,8 +177,8 @@ impl Inner {
         }
     }
 
-    /// Writes images in one transaction, then credits the feedback that waited for
-    /// their labels: each in a transaction of its own, so that rows are always locked
+    /// Writes images in one transaction, then credits the feedback that waited for what
+    /// they were seen as: each in a transaction of its own, so that rows are always locked
     /// in the order in which feedback locks them.
     pub(super) async fn save_images(
         self: &Arc<Self>,
@@ -188,43 +190,52 @@ impl Inner {
         // Two copies that write the same images lock them in the same order.
         let mut records: Vec<_> = records.iter().collect();
         records.sort_by(|a, b| a.content_hash.cmp(&b.content_hash));
-        let names: Vec<_> = records.iter().map(|record| &*record.image_hash).collect();
+        let mut names: Vec<_> = records
+            .iter()
+            .flat_map(|record| [&*record.image_hash, &*record.content_hash])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
         let (records, names) = (&records, &names);
         let waiting = self
             .write("keeping images", limits::WRITE, |transaction| async move {
                 for record in records {
-                    let image = image_embedding::Image {
-                        image_hash: &record.image_hash,
-                        content_hash: &record.content_hash,
-                        asset_id: record.asset_id.as_deref(),
-                        model: &record.embedding.model,
-                        vector: &record.embedding.vector,
-                    };
-                    image_embedding::save(&*transaction, image).await?;
-                    if !record.labels.is_empty() {
-                        let verified = record.image_hash == record.content_hash;
-                        image_labels::save(
-                            &*transaction,
-                            &record.image_hash,
-                            verified,
-                            &record.labels,
-                        )
-                        .await?;
-                    }
+                    save_image(&*transaction, record).await?;
                 }
-                theme_feedback::uncredited(&*transaction, names).await
+                let mut waiting = theme_feedback::uncredited(&*transaction, names).await?;
+                waiting.extend(judgement::uncredited(&*transaction, names).await?);
+                waiting.sort_unstable();
+                waiting.dedup();
+                Ok(waiting)
             })
             .await?;
         for (image_hash, theme) in &waiting {
             self.write(
                 "crediting feedback",
                 limits::WRITE,
-                |transaction| async move {
-                    theme_feedback::credit(&*transaction, image_hash, theme).await
-                },
+                |transaction| async move { credit::credit(&*transaction, image_hash, theme).await },
             )
             .await?;
         }
         Ok(())
     }
+}
+
+/// Writes an image: its vector, its name, and what it was seen as.
+async fn save_image<C: ConnectionTrait>(db: &C, record: &ImageRecord) -> Result<(), DbErr> {
+    if record.keep_embedding {
+        let image = image_embedding::Image {
+            image_hash: &record.image_hash,
+            content_hash: &record.content_hash,
+            asset_id: record.asset_id.as_deref(),
+            model: &record.embedding.model,
+            vector: &record.embedding.vector,
+        };
+        image_embedding::save(db, image).await?;
+    }
+    image_name::save(db, &record.content_hash, &record.image_hash).await?;
+    if let Some(look) = &record.look {
+        look::save(db, &record.content_hash, &record.embedding.model, look).await?;
+    }
+    Ok(())
 }

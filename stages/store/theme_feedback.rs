@@ -1,10 +1,9 @@
 //! Table `clip_image_theme_feedback`: how often an image was accepted under a theme,
 //! of how often it was judged.
 //!
-//! Each row also says how much of it was *credited* to the labels of the image
-//! (`omnizap_theme_labels`). Feedback on an image that was not seen yet, or whose
-//! labels the write queue still holds, is credited when they arrive: once, whatever
-//! comes first.
+//! Each row also says how much of it is done with: *credited* to the label that the image
+//! was seen as (`credit`), or kept in `omnizap_judgements`, since it says itself what it is
+//! about.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
@@ -13,8 +12,7 @@ use sea_orm::entity::prelude::{
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QuerySelect};
 
-use super::theme_label::{self, Tally};
-use super::{Feedback, image_labels};
+use super::Feedback;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "clip_image_theme_feedback")]
@@ -40,26 +38,29 @@ impl ActiveModelBehavior for ActiveModel {}
 /// Counts one judgement. The database adds, so that no two writers overwrite each other.
 pub(super) async fn count<C: ConnectionTrait>(db: &C, feedback: &Feedback) -> Result<(), DbErr> {
     let accepted = i64::from(feedback.accepted);
+    let (done_accepted, done) = match feedback.is_specific() {
+        true => (accepted, 1),
+        false => (0, 0),
+    };
     let row = ActiveModel {
         image_hash: ActiveValue::Set(feedback.image_hash.clone()),
         theme: ActiveValue::Set(feedback.theme.clone()),
         asset_id: ActiveValue::Set(feedback.asset_id.clone()),
         acceptance_count: ActiveValue::Set(accepted),
         total_assignments: ActiveValue::Set(1),
-        credited_accepted: ActiveValue::Set(0),
-        credited_total: ActiveValue::Set(0),
+        credited_accepted: ActiveValue::Set(done_accepted),
+        credited_total: ActiveValue::Set(done),
     };
     let mut conflict = OnConflict::columns([Column::ImageHash, Column::Theme]);
-    conflict
-        .value(
-            Column::AcceptanceCount,
-            Expr::col((Entity, Column::AcceptanceCount)).add(accepted),
-        )
-        .value(
-            Column::TotalAssignments,
-            Expr::col((Entity, Column::TotalAssignments)).add(1),
-        )
-        .value("updated_at", Expr::current_timestamp());
+    for (column, more) in [
+        (Column::AcceptanceCount, accepted),
+        (Column::TotalAssignments, 1),
+        (Column::CreditedAccepted, done_accepted),
+        (Column::CreditedTotal, done),
+    ] {
+        conflict.value(column, Expr::col((Entity, column)).add(more));
+    }
+    conflict.value("updated_at", Expr::current_timestamp());
     if feedback.asset_id.is_some() {
         conflict.update_column(Column::AssetId);
     }
@@ -70,37 +71,23 @@ pub(super) async fn count<C: ConnectionTrait>(db: &C, feedback: &Feedback) -> Re
         .map(drop)
 }
 
-/// Adds what was not credited yet to the labels that the image carries, if they are
-/// known. To be called within a transaction; locks the row.
-pub(super) async fn credit<C: ConnectionTrait>(
+/// The row of an image under a theme, locked against other writers.
+pub(super) async fn locked<C: ConnectionTrait>(
     db: &C,
     image_hash: &str,
     theme: &str,
-) -> Result<(), DbErr> {
+) -> Result<Option<Model>, DbErr> {
     let key = (image_hash.to_owned(), theme.to_owned());
-    let row = Entity::find_by_id(key).lock_exclusive().one(db).await?;
-    let Some(row) = row.filter(|row| row.total_assignments > row.credited_total) else {
-        return Ok(());
-    };
-    let mut labels = image_labels::find(db, &[image_hash]).await?;
-    let Some(labels) = labels
-        .remove(image_hash)
-        .filter(|labels| !labels.is_empty())
-    else {
-        return Ok(());
-    };
-    let total = row.total_assignments - row.credited_total;
-    let accepted = (row.acceptance_count - row.credited_accepted).clamp(0, total);
-    let tally = Tally {
-        accepted: accepted as f64,
-        rejected: (total - accepted) as f64,
-    };
-    theme_label::add(db, theme, &labels, tally).await?;
+    Entity::find_by_id(key).lock_exclusive().one(db).await
+}
+
+/// Notes that all of a row is credited.
+pub(super) async fn credited<C: ConnectionTrait>(db: &C, row: &Model) -> Result<(), DbErr> {
     Entity::update_many()
         .col_expr(Column::CreditedAccepted, Expr::value(row.acceptance_count))
         .col_expr(Column::CreditedTotal, Expr::value(row.total_assignments))
-        .filter(Column::ImageHash.eq(image_hash))
-        .filter(Column::Theme.eq(theme))
+        .filter(Column::ImageHash.eq(row.image_hash.as_str()))
+        .filter(Column::Theme.eq(row.theme.as_str()))
         .exec(db)
         .await
         .map(drop)
@@ -135,4 +122,21 @@ pub(super) async fn find<C: ConnectionTrait>(
         .filter(Column::Theme.eq(theme))
         .all(db)
         .await
+}
+
+/// Forgets what was said of images of those names; gives the number of judgements.
+pub(super) async fn forget<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<u64, DbErr> {
+    let named = || Column::ImageHash.is_in(names.iter().copied());
+    let counts: Vec<i64> = Entity::find()
+        .select_only()
+        .column(Column::TotalAssignments)
+        .filter(named())
+        .into_tuple()
+        .all(db)
+        .await?;
+    Entity::delete_many().filter(named()).exec(db).await?;
+    let counts = counts
+        .into_iter()
+        .map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(counts.sum())
 }

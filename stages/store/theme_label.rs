@@ -1,7 +1,8 @@
 //! Table `omnizap_theme_labels`: what feedback on a theme adds up to for each label.
 //! It is what answers read, so that their cost does not grow with the feedback.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
@@ -10,7 +11,6 @@ use sea_orm::entity::prelude::{
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
 
-use super::image_labels::CarriedLabel;
 use super::keys::{label_key, readable};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -23,10 +23,10 @@ pub(crate) struct Model {
     /// The label as it was first spelled, for people.
     #[sea_orm(column_type = "Text")]
     pub(crate) label: String,
-    /// Weights of the accepted images that carried the label, summed.
+    /// Weights of the acceptances that were about the label, summed.
     #[sea_orm(column_type = "Double")]
     pub(crate) accepted: f64,
-    /// Weights of the rejected ones, summed.
+    /// Weights of the rejections, summed.
     #[sea_orm(column_type = "Double")]
     pub(crate) rejected: f64,
 }
@@ -45,41 +45,53 @@ pub struct Tally {
     pub rejected: f64,
 }
 
-/// Adds `feedback` to every label, in proportion to its weight.
+impl Tally {
+    /// What speaks for it less what speaks against it.
+    #[must_use]
+    pub fn net(self) -> f64 {
+        self.accepted - self.rejected
+    }
+
+    /// As many of accepted judgements among all, each of a weight.
+    pub(super) fn weighed(accepted: i64, total: i64, weight: f64) -> Self {
+        // `ExprTrait` has a `max` too.
+        let total = Ord::max(total, 0);
+        let accepted = accepted.clamp(0, total);
+        Self {
+            accepted: accepted as f64 * weight,
+            rejected: (total - accepted) as f64 * weight,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+    }
+}
+
+/// By key: a label, and what judgements add to it. In one order for all: two transactions
+/// that waited for each other's rows would have to be broken up by the database.
+pub(super) type Credits = BTreeMap<String, (Arc<str>, Tally)>;
+
+/// Adds credits to the sums of a theme.
 pub(super) async fn add<C: ConnectionTrait>(
     db: &C,
     theme: &str,
-    labels: &[CarriedLabel],
-    feedback: Tally,
+    credits: &Credits,
 ) -> Result<(), DbErr> {
-    let mut rows: Vec<_> = labels
-        .iter()
-        .map(|carried| (label_key(&carried.label), carried))
-        .collect();
-    // Always in the same order: two transactions that wait for each other's rows
-    // would have to be broken up by the database.
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    rows.dedup_by(|a, b| a.0 == b.0);
-    for (key, carried) in rows {
-        let accepted = feedback.accepted * carried.weight;
-        let rejected = feedback.rejected * carried.weight;
+    for (key, (label, tally)) in credits {
         let row = ActiveModel {
             theme: ActiveValue::Set(theme.to_owned()),
-            label_key: ActiveValue::Set(key),
-            label: ActiveValue::Set(readable(&carried.label)),
-            accepted: ActiveValue::Set(accepted),
-            rejected: ActiveValue::Set(rejected),
+            label_key: ActiveValue::Set(key.clone()),
+            label: ActiveValue::Set(readable(label)),
+            accepted: ActiveValue::Set(tally.accepted),
+            rejected: ActiveValue::Set(tally.rejected),
         };
+        let plus = |column: Column, more: f64| Expr::col((Entity, column)).add(more);
         let mut conflict = OnConflict::columns([Column::Theme, Column::LabelKey]);
         conflict
-            .value(
-                Column::Accepted,
-                Expr::col((Entity, Column::Accepted)).add(accepted),
-            )
-            .value(
-                Column::Rejected,
-                Expr::col((Entity, Column::Rejected)).add(rejected),
-            )
+            .value(Column::Accepted, plus(Column::Accepted, tally.accepted))
+            .value(Column::Rejected, plus(Column::Rejected, tally.rejected))
             .value("updated_at", Expr::current_timestamp());
         Entity::insert(row)
             .on_conflict(conflict)
@@ -87,6 +99,24 @@ pub(super) async fn add<C: ConnectionTrait>(
             .await?;
     }
     Ok(())
+}
+
+/// Takes credits from the sum of a label under a theme.
+pub(super) async fn take<C: ConnectionTrait>(
+    db: &C,
+    theme: &str,
+    label_key: &str,
+    tally: Tally,
+) -> Result<(), DbErr> {
+    let minus = |column: Column, less: f64| Expr::col((Entity, column)).sub(less);
+    Entity::update_many()
+        .col_expr(Column::Accepted, minus(Column::Accepted, tally.accepted))
+        .col_expr(Column::Rejected, minus(Column::Rejected, tally.rejected))
+        .filter(Column::Theme.eq(theme))
+        .filter(Column::LabelKey.eq(label_key))
+        .exec(db)
+        .await
+        .map(drop)
 }
 
 /// What feedback on a theme says of each label, in their order. Looks up as many rows

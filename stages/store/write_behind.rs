@@ -11,7 +11,7 @@ use std::time::Duration;
 use omnizap_contract::Embedding;
 use tokio::sync::{mpsc, oneshot};
 
-use super::image_labels::CarriedLabel;
+use super::look::Look;
 use super::{Inner, limits};
 
 /// One image as the store keeps it.
@@ -25,8 +25,10 @@ pub struct ImageRecord {
     pub asset_id: Option<Arc<str>>,
     /// Its vector and the model that made it.
     pub embedding: Arc<Embedding>,
-    /// What it was labelled as; nothing is changed where there are none.
-    pub labels: Vec<CarriedLabel>,
+    /// False where the vector is not to be kept, nor found by searches.
+    pub keep_embedding: bool,
+    /// What the model saw in it, if it was asked.
+    pub look: Option<Look>,
 }
 
 enum Job {

@@ -170,10 +170,13 @@ fn default_labels_and_settings_are_those_of_get_labels() {
     assert_eq!(settings["nsfw_threshold"], json!(0.6));
     assert_eq!(settings["entropy_normalized_threshold"], json!(0.76));
     assert_eq!(settings["adaptive_alpha"], json!(0.4));
+    // What works, not what was asked for: the language model has no key.
     let features = json!({
-        "embedding_cache": true, "clustering": false, "adaptive_scoring": true, "llm_label_expansion": true,
+        "embedding_cache": true, "clustering": false, "adaptive_scoring": true, "llm_label_expansion": false,
     });
     assert_eq!(settings["features"], features);
+    let off = json!({ "llm_label_expansion": "there is no OPENAI_API_KEY", "clustering": "switched off" });
+    assert_eq!(settings["features_off"], off);
     let data = picture("plain.gif");
     let answer = client.post_form("/classify", &[file(&data)]).json();
     assert_eq!(answer["labels"], settings["default_labels"]);
@@ -189,6 +192,25 @@ fn default_labels_and_settings_are_those_of_get_labels() {
     ] {
         assert!(names.contains(&&json!(name)), "clients name {name}");
     }
+}
+
+#[test]
+fn a_feature_that_can_do_nothing_is_off_and_one_that_can_is_on() {
+    let server = Server::start_with(&Settings {
+        environment: &[
+            ("ADAPTIVE_ALPHA", "0"),
+            ("OPENAI_API_KEY", "a key"),
+            ("OPENAI_BASE_URL", "http://127.0.0.1:9/"),
+        ],
+        ..Default::default()
+    });
+    let settings = server.client().get("/labels").json();
+    let features = json!({
+        "embedding_cache": true, "clustering": true, "adaptive_scoring": false, "llm_label_expansion": true,
+    });
+    assert_eq!(settings["features"], features);
+    let off = settings["features_off"].as_object().unwrap();
+    assert_eq!(off.keys().collect::<Vec<_>>(), ["adaptive_scoring"]);
 }
 
 #[test]

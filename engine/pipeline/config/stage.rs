@@ -89,7 +89,7 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
     let what = |key: &str| format!("`{key}` of stage `{}`", name.get_ref());
     let enabled = entries
         .get("enabled")
-        .and_then(|node| reader.bool(node, &what("enabled")))
+        .and_then(|node| reader.all(node, &what("enabled")))
         .unwrap_or(true)
         && kind.is_none_or(|kind| kind.withheld().is_none());
     let options = kind.map(|kind| read_options(reader, &**kind, entries.get("with"), uses.span()));

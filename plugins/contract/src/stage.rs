@@ -83,6 +83,15 @@ impl Runner {
         }
     }
 
+    /// Why the stage has no effect as it is set up, if so.
+    #[must_use]
+    pub fn idle(&self) -> Option<String> {
+        match self {
+            Self::Inline(stage) | Self::Compute(stage) => stage.idle(),
+            Self::Async(stage) => stage.idle(),
+        }
+    }
+
     /// How the stage is.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -121,6 +130,12 @@ pub trait Stage: Send + Sync {
         Map::new()
     }
 
+    /// Why the stage has no effect as it is set up, though it is switched on, if so (no key, a
+    /// weight of 0): its feature counts as off.
+    fn idle(&self) -> Option<String> {
+        None
+    }
+
     /// How the stage is.
     fn health(&self) -> Health {
         Health::default()
@@ -144,6 +159,12 @@ pub trait AsyncStage: Send + Sync {
     /// Settings in force that clients may see, beside those options that are public.
     fn describe(&self) -> Map<String, Json> {
         Map::new()
+    }
+
+    /// Why the stage has no effect as it is set up, though it is switched on, if so (no key, a
+    /// weight of 0): its feature counts as off.
+    fn idle(&self) -> Option<String> {
+        None
     }
 
     /// How the stage is.

@@ -1,0 +1,125 @@
+//! Table `omnizap_image_names`: the names that clients have given to pictures, by their
+//! bytes. Whoever names a picture anew adds a name; none is ever taken from it, so that what
+//! was said of it stays with it.
+
+use sea_orm::entity::prelude::{
+    ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
+    EnumIter, PrimaryKeyTrait,
+};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    ActiveValue, ColumnTrait, Condition, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter,
+    QuerySelect,
+};
+
+use super::{limits, look};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "omnizap_image_names")]
+pub(crate) struct Model {
+    /// SHA-256 of the bytes.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) content_hash: String,
+    /// A name that a client gave them.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) image_hash: String,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Adds a name to a picture, unless it has [`limits::NAMES_PER_IMAGE`].
+pub(super) async fn save<C: ConnectionTrait>(
+    db: &C,
+    content_hash: &str,
+    image_hash: &str,
+) -> Result<(), DbErr> {
+    if content_hash == image_hash {
+        return Ok(());
+    }
+    let key = (content_hash.to_owned(), image_hash.to_owned());
+    if Entity::find_by_id(key).one(db).await?.is_some() {
+        return Ok(());
+    }
+    let names = Entity::find().filter(Column::ContentHash.eq(content_hash));
+    if names.count(db).await? >= limits::NAMES_PER_IMAGE {
+        return Ok(());
+    }
+    let row = ActiveModel {
+        content_hash: ActiveValue::Set(content_hash.to_owned()),
+        image_hash: ActiveValue::Set(image_hash.to_owned()),
+    };
+    let mut conflict = OnConflict::columns([Column::ContentHash, Column::ImageHash]);
+    conflict.update_column(Column::ImageHash);
+    Entity::insert(row)
+        .on_conflict(conflict)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+}
+
+/// The names of those pictures. A name that is the hash of a picture that is known belongs
+/// to that picture, whoever gave it to another.
+pub(super) async fn of_contents<C: ConnectionTrait>(
+    db: &C,
+    content_hashes: &[&str],
+) -> Result<Vec<Model>, DbErr> {
+    let owner = Query::select()
+        .expr(Expr::value(1))
+        .from(look::Entity)
+        .and_where(
+            Expr::col((look::Entity, look::Column::ContentHash))
+                .equals((Entity, Column::ImageHash)),
+        )
+        .to_owned();
+    Entity::find()
+        .filter(Column::ContentHash.is_in(content_hashes.iter().copied()))
+        .filter(Expr::exists(owner).not())
+        .all(db)
+        .await
+}
+
+/// The pictures that go by a name, at most [`limits::NAMES_PER_IMAGE`].
+pub(super) async fn contents_of<C: ConnectionTrait>(
+    db: &C,
+    image_hash: &str,
+) -> Result<Vec<String>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::ContentHash)
+        .filter(Column::ImageHash.eq(image_hash))
+        .limit(limits::NAMES_PER_IMAGE)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Of those names, the ones that pictures outside the list go by too.
+pub(super) async fn shared<C: ConnectionTrait>(
+    db: &C,
+    names: &[&str],
+    content_hashes: &[&str],
+) -> Result<Vec<String>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::ImageHash)
+        .filter(Column::ImageHash.is_in(names.iter().copied()))
+        .filter(Column::ContentHash.is_not_in(content_hashes.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Forgets the names of those pictures, and those hashes as names of others.
+pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<(), DbErr> {
+    let either = Condition::any()
+        .add(Column::ContentHash.is_in(hashes.iter().copied()))
+        .add(Column::ImageHash.is_in(hashes.iter().copied()));
+    Entity::delete_many()
+        .filter(either)
+        .exec(db)
+        .await
+        .map(drop)
+}
