@@ -58,7 +58,7 @@ const NEIGHBOURS_PRIOR: f64 = 3.0;
 const IMAGE_PRIOR: f64 = 1.5;
 
 /// Cosine from which an image is a neighbour: the default of similar images.
-const NEIGHBOUR_THRESHOLD: f32 = 0.85;
+const NEIGHBOUR_THRESHOLD: f64 = 0.85;
 /// Newest images that are looked through for neighbours.
 const NEIGHBOUR_SCAN: usize = 3000;
 /// The best of the model's labels, which an image is taken to carry.
@@ -224,7 +224,7 @@ impl Adapter {
         };
         let hits = self.store.similar(query).await;
         hits.into_iter()
-            .map(|hit| (hit.image_hash, f64::from(hit.similarity)))
+            .map(|hit| (hit.image_hash, hit.similarity))
             .collect()
     }
 
