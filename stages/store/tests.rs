@@ -14,7 +14,10 @@ mod adopt;
 mod copies;
 mod faults;
 mod fixture;
+mod forget;
+mod gone;
 mod load;
+mod similar;
 
 use self::fixture::{Fixture, databases};
 
@@ -75,24 +78,28 @@ async fn the_schema_goes_up_and_down_and_up_again() {
         let applied =
             |steps: &[omnizap_migrations::Step]| steps.iter().filter(|step| step.applied).count();
         let steps = store.status().await.unwrap();
-        assert_eq!((applied(&steps), steps.len()), (0, 4), "{}", database.kind);
+        assert_eq!(applied(&steps), 0, "{}", database.kind);
         let names: Vec<_> = steps.into_iter().map(|step| step.name).collect();
+        assert!(names.len() >= 5 && names.is_sorted(), "{names:?}");
         assert_eq!(store.migrate().await.unwrap(), names);
         assert!(store.migrate().await.unwrap().is_empty());
-        assert_eq!(applied(&store.status().await.unwrap()), 4);
+        assert_eq!(applied(&store.status().await.unwrap()), names.len());
 
         let mut newest_first = names.clone();
         newest_first.reverse();
-        assert_eq!(store.rollback(4).await.unwrap(), newest_first);
+        let all = u32::try_from(names.len()).unwrap();
+        assert_eq!(store.rollback(all).await.unwrap(), newest_first);
         assert_eq!(store.migrate().await.unwrap(), names);
 
         store
             .record_feedback(&feedback("x", "t", true))
             .await
             .unwrap();
-        let error = store.rollback(1).await.unwrap_err().to_string();
+        let error = store.rollback(all).await.unwrap_err().to_string();
         assert!(error.contains("cannot be made again"), "{error}");
-        assert_eq!(applied(&store.status().await.unwrap()), 4);
+        let steps = store.status().await.unwrap();
+        let feedback = steps.iter().find(|step| step.name.ends_with("_feedback"));
+        assert!(feedback.unwrap().applied, "{}", database.kind);
         store.close().await;
         database.drop().await;
     }
