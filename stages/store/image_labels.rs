@@ -9,7 +9,7 @@ use sea_orm::entity::prelude::{
     EnumIter, PrimaryKeyTrait,
 };
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter};
 
 use super::limits;
 
@@ -106,6 +106,23 @@ pub(super) async fn find<C: ConnectionTrait>(
         .into_iter()
         .map(|row| (row.image_hash, decode(&row.labels_json)))
         .collect())
+}
+
+/// Deletes what those images were labelled as, or counts it; how many rows.
+pub(super) async fn forget<C: ConnectionTrait>(
+    db: &C,
+    image_hashes: &[String],
+    is_dry: bool,
+) -> Result<u64, DbErr> {
+    if image_hashes.is_empty() {
+        return Ok(0);
+    }
+    let is_theirs = Column::ImageHash.is_in(image_hashes.iter().cloned());
+    if is_dry {
+        return Entity::find().filter(is_theirs).count(db).await;
+    }
+    let deleted = Entity::delete_many().filter(is_theirs).exec(db).await?;
+    Ok(deleted.rows_affected)
 }
 
 fn encode(labels: &[CarriedLabel]) -> String {

@@ -11,7 +11,9 @@ use sea_orm::entity::prelude::{
     EnumIter, PrimaryKeyTrait,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter, QuerySelect,
+};
 
 use super::theme_label::{self, Tally};
 use super::{Feedback, image_labels};
@@ -133,6 +135,39 @@ pub(super) async fn find<C: ConnectionTrait>(
     Entity::find()
         .filter(Column::ImageHash.is_in(image_hashes.iter().copied()))
         .filter(Column::Theme.eq(theme))
+        .all(db)
+        .await
+}
+
+/// Deletes the feedback on those images, or counts it; how many rows. What it added to the
+/// sums of labels stays: they name no image.
+pub(super) async fn forget<C: ConnectionTrait>(
+    db: &C,
+    image_hashes: &[String],
+    is_dry: bool,
+) -> Result<u64, DbErr> {
+    if image_hashes.is_empty() {
+        return Ok(0);
+    }
+    let is_theirs = Column::ImageHash.is_in(image_hashes.iter().cloned());
+    if is_dry {
+        return Entity::find().filter(is_theirs).count(db).await;
+    }
+    let deleted = Entity::delete_many().filter(is_theirs).exec(db).await?;
+    Ok(deleted.rows_affected)
+}
+
+/// The names of images that a client calls so, of those that have feedback.
+pub(super) async fn names<C: ConnectionTrait>(
+    db: &C,
+    asset_id: &str,
+) -> Result<Vec<String>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::ImageHash)
+        .distinct()
+        .filter(Column::AssetId.eq(asset_id))
+        .into_tuple()
         .all(db)
         .await
 }
