@@ -4,9 +4,11 @@
 mod copies;
 mod faults;
 mod feedback;
+mod forget;
 mod kill;
 mod outage;
 mod recall;
+mod starts;
 
 use std::time::{Duration, Instant};
 
