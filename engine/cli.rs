@@ -84,7 +84,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the effective graph of pipelines
     Graph(graph::GraphArgs),
-    /// The database: migrate it, show its state
+    /// The database: migrate it, show its state, forget pictures
     #[command(subcommand)]
     Db(db::DbCommand),
     /// The models: list, pull, import, verify

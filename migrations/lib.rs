@@ -24,6 +24,7 @@ mod m20261122_000002_label_embeddings;
 mod m20261122_000003_expansions;
 mod m20261122_000004_feedback;
 mod m20261125_000005_judgements;
+mod m20261126_000006_image_changes;
 
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, Statement, TransactionOptions,
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000003_expansions::Migration),
             Box::new(m20261122_000004_feedback::Migration),
             Box::new(m20261125_000005_judgements::Migration),
+            Box::new(m20261126_000006_image_changes::Migration),
         ]
     }
 }

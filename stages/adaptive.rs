@@ -23,7 +23,7 @@ use crate::vector_index::{Hit, Query};
 mod law;
 
 /// Cosine from which an image is a neighbour: the default of similar images.
-const NEIGHBOUR_THRESHOLD: f32 = 0.85;
+const NEIGHBOUR_THRESHOLD: f64 = 0.85;
 /// Newest images that are looked through for neighbours.
 const NEIGHBOUR_SCAN: usize = 3000;
 /// The share of the time left that feedback is waited for.

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! Stages: [`hash`] · [`recall`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`] ·
-//! [`adaptive`] · [`similarity`] · [`llm_expand`] · [`persist`] · [`feedback`]
+//! [`adaptive`] · [`similarity`] · [`llm_expand`] · [`persist`] · [`feedback`] · [`forget`]
 //!
 //! Shared:
 //! - [`services`]: opened once, kept over reloads; what stages get at through it:
@@ -27,6 +27,7 @@ pub mod adaptive;
 pub mod decode;
 pub mod embed;
 pub mod feedback;
+pub mod forget;
 pub mod hash;
 mod labels;
 pub mod llm_expand;
@@ -65,5 +66,6 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn StageKind>> {
         Arc::new(llm_expand::LlmExpand::new(services.llm())),
         Arc::new(persist::Persist::new(services.store())),
         Arc::new(feedback::GiveFeedback::new(services.store())),
+        Arc::new(forget::Forget::new(services.store())),
     ]
 }

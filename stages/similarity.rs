@@ -13,8 +13,8 @@ use crate::vector_index::{Hit, Query};
 
 /// Most images in an answer.
 const MAX_LIMIT: i64 = 100;
-/// Decimals of a similarity in the response.
-const DECIMALS: i32 = 6;
+/// The option with which the answer says whether all images were searched.
+const TELL_COMPLETE: &str = "tell_complete";
 
 /// The kind `similarity`.
 pub struct Similarity {
@@ -64,6 +64,19 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
              0 compares all",
         )
         .public("similarity_scan_limit"),
+        OptionSpec::new(
+            "wait_for_index",
+            OptionType::Bool,
+            true,
+            "readiness, and the command line, wait until every image of the database can be \
+             found; while the database is away nothing waits for it",
+        ),
+        OptionSpec::new(
+            TELL_COMPLETE,
+            OptionType::Bool,
+            true,
+            "the answer says, as similar_complete, whether every image could be found",
+        ),
     ],
     feature: Some("clustering".into()),
 });
@@ -73,7 +86,16 @@ impl StageKind for Similarity {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
+    fn ports(&self, options: &Options) -> Ports {
+        let mut complete = Output::new(
+            "similar_complete",
+            PortType::Bool,
+            "false where stored images may be missing: they are being loaded, the database is \
+             away, or it holds more than the index does",
+        );
+        if options.bool(TELL_COMPLETE).unwrap_or(true) {
+            complete = complete.published(json!(true));
+        }
         Ports {
             inputs: vec![
                 Input::required("embedding", PortType::Embedding, "the picture's vector"),
@@ -97,6 +119,7 @@ impl StageKind for Similarity {
                     "[{image_hash, asset_id, similarity}], best first, never the image itself",
                 )
                 .published(json!([])),
+                complete,
             ],
         }
     }
@@ -113,6 +136,7 @@ impl StageKind for Similarity {
                 threshold: options.number("threshold").unwrap_or(0.85),
                 limit: count("limit", 25),
                 scan: count("scan_limit", 3000),
+                waits: options.bool("wait_for_index").unwrap_or(true),
             })))
         })
     }
@@ -123,6 +147,7 @@ struct Searcher {
     threshold: f64,
     limit: usize,
     scan: usize,
+    waits: bool,
 }
 
 impl AsyncStage for Searcher {
@@ -132,8 +157,11 @@ impl AsyncStage for Searcher {
         let partitioned = self.store.index().partitioned();
         facts.insert("images_partitioned".into(), json!(partitioned));
         facts.insert("index_loaded".into(), json!(self.store.is_loaded()));
+        let degraded = self.store.degraded();
+        let is_starting = self.waits && degraded.is_none() && !self.store.is_loaded();
         Health {
-            degraded: self.store.degraded(),
+            starting: is_starting.then(|| "stored images are being loaded".into()),
+            degraded,
             facts,
             ..Health::default()
         }
@@ -155,14 +183,17 @@ impl AsyncStage for Searcher {
                 image_hash: Some(inputs.text("image_hash")?.clone()),
                 content_hash: Some(inputs.text("content_hash")?.clone()),
             };
+            let is_complete = self.store.is_complete();
             let hits = self.store.similar(query).await;
             let images: Vec<_> = hits.iter().map(published).collect();
-            Ok(Outputs::new().with("similar_images", Json::from(images)))
+            Ok(Outputs::new()
+                .with("similar_images", Json::from(images))
+                .with("similar_complete", is_complete))
         })
     }
 }
 
-fn threshold(sent: Option<f64>, default: f64) -> Result<f32, Error> {
+fn threshold(sent: Option<f64>, default: f64) -> Result<f64, Error> {
     let value = sent.unwrap_or(default);
     if !(-1.0..=1.0).contains(&value) {
         return Err(Error::new(
@@ -170,7 +201,7 @@ fn threshold(sent: Option<f64>, default: f64) -> Result<f32, Error> {
             "similar_threshold: must be a number from -1 to 1",
         ));
     }
-    Ok(value as f32)
+    Ok(value)
 }
 
 fn limit(sent: Option<i64>, default: usize) -> Result<usize, Error> {
@@ -185,12 +216,10 @@ fn limit(sent: Option<i64>, default: usize) -> Result<usize, Error> {
 }
 
 fn published(hit: &Hit) -> Json {
-    let scale = 10f64.powi(DECIMALS);
-    let similarity = (f64::from(hit.similarity) * scale).round() / scale;
     json!({
         "image_hash": &*hit.image_hash,
         "asset_id": hit.asset_id.as_deref(),
-        "similarity": similarity,
+        "similarity": hit.similarity,
     })
 }
 

@@ -4,13 +4,13 @@
 //! # Layout
 //!
 //! - one file a table: `image_embedding`, `image_name`, `look`, `label_embedding`,
-//!   `theme_feedback`, `judgement`, `image_credit`, `theme_label`, `expansion` (entity and
-//!   queries)
+//!   `theme_feedback`, `judgement`, `image_credit`, `theme_label`, `expansion`, `image_change`
+//!   (entity and queries)
 //! - `credit` (which labels a judgement counts for), `evidence` (what answers read of it)
 //! - `connect` (one way to open each kind of database), `access` (reads, transactions),
 //!   `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `follow` (the vector index
-//!   is kept in step with the table)
+//!   is kept in step with the table), `forget` (images and all that is known of them)
 //!
 //! # Invariants
 //!
@@ -34,6 +34,7 @@ use crate::vector_index::{Hit, Query, VectorIndex};
 pub use self::connect::FILE_NAME;
 pub use self::error::{RETRY_AFTER, StoreError};
 pub use self::evidence::{Asked, ImageFeedback, ThemeEvidence};
+pub use self::forget::{Forgotten, Which};
 pub use self::keys::{label_key, label_set};
 pub use self::look::{Look, LookLabels, standing};
 pub use self::theme_label::Tally;
@@ -50,7 +51,9 @@ mod error;
 mod evidence;
 mod expansion;
 mod follow;
+mod forget;
 mod health;
+mod image_change;
 mod image_credit;
 mod image_embedding;
 mod image_name;
@@ -247,6 +250,13 @@ impl Store {
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.0.loaded.load(Ordering::Acquire)
+    }
+
+    /// False where a search may miss images that the database has: the index is being
+    /// filled, the database is away, or it holds more than an index does.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_loaded() && !self.0.health.is_failing() && self.0.index.is_whole()
     }
 
     /// The images most like the one asked about; long scans run on a thread of their own.

@@ -7,20 +7,29 @@
 //!
 //! # Layout
 //!
-//! - `matrix` (rows in the order of their coming), `codes` (the same in bytes, and what
-//!   that costs), `kernels` (sums of products)
-//! - `scan` (all rows: exact), `partition` (the approximate index, an inverted file),
-//!   `stop` (how many of its lists are enough), `train` (k-means), `file` (the partition
-//!   on disk)
+//! - `view` (rows in the order of their coming, as they are at one moment), `matrix` (the
+//!   same as they are written), `codes` (rows in bytes, and what that costs), `kernels`
+//!   (sums of products)
+//! - `search` (which rows a question looks at), `scan` (all rows: exact), `partition` (the
+//!   approximate index, an inverted file), `stop` (how many of its lists are enough),
+//!   `train` (k-means), `file` (the partition on disk)
 //! - `collect` (what a scan leaves over, and its exact order)
 //!
 //! # What a search looks at
 //!
-//! The newest [`Query::scan`] images, every one of them (0: all there are). Where there
-//! are more images than that, and a partition of them, those in the lists nearest to the
-//! question as well, until next to nothing better is expected of the lists that are left.
-//! Every similarity that is told is computed from the vectors themselves; only which older
-//! images are looked at is approximate.
+//! The newest [`Query::scan`] images, every one of them (0: all there are), whichever of
+//! the matrices that may be compared they are in. Of the older ones those in the lists
+//! nearest to the question, until next to nothing better is expected of the lists that are
+//! left; a matrix that has no lists (yet, or because fewer than [`PARTITION_FROM`] images
+//! are soon compared) is looked at in whole. So no image is out of reach. Every similarity
+//! that is told is computed from the vectors themselves; only which older images are looked
+//! at is approximate.
+//!
+//! # What the database says
+//!
+//! A request brings its image at once ([`VectorIndex::insert`]); what the database has, it
+//! says with its id ([`VectorIndex::put`]), by which the image is changed or forgotten
+//! ([`VectorIndex::remove`]).
 //!
 //! # Why an index of our own
 //!
@@ -32,15 +41,16 @@
 //! (faiss, IVF1024, both cores), and 2.3 ms for the exact scan, where the fastest takes
 //! 10.5 ms (numpy).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::codes::Question;
-use self::collect::{Collector, in_order};
-use self::matrix::{Matrix, View};
+use self::matrix::Matrix;
 use self::partition::Partition;
+
+pub use self::search::{Hit, Query};
 
 mod codes;
 mod collect;
@@ -49,23 +59,19 @@ mod kernels;
 mod matrix;
 mod partition;
 mod scan;
+mod search;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod train;
+mod view;
 
-/// Most images kept in memory for one model; past it the oldest make room. At 512
-/// dimensions that is about 3 GiB.
+/// Most images kept in memory for one model; past it the oldest make room. With vectors of
+/// 520 numbers that is about 3 GiB.
 pub const MAX_ROWS: usize = 1_000_000;
 
 /// Images from which on a model's are partitioned; fewer are soon scanned.
 pub const PARTITION_FROM: usize = 2048;
-
-/// Rows collected beside the wanted ones: the image itself, and names that come twice.
-const SPARE: usize = 16;
-
-/// In a row's age: the row is of the model itself, not of one that names no weights.
-const OWN: u64 = 1 << 63;
 
 /// Parts a model id into the model's name and the fingerprint of its weights.
 pub const FINGERPRINT_MARK: char = '@';
@@ -81,39 +87,6 @@ pub struct Row {
     pub asset_id: Option<Arc<str>>,
 }
 
-/// A question: which images are like this one?
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// Model id that made the vector.
-    pub model: Arc<str>,
-    /// `[dim]`; need not be normalised.
-    pub vector: Arc<[f32]>,
-    /// Least cosine of an answer, -1 to 1.
-    pub threshold: f32,
-    /// Most answers.
-    pub limit: usize,
-    /// How many of the newest images are all looked at; 0 looks at all there are. Of the
-    /// others, once there are [`PARTITION_FROM`], those in the nearest lists.
-    pub scan: usize,
-    /// The image itself, by name: never an answer.
-    pub image_hash: Option<Arc<str>>,
-    /// The image itself, by its bytes: never an answer.
-    pub content_hash: Option<Arc<str>>,
-}
-
-/// An image that is like the one asked about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
-    /// Its name.
-    pub image_hash: Arc<str>,
-    /// SHA-256 of its bytes; none in rows of the Python service.
-    pub content_hash: Option<Arc<str>>,
-    /// The client's own id of it.
-    pub asset_id: Option<Arc<str>>,
-    /// Cosine, -1 to 1.
-    pub similarity: f32,
-}
-
 /// The embeddings of all models.
 #[derive(Default)]
 pub struct VectorIndex {
@@ -124,6 +97,8 @@ pub struct VectorIndex {
     restored: Mutex<HashMap<String, Partition>>,
     /// Partitions built since the start.
     built: AtomicU64,
+    /// Rows that have come, of all models: the age of the next.
+    come: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -160,6 +135,11 @@ impl VectorIndex {
     /// images; searches and inserts go on meanwhile.
     pub fn tend(&self) {
         for model in self.due() {
+            if let Some(matrix) = self.write().get_mut(&model)
+                && matrix.is_sparse()
+            {
+                matrix.move_together();
+            }
             let view = self.read().get(&model).map(|matrix| matrix.view().clone());
             let Some(view) = view else {
                 continue;
@@ -199,8 +179,9 @@ impl VectorIndex {
 
     fn due(&self) -> Vec<Arc<str>> {
         let models = self.read();
-        let due =
-            |matrix: &Matrix| is_outgrown(matrix) || self.folder.is_some() && is_unsaved(matrix);
+        let due = |matrix: &Matrix| {
+            matrix.is_sparse() || is_outgrown(matrix) || self.folder.is_some() && is_unsaved(matrix)
+        };
         let due = models.iter().filter(|(_, matrix)| due(matrix));
         due.map(|(model, _)| model.clone()).collect()
     }
@@ -250,17 +231,82 @@ impl VectorIndex {
             return false;
         };
         let mut models = self.write();
-        if !models.contains_key(model) {
-            let mut matrix = Matrix::new(vector.len(), MAX_ROWS);
+        let matrix = self.matrix(&mut models, model, vector.len());
+        matrix.insert(row, self.next_age(), &vector)
+    }
+
+    /// Takes in an image as the database has it under that id, in the place of whatever it
+    /// had there before. False where the vector is not one: then there is no image of that
+    /// id.
+    pub fn put(&self, id: i64, model: &str, row: Row, vector: &[f32]) -> bool {
+        let vector = normalised(vector);
+        let mut models = self.write();
+        for (name, matrix) in models.iter_mut() {
+            if **name != *model || vector.is_none() {
+                matrix.remove(id);
+            }
+        }
+        let Some(vector) = vector else {
+            return false;
+        };
+        let matrix = self.matrix(&mut models, model, vector.len());
+        matrix.put(id, row, self.next_age(), &vector)
+    }
+
+    /// Forgets the images that the database had under those ids; how many there were.
+    pub fn remove(&self, ids: &[i64]) -> usize {
+        let mut models = self.write();
+        let mut count = 0;
+        for matrix in models.values_mut() {
+            count += ids.iter().filter(|id| matrix.remove(**id)).count();
+        }
+        count
+    }
+
+    /// Forgets the images that are so, those that the database has not got yet included;
+    /// how many there were. Looks at all: for a tenth of a second where there are a million.
+    pub fn remove_where(&self, is_so: impl Fn(&Row) -> bool) -> usize {
+        let mut models = self.write();
+        let removed = models
+            .values_mut()
+            .map(|matrix| matrix.remove_where(&is_so));
+        removed.sum()
+    }
+
+    /// The ids that the database gave the images that are here, of those in a range; in
+    /// no order.
+    #[must_use]
+    pub fn ids(&self, range: RangeInclusive<i64>) -> Vec<i64> {
+        let models = self.read();
+        let ids = models.values().flat_map(|matrix| matrix.ids(range.clone()));
+        ids.collect()
+    }
+
+    /// True while no image had to make room for a newer one, see [`MAX_ROWS`].
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.read().values().any(|matrix| matrix.has_made_room)
+    }
+
+    /// The matrix of a model, made where it is the first image's.
+    fn matrix<'a>(
+        &self,
+        models: &'a mut HashMap<Arc<str>, Matrix>,
+        model: &str,
+        dim: usize,
+    ) -> &'a mut Matrix {
+        models.entry(model.into()).or_insert_with(|| {
+            let mut matrix = Matrix::new(dim, MAX_ROWS);
             let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(partition) = restored.remove(model) {
                 adopt(&mut matrix, model, partition);
             }
-            models.insert(model.into(), matrix);
-        }
-        models
-            .get_mut(model)
-            .is_some_and(|matrix| matrix.insert(row, &vector))
+            matrix
+        })
+    }
+
+    fn next_age(&self) -> u64 {
+        self.come.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Images in memory, of all models.
@@ -275,112 +321,12 @@ impl VectorIndex {
         self.len() == 0
     }
 
-    /// About how many rows a question would look at.
-    #[must_use]
-    pub fn cost(&self, query: &Query) -> usize {
-        let models = self.read();
-        let cost = |matrix: &Matrix| match &matrix.partition {
-            Some(partition) if matrix.len() > newest(query) => {
-                newest(query) + partition.cost(query.limit)
-            }
-            _ => matrix.len().min(newest(query)),
-        };
-        matrices(&models, &query.model).map(cost).sum()
-    }
-
-    /// The images most like the one asked about, best first; of equals the newer
-    /// first. Long ones, see [`Self::cost`], belong on a compute thread.
-    #[must_use]
-    pub fn search(&self, query: &Query) -> Vec<Hit> {
-        let Some(vector) = normalised(&query.vector) else {
-            return Vec::new();
-        };
-        let question = Arc::new(Question::new(vector));
-        let mut keep = query.limit.saturating_add(SPARE);
-        loop {
-            if let Some(hits) = self.search_keeping(query, &question, keep) {
-                return hits;
-            }
-            // Only where many rows are the image itself, or one name comes many times.
-            keep = keep.saturating_mul(8);
-        }
-    }
-
-    fn search_keeping(
-        &self,
-        query: &Query,
-        question: &Arc<Question>,
-        keep: usize,
-    ) -> Option<Vec<Hit>> {
-        let mut collector = Collector::new(keep, query.threshold);
-        // Writers do not wait for the scan: it works on shared, immutable segments.
-        let mut views: Vec<(u64, View, u64)> = Vec::new();
-        let mut left = newest(query);
-        let models = self.read();
-        for (age, matrix) in [OWN, 0].into_iter().zip(matrices(&models, &query.model)) {
-            let view = matrix.view().clone();
-            if view.dim != question.vector.len() {
-                continue;
-            }
-            let rows = view.rows();
-            let begin = rows.end - (view.len().min(left) as u64);
-            left -= view.len().min(left);
-            if let Some(partition) = &matrix.partition
-                && begin > rows.start
-            {
-                partition.probe(&view, begin, age, question, query.limit, &mut collector);
-            }
-            views.push((age, view, begin));
-        }
-        drop(models);
-        for (age, view, begin) in &views {
-            let empty = collector.emptied();
-            let found = scan::scan(view, *begin..view.rows().end, *age, question, empty);
-            collector.merge(found);
-        }
-        let view = |age: u64| views.iter().find(|(own, ..)| *own == age & OWN);
-        let mut hits = Vec::with_capacity(query.limit.min(keep));
-        let mut names = HashSet::new();
-        let vector = |age: u64| match view(age) {
-            Some((_, view, _)) => view.vector(age & !OWN),
-            None => &[],
-        };
-        let take = |age: u64, similarity: f32| {
-            let Some((_, view, _)) = view(age).filter(|_| hits.len() < query.limit) else {
-                return false;
-            };
-            let (segment, place) = view.place(age & !OWN);
-            let row = &segment.rows[place];
-            let itself = query.image_hash.as_ref() == Some(&row.image_hash)
-                || (row.content_hash.is_some() && row.content_hash == query.content_hash);
-            if !itself && names.insert(row.image_hash.clone()) {
-                hits.push(Hit {
-                    image_hash: row.image_hash.clone(),
-                    content_hash: row.content_hash.clone(),
-                    asset_id: row.asset_id.clone(),
-                    similarity: similarity.clamp(-1.0, 1.0),
-                });
-            }
-            hits.len() < query.limit
-        };
-        let is_complete = in_order(collector, query.threshold, &question.vector, vector, take);
-        is_complete.then_some(hits)
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Matrix>> {
         self.models.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Matrix>> {
         self.models.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How many of the newest images a question wants all looked at.
-fn newest(query: &Query) -> usize {
-    match query.scan {
-        0 => usize::MAX,
-        scan => scan,
     }
 }
 
@@ -411,17 +357,6 @@ fn is_unsaved(matrix: &Matrix) -> bool {
         .as_ref()
         .map(|partition| partition.saved_rows);
     saved.is_some_and(|saved| rows > saved + (saved / 8).max(PARTITION_FROM as u64))
-}
-
-/// The matrices whose vectors may be compared with those of a model: its own, and the
-/// one of rows that name no weights.
-fn matrices<'a>(
-    models: &'a HashMap<Arc<str>, Matrix>,
-    model: &str,
-) -> impl Iterator<Item = &'a Matrix> {
-    let name = model.split(FINGERPRINT_MARK).next().unwrap_or(model);
-    let unmarked = (name != model).then(|| models.get(name)).flatten();
-    models.get(model).into_iter().chain(unmarked)
 }
 
 /// The vector at length 1; `None` where it has no direction.

@@ -4,10 +4,12 @@
 mod copies;
 mod faults;
 mod feedback;
+mod forget;
 mod kill;
 mod meaning;
 mod outage;
 mod recall;
+mod starts;
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
@@ -17,6 +17,9 @@ use super::{Common, Failure};
 
 /// Largest file, in bytes: as large as a request body may be.
 const MAX_FILE_LEN: u64 = 32 << 20;
+
+/// Longest wait for stages that are starting.
+const MAX_START: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
 pub(super) struct ClassifyArgs {
@@ -64,6 +67,9 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
         Some(theme) => sent(&pipeline, "theme", theme)?,
         None => None,
     };
+    if let Some(starting) = pipeline.started(MAX_START).await {
+        eprintln!("warning: {starting}: it was not waited for any longer");
+    }
     let question = Question {
         labels: &labels,
         theme: theme.as_ref(),

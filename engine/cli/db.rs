@@ -1,4 +1,6 @@
-//! `omnizap db`: the schema of the database that the settings name.
+//! `omnizap db`: the database that the settings name: its schema, and what to forget.
+
+mod forget;
 
 use std::process::ExitCode;
 
@@ -13,6 +15,8 @@ pub(super) enum DbCommand {
     Migrate,
     /// Show which steps of the schema are applied; changes nothing
     Status,
+    /// Delete pictures and all that is kept of them
+    Forget(forget::ForgetArgs),
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
@@ -20,6 +24,7 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
     let config = services_config(common).map_err(Failure::Config)?;
     let services = omnizap_stages::Services::new(config);
     let store = services.store();
+    let mut code = ExitCode::SUCCESS;
     match command {
         DbCommand::Migrate => {
             let applied = store.migrate().await?;
@@ -41,7 +46,8 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
                 println!("{pending} pending: run `omnizap db migrate`");
             }
         }
+        DbCommand::Forget(args) => code = forget::run(&store, &args).await?,
     }
     store.close().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }

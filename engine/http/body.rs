@@ -26,6 +26,8 @@ pub(super) enum Raw {
     },
     /// A member of a JSON object.
     Json(serde_json::Value),
+    /// A part of the path, still encoded.
+    Path(String),
 }
 
 /// Raw fields by name; of several of one name the last counts.

@@ -22,6 +22,7 @@ pub(super) fn values(fields: &[Field], mut raw: RawFields) -> Result<Vec<Option<
             None => None,
             Some(Raw::Json(Json::Null)) => field.value_of_null()?,
             Some(Raw::Json(json)) => field.value_of_json(json)?,
+            Some(Raw::Path(part)) => field.value_of_text(&decoded(field, &part)?)?,
             Some(Raw::Part {
                 data,
                 filename: given_name,
@@ -73,6 +74,33 @@ fn utf8(field: &Field, data: &Bytes) -> Result<String, Error> {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(field.invalid("expected text in UTF-8")),
     }
+}
+
+/// A part of a path without its percent-encoding (RFC 3986, section 2.1).
+fn decoded(field: &Field, part: &str) -> Result<String, Error> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let byte = match *rest {
+            [high, low, ..] => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        let Some((high, low)) = byte else {
+            return Err(invalid(
+                field,
+                "a % in the path is not followed by two digits",
+            ));
+        };
+        bytes.push((high * 16 + low) as u8);
+        rest = &rest[2..];
+    }
+    utf8(field, &bytes.into())
 }
 
 /// True where a declared media type matches `image/*` or `image/png`.

@@ -9,6 +9,7 @@ use crate::pipeline::Pipeline;
 /// What the stages say of themselves.
 struct Summary {
     failing: Vec<Json>,
+    starting: Vec<Json>,
     degraded: Vec<Json>,
     facts: Map<String, Json>,
 }
@@ -16,6 +17,7 @@ struct Summary {
 fn summarise<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Summary {
     let mut summary = Summary {
         failing: Vec::new(),
+        starting: Vec::new(),
         degraded: Vec::new(),
         facts: Map::new(),
     };
@@ -24,6 +26,7 @@ fn summarise<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Summary {
             let health = runner.health();
             let entry = |reason: String| json!({ "pipeline": pipeline.name(), "stage": stage, "reason": reason });
             summary.failing.extend(health.failing.map(entry));
+            summary.starting.extend(health.starting.map(entry));
             summary.degraded.extend(health.degraded.map(entry));
             for (name, fact) in health.facts {
                 summary.facts.entry(name).or_insert(fact);
@@ -36,15 +39,13 @@ fn summarise<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Summary {
 /// `GET /health`: always 200 while the process answers, with the stages' facts.
 pub(super) fn health<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Response {
     let summary = summarise(pipelines);
-    let status = if summary.failing.is_empty() {
-        if summary.degraded.is_empty() {
-            "ready"
-        } else {
-            "degraded"
-        }
-    } else {
-        "failing"
-    };
+    let states = [
+        ("failing", &summary.failing),
+        ("starting", &summary.starting),
+        ("degraded", &summary.degraded),
+    ];
+    let state = states.iter().find(|(_, stages)| !stages.is_empty());
+    let status = state.map_or("ready", |(status, _)| status);
     let mut body = Map::new();
     body.insert("ok".into(), Json::from(summary.failing.is_empty()));
     body.insert("status".into(), Json::from(status));
@@ -57,14 +58,14 @@ pub(super) fn live() -> Response {
     reply::ok(&json!({ "ok": true }))
 }
 
-/// `GET /health/ready`: 200 while every stage can serve, 503 else; a stage that
-/// serves less than it should is named and does not make it 503.
+/// `GET /health/ready`: 200 while every stage can serve and has started, 503 else; a stage
+/// that serves less than it should is named and does not make it 503.
 pub(super) fn ready<'p>(
     pipelines: impl Iterator<Item = &'p Pipeline>,
     shutting_down: bool,
 ) -> Response {
     let summary = summarise(pipelines);
-    let ready = summary.failing.is_empty() && !shutting_down;
+    let ready = summary.failing.is_empty() && summary.starting.is_empty() && !shutting_down;
     let status = if ready {
         StatusCode::OK
     } else {
@@ -72,7 +73,7 @@ pub(super) fn ready<'p>(
     };
     let body = json!({
         "ready": ready, "shutting_down": shutting_down,
-        "failing": summary.failing, "degraded": summary.degraded,
+        "failing": summary.failing, "starting": summary.starting, "degraded": summary.degraded,
     });
     reply::json(status, &body)
 }

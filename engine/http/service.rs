@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::body::{read_body, split};
+use super::body::{Raw, read_body, split};
 use super::fields::values;
 use super::health;
 use super::limits::Limits;
@@ -38,7 +38,12 @@ pub struct Service {
 struct Generation {
     pipelines: Vec<Arc<Pipeline>>,
     routes: HashMap<Route, Target>,
+    /// Those with parameters in their path; no request is meant for two of them.
+    patterns: Vec<(Route, Target)>,
 }
+
+/// The parameters of a request's path, still encoded.
+type Parameters<'r> = Vec<(&'r str, &'r str)>;
 
 #[derive(Clone)]
 enum Target {
@@ -52,7 +57,7 @@ enum Target {
 
 impl Generation {
     fn new(pipelines: Vec<Arc<Pipeline>>) -> Self {
-        let mut routes = HashMap::new();
+        let (mut routes, mut patterns) = (HashMap::new(), Vec::new());
         let own = [
             ("/health", Target::Health),
             ("/health/live", Target::Live),
@@ -68,10 +73,40 @@ impl Generation {
                 routes.insert(route.get_ref().clone(), Target::Settings(pipeline.clone()));
             }
             if let Some(route) = &pipeline.graph.file.route {
-                routes.insert(route.get_ref().clone(), Target::Run(pipeline.clone()));
+                let (route, target) = (route.get_ref().clone(), Target::Run(pipeline.clone()));
+                match route.parameters().next() {
+                    Some(_) => patterns.push((route, target)),
+                    None => drop(routes.insert(route, target)),
+                }
             }
         }
-        Self { pipelines, routes }
+        Self {
+            pipelines,
+            routes,
+            patterns,
+        }
+    }
+
+    /// What a request is meant for, and what its path says.
+    fn target<'r>(&'r self, method: &str, path: &'r str) -> Option<(&'r Target, Parameters<'r>)> {
+        let plain = self.routes.get(&Route {
+            method: method.into(),
+            path: path.into(),
+        });
+        if let Some(target) = plain {
+            return Some((target, Vec::new()));
+        }
+        let mut of_method = self
+            .patterns
+            .iter()
+            .filter(|(route, _)| route.method == method);
+        of_method.find_map(|(route, target)| Some((target, route.matches(path)?)))
+    }
+
+    /// Every route.
+    fn routes(&self) -> impl Iterator<Item = &Route> {
+        let patterns = self.patterns.iter().map(|(route, _)| route);
+        self.routes.keys().chain(patterns)
     }
 
     fn each(&self) -> impl Iterator<Item = &Pipeline> {
@@ -138,18 +173,19 @@ impl Service {
         } else {
             path
         };
-        let asked = |method: &str| Route {
-            method: method.into(),
-            path: path.into(),
-        };
-        let target = generation.routes.get(&asked(method)).or_else(|| {
+        let target = generation.target(method, path).or_else(|| {
             // HEAD is answered as GET; the connection leaves the body out.
             (method == "HEAD")
-                .then(|| generation.routes.get(&asked("GET")))
+                .then(|| generation.target("GET", path))
                 .flatten()
         });
-        match target.cloned() {
-            Some(Target::Run(pipeline)) => self.run(&pipeline, headers, body, request_id).await,
+        let (target, parameters) = target.unzip();
+        match target {
+            Some(Target::Run(pipeline)) => {
+                let parameters = parameters.unwrap_or_default();
+                self.run(pipeline, &parameters, headers, body, request_id)
+                    .await
+            }
             Some(Target::Settings(pipeline)) => {
                 let mut settings = pipeline.settings();
                 settings.insert("ok".into(), Json::from(true));
@@ -169,6 +205,7 @@ impl Service {
     async fn run<B: Buf, E>(
         &self,
         pipeline: &Pipeline,
+        parameters: &Parameters<'_>,
         headers: &HeaderMap,
         body: impl Stream<Item = Result<B, E>>,
         request_id: &Arc<str>,
@@ -195,7 +232,14 @@ impl Service {
             }
         };
         let fields = split(headers, body, &self.limits).await;
-        let values = fields.and_then(|raw| values(&pipeline.graph.file.request, raw));
+        let values = fields.and_then(|mut raw| {
+            // Whatever the body calls by that name.
+            let given = parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Raw::Path((*value).to_owned())));
+            raw.extend(given);
+            values(&pipeline.graph.file.request, raw)
+        });
         let values = match values {
             Ok(values) => values,
             Err(error) => return refuse(pipeline, error, request_id),
@@ -293,18 +337,18 @@ fn server_timing(pipeline: &Pipeline, trace: &Trace) -> String {
 
 fn no_route(generation: &Generation, method: &str, path: &str, request_id: &str) -> Response {
     let mut allowed: Vec<&str> = generation
-        .routes
-        .keys()
-        .filter(|route| route.path == path)
+        .routes()
+        .filter(|route| route.matches(path).is_some())
         .map(|route| route.method.as_str())
         .collect();
     if allowed.is_empty() {
-        let paths = generation.routes.keys().map(|route| route.path.as_str());
+        let paths = generation.routes().map(|route| route.path.as_str());
         let help = suggestion(path, paths).unwrap_or_default();
         let detail = format!("nothing is served here: {help}");
         return reply::status_error(StatusCode::NOT_FOUND, "not_found", detail, request_id);
     }
     allowed.sort_unstable();
+    allowed.dedup();
     let allowed = allowed.join(", ");
     let mut response = reply::status_error(
         StatusCode::METHOD_NOT_ALLOWED,

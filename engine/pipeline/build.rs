@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use omnizap_contract::{Input, Output, Runner, Value};
 use serde_json::Value as Json;
@@ -15,6 +15,9 @@ use super::config::OnError;
 use super::diagnostic::Diagnostic;
 use super::graph::{Graph, Source, State};
 use super::trace::Trace;
+
+/// How often stages that are starting are asked whether they have.
+const STARTED_EVERY: Duration = Duration::from_millis(10);
 
 /// A pipeline that can run: a graph with built stages.
 pub struct Pipeline {
@@ -129,6 +132,23 @@ impl Pipeline {
     pub fn runners(&self) -> impl Iterator<Item = (&str, &Runner)> {
         let steps = self.steps.iter().enumerate();
         steps.filter_map(|(node, step)| Some((self.graph.stage_name(node), &step.as_ref()?.runner)))
+    }
+
+    /// Waits until every stage has started, at most `limit`. Gives what is still to be
+    /// done where that was not long enough.
+    pub async fn started(&self, limit: Duration) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let mut starting = self.runners().filter_map(|(stage, runner)| {
+                let starting = runner.health().starting?;
+                Some(format!("stage `{stage}`: {starting}"))
+            });
+            let starting = starting.next()?;
+            if Instant::now() >= deadline {
+                return Some(starting);
+            }
+            tokio::time::sleep(STARTED_EVERY).await;
+        }
     }
 
     /// The values of a request's ports by name, with the defaults of its fields;

@@ -3,6 +3,7 @@
 //! [`super::graph`]'s.
 
 mod plugins;
+mod route;
 mod stage;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_plugins};
+pub use self::route::Route;
 use self::stage::{read_stages, report_duplicate_names};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
@@ -99,42 +101,6 @@ pub enum OnError {
     Skip,
 }
 
-/// A method and a path, such as `POST /classify`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Route {
-    /// `GET` or `POST`.
-    pub method: String,
-    /// An absolute path without parameters.
-    pub path: String,
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
-}
-
-impl std::str::FromStr for Route {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected a route such as \"POST /classify\", found {text:?}");
-        let (method, path) = text.trim().split_once(' ').ok_or_else(expected)?;
-        let path = path.trim();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-        let well_formed = matches!(method, "GET" | "POST")
-            && path.starts_with('/')
-            && !path.contains("//")
-            && path.chars().all(plain);
-        well_formed
-            .then(|| Self {
-                method: method.to_owned(),
-                path: path.to_owned(),
-            })
-            .ok_or_else(expected)
-    }
-}
-
 /// Reads a pipeline file.
 ///
 /// Gives every mistake that can be found without binding its stages, and, where
@@ -195,6 +161,7 @@ fn read_root(
         .map(|node| read_stages(reader, node, registry))
         .unwrap_or_default();
     report_duplicate_names(reader, &stages);
+    route::check_parameters(reader, route.as_ref(), settings_route.as_ref(), &request);
     Some(PipelineFile {
         source: reader.source.clone(),
         name: name?,

@@ -18,13 +18,29 @@ pub const DEFAULT_ITEM_MAX_CHARS: usize = 1024;
 /// Largest bound that a file may set on a length.
 const LARGEST_BOUND: i64 = 1 << 30;
 
-/// One field of the multipart form or of the JSON body.
+/// Where a field's value is in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// In the multipart form or the JSON body.
+    #[default]
+    Body,
+    /// In the path, where the route has its name in braces.
+    Path,
+}
+
+impl Source {
+    const NAMES: [(&str, Self); 2] = [("body", Self::Body), ("path", Self::Path)];
+}
+
+/// One field of the request: of the multipart form, of the JSON body, or of the path.
 #[derive(Clone, Debug)]
 pub struct Field {
     /// Its name in the request, and the name of the port.
     pub name: Spanned<String>,
     /// Its type.
     pub ty: PortType,
+    /// Where its value is.
+    pub source: Source,
     /// True where a request without it is refused.
     pub required: bool,
     /// Its value when the request leaves it out.
@@ -62,6 +78,7 @@ impl Field {
 
 const FIELD_KEYS: [&str; 12] = [
     "type",
+    "from",
     "required",
     "default",
     "one_line",
@@ -119,6 +136,17 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -
         return None;
     };
 
+    let source = entries.get("from").and_then(|node| {
+        let what = format!("`from` of {what}");
+        let name = reader.string(node, &what)?;
+        let source = Source::NAMES.iter().find(|(known, _)| *known == name);
+        if source.is_none() {
+            let unknown = reader.at(node.span(), format!("{what}: there is no `{name}`"));
+            reader.report(unknown.nearest(&name, Source::NAMES.map(|(known, _)| known)));
+        }
+        source.map(|(_, source)| *source)
+    });
+    let source = source.unwrap_or_default();
     let mut length = |key: &str, default: usize| {
         entries
             .get(key)
@@ -178,6 +206,7 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -
     Some(Field {
         name,
         ty,
+        source,
         required,
         default,
         one_line,

@@ -154,7 +154,7 @@ fn report_clashes(file: &PipelineFile, others: &[PipelineFile], diagnostics: &mu
         for route in routes(file) {
             if routes(other)
                 .iter()
-                .any(|taken| taken.get_ref() == route.get_ref())
+                .any(|taken| taken.get_ref().clashes_with(route.get_ref()))
             {
                 diagnostics.push(Diagnostic::new(
                     &file.source,

@@ -3,7 +3,7 @@
 use omnizap_contract::Embedding;
 
 use super::*;
-use crate::store::{Feedback, ImageFeedback, ImageRecord, Look, LookLabels, label_set};
+use crate::store::{Feedback, ImageFeedback, ImageRecord, Look, LookLabels, Which, label_set};
 use crate::testing::{call, inputs, options, store};
 
 fn scores(probabilities: &[(&str, f64)]) -> Arc<Scores> {
@@ -383,15 +383,17 @@ async fn a_picture_that_is_forgotten_takes_with_it_what_it_taught() {
     };
     store.record_feedback(&named).await.unwrap();
     assert_eq!(theme(&store, "t", &["cat"]).await, [3.0]);
-    assert_eq!(store.forget_evidence(&[&hash(1)]).await.unwrap(), 3);
+    let which = Which::Hash(hash(1));
+    let forgotten = store.forget(&which, false, |_| ()).await.unwrap();
+    assert_eq!(forgotten.feedback, 3);
     assert_eq!(theme(&store, "t", &["cat"]).await, [1.0]);
     assert_eq!(theme(&store, "u", &["cat"]).await, [0.0]);
     for (theme, image) in [("t", hash(1)), ("t", hash(7)), ("u", hash(1))] {
         let (_, _, raw) = run(&store, Some(theme), &image).await;
         assert_eq!(raw, 0.0, "{theme} {image}");
     }
-    assert_eq!(store.forget_evidence(&[&hash(1)]).await.unwrap(), 0);
-    assert_eq!(store.forget_evidence(&[]).await.unwrap(), 0);
+    let again = store.forget(&which, false, |_| ()).await.unwrap();
+    assert!(again.is_nothing());
 }
 
 /// Themes that each want a few labels, a model that is often unsure between two, and

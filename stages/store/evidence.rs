@@ -112,12 +112,30 @@ async fn names<C: ConnectionTrait>(
     Ok(names)
 }
 
-/// Forgets what was said of images, what it taught, and what they were seen as. A name that
-/// other pictures go by too is kept for them, with what was said under it.
-pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<u64, DbErr> {
+/// What is kept of images beside their embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// What images were seen as: a row for each label set, theme and model.
+    pub(super) looks: u64,
+    /// Judgements.
+    pub(super) judgements: u64,
+}
+
+/// What is kept of images, by their names or the hashes of their bytes.
+pub(super) async fn kept<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<Kept, DbErr> {
     if hashes.is_empty() {
-        return Ok(0);
+        return Ok(Kept::default());
     }
+    let names = own_names(db, hashes).await?;
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    Ok(Kept {
+        looks: look::count(db, hashes).await?,
+        judgements: theme_feedback::judgements(db, &names).await?,
+    })
+}
+
+/// The names of images that no other picture goes by, and those hashes.
+async fn own_names<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<Vec<String>, DbErr> {
     let linked = image_name::of_contents(db, hashes).await?;
     let mut names: Vec<_> = linked.iter().map(|row| row.image_hash.as_str()).collect();
     let shared = image_name::shared(db, &names, hashes).await?;
@@ -125,8 +143,20 @@ pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Resul
     names.extend(hashes);
     names.sort_unstable();
     names.dedup();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// Forgets what was said of images, what it taught, and what they were seen as. A name that
+/// other pictures go by too is kept for them, with what was said under it.
+pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<Kept, DbErr> {
+    if hashes.is_empty() {
+        return Ok(Kept::default());
+    }
+    let names = own_names(db, hashes).await?;
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
     // Rows are locked in the order in which feedback locks them: its own, then sums.
-    let judgements = theme_feedback::forget(db, &names).await?;
+    let judgements = theme_feedback::judgements(db, &names).await?;
+    theme_feedback::forget(db, &names).await?;
     judgement::forget(db, &names).await?;
     let mut credits = image_credit::take(db, &names).await?;
     credits.sort_by(|a, b| (&a.theme, &a.label_key).cmp(&(&b.theme, &b.label_key)));
@@ -138,6 +168,6 @@ pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Resul
         theme_label::take(db, &row.theme, &row.label_key, tally).await?;
     }
     image_name::forget(db, hashes).await?;
-    look::forget(db, hashes).await?;
-    Ok(judgements)
+    let looks = look::forget(db, hashes).await?;
+    Ok(Kept { looks, judgements })
 }

@@ -168,6 +168,18 @@ pub(super) async fn ids<C: ConnectionTrait>(
         .await
 }
 
+/// The newest id up to that one.
+pub(super) async fn newest<C: ConnectionTrait>(db: &C, up_to: i64) -> Result<Option<i64>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Id.lte(up_to))
+        .order_by_desc(Column::Id)
+        .into_tuple()
+        .one(db)
+        .await
+}
+
 /// The rows with those ids.
 pub(super) async fn by_ids<C: ConnectionTrait>(db: &C, ids: Vec<i64>) -> Result<Vec<Model>, DbErr> {
     Entity::find()

@@ -52,6 +52,21 @@ pub const SYNC_PAGE: u64 = 512;
 /// Newest ids looked at again at each round: a row may be committed after one with a
 /// higher id.
 pub const SYNC_OVERLAP: i64 = 1024;
+/// Ids looked through a round for images that went without a trace.
+pub const SWEEP_PAGE: u64 = 4096;
+/// Rows remembered as such that no search can use.
+pub const UNUSABLE: usize = 65_536;
+/// Changes of images kept for copies that are behind.
+pub const CHANGES_KEPT: i64 = 16_384;
+/// How often older ones are deleted.
+pub const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Changes deleted in one transaction.
+pub const PRUNE_PAGE: i64 = 8192;
+
+/// Images forgotten in one transaction.
+pub const FORGET_BATCH: usize = 256;
+/// Ids looked through at once for images to be forgotten, where no index tells them.
+pub const FORGET_WINDOW: i64 = 10_000;
 
 /// Widest model id that the store takes.
 pub const MODEL_CHARS: usize = 160;

@@ -14,7 +14,8 @@ use sea_orm::entity::prelude::{
 };
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::keys::{label_key, sha256_hex};
@@ -206,16 +207,27 @@ pub(super) async fn find<C: ConnectionTrait>(
         .await
 }
 
-/// Forgets what those pictures were seen as.
+/// As how many those pictures were seen.
+pub(super) async fn count<C: ConnectionTrait>(
+    db: &C,
+    content_hashes: &[&str],
+) -> Result<u64, DbErr> {
+    Entity::find()
+        .filter(Column::ContentHash.is_in(content_hashes.iter().copied()))
+        .count(db)
+        .await
+}
+
+/// Forgets what those pictures were seen as; how many rows.
 pub(super) async fn forget<C: ConnectionTrait>(
     db: &C,
     content_hashes: &[&str],
-) -> Result<(), DbErr> {
-    Entity::delete_many()
+) -> Result<u64, DbErr> {
+    let deleted = Entity::delete_many()
         .filter(Column::ContentHash.is_in(content_hashes.iter().copied()))
         .exec(db)
-        .await
-        .map(drop)
+        .await?;
+    Ok(deleted.rows_affected)
 }
 
 /// A label and how much a judgement says of it, 0 to 1.

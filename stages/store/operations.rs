@@ -52,21 +52,6 @@ impl Store {
             .await
     }
 
-    /// Forgets everything that was said of images and that they were seen as, by the hashes
-    /// of their bytes or by names: also what it taught of labels. Gives the number of
-    /// judgements forgotten.
-    ///
-    /// # Errors
-    /// Any error of the database; nothing is forgotten then.
-    pub async fn forget_evidence(&self, hashes: &[&str]) -> Result<u64, StoreError> {
-        let doing = "forgetting feedback";
-        self.0
-            .write(doing, limits::WRITE, |transaction| async move {
-                evidence::forget(&*transaction, hashes).await
-            })
-            .await
-    }
-
     /// The vector of an image, by the hash of its bytes.
     ///
     /// # Errors

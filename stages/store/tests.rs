@@ -17,7 +17,10 @@ mod carry;
 mod copies;
 mod faults;
 mod fixture;
+mod forget;
+mod gone;
 mod load;
+mod similar;
 
 use self::fixture::{Fixture, databases};
 
@@ -93,6 +96,7 @@ async fn the_schema_goes_up_and_down_and_up_again() {
         let count = steps.len();
         assert_eq!(applied(&steps), 0, "{}", database.kind);
         let names: Vec<_> = steps.into_iter().map(|step| step.name).collect();
+        assert!(names.len() >= 5 && names.is_sorted(), "{names:?}");
         assert_eq!(store.migrate().await.unwrap(), names);
         assert!(store.migrate().await.unwrap().is_empty());
         assert_eq!(applied(&store.status().await.unwrap()), count);

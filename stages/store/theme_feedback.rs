@@ -124,19 +124,41 @@ pub(super) async fn find<C: ConnectionTrait>(
         .await
 }
 
-/// Forgets what was said of images of those names; gives the number of judgements.
-pub(super) async fn forget<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<u64, DbErr> {
-    let named = || Column::ImageHash.is_in(names.iter().copied());
+/// The number of judgements of images of those names.
+pub(super) async fn judgements<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<u64, DbErr> {
     let counts: Vec<i64> = Entity::find()
         .select_only()
         .column(Column::TotalAssignments)
-        .filter(named())
+        .filter(Column::ImageHash.is_in(names.iter().copied()))
         .into_tuple()
         .all(db)
         .await?;
-    Entity::delete_many().filter(named()).exec(db).await?;
     let counts = counts
         .into_iter()
         .map(|count| u64::try_from(count).unwrap_or(0));
     Ok(counts.sum())
+}
+
+/// Forgets what was said of images of those names.
+pub(super) async fn forget<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<(), DbErr> {
+    Entity::delete_many()
+        .filter(Column::ImageHash.is_in(names.iter().copied()))
+        .exec(db)
+        .await
+        .map(drop)
+}
+
+/// The names of images that a client calls so, of those that have feedback.
+pub(super) async fn names<C: ConnectionTrait>(
+    db: &C,
+    asset_id: &str,
+) -> Result<Vec<String>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::ImageHash)
+        .distinct()
+        .filter(Column::AssetId.eq(asset_id))
+        .into_tuple()
+        .all(db)
+        .await
 }

@@ -75,6 +75,12 @@ impl Codes {
         fit
     }
 
+    /// Forgets a row: whatever it is compared with, it is left out.
+    pub(super) fn clear(&mut self, row: usize) {
+        self.lines[row * self.width..][..self.width].fill(Line([0; LINE]));
+        self.fits[row] = Fit::GONE;
+    }
+
     #[inline]
     pub(super) fn row(&self, row: usize) -> &[Line] {
         &self.lines[row * self.width..][..self.width]
@@ -113,6 +119,12 @@ pub(super) struct Estimate {
 }
 
 impl Fit {
+    /// Of a row that is gone: its cosine is less than any that is asked for.
+    const GONE: Self = Self {
+        scale: 0.0,
+        error: f32::NEG_INFINITY,
+    };
+
     /// The cosine of a row as estimated by a product of its codes, and how far off that
     /// may be.
     #[inline]

@@ -1,6 +1,8 @@
 //! What a scan of codes leaves over, and its exact order.
+//!
+//! That order is the one of similarities as they are told, in whole millionths: what is
+//! told as equal comes newest first, and a threshold is met by what is told.
 
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::codes::Estimate;
@@ -15,17 +17,42 @@ const STEP: usize = 16;
 /// Floats that the processor fetches at a time.
 const FLOATS: usize = LINE / size_of::<f32>();
 
+/// Similarities are told in steps of one over so many.
+const STEPS: f64 = 1e6;
+
+/// Two cosines farther apart are not told as equal, whatever `f32` rounds off.
+const TIE: f32 = 1.2e-6;
+
+/// A cosine in the steps in which it is told, `-STEPS` to `STEPS`.
+fn steps(cosine: f32) -> i32 {
+    (f64::from(cosine.clamp(-1.0, 1.0)) * STEPS).round() as i32
+}
+
+/// A number of steps as it is told.
+pub(super) fn told(steps: i32) -> f64 {
+    f64::from(steps) / STEPS
+}
+
+/// The least number of steps that is told as so much or more.
+fn steps_from(threshold: f64) -> i32 {
+    let mut least = (threshold * STEPS).floor() as i32 - 1;
+    while told(least) < threshold {
+        least += 1;
+    }
+    least
+}
+
 /// A row whose cosine is known to lie within bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     lower: f32,
     upper: f32,
-    /// Which row; of equals the one of greater age number is the newer.
-    pub(super) age: u64,
+    /// Which row, of which matrix.
+    place: u64,
 }
 
-/// The rows that may be among the `keep` best at or above a threshold. It never leaves
-/// out one that is.
+/// The rows that may be among the `keep` best that meet a threshold. It never leaves out
+/// one that is.
 #[derive(Clone, Debug)]
 pub(super) struct Collector {
     keep: usize,
@@ -39,10 +66,10 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(keep: usize, threshold: f32) -> Self {
+    pub(super) fn new(keep: usize, threshold: f64) -> Self {
         let mut collector = Self {
             keep: keep.max(1),
-            cut: threshold,
+            cut: told(steps_from(threshold)) as f32 - TIE,
             is_thinned: false,
             found: Vec::new(),
             full: 0,
@@ -68,7 +95,7 @@ impl Collector {
     }
 
     #[inline]
-    pub(super) fn offer(&mut self, estimate: Estimate, age: u64) {
+    pub(super) fn offer(&mut self, estimate: Estimate, place: u64) {
         let upper = estimate.cosine + estimate.margin;
         if upper < self.cut {
             return;
@@ -76,7 +103,7 @@ impl Collector {
         self.found.push(Candidate {
             lower: estimate.cosine - estimate.margin,
             upper,
-            age,
+            place,
         });
         if self.found.len() >= self.full {
             self.thin_out();
@@ -89,6 +116,11 @@ impl Collector {
         self.is_thinned |= other.is_thinned;
         self.found.extend(other.found);
         self.thin_out();
+    }
+
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
     }
 
     /// The cosine, as far as it is known, of the last of so many best; `None` where
@@ -106,8 +138,9 @@ impl Collector {
         if self.found.len() > self.keep {
             let better = |a: &Candidate, b: &Candidate| b.lower.total_cmp(&a.lower);
             let (_, worst, _) = self.found.select_nth_unstable_by(self.keep - 1, better);
-            if worst.lower > self.cut {
-                self.cut = worst.lower;
+            let cut = worst.lower - TIE;
+            if cut > self.cut {
+                self.cut = cut;
                 self.is_thinned = true;
             }
         }
@@ -124,46 +157,28 @@ impl Collector {
     }
 }
 
-/// A row and its cosine; the greater comes first in an answer.
-#[derive(Clone, Copy, Debug)]
+/// A row as it is told; the greatest comes first in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Ranked {
-    cosine: f32,
+    steps: i32,
     age: u64,
+    place: u64,
 }
 
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let cosine = self.cosine.total_cmp(&other.cosine);
-        cosine.then(self.age.cmp(&other.age))
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Ranked {}
-
-/// Gives the collected rows to `take`, best first, of equals the newer first, with
-/// their cosines, until it says that it has enough (false) or `threshold` is passed.
-/// Compares `vector`, by a row's age, with the question's for few more rows than that
-/// takes. False where rows that were left out could have been wanted: then ask again
-/// with a collector that keeps more.
+/// Gives the places of the collected rows to `take`, best first, of equals the newer
+/// first, with their similarities as they are told, until it says that it has enough
+/// (false) or `threshold` is passed. Compares the vector of `row`, which gives a row's age
+/// and vector by its place, with the question's for few more rows than that takes. False
+/// where rows that were left out could have been wanted: then ask again with a collector
+/// that keeps more.
 pub(super) fn in_order<'a>(
     mut collector: Collector,
-    threshold: f32,
+    threshold: f64,
     question: &[f32],
-    vector: impl Fn(u64) -> &'a [f32],
-    mut take: impl FnMut(u64, f32) -> bool,
+    row: impl Fn(u64) -> Option<(u64, &'a [f32])>,
+    mut take: impl FnMut(u64, f64) -> bool,
 ) -> bool {
+    let least = steps_from(threshold);
     collector.thin_out();
     let mut rest = collector.found.as_mut_slice();
     let mut ranked = BinaryHeap::new();
@@ -178,28 +193,33 @@ pub(super) fn in_order<'a>(
         }
         let (head, tail) = rest.split_at_mut(count);
         for candidates in head.chunks(STEP) {
-            let ages = candidates.iter().map(|candidate| candidate.age);
-            let vectors: Vec<_> = ages.map(|age| (age, vector(age))).collect();
-            let lines = vectors.iter().flat_map(|(_, vector)| vector.chunks(FLOATS));
+            let places = candidates.iter().map(|candidate| candidate.place);
+            let rows = places.filter_map(|place| Some((place, row(place)?)));
+            let rows: Vec<_> = rows.collect();
+            let lines = rows
+                .iter()
+                .flat_map(|(_, (_, vector))| vector.chunks(FLOATS));
             touch(lines.map(|line| line[0].to_bits()));
-            ranked.extend(vectors.iter().map(|(age, vector)| Ranked {
-                cosine: product(vector, question),
+            ranked.extend(rows.iter().map(|(place, (age, vector))| Ranked {
+                steps: steps(product(vector, question)),
                 age: *age,
+                place: *place,
             }));
         }
-        let bound = tail.first().map(|candidate| candidate.upper);
+        let bound = tail.first().map(|candidate| steps(candidate.upper));
         while let Some(best) = ranked.peek() {
-            if bound.is_some_and(|bound| best.cosine <= bound) {
+            // One of the rest may be told as equal, and be newer.
+            if bound.is_some_and(|bound| best.steps <= bound) {
                 break;
             }
-            if best.cosine < threshold {
+            if best.steps < least {
                 return true;
             }
             if collector.is_thinned && given == collector.keep {
                 return false;
             }
             given += 1;
-            if !take(best.age, best.cosine) {
+            if !take(best.place, told(best.steps)) {
                 return true;
             }
             ranked.pop();

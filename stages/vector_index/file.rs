@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::matrix::{Key, View};
+use super::matrix::Key;
 use super::partition::{Centroids, Partition, Places, hash};
+use super::view::View;
 use crate::store::keys;
 
 /// What a file begins with; the last byte is the version of the format.
@@ -48,10 +49,8 @@ pub(super) fn save(
     let rows = view.rows();
     let places = partition.lists().enumerate().flat_map(|(list, numbers)| {
         let present = numbers.filter(|row| rows.contains(row));
-        present.map(move |row| {
-            let (segment, place) = view.place(row);
-            (hash(&Key::of(&segment.rows[place])), list as u32)
-        })
+        let present = present.filter_map(|row| view.row(row));
+        present.map(move |row| (hash(&Key::of(row)), list as u32))
     });
     let places: Vec<_> = places.collect();
     for number in [

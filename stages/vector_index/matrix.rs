@@ -1,27 +1,19 @@
-//! The vectors of one model: rows in the order of their coming, in segments that
-//! searches share, and beside them the partition that makes large ones fast.
+//! The vectors of one model as they are written: which row is which image, what makes
+//! room for what, and beside them the partition that makes many rows fast.
 
-use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Row;
-use super::codes::Codes;
 use super::partition::Partition;
+use super::view::{RowNumber, SEGMENT_ROWS, View};
 
-/// Rows a segment: a write while a search holds the newest segment copies so many.
-pub(super) const SEGMENT_ROWS: usize = 256;
-
-/// Rows side by side.
-#[derive(Clone)]
-pub(super) struct Segment {
-    /// `[rows, dim]`, each row of length 1.
-    vectors: Vec<f32>,
-    /// `[rows, dim]`, the same in bytes.
-    pub(super) codes: Codes,
-    /// `[rows]`.
-    pub(super) rows: Vec<Row>,
-}
+/// Rows that are gone, as a share of all (one in so many), from which on the others are
+/// moved together.
+const GONE_SHARE: usize = 4;
+/// Fewest rows that are gone for that.
+const GONE_MIN: usize = 16 * SEGMENT_ROWS;
 
 /// What tells one image from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,49 +33,15 @@ impl Key {
     }
 }
 
-/// Rows are numbered in the order of their coming, from 0 on, for as long as there is
-/// the matrix: a number never means another row.
-pub(super) type RowNumber = u64;
-
-/// The rows at one moment. Writers go on meanwhile: segments are copied when written to.
-#[derive(Clone)]
-pub(super) struct View {
-    pub(super) dim: usize,
-    /// Every segment but the last is full.
-    segments: Arc<VecDeque<Arc<Segment>>>,
-    rows: Range<RowNumber>,
-}
-
-impl View {
-    /// The rows that are there.
-    pub(super) fn rows(&self) -> Range<RowNumber> {
-        self.rows.clone()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        (self.rows.end - self.rows.start) as usize
-    }
-
-    /// The segment of a row, and its place there.
-    #[inline]
-    pub(super) fn place(&self, row: RowNumber) -> (&Segment, usize) {
-        let place = (row - self.rows.start) as usize;
-        (&self.segments[place / SEGMENT_ROWS], place % SEGMENT_ROWS)
-    }
-
-    /// The vector of a row, `[dim]`.
-    #[inline]
-    pub(super) fn vector(&self, row: RowNumber) -> &[f32] {
-        let (segment, place) = self.place(row);
-        &segment.vectors[place * self.dim..][..self.dim]
-    }
-}
-
 pub(super) struct Matrix {
     max_rows: usize,
     view: View,
     /// The number of each image's row.
     places: HashMap<Key, RowNumber>,
+    /// The same by the database's ids, of those that the database has.
+    ids: BTreeMap<i64, RowNumber>,
+    /// True once an image had to go to make room for another.
+    pub(super) has_made_room: bool,
     /// What makes searches of many rows fast, once there are many.
     pub(super) partition: Option<Partition>,
 }
@@ -92,12 +50,10 @@ impl Matrix {
     pub(super) fn new(dim: usize, max_rows: usize) -> Self {
         Self {
             max_rows,
-            view: View {
-                dim,
-                segments: Arc::default(),
-                rows: 0..0,
-            },
+            view: View::new(dim, 0),
             places: HashMap::new(),
+            ids: BTreeMap::new(),
+            has_made_room: false,
             partition: None,
         }
     }
@@ -115,83 +71,186 @@ impl Matrix {
         &self.view
     }
 
-    /// Adds a row of length 1, or notes what is new of one that is there. False where
-    /// the vector has another length than the model's.
-    pub(super) fn insert(&mut self, row: Row, vector: &[f32]) -> bool {
+    /// The database's ids of the rows, those within a range.
+    pub(super) fn ids(&self, range: RangeInclusive<i64>) -> impl Iterator<Item = i64> {
+        self.ids.range(range).map(|(id, _)| *id)
+    }
+
+    /// Adds a row of length 1 as a request brings it, or notes what is new of one that is
+    /// there. False where the vector has another length than the model's.
+    pub(super) fn insert(&mut self, row: Row, age: u64, vector: &[f32]) -> bool {
         if vector.len() != self.view.dim {
             return false;
         }
-        let key = Key::of(&row);
-        if let Some(&number) = self.places.get(&key) {
-            self.rename(number, row);
-            return true;
-        }
-        let full = |segment: &Arc<Segment>| segment.rows.len() >= SEGMENT_ROWS;
-        if self.view.segments.back().is_none_or(full) {
-            self.make_room();
-            let segment = Segment {
-                vectors: Vec::with_capacity(SEGMENT_ROWS * vector.len()),
-                codes: Codes::with_capacity(SEGMENT_ROWS, vector.len()),
-                rows: Vec::with_capacity(SEGMENT_ROWS),
-            };
-            Arc::make_mut(&mut self.view.segments).push_back(Arc::new(segment));
-        }
-        if let Some(last) = Arc::make_mut(&mut self.view.segments).back_mut() {
-            let number = self.view.rows.end;
-            let segment = Arc::make_mut(last);
-            segment.vectors.extend_from_slice(vector);
-            let fit = segment.codes.push(vector);
-            segment.rows.push(row);
-            if let Some(partition) = &mut self.partition {
-                partition.add(number, &key, vector, fit);
+        match self.find(&Key::of(&row)) {
+            None => self.append(None, row, age, vector),
+            Some((number, known)) => {
+                let asset_id = row.asset_id.clone().or_else(|| known.asset_id.clone());
+                let row = Row { asset_id, ..row };
+                if *known != row {
+                    let id = self.view.id(number);
+                    self.view.rename(number, id, row);
+                }
             }
-            self.places.insert(key, number);
-            self.view.rows.end = number + 1;
         }
         true
+    }
+
+    /// Takes in a row of length 1 as the database has it: what the index knew of that id,
+    /// or of that image, is as the database says. A row that was written anew, or has
+    /// another vector, counts as one that came now. False where the vector has another
+    /// length than the model's: then nothing is known of that id.
+    pub(super) fn put(&mut self, id: i64, row: Row, age: u64, vector: &[f32]) -> bool {
+        let key = Key::of(&row);
+        let known = self.find(&key).map(|(number, _)| number);
+        if self.ids.get(&id).copied() != known || vector.len() != self.view.dim {
+            self.remove(id);
+        }
+        if vector.len() != self.view.dim {
+            return false;
+        }
+        match known {
+            Some(number)
+                if self.view.id(number).is_none_or(|known| known == id)
+                    && self.view.vector(number) == vector =>
+            {
+                if self.view.id(number).is_none() || self.view.row(number) != Some(&row) {
+                    self.ids.insert(id, number);
+                    self.view.rename(number, Some(id), row);
+                }
+            }
+            Some(number) => {
+                self.take(number);
+                self.append(Some(id), row, age, vector);
+            }
+            None => self.append(Some(id), row, age, vector),
+        }
+        true
+    }
+
+    /// Forgets the row with that id. False where there is none.
+    pub(super) fn remove(&mut self, id: i64) -> bool {
+        let number = self.ids.get(&id).copied();
+        number.is_some_and(|number| self.take(number))
+    }
+
+    /// Forgets every row that is so; how many.
+    pub(super) fn remove_where(&mut self, is_so: impl Fn(&Row) -> bool) -> usize {
+        let view = &self.view;
+        let is_so = |number: &RowNumber| view.row(*number).is_some_and(&is_so);
+        let numbers: Vec<_> = view.rows().filter(is_so).collect();
+        let taken = numbers.into_iter().filter(|number| self.take(*number));
+        taken.count()
+    }
+
+    fn find(&self, key: &Key) -> Option<(RowNumber, &Row)> {
+        let number = *self.places.get(key)?;
+        Some((number, self.view.row(number)?))
+    }
+
+    fn append(&mut self, id: Option<i64>, row: Row, age: u64, vector: &[f32]) {
+        self.make_room();
+        let key = Key::of(&row);
+        let (number, fit) = self.view.push(id, row, age, vector);
+        if let Some(partition) = &mut self.partition {
+            partition.add(number, &key, vector, fit);
+        }
+        self.places.insert(key, number);
+        if let Some(id) = id {
+            self.ids.insert(id, number);
+        }
+    }
+
+    /// Takes a row out. The partition may go on naming it: it is compared with nothing.
+    fn take(&mut self, number: RowNumber) -> bool {
+        let id = self.view.id(number);
+        let Some(row) = self.view.take(number) else {
+            return false;
+        };
+        self.forget(&row, id);
+        let begun = self.view.rows().start;
+        while self.view.is_oldest_gone() {
+            self.view.drop_oldest();
+        }
+        self.leave_lists(begun);
+        true
+    }
+
+    fn forget(&mut self, row: &Row, id: Option<i64>) {
+        self.places.remove(&Key::of(row));
+        if let Some(id) = id {
+            self.ids.remove(&id);
+        }
+    }
+
+    /// The partition forgets the rows that were dropped since the first was `begun`.
+    fn leave_lists(&mut self, begun: RowNumber) {
+        let first = self.view.rows().start;
+        if first > begun
+            && let Some(partition) = &mut self.partition
+        {
+            partition.forget_before(first);
+        }
+    }
+
+    fn make_room(&mut self) {
+        let begun = self.view.rows().start;
+        while self.view.rows().end - self.view.rows().start >= self.max_rows as u64 {
+            let oldest = self.view.drop_oldest();
+            self.has_made_room |= !oldest.is_empty();
+            for (row, id) in oldest {
+                self.forget(&row, id);
+            }
+        }
+        self.leave_lists(begun);
+    }
+
+    /// True where so many rows are gone that their room is worth a copy of the others.
+    pub(super) fn is_sparse(&self) -> bool {
+        let gone = self.view.gone();
+        gone >= GONE_MIN && gone * GONE_SHARE >= self.len()
+    }
+
+    /// Moves the rows together that are not gone. They get new numbers.
+    pub(super) fn move_together(&mut self) {
+        let next = View::new(self.view.dim, self.view.rows().end);
+        let mut old = std::mem::replace(&mut self.view, next);
+        let mut moved = Vec::with_capacity(old.len());
+        while old.rows().start < old.rows().end {
+            let (start, end) = (old.rows().start, old.rows().end);
+            for number in start..end.min(start + SEGMENT_ROWS as u64) {
+                let Some(row) = old.row(number).cloned() else {
+                    continue;
+                };
+                let (id, key) = (old.id(number), Key::of(&row));
+                let vector = old.vector(number);
+                let (new, _) = self.view.push(id, row, old.age(number), vector);
+                self.places.insert(key, new);
+                if let Some(id) = id {
+                    self.ids.insert(id, new);
+                }
+                moved.push((number, new));
+            }
+            old.drop_oldest();
+        }
+        if let Some(partition) = &mut self.partition {
+            partition.renumber(&moved, self.view.rows());
+        }
     }
 
     /// Puts a partition in the place of the present one, and every row that it does not
     /// know yet into it.
     pub(super) fn adopt(&mut self, mut partition: Partition) {
-        partition.forget_before(self.view.rows.start);
-        for number in partition.next_row().max(self.view.rows.start)..self.view.rows.end {
+        partition.forget_before(self.view.rows().start);
+        for number in partition.next_row()..self.view.rows().end {
+            let Some(row) = self.view.row(number) else {
+                continue;
+            };
             let (segment, place) = self.view.place(number);
-            let key = Key::of(&segment.rows[place]);
             let fit = segment.codes.fit(place);
-            partition.add(number, &key, self.view.vector(number), fit);
+            partition.add(number, &Key::of(row), self.view.vector(number), fit);
         }
         self.partition = Some(partition);
-    }
-
-    fn rename(&mut self, number: RowNumber, row: Row) {
-        let (segment, place) = self.view.place(number);
-        let known = &segment.rows[place];
-        let asset_id = row.asset_id.or_else(|| known.asset_id.clone());
-        if known.image_hash == row.image_hash && known.asset_id == asset_id {
-            return;
-        }
-        let segment = (number - self.view.rows.start) as usize / SEGMENT_ROWS;
-        if let Some(segment) = Arc::make_mut(&mut self.view.segments).get_mut(segment) {
-            let known = &mut Arc::make_mut(segment).rows[place];
-            known.image_hash = row.image_hash;
-            known.asset_id = asset_id;
-        }
-    }
-
-    fn make_room(&mut self) {
-        while self.places.len() + SEGMENT_ROWS > self.max_rows {
-            let Some(oldest) = Arc::make_mut(&mut self.view.segments).pop_front() else {
-                return;
-            };
-            for row in &oldest.rows {
-                self.places.remove(&Key::of(row));
-            }
-            self.view.rows.start += oldest.rows.len() as u64;
-            if let Some(partition) = &mut self.partition {
-                partition.forget_before(self.view.rows.start);
-            }
-        }
     }
 }
 
@@ -207,37 +266,116 @@ mod tests {
         }
     }
 
+    fn names(matrix: &Matrix) -> Vec<String> {
+        let view = matrix.view();
+        let rows = view.live_rows().filter_map(|number| view.row(number));
+        rows.map(|row| row.image_hash.to_string()).collect()
+    }
+
     #[test]
     fn the_oldest_make_room() {
         let mut matrix = Matrix::new(1, 3 * SEGMENT_ROWS);
         for number in 0..10 * SEGMENT_ROWS {
-            assert!(matrix.insert(row(number), &[1.0]));
+            assert!(matrix.insert(row(number), number as u64, &[1.0]));
             assert!(matrix.len() <= 3 * SEGMENT_ROWS);
         }
         let view = matrix.view();
         let oldest = view.rows().start;
         assert_eq!(oldest as usize, 7 * SEGMENT_ROWS);
-        let (segment, place) = view.place(oldest);
-        assert_eq!(
-            &*segment.rows[place].image_hash,
-            (7 * SEGMENT_ROWS).to_string()
-        );
+        let name = &view.row(oldest).unwrap().image_hash;
+        assert_eq!(**name, (7 * SEGMENT_ROWS).to_string());
+        assert!(matrix.has_made_room);
         // An image that had to go comes again as new, one that stayed does not.
-        assert!(matrix.insert(row(10 * SEGMENT_ROWS - 1), &[1.0]));
+        assert!(matrix.insert(row(10 * SEGMENT_ROWS - 1), 0, &[1.0]));
         assert_eq!(matrix.len(), 3 * SEGMENT_ROWS);
-        assert!(matrix.insert(row(0), &[1.0]));
+        assert!(matrix.insert(row(0), 0, &[1.0]));
         assert_eq!(matrix.len(), 2 * SEGMENT_ROWS + 1);
     }
 
     #[test]
     fn a_search_keeps_what_it_began_with() {
         let mut matrix = Matrix::new(1, 1000);
-        matrix.insert(row(1), &[1.0]);
+        matrix.put(1, row(1), 1, &[1.0]);
         let held = matrix.view().clone();
-        matrix.insert(row(2), &[1.0]);
-        assert_eq!(held.rows(), 0..1);
-        assert_eq!(held.place(0).0.rows.len(), 1);
-        assert_eq!(matrix.view().rows(), 0..2);
-        assert_eq!(matrix.view().place(1).0.rows.len(), 2);
+        matrix.insert(row(2), 2, &[1.0]);
+        assert!(matrix.remove(1));
+        assert_eq!((held.rows(), held.len()), (0..1, 1));
+        assert_eq!(held.vector(0), [1.0]);
+        assert_eq!((matrix.view().rows(), matrix.view().len()), (0..2, 1));
+        assert_eq!(matrix.view().vector(0), [0.0], "nothing of it is left");
+        assert_eq!(names(&matrix), ["2"]);
+    }
+
+    #[test]
+    fn the_database_says_what_an_id_is() {
+        let mut matrix = Matrix::new(1, 1000);
+        matrix.insert(row(1), 0, &[1.0]);
+        assert!(!matrix.remove(7), "the database has not said so yet");
+        matrix.put(7, row(1), 1, &[1.0]);
+        assert_eq!(matrix.view().rows(), 0..1, "the same image");
+        // Written anew by another copy: the old id means nothing any more.
+        matrix.put(8, row(1), 2, &[1.0]);
+        assert!(!matrix.remove(7));
+        assert_eq!(matrix.ids(0..=9).collect::<Vec<_>>(), [8]);
+        // Changed in place: another vector, another image, a broken vector.
+        matrix.put(8, row(1), 3, &[-1.0]);
+        let last = matrix.view().rows().end - 1;
+        assert_eq!(matrix.view().vector(last), [-1.0]);
+        matrix.put(8, row(2), 4, &[-1.0]);
+        assert_eq!(names(&matrix), ["2"]);
+        assert!(!matrix.put(8, row(2), 5, &[1.0, 0.0]));
+        assert_eq!((names(&matrix).len(), matrix.len()), (0, 0));
+        assert!(!matrix.remove(8));
+    }
+
+    #[test]
+    fn the_newest_are_counted_without_those_that_are_gone() {
+        let mut matrix = Matrix::new(1, 10_000);
+        for number in 0..3 * SEGMENT_ROWS {
+            matrix.put(number as i64, row(number), number as u64, &[1.0]);
+        }
+        for number in (0..3 * SEGMENT_ROWS).filter(|number| number % 3 != 0) {
+            assert!(matrix.remove(number as i64));
+        }
+        let live: Vec<_> = matrix.view().live_rows().rev().collect();
+        assert_eq!(live.len(), SEGMENT_ROWS);
+        for count in [1, 2, 50, 85, 86, 100, live.len() - 1] {
+            let first = matrix.view().newest(count);
+            assert!(first <= live[count - 1] && first > live[count], "{count}");
+        }
+        let all = matrix.view().rows();
+        assert_eq!(matrix.view().newest(usize::MAX), all.start);
+        assert!(matrix.view().newest(0) > live[0]);
+    }
+
+    #[test]
+    fn rows_that_are_gone_take_no_room_for_long() {
+        let mut matrix = Matrix::new(1, 100_000);
+        let all = 4 * GONE_MIN;
+        for number in 0..all {
+            matrix.put(number as i64, row(number), number as u64, &[1.0]);
+        }
+        // The oldest go at once, as whole segments.
+        for number in 0..GONE_MIN {
+            assert!(matrix.remove(number as i64));
+        }
+        assert_eq!(matrix.view().gone(), 0);
+        for number in (GONE_MIN..all).step_by(2) {
+            assert!(matrix.remove(number as i64));
+        }
+        assert!(matrix.is_sparse());
+        let before = names(&matrix);
+        let end = matrix.view().rows().end;
+        matrix.move_together();
+        assert_eq!((matrix.view().gone(), matrix.is_sparse()), (0, false));
+        assert_eq!(names(&matrix), before);
+        assert!(
+            matrix.view().rows().start >= end,
+            "numbers are never used again"
+        );
+        for number in (GONE_MIN + 1..all).step_by(2) {
+            assert!(matrix.remove(number as i64), "{number}");
+        }
+        assert_eq!(matrix.len(), 0);
     }
 }

@@ -4,8 +4,8 @@
 //! quantization for nearest neighbor search, TPAMI 2011, section 4).
 //!
 //! A list holds numbers of rows and what scales their codes, nothing else: it costs 16
-//! bytes a row, a row that comes is pushed, one that goes is dropped, and no list can make
-//! an answer wrong: a row that it names is compared by its vector, as every other.
+//! bytes a row, a row that comes is pushed, and no list can make an answer wrong: a row
+//! that it names is compared by its vector, as every other, and one that is gone has none.
 //!
 //! Each list also knows the least cosine of its rows with its centroid. With it the
 //! triangle inequality of angles says of some lists that none of their rows can reach
@@ -14,17 +14,19 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::codes::{Codes, Estimate, Fit, Question};
 use super::collect::Collector;
 use super::kernels::{Line, WideLine, code_products, product, touch};
-use super::matrix::{Key, RowNumber, View};
+use super::matrix::Key;
 use super::stop::{self, Near, Shape};
+use super::view::{RowNumber, View};
 
 /// Lists looked at for answers of up to [`PROBES_FOR`] images, as a share of all: at most
 /// one in so many.
-const PROBES_SHARE: usize = 16;
+const PROBES_SHARE: usize = 8;
 /// The same where fewer images than wanted reach the threshold, and more are not expected.
 const PROBES_SHARE_FEW: usize = 64;
 /// Fewest lists looked at in both cases.
@@ -212,6 +214,25 @@ impl Partition {
         self.next_row = self.next_row.max(first);
     }
 
+    /// Follows rows that got other numbers, given as (old, new) and sorted; `rows` are all
+    /// there are now. What is not among them leaves its list.
+    pub(super) fn renumber(&mut self, moved: &[(RowNumber, RowNumber)], rows: Range<RowNumber>) {
+        let new = |old: RowNumber| {
+            let place = moved.binary_search_by_key(&old, |(old, _)| *old).ok()?;
+            Some(moved[place].1)
+        };
+        for list in &mut self.lists {
+            list.members.retain_mut(|member| match new(member.row) {
+                Some(row) => {
+                    member.row = row;
+                    true
+                }
+                None => false,
+            });
+        }
+        self.next_row = rows.end;
+    }
+
     /// How many lists a question looks at, at most, given the share of all.
     fn probes(&self, share: usize, limit: usize) -> usize {
         let lists = self.lists.len();
@@ -280,37 +301,53 @@ impl Partition {
     }
 
     /// Collects the rows of the lists nearest to the question, of those before `end`,
-    /// until it has the `limit` best, as far as can be told. A row's age is its number
-    /// with the bits of `age`.
+    /// until it has the best that are wanted, as far as can be told. A row's place is its
+    /// number with the bits of `matrix`.
     pub(super) fn probe(
         &self,
         view: &View,
         end: RowNumber,
-        age: u64,
+        matrix: u64,
         question: &Question,
-        limit: usize,
+        wanted: Wanted,
         collector: &mut Collector,
     ) {
-        let nearest = self.nearest(question, limit);
-        let few = self.probes(PROBES_SHARE_FEW, limit);
+        let nearest = self.nearest(question, wanted.limit);
+        let few = self.probes(PROBES_SHARE_FEW, wanted.limit);
         // One more: the image itself may be among them.
-        let wanted = limit.saturating_add(1);
+        let most = wanted.limit.saturating_add(1);
         for (place, near) in nearest.iter().enumerate() {
-            let cut = collector.last_of_best(wanted);
-            let cut = cut.or_else(|| (place >= few).then(|| collector.cut()));
-            if cut.is_some_and(|cut| stop::is_enough(&nearest[place..], cut, wanted, self.freedom))
-            {
+            let best = match collector.last_of_best(most) {
+                Some(last) => Some((last, most)),
+                // Of few, few may be missed.
+                None if place >= few => Some((collector.cut(), collector.len().max(1))),
+                None => None,
+            };
+            let is_enough = |(cut, rows): (f32, usize)| {
+                let rows = rows.div_ceil(wanted.parts);
+                stop::is_enough(&nearest[place..], cut, rows, self.freedom)
+            };
+            if best.is_some_and(is_enough) {
                 break;
             }
             if best_possible(near.cosine, self.lists[near.list].reach) < collector.cut() {
                 continue;
             }
             self.compare(near.list, view, end, question, |row, estimate| {
-                collector.offer(estimate, age | row);
+                collector.offer(estimate, matrix | row);
             });
             collector.thin_out();
         }
     }
+}
+
+/// What a search wants of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Most answers.
+    pub(super) limit: usize,
+    /// How many partitions are asked: what may be missed is shared among them.
+    pub(super) parts: usize,
 }
 
 /// The largest cosine that a question, whose cosine with a centroid is at most `cosine`,

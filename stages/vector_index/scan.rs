@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::codes::Question;
 use super::collect::Collector;
-use super::matrix::{RowNumber, SEGMENT_ROWS, View};
+use super::view::{RowNumber, SEGMENT_ROWS, View};
 
 /// Rows that a thread takes at a time.
 const BLOCK_ROWS: usize = 16 * SEGMENT_ROWS;
@@ -22,8 +22,8 @@ const MAX_THREADS: usize = 8;
 struct Scan {
     view: View,
     rows: Range<RowNumber>,
-    /// What makes of a row's number its age.
-    age: u64,
+    /// What makes of a row's number its place.
+    matrix: u64,
     question: Arc<Question>,
     empty: Collector,
     /// Blocks that some thread has begun.
@@ -31,12 +31,12 @@ struct Scan {
     blocks: usize,
 }
 
-/// Every row of `rows` that may be wanted. A row's age is its number with the bits of
-/// `age`.
+/// Every row of `rows` that may be wanted. A row's place is its number with the bits of
+/// `matrix`.
 pub(super) fn scan(
     view: &View,
     rows: Range<RowNumber>,
-    age: u64,
+    matrix: u64,
     question: &Arc<Question>,
     collector: Collector,
 ) -> Collector {
@@ -44,7 +44,7 @@ pub(super) fn scan(
     let scan = Arc::new(Scan {
         view: view.clone(),
         rows,
-        age,
+        matrix,
         question: question.clone(),
         empty: collector,
         begun: AtomicUsize::new(0),
@@ -104,7 +104,7 @@ impl Scan {
             for (place, &product) in products.iter().enumerate() {
                 let fit = segment.codes.fit(first + place);
                 let estimate = fit.estimate(product, &self.question);
-                collector.offer(estimate, self.age | (row + place as u64));
+                collector.offer(estimate, self.matrix | (row + place as u64));
             }
             row += count as u64;
         }

@@ -24,8 +24,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::codes::Question;
-use super::matrix::{RowNumber, View};
 use super::partition::Partition;
+use super::view::{RowNumber, View};
 
 /// Share of the wanted that a search expects to miss when it ends.
 const MISSED: f32 = 0.01;
@@ -90,8 +90,9 @@ pub(super) struct Near {
     pub(super) shape: Shape,
 }
 
-/// True where the lists that are left are expected to hold next to nothing that is
-/// better than the last of the `wanted` best found, whose cosine is `cut`.
+/// True where the lists that are left are expected to hold next to nothing, beside
+/// `wanted` rows, that is better than `cut`: the cosine of the last of the best found, or
+/// the least that is asked for.
 pub(super) fn is_enough(left: &[Near], cut: f32, wanted: usize, freedom: f32) -> bool {
     if freedom <= NONE {
         return false;

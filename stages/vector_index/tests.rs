@@ -60,6 +60,96 @@ fn the_image_itself_is_no_answer() {
         ..query(&[1.0, 0.0])
     };
     assert_eq!(names(&index().search(&by_bytes)), ["east"]);
+    // A row of the Python service is named by its bytes, or as another client names it.
+    let index = index();
+    for name in ["bytes", "name"] {
+        let adopted = Row {
+            content_hash: None,
+            ..row(name)
+        };
+        index.insert("m", adopted, &[1.0, 0.0]);
+    }
+    let by_both = Query {
+        image_hash: Some("name".into()),
+        content_hash: Some("bytes".into()),
+        ..query(&[1.0, 0.0])
+    };
+    assert_eq!(names(&index.search(&by_both)), ["east", "near east"]);
+    let by_name_of_bytes = Query {
+        image_hash: Some("other bytes".into()),
+        content_hash: Some("new".into()),
+        ..query(&[0.0, 1.0])
+    };
+    let renamed = Row {
+        content_hash: Some("other bytes".into()),
+        ..row("renamed since")
+    };
+    index.insert("m@1", renamed, &[0.0, 1.0]);
+    assert_eq!(names(&index.search(&by_name_of_bytes)), ["north"]);
+}
+
+#[test]
+fn a_threshold_is_met_by_what_is_told() {
+    let index = VectorIndex::default();
+    let mut random = fastrand::Rng::with_seed(3);
+    let vectors: Vec<Vec<f32>> = (0..300)
+        .map(|_| (0..520).map(|_| random.f32() - 0.5).collect())
+        .collect();
+    for (number, vector) in vectors.iter().enumerate() {
+        // The same picture in other bytes: its length may differ, its direction does not.
+        for copy in 0..3 {
+            let copied: Vec<_> = vector
+                .iter()
+                .map(|x| x * (1.0 + copy as f32 / 3.0))
+                .collect();
+            assert!(index.insert("m@1", row(&format!("{number} {copy}")), &copied));
+        }
+    }
+    for (number, vector) in vectors.iter().enumerate() {
+        let exact = Query {
+            threshold: 1.0,
+            ..query(vector)
+        };
+        let hits = index.search(&exact);
+        let expected = [2, 1, 0].map(|copy| format!("{number} {copy}"));
+        assert_eq!(names(&hits), expected);
+        assert!(hits.iter().all(|hit| hit.similarity == 1.0));
+        // Whatever is told of the others is found by it, and by nothing above it.
+        let all = Query {
+            threshold: -1.0,
+            limit: 10,
+            ..query(vector)
+        };
+        let last = index.search(&all)[9].similarity;
+        for (threshold, is_met) in [(last, true), (last + 1e-7, false), (last - 1e-7, true)] {
+            let hits = index.search(&Query {
+                threshold,
+                ..all.clone()
+            });
+            assert_eq!(
+                hits.last().unwrap().similarity == last,
+                is_met,
+                "{threshold}"
+            );
+        }
+    }
+}
+
+#[test]
+fn there_is_no_minus_zero() {
+    let index = VectorIndex::default();
+    index.insert("m@1", row("across"), &[-2e-7, 1.0]);
+    let all = Query {
+        threshold: -1.0,
+        ..query(&[1.0, 0.0])
+    };
+    let hits = index.search(&all);
+    assert_eq!(hits[0].similarity.to_bits(), 0.0f64.to_bits());
+    let zero = Query {
+        threshold: 0.0,
+        ..all
+    };
+    assert_eq!(index.search(&zero).len(), 1);
 }
 
 #[test]
@@ -96,11 +186,12 @@ fn models_do_not_mix_but_rows_without_weights_do() {
     index.insert("m@2", row("other weights"), &[1.0, 0.0]);
     index.insert("m", row("adopted"), &[1.0, 0.0]);
     let hits = index.search(&query(&[1.0, 0.0]));
-    assert_eq!(names(&hits), ["east", "adopted", "near east"]);
+    // Of the two that are equal the newer first.
+    assert_eq!(names(&hits), ["adopted", "east", "near east"]);
 }
 
 #[test]
-fn the_scan_looks_at_the_newest() {
+fn all_are_looked_at_while_there_are_no_lists() {
     let index = VectorIndex::default();
     for number in 0..1000 {
         index.insert("m@1", row(&number.to_string()), &[1.0, 0.0]);
@@ -111,10 +202,10 @@ fn the_scan_looks_at_the_newest() {
         ..query(&[1.0, 0.0])
     };
     let hits = index.search(&newest);
-    assert_eq!(hits.len(), 300);
+    assert_eq!(hits.len(), 1000, "more than the newest 300");
     assert_eq!(&*hits[0].image_hash, "999");
-    assert_eq!(&*hits[299].image_hash, "700");
-    assert_eq!(index.cost(&newest), 300);
+    assert_eq!(&*hits[999].image_hash, "0");
+    assert_eq!(index.cost(&newest), 1000);
     assert_eq!(index.search(&query(&[1.0, 0.0])).len(), 25);
 }
 
@@ -129,6 +220,8 @@ fn what_is_no_vector_is_not_taken() {
     assert!(index.search(&query(&[1.0, 0.0, 0.0])).is_empty());
 }
 
+mod adopted;
 mod exact;
+mod gone;
 mod kept;
 mod recall;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::kernels::WideLine;
-use super::matrix::{RowNumber, View};
 use super::normalised;
 use super::partition::{Centroids, Partition};
 use super::stop;
+use super::view::{RowNumber, View};
 
 /// Lists a square root of the number of rows.
 const LISTS_PER_ROOT: f64 = 3.2;
@@ -28,9 +28,9 @@ pub(super) fn lists(rows: usize) -> usize {
 /// Partitions the rows there are. `None` where it was told to stop.
 pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    let rows = view.rows();
+    let first_row = view.rows().start;
     let count = lists(view.len());
-    let mut shuffled: Vec<RowNumber> = rows.clone().collect();
+    let mut shuffled: Vec<RowNumber> = view.live_rows().collect();
     random.shuffle(&mut shuffled);
     let sample = &shuffled[..shuffled.len().min(count * SAMPLE)];
     let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
@@ -57,7 +57,7 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
         }
         centroids = Centroids::new(view.dim, sums);
     }
-    let mut partition = Partition::new(Arc::new(centroids), view.len() as u64, rows.start);
+    let mut partition = Partition::new(Arc::new(centroids), view.len() as u64, first_row);
     if !extend(&mut partition, view, ended) {
         return None;
     }
@@ -74,6 +74,9 @@ pub(super) fn extend(partition: &mut Partition, view: &View, ended: &AtomicBool)
     for row in partition.next_row().max(view.rows().start)..view.rows().end {
         if ended.load(Ordering::Relaxed) {
             return false;
+        }
+        if view.row(row).is_none() {
+            continue;
         }
         let list = assign.nearest(&centroids, view, row);
         let (segment, place) = view.place(row);

@@ -185,3 +185,40 @@ fn a_later_producer_is_named_as_the_way_out() {
     let toml = "[pipeline]\nname = \"a\"\n[[stage]]\nuses = \"show\"\n[[stage]]\nuses = \"first\"";
     check(toml, (4, 8), "`first` gives one: move it before this stage");
 }
+
+#[test]
+fn a_route_and_the_fields_from_its_path_fit_together() {
+    const STAGE: &str = "[[stage]]\nuses = \"first\"\n";
+    let with = |route: &str, fields: &str| {
+        let pipeline = "[pipeline]\nname = \"a\"\nroute = ";
+        format!("{pipeline}\"{route}\"\n[request]\n{fields}\n{STAGE}")
+    };
+    let hash = "hash = { type = \"text\", from = \"path\" }";
+    let bound = bind(&registry(kinds()), &with("DELETE /images/{hash}", hash));
+    bound.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    check(
+        &with("GET /images/{hash}", "hash = { type = \"text\" }"),
+        (3, 9),
+        "hash = { type = \"text\", from = \"path\" }",
+    );
+    check(&with("GET /images", hash), (5, 1), "which has no `{hash}`");
+    check(
+        &with("GET /{hash}/{hash}", hash),
+        (3, 9),
+        "`{hash}` is in it twice",
+    );
+    check(
+        &with(
+            "GET /{hash}",
+            "hash = { type = \"bytes\", from = \"path\" }",
+        ),
+        (5, 1),
+        "text, number, integer, bool",
+    );
+    check(
+        &with("GET /{hash}", "hash = { type = \"text\", from = \"paht\" }"),
+        (5, 32),
+        "did you mean `path`?",
+    );
+    check(&with("GET /{hash", hash), (3, 9), "GET /images/{hash}");
+}

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 type Field = (&'static str, fn(&Json) -> bool);
 
 /// Every field of an answer to `POST /classify`, with the type of its value.
-pub(super) const FIELDS: [Field; 25] = [
+pub(super) const FIELDS: [Field; 26] = [
     ("category", Json::is_string),
     ("confidence", Json::is_f64),
     ("all_scores", Json::is_object),
@@ -32,6 +32,7 @@ pub(super) const FIELDS: [Field; 25] = [
     ("llm_expansion_gate_reason", Json::is_string),
     ("llm_expansion", Json::is_object),
     ("similar_images", Json::is_array),
+    ("similar_complete", Json::is_boolean),
     ("image_hash", Json::is_string),
     ("model", Json::is_string),
     ("device", Json::is_string),
@@ -217,6 +218,16 @@ fn a_feature_that_can_do_nothing_is_off_and_one_that_can_is_on() {
 fn health_tells_the_model_and_liveness_needs_nothing() {
     let server = Server::start();
     let mut client = server.client();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while client.get("/health/ready").status == 503 {
+        let health = client.get("/health");
+        assert_eq!(
+            (health.status, health.json()["ok"].clone()),
+            (200, json!(true))
+        );
+        assert!(Instant::now() < deadline, "an empty store is soon loaded");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let health = client.get("/health");
     assert_eq!(health.status, 200);
     let health = health.json();

@@ -145,7 +145,14 @@ fn the_compat_set_cuts_labels_as_the_python_service_does() {
         "/classify",
         &[file(&data), Part::Text("labels", &many.join(","))],
     );
-    assert_eq!(answer.json()["all_scores"].as_object().unwrap().len(), 256);
+    let answer = answer.json();
+    assert_eq!(answer["all_scores"].as_object().unwrap().len(), 256);
+    assert_eq!(answer["similar_images"], json!([]));
+    assert_eq!(
+        answer.get("similar_complete"),
+        None,
+        "a field that it did not have"
+    );
 }
 
 #[test]

@@ -116,6 +116,9 @@ impl Runner {
 pub struct Health {
     /// Why the stage cannot serve at all, if so.
     pub failing: Option<String>,
+    /// What the stage has yet to do before it serves as well as it will, if so: readiness
+    /// waits for it.
+    pub starting: Option<String>,
     /// Why the stage serves less than it should, if so.
     pub degraded: Option<String>,
     /// Facts worth showing beside it, such as the model's name.

@@ -1,5 +1,7 @@
 //! The partition on disk: read where it is whole, built anew where it is not.
 
+use std::collections::HashSet;
+
 use super::recall::{clustered, filled};
 use super::*;
 
