@@ -70,6 +70,7 @@ fn siglip(name: &str, size: usize, patch: usize, activation: Activation) -> Mode
         context_length: 64,
         tokenizer: TextTokenizer::File,
         vocab_size: 256_000,
+        token_width: None,
         half_precision_tokens: true,
         width: 768,
         heads: 12,

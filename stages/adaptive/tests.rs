@@ -25,7 +25,7 @@ fn question<'a>(image: &'a Arc<str>, near: &[f32]) -> Question<'a> {
         image_hash: "near".into(),
         content_hash: None,
         asset_id: None,
-        similarity,
+        similarity: similarity.into(),
     });
     Question {
         image: Some(image),
