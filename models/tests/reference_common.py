@@ -64,10 +64,10 @@ def randomise(model, seed, layer_scales=(0.1, 0.4), patches_too=True):
     return model.eval()
 
 
-def clear(rows):
-    """Whether embeddings of different images can be told apart."""
+def clear(rows, limit=0.9):
+    """Whether embeddings of different inputs can be told apart."""
     rows = F.normalize(rows, dim=-1)
-    return (rows @ rows.T)[~torch.eye(len(rows), dtype=bool)].max() < 0.9
+    return (rows @ rows.T)[~torch.eye(len(rows), dtype=bool)].max() < limit
 
 
 @torch.no_grad()

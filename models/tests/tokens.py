@@ -61,7 +61,7 @@ def main():
             if found[1] != expected.tolist():
                 wrong += 1
                 if wrong <= 40:
-                    print(repr(text)[:200], "\n   ", [i for i in expected.tolist() if i], "\n   ", [i for i in found[1] if i])
+                    print(repr(text)[:200], *([i for i in ids if i] for ids in (expected.tolist(), found[1])), sep="\n    ")
         print(wrong, "of", len(all_texts), "differ")
         return
     hashes = [hashlib.sha256(ids[i:i + BLOCK].tobytes()).hexdigest()[:16] for i in range(0, COUNT, BLOCK)]
