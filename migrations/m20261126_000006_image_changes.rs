@@ -7,8 +7,8 @@
 //! last that it saw, or knows that others were pruned before it saw them.
 
 use sea_orm_migration::prelude::{
-    ColumnDef, ConnectionTrait, DbErr, DeriveMigrationName, MigrationTrait, Query, SchemaManager,
-    Table, async_trait,
+    ColumnDef, ConnectionTrait, DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, Table,
+    async_trait,
 };
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
@@ -44,12 +44,8 @@ impl MigrationTrait for Migration {
         let first = format!("SELECT 1 FROM {CHANGES} LIMIT 1");
         if query(manager, first).await?.is_none() {
             // No image has this id.
-            let first = Query::insert()
-                .into_table(CHANGES)
-                .columns(["image_id"])
-                .values_panic([0.into()])
-                .to_owned();
-            manager.execute(first).await?;
+            let first = format!("INSERT INTO {CHANGES} (image_id) VALUES (0)");
+            manager.get_connection().execute_unprepared(&first).await?;
         }
         drop_triggers(manager).await?;
         let connection = manager.get_connection();
@@ -127,8 +123,10 @@ async fn drop_triggers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let is_postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
     for name in [ON_UPDATE, ON_DELETE] {
+        if is_postgres && !manager.has_table(IMAGES).await? {
+            continue;
+        }
         let table = match is_postgres {
-            true if !manager.has_table(IMAGES).await? => continue,
             true => format!(" ON {IMAGES}"),
             false => String::new(),
         };

@@ -69,7 +69,7 @@ serve() {
         as_owner mariadb-install-db --no-defaults --datadir="$data" --skip-test-db \
           --auth-root-authentication-method=normal >"$log" 2>&1
         printf '%s\n' "CREATE USER IF NOT EXISTS '$USER_NAME'@'%' IDENTIFIED BY '$PASSWORD';" \
-          "GRANT ALL ON *.* TO '$USER_NAME'@'%';" | as_owner tee "$data.init.sql" >/dev/null
+          "GRANT ALL ON *.* TO '$USER_NAME'@'%' WITH GRANT OPTION;" | as_owner tee "$data.init.sql" >/dev/null
       fi
       set -- mariadbd --no-defaults --datadir="$data" --socket="$data/socket" \
         --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --max-connections=400 \

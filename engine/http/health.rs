@@ -45,7 +45,7 @@ pub(super) fn health<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Respo
         ("degraded", &summary.degraded),
     ];
     let state = states.iter().find(|(_, stages)| !stages.is_empty());
-    let status = state.map_or("ready", |(status, _)| status);
+    let status = state.map_or("ready", |(status, _)| *status);
     let mut body = Map::new();
     body.insert("ok".into(), Json::from(summary.failing.is_empty()));
     body.insert("status".into(), Json::from(status));

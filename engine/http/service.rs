@@ -74,9 +74,11 @@ impl Generation {
             }
             if let Some(route) = &pipeline.graph.file.route {
                 let (route, target) = (route.get_ref().clone(), Target::Run(pipeline.clone()));
-                match route.parameters().next() {
-                    Some(_) => patterns.push((route, target)),
-                    None => drop(routes.insert(route, target)),
+                let has_parameters = route.parameters().next().is_some();
+                if has_parameters {
+                    patterns.push((route, target));
+                } else {
+                    routes.insert(route, target);
                 }
             }
         }

@@ -139,11 +139,10 @@ impl Pipeline {
     pub async fn started(&self, limit: Duration) -> Option<String> {
         let deadline = Instant::now() + limit;
         loop {
-            let mut starting = self.runners().filter_map(|(stage, runner)| {
+            let starting = self.runners().find_map(|(stage, runner)| {
                 let starting = runner.health().starting?;
                 Some(format!("stage `{stage}`: {starting}"))
-            });
-            let starting = starting.next()?;
+            })?;
             if Instant::now() >= deadline {
                 return Some(starting);
             }

@@ -87,7 +87,7 @@ fn measure(rows: usize, dim: usize, adopted: usize) {
     let tended = begun.elapsed();
     let mut times = Vec::with_capacity(QUESTIONS);
     let (mut found, mut there) = (0, 0);
-    for number in 0..QUESTIONS {
+    for _ in 0..QUESTIONS {
         let query = Query {
             model: "m@1".into(),
             vector: vectors.next().into(),

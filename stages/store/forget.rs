@@ -5,11 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::prelude::{EntityTrait, Expr};
-use sea_orm::sea_query::ExprTrait;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::image_embedding::{Column, Entity};
@@ -124,7 +123,7 @@ impl Store {
         };
         let mut total = inner.forget_batch(&[], &names, is_dry).await?;
         // An image has a row for each model, and its names are to be counted once.
-        let mut counted: HashSet<u64> = names.iter().map(hash_of).collect();
+        let mut counted: HashSet<u64> = names.iter().map(|name| hash_of(name)).collect();
         let mut window = Window::new(inner, which).await?;
         while let Some(found) = window.next(inner, which).await? {
             for images in found.chunks(limits::FORGET_BATCH) {
@@ -202,7 +201,7 @@ impl Inner {
     }
 }
 
-fn hash_of(name: &String) -> u64 {
+fn hash_of(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     hasher.finish()
@@ -266,11 +265,11 @@ impl Window {
 
 fn condition(backend: DbBackend, which: &Which) -> Condition {
     match which {
-        Which::Asset(id) => Condition::all().add(Column::AssetId.eq(id)),
+        Which::Asset(id) => Condition::all().add(Column::AssetId.eq(id.as_str())),
         Which::Hash(hash) => Condition::all().add(
             Condition::any()
-                .add(Column::ImageHash.eq(hash))
-                .add(Column::ContentHash.eq(hash)),
+                .add(Column::ImageHash.eq(hash.as_str()))
+                .add(Column::ContentHash.eq(hash.as_str())),
         ),
         Which::OlderThan(age) => {
             let seconds = age.as_secs();

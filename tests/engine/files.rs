@@ -216,9 +216,9 @@ fn a_route_and_the_fields_from_its_path_fit_together() {
         "text, number, integer, bool",
     );
     check(
-        &with("GET /{hash}", "hash = { type = \"text\", from = \"paht\" }"),
+        &with("GET /hash", "hash = { type = \"text\", from = \"paht\" }"),
         (5, 32),
         "did you mean `path`?",
     );
-    check(&with("GET /{hash", hash), (3, 9), "GET /images/{hash}");
+    check(&with("GET /{hash", ""), (3, 9), "GET /images/{hash}");
 }

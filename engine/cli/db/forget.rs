@@ -98,7 +98,8 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
         so_far = *forgotten;
         tell(forgotten);
     });
-    match forgetting.await {
+    let result = forgetting.await;
+    match result {
         Ok(forgotten) => println!("{} forgotten", told(&forgotten)),
         Err(error) => {
             let so_far = told(&so_far);

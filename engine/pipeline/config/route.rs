@@ -152,7 +152,7 @@ pub(super) fn check_parameters(
     }
     for field in fields {
         let name = field.name.get_ref();
-        let mut wrong = |message: String| reader.at(field.name.span(), message);
+        let wrong = |message: String| reader.at(field.name.span(), message);
         let mistake = if !parameters.contains(&name.as_str()) {
             let none =
                 format!("request field `{name}` is from the path, which has no `{{{name}}}`");
