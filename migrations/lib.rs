@@ -23,6 +23,7 @@ mod m20261122_000001_image_embeddings;
 mod m20261122_000002_label_embeddings;
 mod m20261122_000003_expansions;
 mod m20261122_000004_feedback;
+mod m20261126_000007_nsfw_classes;
 
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, Statement, TransactionOptions,
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_label_embeddings::Migration),
             Box::new(m20261122_000003_expansions::Migration),
             Box::new(m20261122_000004_feedback::Migration),
+            Box::new(m20261126_000007_nsfw_classes::Migration),
         ]
     }
 }

@@ -26,6 +26,7 @@
 //! - `record`: the folded form kept beside the checkpoint, mapped at the next start.
 //! - [`Cache`], `hub`, `catalog`, `verify`: models on this machine, fetched, listed, checked.
 //! - `embedded`: the small model inside the program.
+//! - `nsfw`: [`NsfwNet`], a classifier of unsafe pictures inside the program.
 //!
 //! # Invariants
 //!
@@ -46,6 +47,7 @@ mod error;
 pub mod hub;
 mod import;
 mod model;
+mod nsfw;
 mod ops;
 mod pixels;
 mod preprocess;
@@ -61,6 +63,7 @@ pub use cache::Cache;
 pub use device::{AVAILABLE as DEVICES, Device};
 pub use error::Error;
 pub use model::{Model, import_checkpoint};
+pub use nsfw::{NSFW_CLASSES, NSFW_MODEL, NsfwClasses, NsfwNet, NsfwPixels};
 pub use pixels::{Layout, MAX_SIDE, PixelView, Pixels};
 pub use preprocess::preprocess;
 pub use preset::{Licence, Preset, Weights, presets};

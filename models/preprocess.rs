@@ -3,10 +3,12 @@
 //! so that work and memory are bounded by the source's pixels whatever its shape.
 
 mod resample;
+mod stretch;
 
 use crate::config::ImageConfig;
 use crate::pixels::{Layout, PixelView, Pixels};
 use resample::{Axis, across, down};
+pub(crate) use stretch::stretch;
 
 /// Resizes the shortest side to `config.size` and crops the centre.
 pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {

@@ -1,5 +1,5 @@
-//! `persist`: remembers an image, so that it is found again: its embedding, the names
-//! that clients have for it, and what it was labelled as.
+//! `persist`: remembers an image, so that it is found again: its embedding, what the
+//! nsfw model said of it, the names that clients have for it, and what it was labelled as.
 
 use std::sync::{Arc, LazyLock};
 
@@ -52,6 +52,11 @@ impl StageKind for Persist {
                     "the name by which feedback will find the image",
                 ),
                 Input::optional("asset_id", PortType::Text, "the client's own id of it"),
+                Input::optional(
+                    "nsfw_probabilities",
+                    PortType::Embedding,
+                    "what the nsfw model gave its classes, where it is new",
+                ),
                 Input::optional(
                     "top_labels",
                     PortType::Json,
@@ -106,6 +111,10 @@ impl AsyncStage for Persister {
                 image_hash: inputs.text("image_hash")?.clone(),
                 asset_id,
                 embedding: inputs.embedding("embedding")?.clone(),
+                nsfw: match inputs.get("nsfw_probabilities") {
+                    Some(Value::Embedding(probabilities)) => Some(probabilities.clone()),
+                    _ => None,
+                },
                 labels: match inputs.get("top_labels") {
                     Some(Value::Json(labels)) => labels_of(labels),
                     _ => Vec::new(),

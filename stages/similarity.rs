@@ -247,6 +247,7 @@ mod tests {
                 image_hash: name.into(),
                 asset_id: asset_id.map(Into::into),
                 embedding: Arc::new(embedding(vector)),
+                nsfw: None,
                 labels: Vec::new(),
             });
         }

@@ -4,7 +4,7 @@
 //! # Layout
 //!
 //! - one file a table: `image_embedding`, `image_labels`, `label_embedding`,
-//!   `theme_feedback`, `theme_label`, `expansion` (entity and queries)
+//!   `nsfw_classes`, `theme_feedback`, `theme_label`, `expansion` (entity and queries)
 //! - `connect` (one way to open each kind of database), `access` (reads, transactions),
 //!   `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `follow` (the vector index
@@ -50,6 +50,7 @@ mod image_labels;
 pub(crate) mod keys;
 mod label_embedding;
 pub mod limits;
+mod nsfw_classes;
 mod operations;
 #[cfg(test)]
 mod tests;

@@ -153,6 +153,7 @@ async fn remember(store: &Store, image: &str, labels: &[(&str, f64)]) {
             model: "m@1".into(),
             vector: [1.0, 0.0].into(),
         }),
+        nsfw: None,
         labels: carried(labels.iter().copied()),
     };
     store.remember(record).await.unwrap();
@@ -229,6 +230,7 @@ async fn a_client_that_borrows_a_name_does_not_change_its_labels() {
             model: "m@1".into(),
             vector: [0.0, 1.0].into(),
         }),
+        nsfw: None,
         labels: carried([("cat", 0.9)]),
     };
     store.remember(impostor).await.unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     Feedback, ImageFeedback, ImageRecord, Inner, Store, StoreError, Tally, ThemeEvidence,
-    expansion, image_embedding, image_labels, label_embedding, limits, theme_feedback, theme_label,
+    expansion, image_embedding, image_labels, label_embedding, limits, nsfw_classes,
+    theme_feedback, theme_label,
 };
 use crate::vector_index::Row;
 
@@ -83,6 +84,38 @@ impl Store {
         self.0
             .read(doing, limit, |connection| async move {
                 image_embedding::find(&connection, content_hash, model).await
+            })
+            .await
+    }
+
+    /// What the nsfw model said of an image, by the hash of its bytes.
+    ///
+    /// # Errors
+    /// Any error of the database, and at once while it is known to be away.
+    pub async fn nsfw_classes(
+        &self,
+        content_hash: &str,
+        model: &str,
+        limit: Duration,
+    ) -> Result<Option<Vec<f32>>, StoreError> {
+        let doing = "reading an image's nsfw classes";
+        let limit = limit.min(limits::READ);
+        self.0
+            .read(doing, limit, |connection| async move {
+                nsfw_classes::find(&connection, content_hash, model).await
+            })
+            .await
+    }
+
+    /// Forgets what every nsfw model said of an image.
+    ///
+    /// # Errors
+    /// Any error of the database.
+    pub async fn forget_nsfw_classes(&self, content_hash: &str) -> Result<(), StoreError> {
+        let doing = "forgetting an image's nsfw classes";
+        self.0
+            .write(doing, limits::WRITE, |transaction| async move {
+                nsfw_classes::forget(&*transaction, content_hash).await
             })
             .await
     }
@@ -201,6 +234,10 @@ impl Inner {
                         vector: &record.embedding.vector,
                     };
                     image_embedding::save(&*transaction, image).await?;
+                    if let Some(nsfw) = &record.nsfw {
+                        let (hash, model) = (&record.content_hash, &nsfw.model);
+                        nsfw_classes::save(&*transaction, hash, model, &nsfw.vector).await?;
+                    }
                     if !record.labels.is_empty() {
                         let verified = record.image_hash == record.content_hash;
                         image_labels::save(

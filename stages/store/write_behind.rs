@@ -25,6 +25,9 @@ pub struct ImageRecord {
     pub asset_id: Option<Arc<str>>,
     /// Its vector and the model that made it.
     pub embedding: Arc<Embedding>,
+    /// What the nsfw model gave its classes, and the model; nothing is changed where it is not
+    /// there.
+    pub nsfw: Option<Arc<Embedding>>,
     /// What it was labelled as; nothing is changed where there are none.
     pub labels: Vec<CarriedLabel>,
 }

@@ -133,6 +133,15 @@ impl Data {
         })
     }
 
+    /// Runs a statement.
+    pub(crate) fn execute(&self, sql: &str) {
+        block_on(async {
+            let db = self.connect().await;
+            db.execute_unprepared(sql).await.unwrap();
+            db.close().await.unwrap();
+        });
+    }
+
     async fn connect(&self) -> DatabaseConnection {
         let file = self.folder.path().join("omnizap.db");
         let file = || format!("sqlite://{}", file.display());
