@@ -73,7 +73,7 @@ fn contrast_with_an_imported_model_is_what_its_prompts_score_as_labels() {
     let prompts: Vec<_> = unsafe_prompts.iter().chain(&safe_prompts).collect();
     let prompts = json!(prompts).to_string();
     let mut seen = Vec::new();
-    for name in ["rgb.png", "noise.jpg", "lossy.webp", "text.png"] {
+    for name in ["rgb.png", "progressive_444.jpg", "lossy.webp", "plain.gif"] {
         let data = picture(name);
         let mut ask = |labels: &str, threshold: &str| -> Json {
             let parts = [
