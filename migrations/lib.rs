@@ -25,6 +25,7 @@ mod m20261122_000003_expansions;
 mod m20261122_000004_feedback;
 mod m20261125_000005_judgements;
 mod m20261126_000006_image_changes;
+mod m20261126_000007_nsfw_classes;
 
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, SqliteTransactionMode, Statement, TransactionOptions,
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_feedback::Migration),
             Box::new(m20261125_000005_judgements::Migration),
             Box::new(m20261126_000006_image_changes::Migration),
+            Box::new(m20261126_000007_nsfw_classes::Migration),
         ]
     }
 }

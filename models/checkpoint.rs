@@ -19,6 +19,10 @@ pub(crate) const ENDINGS: &[&str] = &["safetensors", "pt", "pth", "bin"];
 /// 0 on by which old versions of transformers look positions up.
 const MEANINGLESS: [&str; 2] = [".num_batches_tracked", ".position_ids"];
 
+/// Beside a tensor of bytes: `[scale, minimum]`, so that a byte means `byte * scale + minimum`, as
+/// TensorFlow.js quantises. <https://github.com/tensorflow/tfjs/tree/master/tfjs-converter>
+const QUANTIZATION: &str = ".quantization";
+
 /// The tensors of a checkpoint that nobody has taken yet.
 pub(crate) struct Checkpoint {
     tensors: BTreeMap<String, Entry>,
@@ -146,7 +150,10 @@ impl Checkpoint {
                 model: self.model.clone(),
             });
         }
-        let values = entry.values(key)?;
+        let values = match self.tensors.remove(&format!("{key}{QUANTIZATION}")) {
+            Some(quantization) => entry.dequantised(quantization.values(key)?, key)?,
+            None => entry.values(key)?,
+        };
         if values.iter().any(|value| !value.is_finite()) {
             return Err(Error::NotFinite(key.to_owned()));
         }
@@ -176,6 +183,24 @@ impl Entry {
             Self::Safetensors(tensor) => tensor.shape.clone(),
             Self::Made { shape, .. } => shape.clone(),
         }
+    }
+
+    /// The values that quantised ones stand for, in single precision.
+    fn dequantised(self, quantization: Vec<f32>, key: &str) -> Result<Vec<f32>, Error> {
+        let damaged = |reason: String| Error::Unreadable {
+            path: key.into(),
+            reason,
+        };
+        let (Self::Safetensors(tensor), [scale, minimum]) = (self, quantization.as_slice()) else {
+            return Err(damaged("its quantisation is no scale and minimum".into()));
+        };
+        if !tensor.is_bytes() {
+            return Err(damaged("it has a quantisation and is no bytes".into()));
+        }
+        let (scale, minimum) = (f64::from(*scale), f64::from(*minimum));
+        let bytes = tensor.bytes().map_err(damaged)?;
+        let value = |byte| (f64::from(byte) * scale + minimum) as f32;
+        Ok(bytes.into_iter().map(value).collect())
     }
 
     /// The values in single precision.

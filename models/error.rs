@@ -48,6 +48,11 @@ pub enum Error {
         "this build has no embedded model; set CLIP_MODEL_NAME to a preset (`omnizap models list` shows them)"
     )]
     NoEmbeddedModel,
+    /// This program was built without the classifier of unsafe pictures.
+    #[error(
+        "this build has no nsfw model; set the option `mode` of the stage nsfw to contrast or label"
+    )]
+    NoNsfwModel,
     /// The preset's weights are not published where open_clip finds them.
     #[error("{model}:{tag} has no published download; get the file by hand and give its path")]
     NotPublished {
@@ -148,6 +153,12 @@ pub enum Error {
         "{0} gave an embedding of zero or undefined length; verify it with `omnizap models verify`"
     )]
     DegenerateEmbedding(String),
+    /// The classifier of unsafe pictures gave no probabilities: its weights are broken.
+    #[error(
+        "{} gave undefined probabilities; its weights are damaged",
+        crate::NSFW_MODEL
+    )]
+    DegenerateClasses,
     /// A download failed.
     #[error(transparent)]
     Pull(#[from] crate::hub::PullError),

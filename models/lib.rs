@@ -28,6 +28,7 @@
 //! - [`Cache`], `hub`, `catalog`, `verify`: models on this machine, fetched, listed, checked.
 //! - `confidence`: what a model's logits are worth.
 //! - `embedded`: the small model inside the program.
+//! - `nsfw`: [`NsfwNet`], a classifier of unsafe pictures inside the program.
 //!
 //! # Invariants
 //!
@@ -50,6 +51,7 @@ mod error;
 pub mod hub;
 mod import;
 mod model;
+mod nsfw;
 mod ops;
 mod pixels;
 mod preprocess;
@@ -66,6 +68,7 @@ pub use confidence::{Confidence, NoMatch, Temperature};
 pub use device::{AVAILABLE as DEVICES, Device};
 pub use error::Error;
 pub use model::{Model, import_checkpoint};
+pub use nsfw::{NSFW_CLASSES, NSFW_MODEL, NsfwClasses, NsfwNet, NsfwPixels};
 pub use pixels::{Layout, MAX_SIDE, PixelView, Pixels};
 pub use preprocess::preprocess;
 pub use preset::{Licence, Preset, Weights, presets};

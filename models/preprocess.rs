@@ -4,10 +4,12 @@
 //! shape.
 
 mod resample;
+mod stretch;
 
 use crate::config::{ImageConfig, Resize};
 use crate::pixels::{Layout, PixelView, Pixels};
 use resample::{Axis, across, down};
+pub(crate) use stretch::stretch;
 
 /// Makes a square of `config.size` pixels a side of an image.
 pub fn preprocess(config: &ImageConfig, image: &PixelView) -> Pixels {

@@ -8,6 +8,7 @@
 //! Shared:
 //! - [`services`]: opened once, kept over reloads; what stages get at through it:
 //! - [`open_model`]: a model, its names and its [`model_pool`] (queues, batches, threads)
+//! - [`nsfw_model`]: the classifier of unsafe pictures, in a pool of its own
 //! - `labels`: what a client sends as labels, made into labels that can be scored
 //! - [`store`]: what is remembered, in a database; beside it [`vector_index`], in memory
 //! - `softmax`: cosine and softmax, the arithmetic of scores
@@ -33,6 +34,7 @@ mod labels;
 pub mod llm_expand;
 pub mod model_pool;
 pub mod nsfw;
+pub mod nsfw_model;
 pub mod open_model;
 pub mod persist;
 pub mod rank;

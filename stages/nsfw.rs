@@ -1,47 +1,21 @@
-//! `nsfw`: whether a picture is safe to show.
-//!
-//! Mode `contrast` sets unsafe prompts against safe ones and does not look at the
-//! request's labels, so a client cannot switch the check off by leaving labels out.
-//! Mode `label` is what the Python service did: the score of the first label that
-//! names such content.
+//! `nsfw`: whether a picture is safe to show. In each mode `is_nsfw` is
+//! `nsfw_score >= threshold`; what the score is, `nsfw/model.rs`, `nsfw/contrast.rs` and
+//! `nsfw/label.rs` say.
 
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
-    OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Stage, StageKind,
-    StageSpec,
+    BoxFuture, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec, OptionType, Options,
+    Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 
-use crate::model_pool::TextForm;
-use crate::open_model::{self, OpenModel};
+use crate::open_model;
 use crate::services::Services;
-use crate::softmax::{logits, softmax};
 
-/// A label with one of these words in it names unsafe content (mode `label`).
-const UNSAFE_WORDS: [&str; 5] = ["nsfw", "adult", "explicit", "porn", "sexual"];
-
-/// As many of one kind as of the other, so that neither side weighs more by number.
-const UNSAFE_PROMPTS: [&str; 6] = [
-    "a pornographic picture",
-    "a photo of naked people having sex",
-    "an explicit photo of genitals",
-    "a nude photo of a person",
-    "hentai, an explicit sexual drawing",
-    "sexual content for adults only, nsfw",
-];
-const SAFE_PROMPTS: [&str; 6] = [
-    "a harmless picture, safe for work",
-    "a photo of a person with clothes on",
-    "a photo of an animal, a thing or a place",
-    "a cute sticker",
-    "a drawing of a cartoon character, safe for children",
-    "a meme or a picture with text",
-];
-
-/// Most prompts of one kind.
-const MAX_PROMPTS: usize = 256;
+mod contrast;
+mod label;
+mod model;
 
 /// The kind `nsfw`.
 pub struct Nsfw {
@@ -57,14 +31,36 @@ impl Nsfw {
     }
 }
 
+/// What the score is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Model,
+    Contrast,
+    Label,
+}
+
+impl Mode {
+    const NAMES: [&str; 3] = ["model", "contrast", "label"];
+
+    fn of(options: &Options) -> Self {
+        match options.text("mode") {
+            Some("contrast") => Self::Contrast,
+            Some("label") => Self::Label,
+            _ => Self::Model,
+        }
+    }
+}
+
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let mut options = vec![
         OptionSpec::new(
             "mode",
-            OptionType::Choice((&["contrast", "label"]).into()),
-            "contrast",
-            "`contrast` compares unsafe with safe prompts, `label` reads the score of an unsafe label",
-        ),
+            OptionType::Choice((&Mode::NAMES).into()),
+            "model",
+            "`model` asks a classifier of its own, `contrast` compares unsafe with safe prompts, \
+             `label` reads the score of an unsafe label",
+        )
+        .public("nsfw_mode"),
         OptionSpec::new(
             "threshold",
             OptionType::Number { min: 0.0, max: 1.0 },
@@ -73,19 +69,15 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         )
         .public("nsfw_threshold"),
         OptionSpec::new(
-            "unsafe_prompts",
-            OptionType::TextList,
-            json!(UNSAFE_PROMPTS),
-            "descriptions of unsafe pictures (mode contrast)",
-        ),
-        OptionSpec::new(
-            "safe_prompts",
-            OptionType::TextList,
-            json!(SAFE_PROMPTS),
-            "descriptions of safe pictures (mode contrast)",
+            "on_failure",
+            OptionType::Choice((&["closed", "open"]).into()),
+            "closed",
+            "what a picture is taken for when the check fails and `on_error` is `skip`: `closed` \
+             says nsfw_score 1 and is_nsfw true, `open` 0 and false",
         ),
     ];
-    options.extend(open_model::options());
+    options.extend(contrast::options());
+    options.extend(open_model::embedding_options());
     StageSpec {
         name: "nsfw".into(),
         doc: "tells whether a picture is safe to show".into(),
@@ -94,65 +86,68 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     }
 });
 
-fn by_label(options: &Options) -> bool {
-    options.text("mode") == Some("label")
-}
-
 impl StageKind for Nsfw {
     fn spec(&self) -> &StageSpec {
         &SPEC
     }
 
     fn ports(&self, options: &Options) -> Ports {
-        let seen = if by_label(options) {
-            Input::required(
-                "clip_scores",
-                PortType::Scores,
-                "what the model gave every label",
-            )
-        } else {
-            Input::required("embedding", PortType::Embedding, "the picture's vector")
+        let mode = Mode::of(options);
+        let mut inputs = match mode {
+            Mode::Model => model::inputs(),
+            Mode::Contrast => contrast::inputs(),
+            Mode::Label => label::inputs(),
         };
-        Ports {
-            inputs: vec![
-                seen,
-                Input::optional(
-                    "nsfw_threshold",
-                    PortType::Number,
-                    "score from which this request takes a picture for nsfw, 0 to 1",
-                ),
-            ],
-            outputs: vec![
+        inputs.push(Input::optional(
+            "nsfw_threshold",
+            PortType::Number,
+            "score from which this request takes a picture for nsfw, 0 to 1",
+        ));
+        let closed = options.text("on_failure") != Some("open");
+        let mut outputs = vec![
+            Output::new(
+                "nsfw_score",
+                PortType::Number,
+                "how unsafe the picture is, 0 to 1",
+            )
+            .when_failed(if closed { 1.0 } else { 0.0 })
+            .published(json!(0.0))
+            .rounded(6),
+            Output::new(
+                "is_nsfw",
+                PortType::Bool,
+                "whether the score reaches the threshold",
+            )
+            .when_failed(closed)
+            .published(json!(false)),
+        ];
+        // The Python service, whose mode it is, had no such field.
+        if mode != Mode::Label {
+            outputs.push(
                 Output::new(
-                    "nsfw_score",
-                    PortType::Number,
-                    "how unsafe the picture is, 0 to 1",
+                    "nsfw_classes",
+                    PortType::Json,
+                    "the probability of each class of the model; null in other modes",
                 )
-                .published(json!(0.0))
+                .optional()
+                .published(Json::Null)
                 .rounded(6),
-                Output::new(
-                    "is_nsfw",
-                    PortType::Bool,
-                    "whether the score reaches the threshold",
-                )
-                .published(json!(false)),
-            ],
+            );
         }
+        if mode == Mode::Model {
+            outputs.extend(model::outputs());
+        }
+        Ports { inputs, outputs }
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        let faults: Vec<_> = ["unsafe_prompts", "safe_prompts"]
-            .into_iter()
-            .filter_map(|option| {
-                let prompts = options.text_list(option);
-                let blank = prompts.iter().any(|prompt| prompt.trim().is_empty());
-                let fits = (1..=MAX_PROMPTS).contains(&prompts.len());
-                (blank || !fits).then(|| OptionFault {
-                    option: option.into(),
-                    message: format!("expected 1 to {MAX_PROMPTS} prompts, none of them blank"),
-                })
-            })
-            .collect();
+        let mut faults = contrast::check(options);
+        faults.extend(
+            open_model::check_prepared(options)
+                .err()
+                .into_iter()
+                .flatten(),
+        );
         if faults.is_empty() {
             Ok(())
         } else {
@@ -163,118 +158,18 @@ impl StageKind for Nsfw {
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             let threshold = options.number("threshold").unwrap_or(0.6);
-            if by_label(options) {
-                return Ok(Runner::Inline(Arc::new(ByLabel { threshold })));
+            match Mode::of(options) {
+                Mode::Model => model::build(&self.services, options, threshold).await,
+                Mode::Contrast => contrast::build(&self.services, options, threshold).await,
+                Mode::Label => Ok(Runner::Inline(Arc::new(label::ByLabel { threshold }))),
             }
-            let model = open_model::from_options(&self.services, options).await?;
-            if !model.knows_nsfw() {
-                tracing::warn!(
-                    model = &**model.name(),
-                    "this model cannot tell unsafe pictures: nsfw_score will always be 0"
-                );
-                let model = model.name().clone();
-                return Ok(Runner::Inline(Arc::new(Unknowing { model, threshold })));
-            }
-            let unsafe_prompts = options.text_list("unsafe_prompts");
-            let safe_prompts = options.text_list("safe_prompts");
-            let unsafe_count = unsafe_prompts.len();
-            let prompts = unsafe_prompts.into_iter().chain(safe_prompts);
-            let prompts: Arc<[Arc<str>]> = prompts.map(Arc::from).collect();
-            model.warm_up(prompts.clone(), TextForm::Raw, None);
-            Ok(Runner::Async(Arc::new(Contrast {
-                model,
-                prompts,
-                unsafe_count,
-                threshold,
-            })))
         })
     }
 }
 
-struct Contrast {
-    model: Arc<OpenModel>,
-    /// The unsafe ones first.
-    prompts: Arc<[Arc<str>]>,
-    unsafe_count: usize,
-    threshold: f64,
-}
-
-impl AsyncStage for Contrast {
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let threshold = threshold(inputs, self.threshold)?;
-            let embedding = inputs.embedding("embedding")?;
-            open_model::ensure_same(&self.model, embedding)?;
-            let prompts = self
-                .model
-                .embed_texts(&self.prompts, TextForm::Raw, call)
-                .await?;
-            let prompts = prompts.iter().map(|vector| &**vector);
-            let logits = logits(&embedding.vector, prompts, self.model.logit_scale());
-            Ok(verdict(contrast(&logits, self.unsafe_count), threshold))
-        })
-    }
-}
-
-/// Stands in where the model has never seen an unsafe picture: a contrast of words that
-/// mean nothing to it would be noise that looks like a verdict.
-struct Unknowing {
-    /// The model's name.
-    model: Arc<str>,
-    threshold: f64,
-}
-
-impl Stage for Unknowing {
-    fn health(&self) -> Health {
-        // A fact and no degradation: it is so by the choice of the model, and waiting mends nothing.
-        let mut health = Health::default();
-        let reason = format!(
-            "not available: {} has never seen unsafe pictures, nsfw_score is always 0; \
-             `omnizap models list` shows models that have, CLIP_MODEL_NAME selects one",
-            self.model
-        );
-        health.facts.insert("nsfw".into(), reason.into());
-        health
-    }
-
-    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        Ok(verdict(0.0, threshold(inputs, self.threshold)?))
-    }
-}
-
-struct ByLabel {
-    threshold: f64,
-}
-
-impl Stage for ByLabel {
-    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        let threshold = threshold(inputs, self.threshold)?;
-        Ok(verdict(
-            unsafe_label_score(inputs.scores("clip_scores")?),
-            threshold,
-        ))
-    }
-}
-
-/// `sum of p over the unsafe prompts`, where `p` is the softmax of the logits over the
-/// unsafe and the safe prompts together. The unsafe ones come first.
-fn contrast(logits: &[f64], unsafe_count: usize) -> f64 {
-    let share: f64 = softmax(logits).iter().take(unsafe_count).sum();
-    share.clamp(0.0, 1.0)
-}
-
-/// The probability of the first label that names unsafe content, 0 if none does.
-fn unsafe_label_score(scores: &[Score]) -> f64 {
-    let names_it = |label: &str| {
-        let label = label.to_lowercase();
-        UNSAFE_WORDS.iter().any(|word| label.contains(word))
-    };
-    let found = scores.iter().find(|score| names_it(&score.label));
-    found.map_or(0.0, |score| score.probability)
+/// What health says of a mode.
+fn facts(mode: &str) -> Map<String, Json> {
+    Map::from_iter([("nsfw_mode".to_owned(), json!(mode))])
 }
 
 fn verdict(score: f64, threshold: f64) -> Outputs {
@@ -303,8 +198,10 @@ fn threshold(inputs: &Inputs, default: f64) -> Result<f64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use omnizap_contract::{Scores, Value};
+    use omnizap_contract::{Score, Scores, Stage, Value};
 
+    use super::contrast::MAX_PROMPTS;
+    use super::label::ByLabel;
     use super::*;
     use crate::testing::{call, inputs_with};
 
@@ -353,16 +250,6 @@ mod tests {
             let error = judge(&[("porn", 0.3)], Some(bad)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
-    }
-
-    #[test]
-    fn contrast_is_the_unsafe_share_of_the_softmax() {
-        let ln = |x: f64| x.ln();
-        // Shares 1, 2 (unsafe) and 3, 4 (safe) of 10.
-        let score = contrast(&[ln(1.0), ln(2.0), ln(3.0), ln(4.0)], 2);
-        assert!((score - 0.3).abs() < 1e-12, "{score}");
-        assert!((contrast(&[5.0; 12], 6) - 0.5).abs() < 1e-12);
-        assert_eq!(contrast(&[900.0, -900.0], 1), 1.0);
     }
 
     #[test]

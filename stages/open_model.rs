@@ -81,10 +81,7 @@ impl OpenModel {
     /// What tells embeddings of pictures apart: the model with its weights, and how the
     /// pictures were prepared.
     pub(crate) fn embedding_id(&self, options: &Options) -> Arc<str> {
-        match options.text("prepared").unwrap_or_default() {
-            "" => self.key.clone(),
-            name => format!("{}{PREPARED_MARK}{name}", self.key).into(),
-        }
+        prepared_id(&self.key, options)
     }
 
     /// The model's name, as answers show it.
@@ -225,13 +222,22 @@ impl OpenModel {
     }
 }
 
-fn key(id: &str, fingerprint: &str) -> Arc<str> {
+/// A model with its weights, and how pictures were prepared for it.
+pub(crate) fn prepared_id(key: &Arc<str>, options: &Options) -> Arc<str> {
+    match options.text("prepared").unwrap_or_default() {
+        "" => key.clone(),
+        name => format!("{key}{PREPARED_MARK}{name}").into(),
+    }
+}
+
+/// A model with its weights.
+pub(crate) fn key(id: &str, fingerprint: &str) -> Arc<str> {
     let digits = fingerprint.get(..FINGERPRINT_DIGITS).unwrap_or(fingerprint);
     format!("{id}@{digits}").into()
 }
 
 /// The reason with its causes: it is read at the console, not by clients.
-fn cannot_open(error: &dyn StdError) -> Error {
+pub(crate) fn cannot_open(error: &dyn StdError) -> Error {
     let mut message = format!("cannot open the model: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,5 +1,6 @@
-//! `persist`: remembers an image: its embedding, so that it is found again; the names that
-//! clients have for it, and what the model saw in it, so that feedback on it teaches.
+//! `persist`: remembers an image: its embedding, so that it is found again; what the nsfw model
+//! said of it; the names that clients have for it, and what the model saw in it, so that
+//! feedback on it teaches.
 
 use std::sync::{Arc, LazyLock};
 
@@ -71,6 +72,11 @@ impl StageKind for Persist {
                     PortType::Bool,
                     "true where the request brought no labels of its own",
                 ),
+                Input::optional(
+                    "nsfw_probabilities",
+                    PortType::Embedding,
+                    "what the nsfw model gave its classes, where it is new",
+                ),
             ],
             outputs: Vec::new(),
         }
@@ -121,6 +127,10 @@ impl AsyncStage for Persister {
                 embedding: inputs.embedding("embedding")?.clone(),
                 keep_embedding: self.embeddings,
                 look: look(inputs)?,
+                nsfw: match inputs.get("nsfw_probabilities") {
+                    Some(Value::Embedding(probabilities)) => Some(probabilities.clone()),
+                    _ => None,
+                },
             };
             if !self.before {
                 // A full queue is counted and logged there; the answer does not suffer.

@@ -1,23 +1,26 @@
-//! `recall`: the embedding of an image that was seen before, so that it need be neither
-//! decoded nor embedded again.
+//! `recall`: what was made of an image that was seen before, so that it need be neither
+//! decoded nor embedded nor checked for nsfw again.
 //!
-//! It stands before `decode` and `embed`, which run `if = "!recalled"`; whoever takes an
-//! embedding sees this one where they were skipped. An embedding is kept as the very
+//! It stands before `embed`, which runs `if = "!recalled"`, and `decode`, which runs
+//! `if = "!recalled || nsfw_unknown"`; whoever takes an embedding sees this one where
+//! they were skipped. An embedding is kept as the very
 //! numbers that the model gave, under the hash of the bytes and the model with its
 //! weights: what is recalled is what would have been computed, and no client can plant
 //! it. While the database is away nothing is recalled, and every image is embedded.
 
 use std::sync::{Arc, LazyLock};
 
+use futures_util::future::join;
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, Options,
-    Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, OptionSpec,
+    OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
 use serde_json::Value as Json;
 
+use crate::nsfw_model::is_classes;
 use crate::open_model::{self, OpenModel};
 use crate::services::Services;
-use crate::store::{Store, limits};
+use crate::store::{Store, StoreError, limits};
 
 /// The share of the time left that the store is waited for.
 const TIME_SHARE: u32 = 4;
@@ -36,11 +39,20 @@ impl Recall {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "recall".into(),
-    doc: "finds the embedding of an image that was seen before".into(),
-    options: open_model::embedding_options(),
-    feature: Some("embedding_cache".into()),
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let mut options = open_model::embedding_options();
+    options.push(OptionSpec::new(
+        "nsfw_mode",
+        OptionType::Choice((&["none", "model", "contrast", "label"]).into()),
+        "none",
+        "the mode of the stage nsfw: `model` finds what its model said too, the others need nothing",
+    ));
+    StageSpec {
+        name: "recall".into(),
+        doc: "finds what was made of an image that was seen before".into(),
+        options,
+        feature: Some("embedding_cache".into()),
+    }
 });
 
 impl StageKind for Recall {
@@ -77,6 +89,17 @@ impl StageKind for Recall {
                 Output::new("device", PortType::Text, "what that model runs on")
                     .optional()
                     .published(Json::Null),
+                Output::new(
+                    "nsfw_recalled",
+                    PortType::Embedding,
+                    "what the nsfw model gave its classes, where it was found",
+                )
+                .optional(),
+                Output::new(
+                    "nsfw_unknown",
+                    PortType::Bool,
+                    "true where the nsfw model has yet to see the picture",
+                ),
             ],
         }
     }
@@ -90,10 +113,15 @@ impl StageKind for Recall {
             let store = self.services.store();
             store.start()?;
             let model = open_model::from_options(&self.services, options).await?;
+            let nsfw = match options.text("nsfw_mode") {
+                Some("model") => Some(self.services.nsfw_model().await?.id(options)),
+                _ => None,
+            };
             Ok(Runner::Async(Arc::new(Recaller {
                 store,
                 id: model.embedding_id(options),
                 model,
+                nsfw,
             })))
         })
     }
@@ -104,6 +132,42 @@ struct Recaller {
     model: Arc<OpenModel>,
     /// Under which the embeddings are kept.
     id: Arc<str>,
+    /// Under which the nsfw model's probabilities are kept, where they are wanted.
+    nsfw: Option<Arc<str>>,
+}
+
+impl Recaller {
+    /// The embedding of an image, if it is known.
+    async fn embedding(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
+        let limit = limits::READ.min(call.remaining() / TIME_SHARE);
+        let found = self.store.image_embedding(content_hash, &self.id, limit);
+        let vector = logged(found.await, call)?;
+        Some(Embedding {
+            model: self.id.clone(),
+            vector: vector.into(),
+        })
+    }
+
+    /// What the nsfw model said of an image, if that is wanted and known.
+    async fn nsfw(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
+        let model = self.nsfw.clone()?;
+        let limit = limits::READ.min(call.remaining() / TIME_SHARE);
+        let found = self.store.nsfw_classes(content_hash, &model, limit);
+        let vector = logged(found.await, call)?;
+        is_classes(&vector).then(|| Embedding {
+            model,
+            vector: vector.into(),
+        })
+    }
+}
+
+/// What was found; nothing where the store is away.
+fn logged<T>(found: Result<Option<T>, StoreError>, call: &Call) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        // Health says so too, for as long as it lasts.
+        tracing::debug!(%error, request = %call.request_id, "nothing is recalled");
+        None
+    })
 }
 
 impl AsyncStage for Recaller {
@@ -120,26 +184,26 @@ impl AsyncStage for Recaller {
         call: &'a Call,
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
-            let limit = limits::READ.min(call.remaining() / TIME_SHARE);
             let content_hash = inputs.text("content_hash")?;
-            let found = self.store.image_embedding(content_hash, &self.id, limit);
-            let vector = found.await.unwrap_or_else(|error| {
-                // Health says so too, for as long as it lasts.
-                tracing::debug!(%error, request = %call.request_id, "nothing is recalled");
-                None
-            });
-            let Some(vector) = vector else {
-                return Ok(Outputs::new().with("recalled", false));
-            };
-            let embedding = Embedding {
-                model: self.id.clone(),
-                vector: vector.into(),
-            };
-            Ok(Outputs::new()
-                .with("recalled", true)
-                .with("embedding", embedding)
-                .with("model", self.model.name().clone())
-                .with("device", self.model.device()))
+            let (embedding, nsfw) = join(
+                self.embedding(content_hash, call),
+                self.nsfw(content_hash, call),
+            )
+            .await;
+            let unknown = self.nsfw.is_some() && nsfw.is_none();
+            let mut outputs = Outputs::new()
+                .with("recalled", embedding.is_some())
+                .with("nsfw_unknown", unknown);
+            if let Some(embedding) = embedding {
+                outputs = outputs
+                    .with("embedding", embedding)
+                    .with("model", self.model.name().clone())
+                    .with("device", self.model.device());
+            }
+            if let Some(nsfw) = nsfw {
+                outputs = outputs.with("nsfw_recalled", nsfw);
+            }
+            Ok(outputs)
         })
     }
 }

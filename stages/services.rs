@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::llm_expand::{Llm, LlmConfig};
 use crate::model_pool::PoolLimits;
+use crate::nsfw_model::NsfwModel;
 use crate::open_model::OpenModel;
 use crate::store::{Store, StoreConfig};
 
@@ -42,6 +43,8 @@ struct Inner {
     /// while one is opened: whoever wants the same waits for it instead of opening it
     /// again.
     models: Mutex<HashMap<ModelKey, Weak<OpenModel>>>,
+    /// The classifier of unsafe pictures, as long as some stage holds it.
+    nsfw: Mutex<Weak<NsfwModel>>,
     store: Store,
     llm: Llm,
 }
@@ -66,6 +69,7 @@ impl Services {
             store,
             config,
             models: Mutex::default(),
+            nsfw: Mutex::default(),
         }))
     }
 
@@ -121,6 +125,20 @@ impl Services {
         let open = Arc::new(open);
         models.retain(|_, model| model.strong_count() > 0);
         models.insert(key, Arc::downgrade(&open));
+        Ok(open)
+    }
+
+    /// The classifier of unsafe pictures. Opened once, shared by all who hold it.
+    ///
+    /// # Errors
+    /// What is missing, for the operator.
+    pub async fn nsfw_model(&self) -> Result<Arc<NsfwModel>, Error> {
+        let mut nsfw = self.0.nsfw.lock().await;
+        if let Some(open) = nsfw.upgrade() {
+            return Ok(open);
+        }
+        let open = Arc::new(NsfwModel::open(self.0.config.model_limits).await?);
+        *nsfw = Arc::downgrade(&open);
         Ok(open)
     }
 }

@@ -278,6 +278,7 @@ mod tests {
                 embedding: Arc::new(embedding(vector)),
                 keep_embedding: true,
                 look: None,
+                nsfw: None,
             });
         }
         store

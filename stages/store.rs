@@ -4,8 +4,8 @@
 //! # Layout
 //!
 //! - one file a table: `image_embedding`, `image_name`, `look`, `label_embedding`,
-//!   `theme_feedback`, `judgement`, `image_credit`, `theme_label`, `expansion`, `image_change`
-//!   (entity and queries)
+//!   `nsfw_classes`, `theme_feedback`, `judgement`, `image_credit`, `theme_label`,
+//!   `expansion`, `image_change` (entity and queries)
 //! - `credit` (which labels a judgement counts for), `evidence` (what answers read of it)
 //! - `connect` (one way to open each kind of database), `access` (reads, transactions),
 //!   `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
@@ -62,6 +62,7 @@ pub(crate) mod keys;
 mod label_embedding;
 pub mod limits;
 mod look;
+mod nsfw_classes;
 mod operations;
 #[cfg(test)]
 mod tests;

@@ -88,7 +88,7 @@ fn classify() -> Vec<Link<'static>> {
         ("decode", json!({})),
         ("embed", json!({})),
         ("score", score_options()),
-        ("nsfw", json!({})),
+        ("nsfw", json!({ "mode": "contrast" })),
         ("rank", json!({})),
     ]
 }
@@ -197,7 +197,7 @@ async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
         .unwrap();
     assert_eq!(field(&answer, "nsfw_score"), json!(0.0));
     assert_eq!(field(&answer, "is_nsfw"), json!(false));
-    let (_, _, nsfw) = build(&services, &("nsfw", json!({}))).await;
+    let (_, _, nsfw) = build(&services, &("nsfw", json!({ "mode": "contrast" }))).await;
     let health = nsfw.health();
     let note = health.facts["nsfw"].as_str().unwrap();
     assert!(note.contains("omnizap-mini has never seen"), "{note}");
@@ -214,6 +214,43 @@ async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
     ];
     let error = run(&services, &classify(), request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nsfw_model_needs_the_picture_or_what_it_said_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let chain = [("decode", json!({})), ("nsfw", json!({}))];
+    let seen = run(&services, &chain, [("file", picture("rgb.png"))]);
+    let seen = seen.await.unwrap();
+    let Value::Embedding(said) = &seen["nsfw_probabilities"] else {
+        panic!("no probabilities")
+    };
+    assert!(said.model.starts_with("nsfwjs-mobilenet-v2-mid@"));
+
+    let alone = [("nsfw", json!({}))];
+    let recall = |model: &str, vector: &[f32]| {
+        let known = omnizap_contract::Embedding {
+            model: model.into(),
+            vector: vector.into(),
+        };
+        [("nsfw_recalled", Value::from(known))]
+    };
+    let again = run(&services, &alone, recall(&said.model, &said.vector));
+    let again = again.await.unwrap();
+    assert_eq!(field(&again, "nsfw_score"), field(&seen, "nsfw_score"));
+    assert_eq!(field(&again, "nsfw_classes"), field(&seen, "nsfw_classes"));
+    assert!(!again.contains_key("nsfw_probabilities"), "nothing new");
+
+    let other = format!("{}+other", said.model);
+    for (model, vector) in [(&*other, &*said.vector), (&*said.model, &[1.0][..])] {
+        let error = run(&services, &alone, recall(model, vector)).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    let error = run(&services, &alone, []).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    let says = format!("{error:?}");
+    assert!(says.contains("nsfw_unknown"), "for the operator: {says}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -92,10 +92,7 @@ fn decoded(field: &Field, part: &str) -> Result<String, Error> {
             _ => None,
         };
         let Some((high, low)) = byte else {
-            return Err(invalid(
-                field,
-                "a % in the path is not followed by two digits",
-            ));
+            return Err(field.invalid("a % in the path is not followed by two digits"));
         };
         bytes.push((high * 16 + low) as u8);
         rest = &rest[2..];

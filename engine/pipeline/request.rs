@@ -76,7 +76,7 @@ impl Field {
     }
 }
 
-const FIELD_KEYS: [&str; 12] = [
+const FIELD_KEYS: [&str; 13] = [
     "type",
     "from",
     "required",

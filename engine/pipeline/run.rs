@@ -250,6 +250,9 @@ impl<'p> Run<'p> {
                     "a stage failed and is skipped, as its on_error says"
                 );
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
+                for (offset, output) in step.outputs.iter().enumerate() {
+                    self.values[step.first_slot + offset] = output.failed.clone();
+                }
                 trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
                 self.trace.stages.push(trace);
                 self.release(step);

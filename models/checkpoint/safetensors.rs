@@ -124,23 +124,17 @@ pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, E
 }
 
 impl Stored {
+    /// Whether the elements are bytes.
+    pub(super) fn is_bytes(&self) -> bool {
+        self.element == Element::U8
+    }
+
     /// The values in single precision.
     ///
     /// # Errors
     /// That the file cannot be read, or the elements are no floating point numbers.
     pub(super) fn values(&self) -> Result<Vec<f32>, String> {
-        let mut bytes = vec![0; self.length];
-        let mut input = self
-            .input
-            .lock()
-            .map_err(|_| "another reader failed".to_owned())?;
-        input
-            .seek(SeekFrom::Start(self.start))
-            .map_err(|error| error.to_string())?;
-        input
-            .read_exact(&mut bytes)
-            .map_err(|error| error.to_string())?;
-        drop(input);
+        let bytes = self.bytes()?;
         let halves = bytes.as_chunks::<2>().0;
         Ok(match self.element {
             Element::F32 => bytes
@@ -167,5 +161,24 @@ impl Stored {
                 return Err("elements are integers, expected floating point".to_owned());
             }
         })
+    }
+
+    /// The elements as they are stored.
+    ///
+    /// # Errors
+    /// That the file cannot be read.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; self.length];
+        let mut input = self
+            .input
+            .lock()
+            .map_err(|_| "another reader failed".to_owned())?;
+        input
+            .seek(SeekFrom::Start(self.start))
+            .map_err(|error| error.to_string())?;
+        input
+            .read_exact(&mut bytes)
+            .map_err(|error| error.to_string())?;
+        Ok(bytes)
     }
 }

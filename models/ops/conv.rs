@@ -183,7 +183,8 @@ impl WithSimd for Row<'_> {
 const TILE: usize = 4;
 
 impl Row<'_> {
-    /// Tiles of output pixels by vectors of channels; what is over goes to [`Row::place`].
+    /// Tiles of output pixels, each by vectors of channels: so all that a tile reads lies together.
+    /// The last tile overlaps the one before it; channels that are over go to [`Row::place`].
     #[inline(always)]
     fn tiles<S: Simd, const K: usize, const STRIDE: usize>(mut self, simd: S) {
         let Places {
@@ -191,13 +192,15 @@ impl Row<'_> {
             outputs,
             channels,
         } = self.places;
+        if width < TILE {
+            return self.any(simd);
+        }
         let rows = self.weight.len() / (K * channels);
-        let vectors = channels / S::F32_LANES;
-        let tiled = width / TILE * TILE;
-        for vector in 0..vectors {
-            let c = vector * S::F32_LANES;
-            let bias = load::<S>(&self.bias[c..]);
-            for left in (0..tiled).step_by(TILE) {
+        let whole = channels / S::F32_LANES * S::F32_LANES;
+        for left in (0..width).step_by(TILE) {
+            let left = left.min(width - TILE);
+            for c in (0..whole).step_by(S::F32_LANES) {
+                let bias = load::<S>(&self.bias[c..]);
                 let mut sums = [bias; TILE];
                 for ky in 0..rows {
                     let input = &self.input[ky * self.pitch + left * STRIDE * channels + c..];
@@ -216,16 +219,12 @@ impl Row<'_> {
                     }
                 }
                 for (t, sum) in sums.into_iter().enumerate() {
-                    let sum = self.act.apply(simd, sum);
-                    let at = (left + t) * outputs + c;
-                    simd.partial_store_f32s(&mut self.output[at..at + S::F32_LANES], sum);
+                    let output = &mut self.output[(left + t) * outputs + c..][..S::F32_LANES];
+                    S::as_mut_simd_f32s(output).0[0] = self.act.apply(simd, sum);
                 }
             }
-            for x in tiled..width {
-                self.place(simd, x, c..c + S::F32_LANES);
-            }
         }
-        let rest = vectors * S::F32_LANES..channels;
+        let rest = whole..channels;
         if !rest.is_empty() {
             for x in 0..width {
                 self.place(simd, x, rest.clone());

@@ -23,6 +23,9 @@ const MOST_ROWS: usize = 12;
 /// sum, so long ones are summed in runs.
 const RUN: usize = 256;
 
+/// Steps of the inner loop that are written one after the other.
+const UNROLLED: usize = 4;
+
 /// Multiplications below which a second thread does not pay.
 const PARALLEL: usize = 1 << 18;
 
@@ -234,6 +237,10 @@ impl Place<'_> {
                 break;
             }
             let sums = multiply::<S, V, R>(simd, &rows, &self.panel[part..]);
+            if self.first + part + V * S::F32_LANES <= self.product.columns {
+                self.finish_whole(simd, self.first + part, sums);
+                continue;
+            }
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, sum) in sums.into_iter().enumerate() {
                     self.finish(simd, r, self.first + part + v * S::F32_LANES, sum);
@@ -241,6 +248,57 @@ impl Place<'_> {
             }
         }
         R
+    }
+
+    /// What follows the sums of a tile whose columns, from `column` on, are all there: without
+    /// masks, which small products would spend as much time on as on their sums.
+    #[inline(always)]
+    fn finish_whole<S: Simd, const V: usize, const R: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        mut sums: [[S::f32s; V]; R],
+    ) {
+        let Product {
+            columns,
+            bias,
+            residual,
+            act,
+            ..
+        } = self.product;
+        let width = V * S::F32_LANES;
+        if let Some(bias) = bias {
+            let bias = S::as_simd_f32s(&bias[column..column + width]).0;
+            for sums in &mut sums {
+                for v in 0..V {
+                    sums[v] = simd.add_f32s(sums[v], bias[v]);
+                }
+            }
+        }
+        if act != Activation::Nothing {
+            for sums in &mut sums {
+                for sum in sums {
+                    *sum = act.apply(simd, *sum);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let place = r * columns + column..r * columns + column + width;
+            let output = S::as_mut_simd_f32s(&mut self.output[place.clone()]).0;
+            match residual {
+                Some(residual) => {
+                    let residual = S::as_simd_f32s(&residual[place]).0;
+                    for v in 0..V {
+                        output[v] = simd.add_f32s(sums[v], residual[v]);
+                    }
+                }
+                None => {
+                    for v in 0..V {
+                        output[v] = sums[v];
+                    }
+                }
+            }
+        }
     }
 
     /// What follows the sums of one row, a vector of columns from `column` on.
@@ -299,19 +357,41 @@ fn run<S: Simd, const V: usize, const R: usize>(
     panel: &[f32],
 ) -> [[S::f32s; V]; R] {
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
-    for k in depths {
-        let columns = &panel[k * PANEL..][..V * S::F32_LANES];
-        let columns: [S::f32s; V] = std::array::from_fn(|v| {
-            S::as_simd_f32s(&columns[v * S::F32_LANES..][..S::F32_LANES]).0[0]
-        });
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            let value = simd.splat_f32s(row[k]);
-            for (column, sum) in columns.iter().zip(sums) {
-                *sum = simd.mul_add_e_f32s(value, *column, *sum);
-            }
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][depths.clone()]);
+    let panel = &panel[depths.start * PANEL..];
+    // Whole blocks of known length, in which nothing is left to be checked.
+    let blocks = panel.as_chunks::<{ UNROLLED * PANEL }>().0;
+    let count = blocks.len().min(depths.len() / UNROLLED);
+    for (i, block) in blocks[..count].iter().enumerate() {
+        let values: [&[f32; UNROLLED]; R] = std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
+        for k in 0..UNROLLED {
+            let values: [f32; R] = std::array::from_fn(|r| values[r][k]);
+            add_products(simd, &mut sums, values, &block[k * PANEL..]);
         }
     }
+    for k in count * UNROLLED..depths.len() {
+        let values: [f32; R] = std::array::from_fn(|r| rows[r][k]);
+        add_products(simd, &mut sums, values, &panel[k * PANEL..]);
+    }
     sums
+}
+
+/// Adds the products of one value of each row with a row of columns.
+#[inline(always)]
+fn add_products<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; R],
+    values: [f32; R],
+    columns: &[f32],
+) {
+    let columns = S::as_simd_f32s(&columns[..V * S::F32_LANES]).0;
+    let columns: [S::f32s; V] = std::array::from_fn(|v| columns[v]);
+    for (value, sums) in values.into_iter().zip(sums) {
+        let value = simd.splat_f32s(value);
+        for (column, sum) in columns.iter().zip(sums) {
+            *sum = simd.mul_add_e_f32s(value, *column, *sum);
+        }
+    }
 }
 
 #[cfg(test)]

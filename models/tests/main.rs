@@ -8,6 +8,7 @@ mod damage;
 #[cfg(all(embedded_model, embedded_goldens))]
 mod embedded;
 mod expected;
+mod nsfw;
 mod preprocessing;
 mod pull;
 mod tokens;

@@ -122,7 +122,7 @@ mod tests {
                 stage(1, 3, 1, 12, 1),
                 stage(6, 5, 2, 20, 2),
                 stage(6, 3, 2, 24, 1),
-                stage(4, 3, 1, 24, 2),
+                stage(4, 3, 1, 28, 2),
             ],
             features: 320,
         }

@@ -160,6 +160,7 @@ async fn remember_as(store: &Store, content: &str, name: &str, look: Look) {
         }),
         keep_embedding: true,
         look: Some(look),
+        nsfw: None,
     };
     store.remember(record).await.unwrap();
 }

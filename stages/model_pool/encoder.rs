@@ -1,9 +1,9 @@
-//! What a pool can run: pictures and texts in, vectors out.
+//! What a pool can run: pictures in, vectors out; some take texts too.
 
 use std::fmt::Display;
 
 use omnizap_contract::{Channels, Image};
-use omnizap_models::{Layout, Model, PixelView, Pixels};
+use omnizap_models::{Layout, Model, NsfwNet, NsfwPixels, PixelView, Pixels};
 
 /// What becomes of a text before it is embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +15,7 @@ pub enum TextForm {
     Label,
 }
 
-/// Turns pictures and texts into vectors of one space. Blocking; called from the
-/// pool's own threads only.
+/// Turns pictures, and maybe texts, into vectors. Blocking; called from the pool's own threads only.
 pub trait Encoder: Send + Sync + 'static {
     /// A picture made ready.
     type Prepared: Send;
@@ -29,20 +28,26 @@ pub trait Encoder: Send + Sync + 'static {
     /// Where the picture cannot be prepared.
     fn prepare(&self, image: &Image) -> Result<Self::Prepared, Self::Error>;
 
-    /// One vector a picture, L2 norm 1.
+    /// One vector a picture.
     ///
     /// # Errors
     /// Where the encoder fails; nothing of the batch is done then.
     fn encode_images(&self, batch: &[Self::Prepared]) -> Result<Vec<Vec<f32>>, Self::Error>;
 
-    /// One vector a text, L2 norm 1.
+    /// One vector a text, in the space of the pictures. An encoder of pictures alone gives none.
     ///
     /// # Errors
     /// Where the encoder fails; nothing of the batch is done then.
-    fn encode_texts(&self, batch: &[&str], form: TextForm) -> Result<Vec<Vec<f32>>, Self::Error>;
+    fn encode_texts(&self, batch: &[&str], form: TextForm) -> Result<Vec<Vec<f32>>, Self::Error> {
+        let _ = (batch, form);
+        Ok(Vec::new())
+    }
 
     /// Texts that the encoder really runs for one text of that form.
-    fn texts_per_text(&self, form: TextForm) -> usize;
+    fn texts_per_text(&self, form: TextForm) -> usize {
+        let _ = form;
+        1
+    }
 }
 
 impl Encoder for Model {
@@ -50,18 +55,7 @@ impl Encoder for Model {
     type Error = omnizap_models::Error;
 
     fn prepare(&self, image: &Image) -> Result<Pixels, Self::Error> {
-        let layout = match image.channels {
-            Channels::Gray => Layout::Gray,
-            Channels::Rgb => Layout::Rgb,
-            Channels::Rgba => Layout::Rgba,
-        };
-        let view = PixelView::new(
-            image.width as usize,
-            image.height as usize,
-            layout,
-            &image.pixels,
-        )?;
-        Ok(self.preprocess(&view))
+        Ok(self.preprocess(&view(image)?))
     }
 
     fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Vec<f32>>, Self::Error> {
@@ -81,4 +75,33 @@ impl Encoder for Model {
             TextForm::Label => self.templates().len().max(1),
         }
     }
+}
+
+impl Encoder for NsfwNet {
+    type Prepared = NsfwPixels;
+    type Error = omnizap_models::Error;
+
+    fn prepare(&self, image: &Image) -> Result<NsfwPixels, Self::Error> {
+        Ok(Self::preprocess(&view(image)?))
+    }
+
+    /// The probabilities of the classes.
+    fn encode_images(&self, batch: &[NsfwPixels]) -> Result<Vec<Vec<f32>>, Self::Error> {
+        let classes = self.classify(batch)?;
+        Ok(classes.iter().map(|classes| classes.0.to_vec()).collect())
+    }
+}
+
+fn view(image: &Image) -> Result<PixelView<'_>, omnizap_models::Error> {
+    let layout = match image.channels {
+        Channels::Gray => Layout::Gray,
+        Channels::Rgb => Layout::Rgb,
+        Channels::Rgba => Layout::Rgba,
+    };
+    PixelView::new(
+        image.width as usize,
+        image.height as usize,
+        layout,
+        &image.pixels,
+    )
 }

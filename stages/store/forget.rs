@@ -12,7 +12,9 @@ use sea_orm::{
 };
 
 use super::image_embedding::{Column, Entity};
-use super::{Inner, Store, StoreError, evidence, image_embedding, limits, theme_feedback};
+use super::{
+    Inner, Store, StoreError, evidence, image_embedding, limits, nsfw_classes, theme_feedback,
+};
 
 /// Which images to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,10 @@ async fn forget_evidence<C: ConnectionTrait>(
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let kept = match is_dry {
         true => evidence::kept(db, &names).await?,
-        false => evidence::forget(db, &names).await?,
+        false => {
+            nsfw_classes::forget(db, &names).await?;
+            evidence::forget(db, &names).await?
+        }
     };
     Ok(Forgotten {
         images: 0,

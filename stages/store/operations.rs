@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use super::{
     Asked, Feedback, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit, evidence,
-    expansion, image_embedding, image_name, judgement, label_embedding, limits, look,
+    expansion, image_embedding, image_name, judgement, label_embedding, limits, look, nsfw_classes,
     theme_feedback,
 };
 use crate::vector_index::Row;
@@ -67,6 +67,25 @@ impl Store {
         self.0
             .read(doing, limit, |connection| async move {
                 image_embedding::find(&connection, content_hash, model).await
+            })
+            .await
+    }
+
+    /// What the nsfw model said of an image, by the hash of its bytes.
+    ///
+    /// # Errors
+    /// Any error of the database, and at once while it is known to be away.
+    pub async fn nsfw_classes(
+        &self,
+        content_hash: &str,
+        model: &str,
+        limit: Duration,
+    ) -> Result<Option<Vec<f32>>, StoreError> {
+        let doing = "reading an image's nsfw classes";
+        let limit = limit.min(limits::READ);
+        self.0
+            .read(doing, limit, |connection| async move {
+                nsfw_classes::find(&connection, content_hash, model).await
             })
             .await
     }
@@ -217,6 +236,9 @@ async fn save_image<C: ConnectionTrait>(db: &C, record: &ImageRecord) -> Result<
             vector: &record.embedding.vector,
         };
         image_embedding::save(db, image).await?;
+        if let Some(nsfw) = &record.nsfw {
+            nsfw_classes::save(db, &record.content_hash, &nsfw.model, &nsfw.vector).await?;
+        }
     }
     image_name::save(db, &record.content_hash, &record.image_hash).await?;
     if let Some(look) = &record.look {

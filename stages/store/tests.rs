@@ -20,6 +20,7 @@ mod fixture;
 mod forget;
 mod gone;
 mod load;
+mod nsfw;
 mod similar;
 
 use self::fixture::{Fixture, databases};
@@ -44,6 +45,7 @@ fn image(name: &str, vector: &[f32], labels: &[(&str, f64)]) -> ImageRecord {
             default_labels: true,
             labels: LookLabels::of(labels.iter().copied()),
         }),
+        nsfw: None,
     }
 }
 

@@ -29,6 +29,9 @@ pub struct ImageRecord {
     pub keep_embedding: bool,
     /// What the model saw in it, if it was asked.
     pub look: Option<Look>,
+    /// What the nsfw model gave its classes, and the model; nothing is changed where it is not
+    /// there.
+    pub nsfw: Option<Arc<Embedding>>,
 }
 
 enum Job {

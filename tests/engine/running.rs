@@ -161,6 +161,36 @@ async fn a_failing_stage_fails_the_request_or_is_skipped_as_its_file_says() {
 }
 
 #[tokio::test]
+async fn a_stage_that_failed_and_is_skipped_gives_what_its_port_says() {
+    let kinds = || {
+        let told = Output::new("text", PortType::Text, "text").when_failed("unsafe");
+        let told = told.published(Json::Null);
+        let never = waiting(|_, _| std::future::pending());
+        let fails = inline(|_, _| Err(Error::new(ErrorKind::Invalid, "no good")));
+        vec![
+            gives("first", "text", "one"),
+            TestKind::new("fails", vec![], vec![told.clone()], fails),
+            TestKind::new("hangs", vec![], vec![told], never),
+            shows("show", "text"),
+        ]
+    };
+    let first = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"first\"\n[[stage]]\n";
+    let show = "\non_error = \"skip\"\n[[stage]]\nuses = \"show\"";
+    for (stage, expected) in [
+        ("uses = \"fails\"", "unsafe"),
+        ("uses = \"hangs\"\ntimeout_ms = 10", "unsafe"),
+        // Who switches a stage off has not made it fail.
+        ("uses = \"fails\"\nenabled = false", "one"),
+        ("uses = \"fails\"\nif = \"false\"", "one"),
+    ] {
+        let toml = format!("{first}{stage}{show}");
+        let finished = run(&pipeline(kinds(), &toml).await).await;
+        assert_eq!(field(&finished, "seen"), expected, "{stage}");
+        assert_eq!(field(&finished, "text"), expected, "{stage}");
+    }
+}
+
+#[tokio::test]
 async fn a_failure_leaves_the_stages_in_flight_abandoned() {
     let forever = TestKind::new(
         "slow",

@@ -1,11 +1,11 @@
-//! A picture that was seen before is neither decoded nor embedded, and its answer is the
-//! same.
+//! A picture that was seen before is neither decoded nor embedded nor checked for nsfw again,
+//! and its answer is the same.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{classify, ran_and_skipped, settle};
+use super::{classify, counter, ran_and_skipped, settle};
 use crate::support::database::Data;
 use crate::support::program::{Server, Settings, picture, root};
 
@@ -13,6 +13,11 @@ use crate::support::program::{Server, Settings, picture, root};
 fn stable(mut answer: Json) -> Json {
     answer.as_object_mut().unwrap().remove("similar_images");
     answer
+}
+
+/// Pictures that the nsfw model should have looked at: none where the set does not ask it.
+fn looks(pipelines: &str, count: u64) -> Option<u64> {
+    (pipelines == "pipelines").then_some(count)
 }
 
 #[test]
@@ -40,6 +45,7 @@ fn a_picture_seen_before_is_not_decoded_and_its_answer_is_the_same() {
             let computed = ask(&server);
             settle(&server);
             assert_eq!(ran_and_skipped(&server, "embed"), (3, 0));
+            assert_eq!(counter(&server, "nsfw", "computed"), looks(pipelines, 3));
             computed
         };
         // Another start, so that nothing can come from memory.
@@ -48,6 +54,7 @@ fn a_picture_seen_before_is_not_decoded_and_its_answer_is_the_same() {
         for stage in ["decode", "embed"] {
             assert_eq!(ran_and_skipped(&server, stage), (0, 3), "{stage}");
         }
+        assert_eq!(counter(&server, "nsfw", "computed"), looks(pipelines, 0));
         assert_eq!(computed[0]["device"], "cpu");
         drop(server);
 
@@ -56,6 +63,7 @@ fn a_picture_seen_before_is_not_decoded_and_its_answer_is_the_same() {
         for stage in ["decode", "embed"] {
             assert_eq!(ran_and_skipped(&without, stage), (3, 0), "{stage}");
         }
+        assert_eq!(counter(&without, "nsfw", "computed"), looks(pipelines, 3));
     }
 }
 
@@ -77,4 +85,44 @@ fn pictures_that_were_prepared_otherwise_are_not_recalled() {
         assert_eq!(ran_and_skipped(&server, "embed"), (1, 0), "{pipelines}");
     }
     assert_ne!(answers[0], answers[1]);
+}
+
+#[test]
+fn only_what_is_missing_is_computed() {
+    let data = Arc::new(Data::new());
+    let image = picture("lossy.webp");
+    // A server of this mode sees the picture: how often it decodes, embeds and checks it.
+    let ask = |mode| {
+        let server = Server::start_with(&Settings {
+            environment: &[("NSFW_MODE", mode)],
+            data: Some(data.clone()),
+            ..Settings::default()
+        });
+        let answer = classify(&mut server.client(), &image, &[]);
+        settle(&server);
+        let ran = |stage| ran_and_skipped(&server, stage).0;
+        let computed = counter(&server, "nsfw", "computed");
+        (answer, [ran("decode"), ran("embed")], computed)
+    };
+    // In another mode the picture is kept without its classes, as older versions kept it.
+    let (answer, ran, computed) = ask("label");
+    assert_eq!((ran, computed), ([1, 1], None));
+    assert_eq!(answer.get("nsfw_classes"), None);
+    // The classes are missing: decoded for them alone.
+    let (first, ran, computed) = ask("model");
+    assert_eq!((ran, computed), ([1, 0], Some(1)));
+    assert!(first["nsfw_classes"].is_object(), "{first}");
+    // Nothing is missing, in any mode.
+    let (again, ran, computed) = ask("model");
+    assert_eq!((ran, computed), ([0, 0], Some(0)));
+    assert_eq!(again["nsfw_classes"], first["nsfw_classes"]);
+    for mode in ["contrast", "label"] {
+        let (_, ran, computed) = ask(mode);
+        assert_eq!((ran, computed), ([0, 0], None), "{mode}");
+    }
+    // The embedding is missing: the classes are not computed again.
+    data.execute("DELETE FROM clip_image_embedding_cache");
+    let (other, ran, computed) = ask("model");
+    assert_eq!((ran, computed), ([1, 1], Some(0)));
+    assert_eq!(other["nsfw_classes"], first["nsfw_classes"]);
 }

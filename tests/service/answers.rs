@@ -25,6 +25,7 @@ pub(super) const FIELDS: [Field; 26] = [
     ("confidence_margin", Json::is_f64),
     ("nsfw_score", Json::is_f64),
     ("is_nsfw", Json::is_boolean),
+    ("nsfw_classes", Json::is_object),
     ("ambiguous", Json::is_boolean),
     ("affinity_weight", Json::is_f64),
     ("affinity_weight_raw", Json::is_f64),
@@ -169,6 +170,8 @@ fn default_labels_and_settings_are_those_of_get_labels() {
         (&json!(3), &json!(1.5))
     );
     assert_eq!(settings["nsfw_threshold"], json!(0.6));
+    assert_eq!(settings["nsfw_mode"], "model");
+    assert_eq!(settings["nsfw_model"], "nsfwjs-mobilenet-v2-mid");
     assert_eq!(settings["entropy_normalized_threshold"], json!(0.76));
     assert_eq!(settings["adaptive_alpha"], json!(0.4));
     // What works, not what was asked for: the language model has no key.

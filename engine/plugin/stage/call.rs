@@ -207,6 +207,7 @@ impl Stage for PluginStage {
             }),
         );
         Health {
+            starting: None,
             failing: None,
             degraded: stopped.map(|faults| {
                 format!("the plugin stage `{id}` failed {faults} times in a row and is stopped; it is tried again every {} s", self.limits.rest.as_secs())

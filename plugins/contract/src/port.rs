@@ -95,6 +95,9 @@ pub struct Output {
     /// False where the stage always gives it; true where it may leave it out, and
     /// consumers then see what they would have seen without the stage.
     pub optional: bool,
+    /// What it is where the stage failed and is skipped (`on_error = "skip"`); without it
+    /// consumers see what they would have seen without the stage.
+    pub failed: Option<Value>,
     /// Set where the output appears in the response.
     pub publish: Option<Publish>,
     /// One line for people: what it is, its shape and unit.
@@ -113,6 +116,7 @@ impl Output {
             name: name.into(),
             ty,
             optional: false,
+            failed: None,
             publish: None,
             doc: doc.into(),
         }
@@ -123,6 +127,15 @@ impl Output {
     pub fn optional(self) -> Self {
         Self {
             optional: true,
+            ..self
+        }
+    }
+
+    /// The same output, with a value for when the stage failed and is skipped.
+    #[must_use]
+    pub fn when_failed(self, value: impl Into<Value>) -> Self {
+        Self {
+            failed: Some(value.into()),
             ..self
         }
     }

@@ -1,0 +1,155 @@
+//! Whether a picture is safe to show, by a classifier of its own: the weights of nsfwjs'
+//! MobileNetV2Mid, run by our kernels. `nsfw/MODEL_CARD.md` says what it is good for and what not.
+
+use burn::tensor::{Tensor, TensorData, activation};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::InvertedResidualConfig;
+use crate::device::Device;
+use crate::error::Error;
+use crate::import;
+use crate::ops::{self, Map, Then};
+use crate::pixels::PixelView;
+use crate::preprocess::stretch;
+use crate::record;
+use crate::towers::{InvertedResidualNet, Linear};
+use crate::weights::{Scope, Weights};
+
+#[cfg(embedded_nsfw)]
+const FILE: Option<&[u8]> = Some(include_bytes!("nsfw/nsfwjs-mobilenet-v2-mid.safetensors"));
+#[cfg(not(embedded_nsfw))]
+const FILE: Option<&[u8]> = None;
+
+/// The model's name, as answers show it.
+pub const NSFW_MODEL: &str = "nsfwjs-mobilenet-v2-mid";
+
+/// What it tells apart, in the order of its probabilities. Drawing and Neutral are safe, Sexy is
+/// suggestive, Hentai and Porn are drawn and real pornography.
+pub const NSFW_CLASSES: [&str; 5] = ["Drawing", "Hentai", "Neutral", "Porn", "Sexy"];
+
+/// Side of its input.
+const SIDE: usize = 224;
+/// Width of the network, against MobileNetV2's.
+const WIDTH: f32 = 1.4;
+/// Images that are computed at once; more come in several goes, so that memory stays bounded.
+const MOST_IMAGES_AT_ONCE: usize = 16;
+
+/// A picture made ready: `[224, 224, 3]`, -1 to 1.
+#[derive(Clone, Debug)]
+pub struct NsfwPixels(Vec<f32>);
+
+/// The probabilities of [`NSFW_CLASSES`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NsfwClasses(pub [f32; 5]);
+
+impl NsfwClasses {
+    /// How unsafe the picture is, 0 to 1: drawn and real pornography together.
+    pub fn score(&self) -> f64 {
+        let [_, hentai, _, porn, _] = self.0.map(f64::from);
+        (hentai + porn).clamp(0.0, 1.0)
+    }
+}
+
+/// The classifier on a device. It is shared freely between threads, as a [`crate::Model`] is.
+pub struct NsfwNet {
+    net: InvertedResidualNet,
+    classes: Linear,
+    device: Device,
+    fingerprint: String,
+}
+
+impl NsfwNet {
+    /// The classifier inside the program.
+    ///
+    /// # Errors
+    /// [`Error::NoNsfwModel`] when this program was built without, those of an import when its
+    /// file is damaged.
+    pub fn embedded(device: Device) -> Result<Self, Error> {
+        let file = FILE.ok_or(Error::NoNsfwModel)?;
+        let config = InvertedResidualConfig::mobilenet_v2(WIDTH);
+        let mut checkpoint = Checkpoint::from_safetensors(file, NSFW_MODEL)?;
+        let mut weights = Weights::default();
+        import::folded(&config, &mut checkpoint, "", &mut weights, "net")?;
+        let outputs = NSFW_CLASSES.len();
+        import::dense(
+            &mut checkpoint,
+            "classes",
+            [config.features, outputs],
+            &mut weights,
+        )?;
+        checkpoint.finish()?;
+        let burn = device.burn();
+        Ok(Self {
+            net: InvertedResidualNet::new(&config, &mut Scope::new(&mut weights, "net", &burn))?,
+            classes: Linear::new(
+                config.features,
+                outputs,
+                &mut Scope::new(&mut weights, "classes", &burn),
+            )?,
+            device,
+            fingerprint: record::hex(&Sha256::digest(file)),
+        })
+    }
+
+    /// Identifies the weights: the SHA-256 of their file in hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Makes a picture ready for [`NsfwNet::classify`]. The work does not grow with the picture.
+    pub fn preprocess(image: &PixelView) -> NsfwPixels {
+        let mut values = stretch(image, SIDE);
+        values
+            .iter_mut()
+            .for_each(|value| *value = *value * 2.0 - 1.0);
+        NsfwPixels(values)
+    }
+
+    /// The classes' probabilities, for each picture.
+    ///
+    /// # Errors
+    /// [`Error::DegenerateClasses`] for broken weights.
+    pub fn classify(&self, images: &[NsfwPixels]) -> Result<Vec<NsfwClasses>, Error> {
+        let mut found = Vec::with_capacity(images.len());
+        for images in images.chunks(MOST_IMAGES_AT_ONCE) {
+            let n = images.len();
+            let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
+            let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
+            let data = Tensor::from_data(data, &self.device.burn());
+            let probabilities = ops::on_the_pool(|| {
+                let features = self.net.forward(Map {
+                    data,
+                    n,
+                    height: SIDE,
+                    width: SIDE,
+                });
+                let logits = self.classes.forward(features, Then::Nothing);
+                activation::softmax(logits, 1)
+            });
+            let values = probabilities.into_data().try_into_vec::<f32>();
+            let values = values.map_err(|_| Error::DegenerateClasses)?;
+            for row in values.as_chunks::<5>().0 {
+                if !row.iter().all(|value| value.is_finite()) {
+                    return Err(Error::DegenerateClasses);
+                }
+                found.push(NsfwClasses(*row));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Stages share one classifier between threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<NsfwNet>();
+};
+
+impl std::fmt::Debug for NsfwNet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NsfwNet")
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+//! The classifier of unsafe pictures: its names, and the pool that runs it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnizap_contract::{Call, Error, Image, Options};
+use omnizap_models::{Device, NSFW_CLASSES, NSFW_MODEL, NsfwNet};
+
+use crate::model_pool::{Pool, PoolLimits};
+use crate::open_model;
+
+/// The classifier, open, shared by the stages that run it or know it.
+pub struct NsfwModel {
+    key: Arc<str>,
+    pool: Pool<NsfwNet>,
+}
+
+impl NsfwModel {
+    /// Opens the classifier and starts its threads.
+    ///
+    /// # Errors
+    /// What is missing, for the operator.
+    pub(crate) async fn open(limits: PoolLimits) -> Result<Self, Error> {
+        let opening = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            let net = NsfwNet::embedded(Device::default())?;
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(model = NSFW_MODEL, seconds, "nsfw model opened");
+            Ok(net)
+        });
+        let net = opening
+            .await
+            .map_err(Error::internal)?
+            .map_err(|error: omnizap_models::Error| open_model::cannot_open(&error))?;
+        Ok(Self {
+            key: open_model::key(NSFW_MODEL, net.fingerprint()),
+            pool: Pool::start(net, limits).map_err(|error| open_model::cannot_open(&error))?,
+        })
+    }
+
+    /// The model's name, as answers show it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        NSFW_MODEL
+    }
+
+    /// What tells the probabilities of pictures apart: the model with its weights, and how
+    /// the pictures were prepared.
+    pub(crate) fn id(&self, options: &Options) -> Arc<str> {
+        open_model::prepared_id(&self.key, options)
+    }
+
+    /// The probabilities of the model's classes, in their order.
+    ///
+    /// # Errors
+    /// As [`Pool::embed_image`].
+    pub async fn classify(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
+        self.pool.embed_image(image, call).await
+    }
+}
+
+/// True for what the model can have said under this id: rows may come from elsewhere.
+pub(crate) fn is_classes(vector: &[f32]) -> bool {
+    let sum: f32 = vector.iter().sum();
+    vector.len() == NSFW_CLASSES.len()
+        && vector.iter().all(|share| (0.0..=1.0).contains(share))
+        && (sum - 1.0).abs() < 1e-3
+}

@@ -1,0 +1,53 @@
+//! What the nsfw model said of images.
+
+use std::sync::Arc;
+
+use omnizap_contract::Embedding;
+
+use super::fixture::databases;
+use super::{hash, image};
+use crate::store::{ImageRecord, limits};
+
+fn checked(name: &str, model: &str, classes: [f32; 5]) -> ImageRecord {
+    ImageRecord {
+        nsfw: Some(Arc::new(Embedding {
+            model: model.into(),
+            vector: classes.into(),
+        })),
+        ..image(name, &[1.0], &[])
+    }
+}
+
+#[tokio::test]
+async fn classes_are_kept_by_bytes_and_model_until_the_image_is_forgotten() {
+    const CLASSES: [f32; 5] = [0.1, 0.2, 0.300_000_01, 0.4, 1.0e-9];
+    const OTHERS: [f32; 5] = [1.0, 0.0, 0.0, 0.0, 0.0];
+    for database in databases().await {
+        let store = database.store();
+        let known = async |name: &str, model: &str| {
+            let found = store.nsfw_classes(&hash(name), model, limits::READ).await;
+            found.unwrap()
+        };
+        assert_eq!(known("x", "net@1").await, None, "{}", database.kind);
+        store.remember(checked("x", "net@1", OTHERS)).await.unwrap();
+        store
+            .remember(checked("x", "net@1", CLASSES))
+            .await
+            .unwrap();
+        store.remember(checked("x", "net@2", OTHERS)).await.unwrap();
+        store.remember(checked("y", "net@1", OTHERS)).await.unwrap();
+        // An image that comes again with nothing new about it.
+        store.remember(image("x", &[1.0], &[])).await.unwrap();
+        assert_eq!(known("x", "net@1").await.unwrap(), CLASSES);
+        assert_eq!(known("x", "net@2").await.unwrap(), OTHERS);
+        assert_eq!(known("x", "NET@1").await, None, "keys compare by bytes");
+
+        let which = Which::Hash(hash("x"));
+        store.forget(&which, false, |_| ()).await.unwrap();
+        assert_eq!(known("x", "net@1").await, None, "{}", database.kind);
+        assert_eq!(known("x", "net@2").await, None);
+        assert_eq!(known("y", "net@1").await.unwrap(), OTHERS);
+        store.close().await;
+        database.drop().await;
+    }
+}
