@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 type Field = (&'static str, fn(&Json) -> bool);
 
 /// Every field of an answer to `POST /classify`, with the type of its value.
-pub(super) const FIELDS: [Field; 26] = [
+pub(super) const FIELDS: [Field; 28] = [
     ("category", Json::is_string),
     ("confidence", Json::is_f64),
     ("all_scores", Json::is_object),
@@ -27,6 +27,7 @@ pub(super) const FIELDS: [Field; 26] = [
     ("is_nsfw", Json::is_boolean),
     ("nsfw_classes", Json::is_object),
     ("ambiguous", Json::is_boolean),
+    ("no_match", Json::is_boolean),
     ("affinity_weight", Json::is_f64),
     ("affinity_weight_raw", Json::is_f64),
     ("llm_expansion_used", Json::is_boolean),

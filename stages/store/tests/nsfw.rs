@@ -6,7 +6,7 @@ use omnizap_contract::Embedding;
 
 use super::fixture::databases;
 use super::{hash, image};
-use crate::store::{ImageRecord, limits};
+use crate::store::{ImageRecord, Which, limits};
 
 fn checked(name: &str, model: &str, classes: [f32; 5]) -> ImageRecord {
     ImageRecord {
