@@ -226,6 +226,7 @@ async fn remember(store: &Store, number: usize, vector: &[f32], scores: &Scores)
         .iter()
         .map(|score| (&*score.label, score.probability));
     let record = ImageRecord {
+        nsfw: None,
         content_hash: hash(number).into(),
         image_hash: hash(number).into(),
         asset_id: None,
