@@ -144,10 +144,15 @@ mod tests {
                     ..config(Interpolation::Bicubic)
                 };
                 let view = PixelView::rgb(width, height, &data).unwrap();
-                let start = std::time::Instant::now();
-                let pixels = preprocess(&config, &view);
-                assert!(pixels.rgb().iter().all(|&byte| byte == 100));
-                assert!(start.elapsed().as_millis() < 200, "{:?}", start.elapsed());
+                // The fastest of a few: other tests run beside it.
+                let times = (0..5).map(|_| {
+                    let start = std::time::Instant::now();
+                    let pixels = preprocess(&config, &view);
+                    assert!(pixels.rgb().iter().all(|&byte| byte == 100));
+                    start.elapsed()
+                });
+                let fastest = times.min().unwrap();
+                assert!(fastest.as_millis() < 200, "{fastest:?}");
             }
         }
     }
