@@ -30,7 +30,7 @@ const PROBES_SHARE: usize = 8;
 /// The same where fewer images than wanted reach the threshold, and more are not expected.
 const PROBES_SHARE_FEW: usize = 64;
 /// Fewest lists looked at in both cases.
-const PROBES_MIN: usize = 12;
+const PROBES_MIN: usize = 48;
 /// Answers longer than this look at as many more lists.
 const PROBES_FOR: usize = 25;
 /// Rows compared at a time.
