@@ -43,14 +43,14 @@ impl Tokens {
 pub struct Tokenizer(Kind);
 
 enum Kind {
-    Clip(ClipTokenizer),
+    Clip(Box<ClipTokenizer>),
     File(Box<FileTokenizer>),
 }
 
 impl Tokenizer {
     /// CLIP's.
     pub fn new() -> Self {
-        Self(Kind::Clip(ClipTokenizer::new()))
+        Self(Kind::Clip(Box::new(ClipTokenizer::new())))
     }
 
     /// One of a `tokenizer.json`, over texts without punctuation and capitals, as SigLIP takes them.

@@ -319,7 +319,7 @@ fn balances(scores: &Scores, evidence: &ThemeEvidence, question: &Question<'_>) 
         }
     }
     for (image, hit) in images.zip(&question.near) {
-        let cosine = f64::from(hit.similarity).max(0.0);
+        let cosine = hit.similarity.max(0.0);
         for (key, tally) in &image.credited {
             if let Some(&place) = places.get(key) {
                 balances.near[place] += tally.net() * cosine;

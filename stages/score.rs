@@ -214,6 +214,9 @@ impl StageKind for ScoreLabels {
     }
 }
 
+/// Labels in their order.
+type Labels = Arc<[Arc<str>]>;
+
 struct Scorer {
     model: Arc<OpenModel>,
     form: TextForm,
@@ -227,7 +230,7 @@ struct Scorer {
 
 impl Scorer {
     /// The request's labels, or the default ones; and whether they are those.
-    fn labels(&self, inputs: &Inputs) -> Result<(Arc<[Arc<str>]>, bool), Error> {
+    fn labels(&self, inputs: &Inputs) -> Result<(Labels, bool), Error> {
         let sent = match inputs.optional_text_list("labels") {
             Some(labels) => labels::normalise(labels, self.bounds)?,
             None => Vec::new(),

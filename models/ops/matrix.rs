@@ -292,11 +292,7 @@ impl Place<'_> {
                         output[v] = simd.add_f32s(sums[v], residual[v]);
                     }
                 }
-                None => {
-                    for v in 0..V {
-                        output[v] = sums[v];
-                    }
-                }
+                None => output[..V].copy_from_slice(&sums[..V]),
             }
         }
     }

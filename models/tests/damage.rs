@@ -38,8 +38,11 @@ fn assert_only(folder: &Path, file: &Path) {
     assert_eq!(left, [file], "something was left behind");
 }
 
+/// Shape and bytes by key.
+type Tensors = HashMap<String, (Vec<usize>, Vec<u8>)>;
+
 /// Rewrites a safetensors file.
-fn edit(bytes: &[u8], change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)) -> Vec<u8> {
+fn edit(bytes: &[u8], change: impl FnOnce(&mut Tensors)) -> Vec<u8> {
     let tensors = SafeTensors::deserialize(bytes).unwrap();
     let mut all: HashMap<_, _> = tensors
         .tensors()
@@ -195,7 +198,7 @@ fn with_any_key_missing_misshapen_or_unknown() {
         let Source::Custom { path, .. } = &source else {
             unreachable!()
         };
-        let open = |change: &dyn Fn(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)| {
+        let open = |change: &dyn Fn(&mut Tensors)| {
             std::fs::write(path, edit(&bytes, change)).unwrap();
             import_checkpoint(&source, &cache).expect_err("a damaged checkpoint was imported")
         };

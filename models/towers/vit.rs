@@ -28,7 +28,7 @@ pub(crate) struct Vit {
 /// What makes one vector of the tokens.
 enum Head {
     /// The first one, projected.
-    Class(Linear),
+    Class(Box<Linear>),
     Attention(Box<AttentionPool>),
 }
 
@@ -97,7 +97,11 @@ impl Vit {
         let (class, head) = match config.pool {
             Pool::Class => (
                 Some(scope.take("class", [1, 1, width])?),
-                Head::Class(Linear::new(width, embed_dim, &mut scope.at("head"))?),
+                Head::Class(Box::new(Linear::new(
+                    width,
+                    embed_dim,
+                    &mut scope.at("head"),
+                )?)),
             ),
             Pool::Attention => {
                 let pool = AttentionPool::new(sizes, &mut scope.at("pool"))?;

@@ -20,7 +20,7 @@ fn checked(name: &str, model: &str, classes: [f32; 5]) -> ImageRecord {
 
 #[tokio::test]
 async fn classes_are_kept_by_bytes_and_model_until_the_image_is_forgotten() {
-    const CLASSES: [f32; 5] = [0.1, 0.2, 0.300_000_01, 0.4, 1.0e-9];
+    const CLASSES: [f32; 5] = [0.1, 0.2, 0.3, 0.4, 1.0e-9];
     const OTHERS: [f32; 5] = [1.0, 0.0, 0.0, 0.0, 0.0];
     for database in databases().await {
         let store = database.store();

@@ -54,7 +54,7 @@ fn clustered(rows: usize, dim: usize) -> Vec<Vec<f32>> {
 /// Every second row is one of the Python service.
 fn row(number: usize, vector: &[f32]) -> ActiveModel {
     let name = hash(&number.to_string());
-    let is_adopted = number % 2 == 0;
+    let is_adopted = number.is_multiple_of(2);
     ActiveModel {
         id: ActiveValue::NotSet,
         image_hash: ActiveValue::Set(name.clone()),

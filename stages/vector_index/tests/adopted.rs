@@ -65,7 +65,7 @@ fn the_newest_of_both_kinds_are_all_compared() {
     // Rows that no list leads to: one on the other side of everything, alone.
     const DIM: usize = 64;
     let rows = clustered(6_000, 43);
-    let is_adopted = |number: usize| number % 3 == 0;
+    let is_adopted = |number: usize| number.is_multiple_of(3);
     let index = mixed(&rows, is_adopted);
     index.tend();
     let is_partitioned = |name: &str| index.read()[name].partition.is_some();
