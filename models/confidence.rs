@@ -36,9 +36,9 @@ impl Temperature {
 pub enum NoMatch {
     /// Of a model that knows drawings and photographs apart: one for each.
     Worlds {
-        /// Of a drawing.
+        /// Of a drawing, for the share that it is one.
         drawn: f64,
-        /// Of a photograph.
+        /// Of a photograph, for each unit that its half is long.
         seen: f64,
     },
     /// So much more cosine with the picture than labels of all sorts have on average.

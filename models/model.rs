@@ -195,22 +195,27 @@ impl Model {
         self.manifest.confidence
     }
 
-    /// The vector whose product with an image's embedding is the logit under which no label
-    /// describes the image, [`Model::dim`] numbers. [`None`] for a model that does not know drawings
-    /// and photographs apart.
-    pub fn no_match_vector(&self) -> Option<Vec<f64>> {
+    /// The logit under which no label describes an image, given its embedding of [`Model::dim`]
+    /// numbers. [`None`] for a model that does not know drawings and photographs apart.
+    ///
+    /// A photograph that might show many things is near to each of them by a little: what its half
+    /// is long counts, and not how sure the gate is of the world alone.
+    ///
+    /// # Panics
+    /// Where the embedding has another length.
+    pub fn no_match_logit(&self, image: &[f32]) -> Option<f64> {
         let NoMatch::Worlds { drawn, seen } = self.manifest.confidence.no_match else {
             return None;
         };
         let Tower::Joined(towers) = &self.config.vision.tower else {
             return None;
         };
-        let share = f64::from(towers.photographs.world_share);
+        assert_eq!(image.len(), self.dim(), "an embedding of this model");
         let worlds = towers.text_dim() - 2;
-        let mut vector = vec![0.0; self.dim()];
-        vector[worlds] = drawn / share;
-        vector[worlds + 1] = seen / share;
-        Some(vector)
+        let as_drawn = f64::from(image[worlds] / towers.photographs.world_share);
+        let halves = image[towers.drawn_dim..worlds].iter();
+        let as_seen = halves.map(|&number| f64::from(number).powi(2)).sum::<f64>();
+        Some(drawn * as_drawn + seen * as_seen.sqrt())
     }
 
     /// Whether prompts about unsafe content mean something to it.

@@ -8,7 +8,7 @@ mod stretch;
 
 use crate::config::{ImageConfig, Resize};
 use crate::pixels::{Layout, PixelView, Pixels};
-use resample::{Axis, across, down};
+use resample::{Axis, resample};
 pub(crate) use stretch::stretch;
 
 /// Makes a square of `config.size` pixels a side of an image.
@@ -34,13 +34,12 @@ pub(crate) fn cut(config: &ImageConfig, edge: usize, image: &PixelView) -> Pixel
     let pitch = image.width() * channels;
     let rows = vertical.source();
     let source = &image.data()[rows.start * pitch..rows.end * pitch];
-    let narrow = match image.layout() {
-        Layout::Gray => across::<1>(source, pitch, &horizontal),
-        Layout::GrayAlpha => across::<2>(source, pitch, &horizontal),
-        Layout::Rgb => across::<3>(source, pitch, &horizontal),
-        Layout::Rgba => across::<4>(source, pitch, &horizontal),
+    let square = match image.layout() {
+        Layout::Gray => resample::<1>(source, pitch, &horizontal, &vertical),
+        Layout::GrayAlpha => resample::<2>(source, pitch, &horizontal, &vertical),
+        Layout::Rgb => resample::<3>(source, pitch, &horizontal, &vertical),
+        Layout::Rgba => resample::<4>(source, pitch, &horizontal, &vertical),
     };
-    let square = down(narrow, side * channels, &vertical);
     Pixels {
         side,
         rgb: to_rgb(square, image.layout()),

@@ -114,11 +114,11 @@ impl OpenModel {
         self.pool.encoder().confidence()
     }
 
-    /// The vector whose product with a picture is the logit under which no label describes it;
-    /// [`None`] where that takes a comparison with other labels.
+    /// The logit under which no label describes a picture, given its embedding; [`None`] where
+    /// that takes a comparison with other labels.
     #[must_use]
-    pub fn no_match_vector(&self) -> Option<Arc<[f64]>> {
-        self.pool.encoder().no_match_vector().map(Arc::from)
+    pub fn no_match_logit(&self, picture: &[f32]) -> Option<f64> {
+        self.pool.encoder().no_match_logit(picture)
     }
 
     /// Labels among the model's own that it was never taught.

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use omnizap_contract::{Error, ErrorKind};
 use omnizap_migrations::Step;
 use sea_orm::DatabaseConnection;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::vector_index::{Hit, Query, VectorIndex};
 
@@ -102,6 +102,9 @@ struct Inner {
     tending: AtomicBool,
     /// True once the index is kept in step with the table.
     following: AtomicBool,
+    /// Held from reading rows of the table until they are in the index, and from deleting
+    /// rows until they are out of it.
+    reading: Mutex<()>,
     /// True once the index holds what the table held.
     loaded: AtomicBool,
     /// True once the program is ending: background work stops.
@@ -161,6 +164,7 @@ impl Store {
             queue: WriteBehind::default(),
             index: Arc::new(index),
             tending: AtomicBool::new(false),
+            reading: Mutex::default(),
             following: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),

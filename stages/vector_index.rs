@@ -47,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::matrix::Matrix;
+use self::matrix::{Key, Matrix};
 use self::partition::Partition;
 
 pub use self::search::{Hit, Query};
@@ -261,6 +261,14 @@ impl VectorIndex {
             count += ids.iter().filter(|id| matrix.remove(**id)).count();
         }
         count
+    }
+
+    /// Forgets an image of a model that came from a request and was not read from the
+    /// database since, so that no id tells it. False where there is none.
+    pub fn remove_unnumbered(&self, model: &str, row: &Row) -> bool {
+        let mut models = self.write();
+        let matrix = models.get_mut(model);
+        matrix.is_some_and(|matrix| matrix.remove_unnumbered(&Key::of(row)))
     }
 
     /// Forgets the images that are so, those that the database has not got yet included;

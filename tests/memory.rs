@@ -35,7 +35,8 @@ fn settle(server: &Server) {
     let mut client = server.client();
     until("writing", Duration::from_secs(30), || {
         let health = client.get("/health").json();
-        health["images_waiting"] == 0 && health["index_loaded"] == true
+        // Without similar images there is no index to load.
+        health["images_waiting"] == 0 && health["index_loaded"] != false
     });
 }
 

@@ -96,29 +96,44 @@ fn fixed(weight: f64) -> i32 {
     (weight * f64::from(1 << PRECISION) + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
 }
 
+/// `sum + value * weight`. Weights add up to less than 2 even without their signs, so that nothing
+/// overflows; a check of that would keep a debug build from using SIMD.
+#[inline(always)]
+fn add(sum: i32, value: i32, weight: i32) -> i32 {
+    sum.wrapping_add(value.wrapping_mul(weight))
+}
+
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resamples every row of `source` (rows of `pitch` bytes, `C` channels a pixel) along its length.
-pub(super) fn across<const C: usize>(source: &[u8], pitch: usize, axis: &Axis) -> Vec<u8> {
-    pulp::Arch::new().dispatch(Across::<C> {
+/// Resamples `source`, of rows of `pitch` bytes with `C` channels a pixel, whose first row is the
+/// first source position of the vertical axis. As in Pillow rows come first, and are rounded to bytes.
+///
+/// One row at a time is resampled and added to each output row that takes from it, so that nothing is
+/// kept of an image that is far higher than its output.
+pub(super) fn resample<const C: usize>(
+    source: &[u8],
+    pitch: usize,
+    horizontal: &Axis,
+    vertical: &Axis,
+) -> Vec<u8> {
+    pulp::Arch::new().dispatch(Resample::<C> {
         source,
         pitch,
-        axis,
+        horizontal,
+        vertical,
     })
 }
 
-struct Across<'a, const C: usize> {
+struct Resample<'a, const C: usize> {
     source: &'a [u8],
     pitch: usize,
-    axis: &'a Axis,
+    horizontal: &'a Axis,
+    vertical: &'a Axis,
 }
 
-/// Source pixels that one step of the inner loop weighs, side by side in SIMD lanes.
-const STEP: usize = 8;
-
-impl<const C: usize> NullaryFnOnce for Across<'_, C> {
+impl<const C: usize> NullaryFnOnce for Resample<'_, C> {
     type Output = Vec<u8>;
 
     #[inline(always)]
@@ -126,19 +141,127 @@ impl<const C: usize> NullaryFnOnce for Across<'_, C> {
         let Self {
             source,
             pitch,
-            axis,
+            horizontal,
+            vertical,
         } = self;
-        let mut output = Vec::with_capacity(source.len() / pitch * axis.taps.len() * C);
-        for row in source.chunks_exact(pitch) {
-            for (first, range) in &axis.taps {
-                let weights = &axis.weights[range.clone()];
-                let pixels = &row[first * C..(first + weights.len()) * C];
-                output.extend_from_slice(&weigh::<C>(pixels, weights).map(clip));
+        let narrow = horizontal.taps.len() * C;
+        let mut sums = vec![HALF; vertical.taps.len() * narrow];
+        let mut line = vec![0; narrow];
+        let mut wide = vec![0; narrow];
+        let is_short = horizontal.source().len() * SPREAD_FROM <= horizontal.taps.len();
+        let spread = is_short.then(|| Spread::new(horizontal, C));
+        // Output rows before this one have all they take.
+        let mut open = 0;
+        for (position, row) in (vertical.source().start..).zip(source.chunks_exact(pitch)) {
+            match &spread {
+                Some(spread) => spread.across::<C>(row, &mut wide, &mut line),
+                None => across::<C>(row, horizontal, &mut line),
+            }
+            let ended =
+                |(first, weights): &(usize, Range<usize>)| first + weights.len() <= position;
+            open += vertical.taps[open..]
+                .iter()
+                .take_while(|tap| ended(tap))
+                .count();
+            let sums = sums.chunks_exact_mut(narrow).skip(open);
+            for (sums, (first, range)) in sums.zip(&vertical.taps[open..]) {
+                if *first > position {
+                    break;
+                }
+                // Ends need not grow with beginnings to the last position.
+                let Some(weight) = vertical.weights[range.clone()].get(position - first) else {
+                    continue;
+                };
+                for (sum, &byte) in sums.iter_mut().zip(&line) {
+                    *sum = add(*sum, i32::from(byte), *weight);
+                }
             }
         }
-        output
+        sums.into_iter().map(clip).collect()
     }
 }
+
+/// What each position of a short source gives to the outputs: a row of few pixels is made wide
+/// with one product for many outputs at a time.
+struct Spread {
+    /// The source position of the first of `gives`.
+    start: usize,
+    /// For each source position its weights in `weights`, which begin at this value of the output.
+    gives: Vec<(usize, Range<usize>)>,
+    /// Each once for every channel.
+    weights: Vec<i32>,
+}
+
+/// Spreading pays where an axis grows at least so many times.
+const SPREAD_FROM: usize = 4;
+
+impl Spread {
+    fn new(axis: &Axis, channels: usize) -> Self {
+        let mut gives = Vec::new();
+        let mut weights = Vec::new();
+        for position in axis.source() {
+            let start = weights.len();
+            let takes = |(first, range): &&(usize, Range<usize>)| {
+                (*first..first + range.len()).contains(&position)
+            };
+            let output = axis.taps.iter().position(|tap| takes(&tap)).unwrap_or(0);
+            // Outputs that take from one position lie side by side.
+            for (first, range) in axis.taps.iter().filter(takes) {
+                let weight = axis.weights[range.start + position - first];
+                weights.extend(std::iter::repeat_n(weight, channels));
+            }
+            gives.push((output * channels, start..weights.len()));
+        }
+        Self {
+            start: axis.source().start,
+            gives,
+            weights,
+        }
+    }
+
+    /// Resamples a row along its length. `sums`: room for a row of the output.
+    #[inline(always)]
+    fn across<const C: usize>(&self, row: &[u8], sums: &mut [i32], output: &mut [u8]) {
+        sums.fill(HALF);
+        let pixels = &row.as_chunks::<C>().0[self.start..];
+        for (pixel, (first, range)) in pixels.iter().zip(&self.gives) {
+            let weights = &self.weights[range.clone()];
+            let sums = &mut sums[*first..][..weights.len()];
+            let pixel = pixel.map(i32::from);
+            // The pixel over and over, as many lanes as end with a whole one.
+            let mut lanes = [[0; C]; STEP];
+            lanes.fill(pixel);
+            let lanes = lanes.as_flattened();
+            let groups = sums.chunks_mut(STEP * C).zip(weights.chunks(STEP * C));
+            for (sums, weights) in groups {
+                for ((sum, weight), value) in sums.iter_mut().zip(weights).zip(lanes) {
+                    *sum = add(*sum, *value, *weight);
+                }
+            }
+        }
+        for (output, sum) in output.iter_mut().zip(sums) {
+            *output = clip(*sum);
+        }
+    }
+}
+
+/// Resamples a row along its length.
+#[inline(always)]
+fn across<const C: usize>(row: &[u8], axis: &Axis, output: &mut [u8]) {
+    let (output, _) = output.as_chunks_mut::<C>();
+    for (output, (first, range)) in output.iter_mut().zip(&axis.taps) {
+        let weights = &axis.weights[range.clone()];
+        let pixels = &row[first * C..(first + weights.len()) * C];
+        *output = match weights.len() < STEP {
+            true => weigh_few(pixels, weights, [HALF; C]),
+            false => weigh(pixels, weights),
+        }
+        .map(clip);
+    }
+}
+
+/// Source pixels that one step of the inner loop weighs, side by side in SIMD lanes.
+const STEP: usize = 8;
 
 /// The weighted sum of neighbouring pixels, for each channel.
 #[inline(always)]
@@ -151,60 +274,23 @@ fn weigh<const C: usize>(pixels: &[u8], weights: &[i32]) -> [i32; C] {
     for (block, pixels) in blocks.iter().zip(near.chunks_exact(STEP * C)) {
         for c in 0..C {
             for l in 0..STEP {
-                lanes[c][l] += i32::from(pixels[l * C + c]) * block[l];
+                lanes[c][l] = add(lanes[c][l], i32::from(pixels[l * C + c]), block[l]);
             }
         }
     }
     for c in 0..C {
         sums[c] += lanes[c].iter().sum::<i32>();
     }
-    for (weight, pixel) in rest.iter().zip(far.chunks_exact(C)) {
+    weigh_few(far, rest, sums)
+}
+
+/// The same of few pixels, added to `sums`.
+#[inline(always)]
+fn weigh_few<const C: usize>(pixels: &[u8], weights: &[i32], mut sums: [i32; C]) -> [i32; C] {
+    for (weight, pixel) in weights.iter().zip(pixels.as_chunks::<C>().0) {
         for c in 0..C {
-            sums[c] += i32::from(pixel[c]) * weight;
+            sums[c] = add(sums[c], i32::from(pixel[c]), *weight);
         }
     }
     sums
-}
-
-/// Resamples the columns of `source`, whose first row is the axis' first source position.
-pub(super) fn down(source: Vec<u8>, pitch: usize, axis: &Axis) -> Vec<u8> {
-    pulp::Arch::new().dispatch(Down {
-        source: &source,
-        pitch,
-        axis,
-    })
-}
-
-struct Down<'a> {
-    source: &'a [u8],
-    pitch: usize,
-    axis: &'a Axis,
-}
-
-impl NullaryFnOnce for Down<'_> {
-    type Output = Vec<u8>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<u8> {
-        let Self {
-            source,
-            pitch,
-            axis,
-        } = self;
-        let start = axis.source().start;
-        let mut output = Vec::with_capacity(axis.taps.len() * pitch);
-        let mut sums = vec![HALF; pitch];
-        for (first, range) in &axis.taps {
-            let weights = &axis.weights[range.clone()];
-            let rows = source[(first - start) * pitch..].chunks_exact(pitch);
-            sums.fill(HALF);
-            for (&weight, row) in weights.iter().zip(rows) {
-                for (sum, &byte) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(byte) * weight;
-                }
-            }
-            output.extend(sums.iter().map(|&sum| clip(sum)));
-        }
-        output
-    }
 }

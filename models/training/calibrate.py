@@ -5,7 +5,8 @@
 Drawings and kinds: fresh renders of the training styles and generators. Photographs: the cut-outs of
 `photographs.json`, whose names lie beside them, among scenes. Neither Twemoji, nor the held-out kinds, nor a picture that
 is measured elsewhere has a say. For each number of labels the temperature with the least negative log-likelihood; the
-line through those over ln n is kept. A floor is the logit that all but a few of the right labels reach.
+line through those over ln n is kept. A floor is the logit that all but a few of the right labels reach: of drawings for
+the share that they are drawings, of photographs for what their half is long, which is little where they may be many things.
 """
 import argparse
 import json
@@ -25,6 +26,7 @@ import meaning
 import photographs
 from model import EMBEDDED, HERE
 from reference import Reference
+from text import DRAWN, RAW
 
 SIZES = (2, 5, 20, 60, 150, 250)
 MISSED = .03  # of the pictures that are told right of 20 labels may be told that none fits
@@ -118,6 +120,10 @@ def main():
         mine, parts = shares[name], set(name.split())
         return {q for q in pool if q == name or parts & set(q.split()) or mine.keys() & shares[q].keys()} | {"real life photo", "cartoon"}
 
+    def units(x, world):
+        """What a floor is for: the share of a drawing, the length of a photograph's half."""
+        return x[:, RAW - 2] / ref.photo["world_share"] if world == "drawn" else x[:, DRAWN:RAW - 2].norm(dim=1)
+
     scale = ref.scale()
     best = {}
     for n in SIZES:
@@ -133,10 +139,11 @@ def main():
     slope, base = np.polyfit([math.log(n) for n in SIZES], [best[n] for n in SIZES], 1)
     floors = {}
     for world, parts in {"drawn": ("drawn", "kinds"), "seen": ("seen",)}.items():
-        right = torch.cat([logits_of(*sets[s], pool, vectors, 20, rng, kin, scale) for s in parts])
+        unit = torch.cat([units(sets[s][0], world) for s in parts])
+        right, wrong = (torch.cat([logits_of(*sets[s], pool, vectors, 20, rng, kin, scale, with_own) for s in parts]) for with_own in (True, False))
         # A picture that is taken for another thing has no right answer to lose.
-        right = right[right.argmax(1) == 0].max(1).values
-        wrong = torch.cat([logits_of(*sets[s], pool, vectors, 20, rng, kin, scale, with_own=False).max(1).values for s in parts])
+        right = (right.max(1).values / unit)[right.argmax(1) == 0]
+        wrong = wrong.max(1).values / unit
         floors[world] = right.quantile(MISSED).item()
         print(json.dumps({"world": world, "floor": round(floors[world], 2), "told apart of 20 others": round((wrong < floors[world]).float().mean().item(), 3)}))
     f = a.model / "omnizap-mini.json"

@@ -22,7 +22,7 @@ import compose
 import meaning
 from model import EMBEDDED
 from reference import Reference
-from text import RAW
+from text import DRAWN, RAW
 
 SIDE = 256
 
@@ -80,8 +80,7 @@ class Confidence:
 
     def floor(self, x):
         """(n,) the logit that one label must reach."""
-        at = RAW - 2
-        return (x[:, at] * self.floors["drawn"] + x[:, at + 1] * self.floors["seen"]) / self.ref.photo["world_share"]
+        return self.floors["drawn"] * x[:, RAW - 2] / self.ref.photo["world_share"] + self.floors["seen"] * x[:, DRAWN:RAW - 2].norm(dim=1)
 
 
 def photographs(ref, folder, npm, stickers, held_out):

@@ -275,7 +275,7 @@ def main():
         for d in rng.choices(live, weight, k=a.batch):
             close = c is not None and rng.random() < SAME_GROUP
             c = rng.choice(group["kinds" if c >= cap.E else cap.emoji[c]["subgroup"]]) if close else d
-            if rng.random() < .4:  # its first name, as labels are given
+            if rng.random() < .5:  # its first name, as labels are given
                 s = cap.names[c][0][0]
                 t = rng.choice(captions.EN).format(s)
             else:

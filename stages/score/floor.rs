@@ -13,8 +13,8 @@ use crate::softmax::dot;
 
 /// What the best label must reach, as a function of the picture.
 pub(super) enum Floor {
-    /// A vector whose product with the picture is the logit.
-    Vector(Arc<[f64]>),
+    /// The model says it.
+    OfTheModel,
     /// So much over the mean cosine of labels of all sorts.
     OverChance {
         labels: Arc<[Arc<str>]>,
@@ -31,13 +31,8 @@ impl Floor {
     /// # Errors
     /// Where the pack of general labels is malformed: a bug.
     pub(super) fn of(model: &OpenModel, form: TextForm) -> Result<Self, Error> {
-        if let Some(vector) = model.no_match_vector() {
-            return Ok(Self::Vector(vector));
-        }
         let NoMatch::Margin(margin) = model.confidence().no_match else {
-            return Err(Error::internal(
-                "the model has worlds in its constants and none in its embedding",
-            ));
+            return Ok(Self::OfTheModel);
         };
         Ok(Self::OverChance {
             // Where no other default labels are set these are the default ones, and known already.
@@ -59,7 +54,9 @@ impl Floor {
         call: &Call,
     ) -> Result<f64, Error> {
         match self {
-            Self::Vector(vector) => Ok(dot(picture, vector)),
+            Self::OfTheModel => model.no_match_logit(picture).ok_or_else(|| {
+                Error::internal("the model has worlds in its constants and none in its embedding")
+            }),
             Self::OverChance {
                 labels,
                 form,

@@ -120,6 +120,7 @@ impl Follower {
         }
         loop {
             let after = self.rows.newest;
+            let _reading = inner.reading.lock().await;
             let rows = inner
                 .read(
                     "loading the vector index",
@@ -200,6 +201,7 @@ impl Follower {
             let after = self.rows.after();
             let limit = limits::SYNC_PAGE + limits::SYNC_OVERLAP as u64;
             let known = &self.rows.seen;
+            let _reading = inner.reading.lock().await;
             let (ids, rows) = inner
                 .read(FOLLOWING, limits::STATEMENT, |db| async move {
                     let ids = image_embedding::ids(&db, after, limit).await?;
@@ -250,6 +252,7 @@ impl Follower {
         let ids: Vec<_> = changed.iter().copied().collect();
         let mut gone = changed;
         for ids in ids.chunks(limits::SYNC_PAGE as usize) {
+            let _reading = inner.reading.lock().await;
             let rows = inner
                 .read(FOLLOWING, limits::STATEMENT, |db| async move {
                     image_embedding::by_ids(&db, ids.to_vec()).await

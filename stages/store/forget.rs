@@ -15,6 +15,7 @@ use super::image_embedding::{Column, Entity};
 use super::{
     Inner, Store, StoreError, evidence, image_embedding, limits, nsfw_classes, theme_feedback,
 };
+use crate::vector_index::Row;
 
 /// Which images to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,7 @@ async fn forget_evidence<C: ConnectionTrait>(
 #[derive(Clone, Debug, FromQueryResult)]
 struct Found {
     id: i64,
+    model_name: String,
     image_hash: String,
     content_hash: Option<String>,
 }
@@ -132,7 +134,6 @@ impl Store {
         let mut window = Window::new(inner, which).await?;
         while let Some(found) = window.next(inner, which).await? {
             for images in found.chunks(limits::FORGET_BATCH) {
-                let ids: Vec<_> = images.iter().map(|image| image.id).collect();
                 let names = images.iter().flat_map(|image| {
                     let hashes = [Some(&image.image_hash), image.content_hash.as_ref()];
                     hashes.into_iter().flatten().cloned()
@@ -143,7 +144,7 @@ impl Store {
                 if is_dry {
                     names.retain(|name| counted.insert(hash_of(name)));
                 }
-                total.add(inner.forget_batch(&ids, &names, is_dry).await?);
+                total.add(inner.forget_batch(images, &names, is_dry).await?);
                 progress(&total);
             }
         }
@@ -173,7 +174,7 @@ impl Inner {
     /// Forgets a few images with all that is kept of them, in one transaction.
     async fn forget_batch(
         self: &Arc<Self>,
-        ids: &[i64],
+        images: &[Found],
         names: &[String],
         is_dry: bool,
     ) -> Result<Forgotten, StoreError> {
@@ -181,12 +182,16 @@ impl Inner {
             let counting = self.read("counting images", limits::STATEMENT, |db| async move {
                 forget_evidence(&db, names, true).await
             });
-            let images = ids.len() as u64;
+            let images = images.len() as u64;
             return Ok(Forgotten {
                 images,
                 ..counting.await?
             });
         }
+        let ids: Vec<_> = images.iter().map(|image| image.id).collect();
+        let ids = ids.as_slice();
+        // A row that was read before it is deleted is not put into the index after.
+        let _reading = self.reading.lock().await;
         let forgetting = self.write(
             "forgetting images",
             limits::STATEMENT,
@@ -202,6 +207,14 @@ impl Inner {
         );
         let forgotten = forgetting.await?;
         self.index.remove(ids);
+        for image in images {
+            let row = Row {
+                image_hash: image.image_hash.as_str().into(),
+                content_hash: image.content_hash.as_deref().map(Into::into),
+                asset_id: None,
+            };
+            self.index.remove_unnumbered(&image.model_name, &row);
+        }
         Ok(forgotten)
     }
 }
@@ -251,7 +264,12 @@ impl Window {
                     let is_so = condition(db.get_database_backend(), which);
                     Entity::find()
                         .select_only()
-                        .columns([Column::Id, Column::ImageHash, Column::ContentHash])
+                        .columns([
+                            Column::Id,
+                            Column::ModelName,
+                            Column::ImageHash,
+                            Column::ContentHash,
+                        ])
                         .filter(is_so.add(Column::Id.gt(after)).add(Column::Id.lte(end)))
                         .order_by_asc(Column::Id)
                         .into_model::<Found>()

@@ -134,6 +134,13 @@ impl Matrix {
         number.is_some_and(|number| self.take(number))
     }
 
+    /// Forgets an image that the database has not numbered yet. False where there is none.
+    pub(super) fn remove_unnumbered(&mut self, key: &Key) -> bool {
+        let number = self.places.get(key).copied();
+        let number = number.filter(|number| self.view.id(*number).is_none());
+        number.is_some_and(|number| self.take(number))
+    }
+
     /// Forgets every row that is so; how many.
     pub(super) fn remove_where(&mut self, is_so: impl Fn(&Row) -> bool) -> usize {
         let view = &self.view;
@@ -311,8 +318,11 @@ mod tests {
         let mut matrix = Matrix::new(1, 1000);
         matrix.insert(row(1), 0, &[1.0]);
         assert!(!matrix.remove(7), "the database has not said so yet");
+        assert!(matrix.remove_unnumbered(&Key::of(&row(1))));
+        matrix.insert(row(1), 0, &[1.0]);
         matrix.put(7, row(1), 1, &[1.0]);
-        assert_eq!(matrix.view().rows(), 0..1, "the same image");
+        assert_eq!(matrix.view().len(), 1, "the same image");
+        assert!(!matrix.remove_unnumbered(&Key::of(&row(1))), "it has one");
         // Written anew by another copy: the old id means nothing any more.
         matrix.put(8, row(1), 2, &[1.0]);
         assert!(!matrix.remove(7));

@@ -29,8 +29,9 @@ use super::view::{RowNumber, View};
 const PROBES_SHARE: usize = 8;
 /// The same where fewer images than wanted reach the threshold, and more are not expected.
 const PROBES_SHARE_FEW: usize = 64;
-/// Fewest lists looked at in both cases.
-const PROBES_MIN: usize = 48;
+/// Fewest rows that the lists looked at hold together, in both cases: so many are compared in
+/// less than a millisecond, and of a small partition a share of the lists misses too much.
+const PROBES_ROWS: usize = 2048;
 /// Answers longer than this look at as many more lists.
 const PROBES_FOR: usize = 25;
 /// Rows compared at a time.
@@ -236,7 +237,8 @@ impl Partition {
     /// How many lists a question looks at, at most, given the share of all.
     fn probes(&self, share: usize, limit: usize) -> usize {
         let lists = self.lists.len();
-        let probes = (lists / share).max(PROBES_MIN);
+        let rows: usize = self.lists.iter().map(|list| list.members.len()).sum();
+        let probes = (lists / share).max((PROBES_ROWS * lists).div_ceil(rows.max(1)));
         (probes * limit.div_ceil(PROBES_FOR).max(1)).min(lists)
     }
 

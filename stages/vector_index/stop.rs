@@ -32,7 +32,7 @@ const MISSED: f32 = 0.01;
 /// Share of the best in all lists that questions must find for a freedom to be taken.
 const FOUND: f64 = 0.995;
 /// Questions that the freedom is measured with.
-const QUESTIONS: usize = 512;
+pub(super) const QUESTIONS: usize = 512;
 /// How many answers each of them wants: fewer than a small cluster has, and more.
 const WANTED: [usize; 2] = [1, MOST];
 const MOST: usize = 10;
@@ -116,7 +116,7 @@ pub(super) fn freedom(
     ended: &AtomicBool,
 ) -> Option<f32> {
     let mut asked = Vec::with_capacity(QUESTIONS);
-    for row in rows.take(QUESTIONS) {
+    for row in rows {
         if ended.load(Ordering::Relaxed) {
             return None;
         }

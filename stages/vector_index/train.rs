@@ -15,6 +15,8 @@ use super::view::{RowNumber, View};
 const LISTS_PER_ROOT: f64 = 3.2;
 /// Rows of the sample a list.
 const SAMPLE: usize = 40;
+/// At most one in so many rows is a question that the lists are tried with.
+const QUESTIONS_SHARE: usize = 5;
 /// Rounds of k-means.
 const ROUNDS: usize = 8;
 /// The same rows give the same lists.
@@ -32,7 +34,11 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     let count = lists(view.len());
     let mut shuffled: Vec<RowNumber> = view.live_rows().collect();
     random.shuffle(&mut shuffled);
-    let sample = &shuffled[..shuffled.len().min(count * SAMPLE)];
+    // Those that questions are made of are no part of the sample: it is nearer to the centroids
+    // than anything that comes later, and lists of few rows are made around each of them.
+    let questions = stop::QUESTIONS.min(shuffled.len() / QUESTIONS_SHARE);
+    let (sample, questions) = shuffled.split_at(shuffled.len() - questions);
+    let sample = &sample[..sample.len().min(count * SAMPLE)];
     let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
     let mut centroids = Centroids::new(view.dim, first.copied().collect());
     let mut assign = Assign::new(centroids.len());
@@ -61,8 +67,7 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     if !extend(&mut partition, view, ended) {
         return None;
     }
-    // The last of them: those of the sample are nearer to the centroids than others.
-    let questions = shuffled.iter().rev().copied();
+    let questions = questions.iter().copied();
     partition.freedom = stop::freedom(&partition, view, questions, ended)?;
     Some(partition)
 }

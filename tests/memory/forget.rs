@@ -58,17 +58,19 @@ fn seen(server: &Server) -> String {
 }
 
 fn rows(data: &Data, name: &str) -> [i64; 3] {
-    let count = |table: &str| {
+    let count = |table: (&str, &str)| {
         let cast = match data.url() {
             Some(url) if url.starts_with("mysql") => "SIGNED",
             _ => "BIGINT",
         };
-        format!("(SELECT CAST(COUNT(*) AS {cast}) FROM {table} WHERE image_hash = '{name}')")
+        let (table, column) = table;
+        format!("(SELECT CAST(COUNT(*) AS {cast}) FROM {table} WHERE {column} = '{name}')")
     };
+    // The pictures here are named by their bytes.
     let tables = [
-        "clip_image_embedding_cache",
-        "omnizap_image_labels",
-        "clip_image_theme_feedback",
+        ("clip_image_embedding_cache", "image_hash"),
+        ("omnizap_looks", "content_hash"),
+        ("clip_image_theme_feedback", "image_hash"),
     ];
     data.numbers(&format!("SELECT {}", tables.map(count).join(", ")))
 }

@@ -57,17 +57,22 @@ fn post(mut client: Client, number: usize, acknowledged: &AtomicU64) -> Sent {
     }
 }
 
-/// Judgements in the database: of the image, and what its first label was credited with.
-fn stored(data: &Data, number: usize) -> [i64; 2] {
+/// What the weights of judgements are multiplied with, to compare them as whole numbers.
+const UNIT: i64 = 1_000_000_000;
+
+/// Judgements in the database: of the image, those that are credited, and the [`UNIT`]s that
+/// its first label was credited with.
+fn stored(data: &Data, number: usize) -> [i64; 3] {
     let integer = match Kind::of_the_suite() {
         Kind::MySql => "SIGNED",
         _ => "BIGINT",
     };
     let hash = name(number);
-    // The first label weighs 1, the others less: the largest sum is its own.
+    // The first label weighs most: the largest sum is its own.
     data.numbers(&format!(
         "SELECT CAST(COALESCE(SUM(total_assignments), 0) AS {integer}), \
-         (SELECT CAST(COALESCE(MAX(accepted + rejected), 0) AS {integer}) \
+         CAST(COALESCE(SUM(credited_total), 0) AS {integer}), \
+         (SELECT CAST(COALESCE(MAX(accepted + rejected), 0) * {UNIT} AS {integer}) \
           FROM omnizap_theme_labels WHERE theme = 'theme {number}') \
          FROM clip_image_theme_feedback WHERE image_hash = '{hash}'"
     ))
@@ -93,7 +98,7 @@ fn acknowledged_feedback_outlives_kill_9_and_none_counts_twice() {
     drop(server);
 
     let mut before = [0; CLIENTS];
-    let (mut all, mut counted) = (Sent::default(), 0);
+    let (mut all, mut counted, mut each) = (Sent::default(), 0, None);
     for round in 0..rounds {
         let mut server = start();
         let pause = Duration::from_millis((round * 7919) % LONGEST_MS);
@@ -115,7 +120,7 @@ fn acknowledged_feedback_outlives_kill_9_and_none_counts_twice() {
         });
         server.wait();
         for (number, sent) in sent.into_iter().enumerate() {
-            let [total, credited] = stored(&data, number);
+            let [total, credited, weight] = stored(&data, number);
             let new = total - before[number];
             let most = sent.acknowledged + sent.unanswered;
             assert!(
@@ -125,6 +130,15 @@ fn acknowledged_feedback_outlives_kill_9_and_none_counts_twice() {
                 sent.unanswered,
             );
             assert_eq!(credited, total, "round {round}: each credited once");
+            // One picture, one answer: every judgement weighs as much as the first.
+            if total > 0 {
+                let own = weight / total;
+                let one = *each.get_or_insert(own);
+                assert!(
+                    own > 0 && (own - one).abs() <= one / 1_000,
+                    "round {round}: {own}, {one}"
+                );
+            }
             before[number] = total;
             all.acknowledged += sent.acknowledged;
             all.unanswered += sent.unanswered;

@@ -12,8 +12,8 @@ use crate::support::program::{Server, Settings, omnizap, picture};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often the rows are doubled: 26 pictures become 13,312.
-const DOUBLINGS: usize = 9;
+/// How often the rows are doubled: 26 pictures become 53,248.
+const DOUBLINGS: usize = 11;
 const LABELS: (&str, &str) = ("labels", "a cat,a dog");
 
 /// Bytes that show what the others show, and are not the same.
@@ -110,7 +110,7 @@ fn without_waiting_the_answer_says_that_it_is_not_complete() {
     let ready = client.get("/health/ready");
     assert_eq!(ready.status, 200);
     let (first, is_complete) = similar(&server);
-    assert_eq!(is_complete, false, "13,312 rows are not loaded in no time");
+    assert_eq!(is_complete, false, "53,248 rows are not loaded in no time");
     until("complete", PATIENCE, || similar(&server).1 == true);
     let later = similar(&server).0;
     assert_eq!(later.as_array().unwrap().len(), 25);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::database::Data;
 use crate::support::http::{Client, Part};
-use crate::support::program::{Server, Settings, picture};
+use crate::support::program::{Server, Settings, picture, root};
 use serde_json::{Value as Json, json};
 
 /// A field of an answer, and whether a value fits it.
@@ -79,6 +79,47 @@ fn settle(client: &mut Client) {
     }
 }
 
+/// The temperature of the built-in model's answers to so many labels.
+fn temperature(labels: usize) -> f64 {
+    let manifest = root().join("models/embedded/omnizap-mini.json");
+    let manifest: Json = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+    let constants = &manifest["confidence"]["temperature"];
+    let constant = |name: &str| constants[name].as_f64().unwrap();
+    constant("base") + constant("per_ln_label") * (labels as f64).ln()
+}
+
+#[track_caller]
+fn assert_softmax(logits: &[f64], scores: &[f64], temperature: f64) {
+    let largest = logits.iter().copied().fold(f64::MIN, f64::max);
+    let weight = |logit: &f64| ((logit - largest) / temperature).exp();
+    let total: f64 = logits.iter().map(weight).sum();
+    for (logit, score) in logits.iter().zip(scores) {
+        let expected = weight(logit) / total;
+        assert!((expected - score).abs() < 2e-6, "{logits:?}, {scores:?}");
+    }
+}
+
+#[test]
+fn the_compat_set_answers_with_the_plain_softmax() {
+    let server = Server::start_with(&Settings {
+        pipelines: Some(std::path::Path::new("pipelines/compat")),
+        ..Settings::default()
+    });
+    let data = picture("lossy.webp");
+    let parts = [
+        file(&data),
+        Part::Text("labels", "a cat,a dog,a chart,a text"),
+    ];
+    let answer = server.client().post_form("/classify", &parts).json();
+    let (logits, scores) = (&answer["raw_logits"], &answer["all_scores"]);
+    let numbers = |of: &Json| -> Vec<f64> {
+        let labels = ["a cat", "a dog", "a chart", "a text"];
+        labels.map(|label| of[label].as_f64().unwrap()).to_vec()
+    };
+    assert_softmax(&numbers(logits), &numbers(scores), 1.0);
+    assert_eq!(answer["no_match"], Json::Null, "{answer}");
+}
+
 #[test]
 fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
     let server = Server::start();
@@ -110,14 +151,7 @@ fn an_answer_has_every_field_of_the_contract_and_its_numbers_agree() {
         .iter()
         .map(|label| answer["all_scores"][label].as_f64().unwrap())
         .collect();
-    let largest = logits.iter().copied().fold(f64::MIN, f64::max);
-    let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    for (logit, score) in logits.iter().zip(&scores) {
-        assert!(
-            ((logit - largest).exp() / total - score).abs() < 2e-6,
-            "{answer}"
-        );
-    }
+    assert_softmax(&logits, &scores, temperature(labels.len()));
     let entropy: f64 = scores
         .iter()
         .filter(|score| **score > 0.0)

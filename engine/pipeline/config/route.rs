@@ -179,10 +179,10 @@ mod tests {
 
     #[test]
     fn a_parameter_stands_for_one_part() {
-        let one = route("DELETE /images/{hash}");
+        let one = route("DELETE /images/{name}");
         assert_eq!(
             one.matches("/images/ab%20c"),
-            Some(vec![("hash", "ab%20c")])
+            Some(vec![("name", "ab%20c")])
         );
         for other in ["/images", "/images/", "/images/a/b", "/pictures/a", "/", ""] {
             assert_eq!(one.matches(other), None, "{other}");
