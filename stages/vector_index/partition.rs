@@ -303,21 +303,22 @@ impl Partition {
     }
 
     /// Collects the rows of the lists nearest to the question, of those before `end`,
-    /// until it has the best that are wanted, as far as can be told. A row's place is its
-    /// number with the bits of `matrix`.
+    /// until it has the best `limit`, as far as can be told. A row's place is its number
+    /// with the bits of `matrix`. The collector has nothing of others: when to end was
+    /// measured on searches that know only what they found themselves.
     pub(super) fn probe(
         &self,
         view: &View,
         end: RowNumber,
         matrix: u64,
         question: &Question,
-        wanted: Wanted,
+        limit: usize,
         collector: &mut Collector,
     ) {
-        let nearest = self.nearest(question, wanted.limit);
-        let few = self.probes(PROBES_SHARE_FEW, wanted.limit);
+        let nearest = self.nearest(question, limit);
+        let few = self.probes(PROBES_SHARE_FEW, limit);
         // One more: the image itself may be among them.
-        let most = wanted.limit.saturating_add(1);
+        let most = limit.saturating_add(1);
         for (place, near) in nearest.iter().enumerate() {
             let best = match collector.last_of_best(most) {
                 Some(last) => Some((last, most)),
@@ -326,7 +327,6 @@ impl Partition {
                 None => None,
             };
             let is_enough = |(cut, rows): (f32, usize)| {
-                let rows = rows.div_ceil(wanted.parts);
                 stop::is_enough(&nearest[place..], cut, rows, self.freedom)
             };
             if best.is_some_and(is_enough) {
@@ -341,15 +341,6 @@ impl Partition {
             collector.thin_out();
         }
     }
-}
-
-/// What a search wants of a partition.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// Most answers.
-    pub(super) limit: usize,
-    /// How many partitions are asked: what may be missed is shared among them.
-    pub(super) parts: usize,
 }
 
 /// The largest cosine that a question, whose cosine with a centroid is at most `cosine`,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::codes::Question;
 use super::collect::{Collector, in_order};
 use super::matrix::Matrix;
-use super::partition::{Partition, Wanted};
+use super::partition::Partition;
 use super::view::{RowNumber, View};
 use super::{FINGERPRINT_MARK, PARTITION_FROM, Row, VectorIndex, normalised, scan};
 
@@ -168,16 +168,14 @@ impl VectorIndex {
             .map(|matrix| matrix.view().clone())
             .collect();
         let begins = begins(&views, newest(query));
-        let wanted = Wanted {
-            limit: query.limit,
-            parts: views.len(),
-        };
         let mut parts = Vec::with_capacity(views.len());
         for ((matrix, view), begin) in matrices.iter().zip(views).zip(begins) {
             let bits = (parts.len() as u64) << MATRIX_SHIFT;
             let begin = match lists(matrix) {
                 Some(partition) if begin > view.rows().start => {
-                    partition.probe(&view, begin, bits, question, wanted, collector);
+                    let mut own = collector.anew(query.threshold);
+                    partition.probe(&view, begin, bits, question, query.limit, &mut own);
+                    collector.merge(own);
                     begin
                 }
                 _ => view.rows().start,
