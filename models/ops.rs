@@ -6,21 +6,25 @@
 //! else runs along contiguous channels.
 
 mod activation;
-mod conv;
+mod depthwise;
 mod flex;
+mod inverted;
 mod matrix;
 mod norm;
 mod padding;
+mod patches;
 mod scale;
 
 use burn::tensor::Tensor;
 
 pub(crate) use activation::Activation;
-pub(crate) use conv::{Depthwise, depthwise, patches};
+pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
+pub(crate) use inverted::{InvertedResidual, inverted_residual};
 pub(crate) use matrix::{Matrix, PANEL, linear, pack, panels};
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
+pub(crate) use patches::patches;
 pub(crate) use scale::scale_channels;
 
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
@@ -68,6 +72,8 @@ impl Then {
 mod testing {
     use burn::tensor::{Device, Tensor, TensorData};
 
+    use super::{Map, Matrix, PANEL, pack, panels};
+
     /// Numbers in -1..1 from a linear congruential generator.
     pub(super) fn random<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
         let mut state = seed.wrapping_mul(2_654_435_761);
@@ -78,6 +84,29 @@ mod testing {
             })
             .collect();
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    pub(super) fn map(n: usize, height: usize, width: usize, channels: usize) -> Map {
+        Map {
+            data: random([n * height * width, channels], 1),
+            n,
+            height,
+            width,
+        }
+    }
+
+    /// A weight that is packed.
+    pub(super) fn matrix(input: usize, output: usize) -> Matrix {
+        let values: Vec<f32> = random([input, output], 7)
+            .into_data()
+            .try_into_vec()
+            .unwrap();
+        let packed = pack(input, output, |from, to| values[from * output + to]);
+        let shape = [panels(output), input, PANEL];
+        Matrix {
+            panels: Tensor::from_data(TensorData::new(packed, shape), &Device::flex()),
+            output,
+        }
     }
 
     pub(super) fn assert_close<const D: usize>(a: Tensor<D>, b: Tensor<D>, what: &str) {

@@ -119,6 +119,52 @@ fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: T
     }
 }
 
+/// A weight and its bias, open, for products that one thread computes between other work.
+pub(super) struct Dense {
+    panels: flex::Buffer,
+    bias: Option<flex::Buffer>,
+    depth: usize,
+    columns: usize,
+}
+
+impl Dense {
+    /// [`None`] on other devices.
+    pub(super) fn open(weight: &Matrix, bias: Option<&Tensor<1>>) -> Option<Self> {
+        let [_, depth, _] = weight.panels.dims();
+        let bias = bias.map(|bias| flex::open(bias.clone())).transpose();
+        Some(Self {
+            panels: flex::open(weight.panels.clone()).ok()?,
+            bias: bias.ok()?,
+            depth,
+            columns: weight.output,
+        })
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// As many rows as `output` has; `residual` is added behind the activation.
+    pub(super) fn multiply(
+        &self,
+        input: &[f32],
+        act: Activation,
+        residual: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let product = Product {
+            input,
+            depth: self.depth,
+            panels: self.panels.read(),
+            bias: self.bias.as_ref().map(flex::Buffer::read),
+            residual,
+            act,
+            columns: self.columns,
+        };
+        pulp::Arch::new().dispatch(Task(product, output));
+    }
+}
+
 /// Rows of a product.
 #[derive(Clone, Copy)]
 struct Product<'a> {
@@ -392,23 +438,8 @@ fn add_products<S: Simd, const V: usize, const R: usize>(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
-
-    use super::super::testing::{assert_close, random};
+    use super::super::testing::{assert_close, matrix, random};
     use super::*;
-
-    fn matrix(input: usize, output: usize) -> Matrix {
-        let values: Vec<f32> = random([input, output], 7)
-            .into_data()
-            .try_into_vec()
-            .unwrap();
-        let packed = pack(input, output, |from, to| values[from * output + to]);
-        let shape = [panels(output), input, PANEL];
-        Matrix {
-            panels: Tensor::from_data(TensorData::new(packed, shape), &Device::flex()),
-            output,
-        }
-    }
 
     #[test]
     fn a_packed_weight_is_the_weight() {

@@ -1,5 +1,9 @@
 //! Where a kernel lies on a map: zeros around the map, and the places that it then has.
 
+use burn::tensor::Tensor;
+
+use super::Map;
+
 /// Zeros around a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
@@ -26,6 +30,28 @@ impl Padding {
             ),
         }
     }
+}
+
+/// A map as `[n, channels, height, width]` with zeros around it: by hand, for there may be more
+/// on one side than on the other.
+pub(super) fn padded_stock(
+    x: &Map,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: Padding,
+) -> Tensor<4> {
+    let around = |kernel, size| {
+        let (before, places) = padding.place(kernel, stride, size);
+        let after = ((places - 1) * stride + kernel).saturating_sub(size + before);
+        (before, after)
+    };
+    let (above, below) = around(kernel[0], x.height);
+    let (left, right) = around(kernel[1], x.width);
+    x.data
+        .clone()
+        .reshape([x.n, x.height, x.width, x.channels()])
+        .permute([0, 3, 1, 2])
+        .pad((left, right, above, below), 0.0)
 }
 
 #[cfg(test)]

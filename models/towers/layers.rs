@@ -35,6 +35,11 @@ impl Linear {
         })
     }
 
+    /// What it is made of, for operations that run it among others.
+    pub(super) fn parts(&self) -> (&Matrix, Option<&Tensor<1>>) {
+        (&self.weight, self.bias.as_ref())
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
         ops::linear(x, &self.weight, self.bias.as_ref(), then)

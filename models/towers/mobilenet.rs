@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::layers::{Linear, depthwise, means};
 use crate::config::{InvertedResidualBlock, InvertedResidualConfig};
 use crate::error::Error;
-use crate::ops::{self, Activation, Depthwise, Map, Padding, Then};
+use crate::ops::{self, Depthwise, Map, Padding, Then};
 use crate::weights::Scope;
 
 /// A network up to its pooled features.
@@ -45,7 +45,7 @@ impl InvertedResidualNet {
     pub(crate) fn forward(&self, images: Map) -> Tensor<2> {
         let patches = ops::patches(&images, 3, 2, Padding::Same);
         let x = patches.with(self.stem.forward(patches.data.clone(), Then::RELU6));
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x));
         means(&x.with(self.head.forward(x.data.clone(), Then::RELU6)))
     }
 }
@@ -84,17 +84,14 @@ impl InvertedResidual {
         })
     }
 
-    fn forward(&self, x: Map) -> Map {
-        let hidden = match &self.expand {
-            Some(expand) => x.with(expand.forward(x.data.clone(), Then::RELU6)),
-            None => x.clone(),
+    fn forward(&self, x: &Map) -> Map {
+        let block = ops::InvertedResidual {
+            expand: self.expand.as_ref().map(Linear::parts),
+            depthwise: &self.depthwise,
+            project: self.project.parts(),
+            residual: self.residual,
         };
-        let hidden = ops::depthwise(&hidden, &self.depthwise, Activation::Relu6);
-        let then = match self.residual {
-            true => Then::Add(x.data),
-            false => Then::Nothing,
-        };
-        hidden.with(self.project.forward(hidden.data.clone(), then))
+        ops::inverted_residual(x, &block)
     }
 }
 

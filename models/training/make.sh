@@ -39,8 +39,10 @@ step photographs
 "$python" gate.py --features "$work/features.pt" --out "$run/gate.pt"
 step text tower
 "$python" train_text.py --art "$art" --run "$run" --drawn "$run" --npm "$npm" --minutes "${TEXT_MINUTES:-21}"
-"$python" train_text.py --art "$art" --run "$run" --drawn "$run" --npm "$npm" --minutes "${NAMES_MINUTES:-6}" \
-    --resume --lr 8e-4 --batch 72 --nouns 190 --names .72
+fit() { "$python" train_text.py --art "$art" --run "$run" --drawn "$run" --npm "$npm" --resume "$@"; }
+fit --minutes 6 --lr 8e-4 --batch 72 --nouns 190 --names .72
+fit --minutes 62 --lr 1.3e-3 --nouns 112 --names .6
+fit --minutes 5 --lr 4e-4 --nouns 96 --names .6 --kinds-weight 11
 step export
 "$python" export.py --run "$run" --drawn "$run" --gate "$run/gate.pt" --out "$work/embedded"
 "$python" calibrate.py --art "$art" --photos "$photos" --npm "$npm" --model "$work/embedded"

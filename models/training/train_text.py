@@ -114,13 +114,14 @@ def main():
     p.add_argument("--drawn", type=Path, default=EMBEDDED, help="where the tower for drawings is: see export.py")
     p.add_argument("--kinds", type=Path, default=HERE / "kinds.json")
     p.add_argument("--minutes", type=float, default=18)
-    p.add_argument("--embed-seconds", type=float, default=150)
+    p.add_argument("--embed-seconds", type=float, default=460)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--batch", type=int, default=144)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--nouns", type=int, default=96, help="for photographs, of each batch")
     p.add_argument("--names", type=float, default=.45, help="of those are names of the encoder's classes")
+    p.add_argument("--kinds-weight", type=float, default=6, help="how often a kind of image is drawn, against an emoji")
     p.add_argument("--resume", action="store_true", help="go on from text.pt")
     a = p.parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
@@ -254,7 +255,7 @@ def main():
     for c in live:
         kind = c >= cap.E
         few = not kind and (cap.emoji[c]["group"] == "flags" or cap.emoji[c]["subgroup"].startswith("person"))
-        weight.append(6. if kind else .35 if few else 1.)
+        weight.append(a.kinds_weight if kind else .35 if few else 1.)
         group.setdefault("kinds" if kind else cap.emoji[c]["subgroup"], []).append(c)
     params = list(net.parameters())
     table = [net.token_embedding.weight]

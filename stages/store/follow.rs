@@ -202,16 +202,17 @@ impl Follower {
             let limit = limits::SYNC_PAGE + limits::SYNC_OVERLAP as u64;
             let known = &self.rows.seen;
             let _reading = inner.reading.lock().await;
-            let (ids, rows) = inner
+            let (ids, is_known, rows) = inner
                 .read(FOLLOWING, limits::STATEMENT, |db| async move {
                     let ids = image_embedding::ids(&db, after, limit).await?;
                     let new = ids.iter().copied().filter(|id| !known.contains(id));
                     let new: Vec<_> = new.take(limits::SYNC_PAGE as usize).collect();
-                    let rows = match new.is_empty() {
+                    let is_known = new.is_empty();
+                    let rows = match is_known {
                         true => Vec::new(),
                         false => image_embedding::by_ids(&db, new).await?,
                     };
-                    Ok((ids, rows))
+                    Ok((ids, is_known, rows))
                 })
                 .await?;
             if (ids.len() as u64) < limit {
@@ -227,7 +228,9 @@ impl Follower {
                     };
                 }
             }
-            if rows.is_empty() {
+            // An image that was written anew between the two statements has a newer id: the
+            // ids are read again, or it would be forgotten under its old one.
+            if is_known {
                 return Ok(has_vanished);
             }
             self.rows.see(rows.iter().map(|row| row.id));

@@ -50,14 +50,16 @@ impl Fixture {
             .expect("a right to create databases");
         let mut parts: Vec<&str> = url.splitn(4, '/').collect();
         parts.truncate(3);
+        // The index is kept there, and must not outlive its database.
+        let folder = tempfile::tempdir().unwrap();
         Some(Self {
             kind,
             config: StoreConfig {
-                data_dir: "/nonexistent".into(),
+                data_dir: folder.path().into(),
                 url: Some(format!("{}/{name}", parts.join("/"))),
             },
             admin: Some((admin, name)),
-            _folder: tempfile::tempdir().unwrap(),
+            _folder: folder,
         })
     }
 

@@ -1,14 +1,14 @@
-//! Convolutions on channels-last maps: depthwise ones by a kernel of our own, dense ones with few
-//! input channels as patches for a matrix product.
+//! Depthwise convolutions on channels-last maps.
 
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use burn::tensor::module::{conv2d, unfold4d};
-use burn::tensor::ops::{ConvOptions, UnfoldOptions};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::padding::padded_stock;
 use super::{Activation, Map, Padding, flex};
 
 /// A depthwise convolution, ready to run.
@@ -29,49 +29,24 @@ pub(crate) struct Depthwise {
 
 /// Convolves, then `act`.
 pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
-    let [multiplier, _, channels] = conv.weight.dims();
-    let [kh, kw] = conv.kernel;
-    let (above, height) = conv.padding.place(kh, conv.stride, x.height);
-    let (left, width) = conv.padding.place(kw, conv.stride, x.width);
-    let outputs = multiplier * channels;
     let opened = (
         flex::open(x.data.clone()),
         flex::open(conv.weight.clone()),
         flex::open(conv.bias.clone()),
     );
+    let [height, width] = conv.places(x);
     let data = match opened {
         (Ok(input), Ok(weight), Ok(bias)) => {
-            // No padding puts more than half of the kernel after the map.
-            let (padded, pitch) = pad(input.read(), x, channels, [left, kw / 2]);
+            let rows = Rows::new(x, conv, weight.read(), bias.read(), act);
+            let padded = rows.pad_all(input.read());
+            let outputs = rows.multiplier * rows.channels;
             let mut output = vec![0.0; x.n * height * width * outputs];
-            let arch = pulp::Arch::new();
             output
                 .par_chunks_mut(width * outputs)
                 .enumerate()
                 .for_each(|(row, output)| {
-                    let image = row / height;
-                    let top = (row % height * conv.stride) as isize - above as isize;
-                    let first = (-top).max(0) as usize;
-                    let last = kh.min((x.height as isize - top) as usize);
-                    let start = (image * x.height) as isize + top + first as isize;
-                    for phase in 0..multiplier {
-                        arch.dispatch(Row {
-                            input: &padded[start as usize * pitch..],
-                            pitch,
-                            weight: &weight.read()[(phase * kh + first) * kw * channels
-                                ..(phase * kh + last) * kw * channels],
-                            bias: &bias.read()[phase * channels..][..channels],
-                            output: &mut output[phase * channels..],
-                            places: Places {
-                                width,
-                                outputs,
-                                channels,
-                            },
-                            kernel: kw,
-                            stride: conv.stride,
-                            act,
-                        });
-                    }
+                    let image = &padded[row / height * x.height * rows.pitch()..];
+                    rows.convolve(image, 0, row % height, output);
                 });
             flex::tensor(output, [x.n * height * width, outputs])
         }
@@ -82,6 +57,124 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
         n: x.n,
         height,
         width,
+    }
+}
+
+impl Depthwise {
+    /// Height and width of what it makes of a map.
+    pub(super) fn places(&self, x: &Map) -> [usize; 2] {
+        let [kh, kw] = self.kernel;
+        [
+            self.padding.place(kh, self.stride, x.height).1,
+            self.padding.place(kw, self.stride, x.width).1,
+        ]
+    }
+}
+
+/// A depthwise convolution of the rows of a map, which have zeros left and right.
+pub(super) struct Rows<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    multiplier: usize,
+    channels: usize,
+    kernel: [usize; 2],
+    stride: usize,
+    act: Activation,
+    /// Rows and pixels of the map.
+    size: [usize; 2],
+    /// Zeros above and left of the map.
+    before: [usize; 2],
+    /// Output pixels of a row.
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(
+        x: &Map,
+        conv: &Depthwise,
+        weight: &'a [f32],
+        bias: &'a [f32],
+        act: Activation,
+    ) -> Self {
+        let [multiplier, _, channels] = conv.weight.dims();
+        let [kh, kw] = conv.kernel;
+        let (above, _) = conv.padding.place(kh, conv.stride, x.height);
+        let (left, width) = conv.padding.place(kw, conv.stride, x.width);
+        Self {
+            weight,
+            bias,
+            multiplier,
+            channels,
+            kernel: conv.kernel,
+            stride: conv.stride,
+            act,
+            size: [x.height, x.width],
+            before: [above, left],
+            width,
+        }
+    }
+
+    /// Length of a padded row. No padding puts more than half of the kernel after the map.
+    pub(super) fn pitch(&self) -> usize {
+        (self.before[1] + self.size[1] + self.kernel[1] / 2) * self.channels
+    }
+
+    /// Where the pixels of a padded row are; around them it must be zero.
+    pub(super) fn pixels(&self) -> Range<usize> {
+        let left = self.before[1] * self.channels;
+        left..left + self.size[1] * self.channels
+    }
+
+    /// The rows of the map that an output row is made of.
+    pub(super) fn under(&self, row: usize) -> Range<usize> {
+        let top = row * self.stride;
+        top.saturating_sub(self.before[0])
+            ..(top + self.kernel[0] - self.before[0]).min(self.size[0])
+    }
+
+    /// Output rows to make at a time, so that no more than so many numbers of padded rows are held;
+    /// one at least.
+    pub(super) fn at_once(&self, held: usize) -> usize {
+        (held / self.pitch()).saturating_sub(self.kernel[0]) / self.stride + 1
+    }
+
+    /// One output row, from padded rows of which the first is the `base`-th of the map.
+    pub(super) fn convolve(&self, padded: &[f32], base: usize, row: usize, output: &mut [f32]) {
+        let [kh, kw] = self.kernel;
+        let under = self.under(row);
+        let first = under.start + self.before[0] - row * self.stride;
+        let outputs = self.multiplier * self.channels;
+        let arch = pulp::Arch::new();
+        for phase in 0..self.multiplier {
+            let weight = (phase * kh + first) * kw * self.channels;
+            arch.dispatch(Row {
+                input: &padded[(under.start - base) * self.pitch()..],
+                pitch: self.pitch(),
+                weight: &self.weight[weight..][..under.len() * kw * self.channels],
+                bias: &self.bias[phase * self.channels..][..self.channels],
+                output: &mut output[phase * self.channels..],
+                places: Places {
+                    width: self.width,
+                    outputs,
+                    channels: self.channels,
+                },
+                kernel: kw,
+                stride: self.stride,
+                act: self.act,
+            });
+        }
+    }
+
+    /// A copy of maps with zeros left and right of each row.
+    fn pad_all(&self, input: &[f32]) -> Vec<f32> {
+        let row = self.pixels().len();
+        let mut padded = vec![0.0; input.len() / row * self.pitch()];
+        padded
+            .par_chunks_mut(self.pitch())
+            .with_min_len(8)
+            .zip(input.par_chunks(row))
+            .for_each(|(padded, input)| padded[self.pixels()].copy_from_slice(input));
+        padded
     }
 }
 
@@ -104,38 +197,6 @@ fn depthwise_stock(x: &Map, conv: &Depthwise, act: Activation) -> Tensor<2> {
     let output = Tensor::cat(phases.collect(), 1).permute([0, 2, 3, 1]);
     let [n, height, width, outputs] = output.dims();
     act.stock(output.reshape([n * height * width, outputs]))
-}
-
-/// A map as `[n, channels, height, width]` with zeros around it: by hand, for there may be more
-/// on one side than on the other.
-fn padded_stock(x: &Map, kernel: [usize; 2], stride: usize, padding: Padding) -> Tensor<4> {
-    let around = |kernel, size| {
-        let (before, places) = padding.place(kernel, stride, size);
-        let after = ((places - 1) * stride + kernel).saturating_sub(size + before);
-        (before, after)
-    };
-    let (above, below) = around(kernel[0], x.height);
-    let (left, right) = around(kernel[1], x.width);
-    x.data
-        .clone()
-        .reshape([x.n, x.height, x.width, x.channels()])
-        .permute([0, 3, 1, 2])
-        .pad((left, right, above, below), 0.0)
-}
-
-/// Copies a map with zero pixels left and right of each row: the copy, and the length of a row.
-fn pad(input: &[f32], x: &Map, channels: usize, [left, right]: [usize; 2]) -> (Vec<f32>, usize) {
-    let row = x.width * channels;
-    let pitch = (left + x.width + right) * channels;
-    let mut padded = vec![0.0; x.n * x.height * pitch];
-    padded
-        .par_chunks_mut(pitch)
-        .with_min_len(8)
-        .zip(input.par_chunks(row))
-        .for_each(|(padded, input)| {
-            padded[left * channels..][..row].copy_from_slice(input);
-        });
-    (padded, pitch)
 }
 
 /// Where the pixels of an output row are.
@@ -270,84 +331,10 @@ fn load<S: Simd>(slice: &[f32]) -> S::f32s {
     S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
 }
 
-/// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
-/// `[n, height, width, channels]`, one a row, in the order row, column, channel.
-pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Map {
-    let channels = x.channels();
-    let (above, height) = padding.place(kernel, stride, x.height);
-    let (before, width) = padding.place(kernel, stride, x.width);
-    let columns = kernel * kernel * channels;
-    let data = match flex::open(x.data.clone()) {
-        Ok(input) => {
-            let input = input.read();
-            let mut output = vec![0.0; x.n * height * width * columns];
-            output
-                .par_chunks_mut(width * columns)
-                .enumerate()
-                .for_each(|(row, output)| {
-                    let (image, oy) = (row / height, row % height);
-                    for ky in 0..kernel {
-                        let Some(y) = (oy * stride + ky)
-                            .checked_sub(above)
-                            .filter(|&y| y < x.height)
-                        else {
-                            continue;
-                        };
-                        let line = &input[(image * x.height + y) * x.width * channels..]
-                            [..x.width * channels];
-                        for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
-                            let left = ox * stride;
-                            let first = before.saturating_sub(left).min(kernel);
-                            let last = kernel
-                                .min((x.width + before).saturating_sub(left))
-                                .max(first);
-                            let source = (left + first - before) * channels
-                                ..(left + last - before) * channels;
-                            patch
-                                [(ky * kernel + first) * channels..(ky * kernel + last) * channels]
-                                .copy_from_slice(&line[source]);
-                        }
-                    }
-                });
-            flex::tensor(output, [x.n * height * width, columns])
-        }
-        Err(_) => patches_stock(x, kernel, stride, padding),
-    };
-    Map {
-        data,
-        n: x.n,
-        height,
-        width,
-    }
-}
-
-/// The same with Burn's own operations.
-fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Tensor<2> {
-    let channels = x.channels();
-    let image = padded_stock(x, [kernel; 2], stride, padding);
-    let options = UnfoldOptions::new([stride; 2], [0; 2], [1, 1]);
-    // [n, channels * kernel * kernel, places], the rows in the order channel, row, column.
-    let unfolded = unfold4d(image, [kernel; 2], options);
-    let [n, _, places] = unfolded.dims();
-    unfolded
-        .reshape([n, channels, kernel * kernel, places])
-        .permute([0, 3, 2, 1])
-        .reshape([n * places, kernel * kernel * channels])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, random};
+    use super::super::testing::{assert_close, map, random};
     use super::*;
-
-    fn map(n: usize, height: usize, width: usize, channels: usize) -> Map {
-        Map {
-            data: random([n * height * width, channels], 1),
-            n,
-            height,
-            width,
-        }
-    }
 
     #[test]
     fn depthwise_is_burns_convolution() {
@@ -381,25 +368,6 @@ mod tests {
                     );
                     assert_close(ours.data, depthwise_stock(&x, &conv, act), &what);
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn patches_are_burns() {
-        for (kernel, stride, padding) in [
-            (3, 2, Padding::Half),
-            (4, 4, Padding::Nothing),
-            (2, 2, Padding::Nothing),
-            (14, 14, Padding::Nothing),
-            (3, 1, Padding::Half),
-            (3, 2, Padding::Same),
-        ] {
-            for (height, width, channels) in [(14, 28, 3), (28, 14, 12), (15, 15, 3)] {
-                let x = map(2, height, width, channels);
-                let ours = patches(&x, kernel, stride, padding);
-                let what = format!("{kernel}/{stride} {padding:?} of {height}x{width}x{channels}");
-                assert_close(ours.data, patches_stock(&x, kernel, stride, padding), &what);
             }
         }
     }
