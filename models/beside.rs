@@ -1,5 +1,5 @@
 //! What lies beside a checkpoint and belongs to it: its tokenizer, and what its authors say of its
-//! activation.
+//! activation and of how its pictures are normalised.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ pub(crate) fn tokenizer(checkpoint: &Path, config: &ModelConfig) -> Option<PathB
 struct Described {
     /// open_clip's.
     model_cfg: OpenClip,
+    preprocess_cfg: Preprocess,
     /// transformers'.
     model_type: String,
     text_config: Transformer,
@@ -40,6 +41,13 @@ struct Described {
 #[serde(default)]
 struct OpenClip {
     quick_gelu: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Preprocess {
+    mean: Option<[f32; 3]>,
+    std: Option<[f32; 3]>,
 }
 
 #[derive(Deserialize)]
@@ -57,13 +65,13 @@ impl Default for Transformer {
     }
 }
 
-/// Takes the activations of both towers over from the file `name` beside a checkpoint, if there is one
-/// and it says them. Another one than that of the training changes every embedding, and nothing else
-/// would tell.
+/// Takes the activations of both towers, and mean and deviation of pictures, over from the file `name`
+/// beside a checkpoint, if there is one and it says them. Others than those of the training change
+/// every embedding, and nothing else would tell.
 ///
 /// # Errors
 /// [`Error::BadConfig`] for a file that cannot be read or names an unknown activation.
-pub(crate) fn take_activations(
+pub(crate) fn take_over(
     config: &mut ModelConfig,
     checkpoint: &Path,
     name: &str,
@@ -83,6 +91,9 @@ pub(crate) fn take_activations(
     if described.model_cfg.quick_gelu {
         config.set_activation(Activation::QuickGelu);
     }
+    let image = &mut config.vision.image;
+    image.mean = described.preprocess_cfg.mean.unwrap_or(image.mean);
+    image.std = described.preprocess_cfg.std.unwrap_or(image.std);
     if described.model_type == "clip" {
         let known = |act: &str| match act {
             "gelu" => Ok(Activation::Gelu),
@@ -111,7 +122,7 @@ mod tests {
             std::fs::write(folder.path().join(name), json).unwrap();
         }
         let mut config = Preset::find(model).unwrap().config();
-        take_activations(&mut config, &folder.path().join("model.safetensors"), name)?;
+        take_over(&mut config, &folder.path().join("model.safetensors"), name)?;
         let Tower::Vit(tower) = config.vision.tower else {
             panic!("expected a ViT");
         };
@@ -153,6 +164,18 @@ mod tests {
             let found = activations(model, name, json).unwrap();
             assert_eq!(found, expected, "{model}, {json:?}");
         }
+    }
+
+    #[test]
+    fn pictures_are_normalised_as_the_authors_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = r#"{"preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 0.5]}}"#;
+        std::fs::write(folder.path().join(OPEN_CLIP_CONFIG), json).unwrap();
+        let mut config = Preset::find("ViT-L-14").unwrap().config();
+        let checkpoint = folder.path().join("model.safetensors");
+        take_over(&mut config, &checkpoint, OPEN_CLIP_CONFIG).unwrap();
+        let image = config.vision.image;
+        assert_eq!((image.mean, image.std), ([0.5; 3], [0.25, 0.5, 0.5]));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
     let embedded = embedded::load().ok().map(|embedded| Entry {
         name: embedded::NAME.to_owned(),
         tag: "embedded".to_owned(),
-        family: "FastViT".to_owned(),
+        family: embedded.config.vision.tower.family().to_owned(),
         params_millions: Some(embedded.safetensors.len() as f32 / 2e6),
         dim: Some(embedded.config.embed_dim),
         licence: embedded.manifest.licence.clone(),

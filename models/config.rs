@@ -101,6 +101,17 @@ pub enum Tower {
     Joined(Box<JoinedConfig>),
 }
 
+impl Tower {
+    /// Its family in one word, for listings.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::FastVit(_) => "FastViT",
+            Self::Vit(_) => "ViT",
+            Self::Joined(_) => "joined",
+        }
+    }
+}
+
 /// What mixes the tokens of one FastViT stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -534,6 +545,12 @@ impl TextConfig {
         }
         ensure(self.token_width.is_none_or(|width| width > 0), || {
             "token_width is 0".into()
+        })?;
+        ensure(self.width > 0 && self.hidden() > 0, || {
+            format!(
+                "text width {} with mlp_ratio {} leaves no channels",
+                self.width, self.mlp_ratio
+            )
         })?;
         ensure(
             self.heads > 0 && self.width.is_multiple_of(self.heads),

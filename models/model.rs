@@ -1,6 +1,6 @@
 //! A model that is ready to run: towers, tokenizer and preprocessing of one source.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -26,6 +26,9 @@ use crate::weights::Weights;
 
 /// The largest factor on cosines, as CLIP clamps it.
 const MOST_LOGIT_SCALE: f32 = 100.0;
+/// SigLIP's is some 112. A file that holds anything above this is damaged, and a logit must stay a
+/// number.
+const MOST_BIASED_LOGIT_SCALE: f32 = 1000.0;
 
 /// Images that are computed at once; more come in several goes, so that memory stays bounded.
 const MOST_IMAGES_AT_ONCE: usize = 16;
@@ -159,7 +162,7 @@ impl Model {
     pub fn logit_scale(&self) -> f32 {
         let scale = self.towers.logit_scale.exp();
         match self.towers.logit_bias {
-            Some(_) => scale,
+            Some(_) => scale.min(MOST_BIASED_LOGIT_SCALE),
             None => scale.min(MOST_LOGIT_SCALE),
         }
     }
@@ -468,6 +471,8 @@ pub fn import_checkpoint(source: &Source, cache: &Cache) -> Result<Option<PathBu
 struct CheckpointFile {
     path: PathBuf,
     config: ModelConfig,
+    /// True where the sizes and the preprocessing are those of the preset, to the last.
+    is_the_presets: bool,
     licence: &'static str,
 }
 
@@ -481,7 +486,14 @@ impl CheckpointFile {
                 preset.config_of(weights),
                 Some(preset),
             ),
-            Source::Path { preset, path } => (path.clone(), preset.config(), Some(preset)),
+            Source::Path { preset, path } => {
+                // `pull` says where the file of a tag is: named by its path it is no other.
+                let is_this = |known: PathBuf| known == *path || same_file(&known, path);
+                let mut published = preset.weights.iter();
+                let weights = published.find(|weights| cache.find(weights).is_some_and(is_this));
+                let config = weights.map_or_else(|| preset.config(), |own| preset.config_of(own));
+                (path.clone(), config, Some(preset))
+            }
             Source::Custom { config, path } => (path.clone(), ModelConfig::clone(config), None),
         };
         if let Some(preset) = preset {
@@ -489,8 +501,10 @@ impl CheckpointFile {
         }
         let licence = preset.map_or("unknown", |preset| preset.licence.name);
         config.check()?;
+        let is_the_presets = preset.is_some_and(|preset| preset.config() == config);
         Ok(Some(Self {
             path,
+            is_the_presets,
             config,
             licence,
         }))
@@ -511,13 +525,27 @@ impl CheckpointFile {
         })
     }
 
-    fn opened(self, weights: Weights, fingerprint: String) -> Opened {
+    /// `hash`: of the checkpoint. One file read in two ways gives two sets of vectors, which must
+    /// not be compared: what differs from the preset is a part of the fingerprint.
+    fn opened(self, weights: Weights, hash: String) -> Opened {
+        let fingerprint = match self.is_the_presets {
+            true => hash,
+            false => record::hex(&Sha256::digest(hash + &record::describe(&self.config))),
+        };
         Opened {
             manifest: embedded::Manifest::of_checkpoint(self.licence),
             config: self.config,
             weights,
             fingerprint,
         }
+    }
+}
+
+/// True for two names of one file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ mod tinyclip;
 use std::path::Path;
 
 use crate::beside;
-use crate::config::{ModelConfig, Tower};
+use crate::config::ModelConfig;
 use crate::error::{Error, nearest};
 
 /// A published model, spelled as open_clip spells it.
@@ -130,7 +130,7 @@ impl Preset {
         checkpoint: &Path,
     ) -> Result<(), Error> {
         match self.described_in {
-            Some(name) => beside::take_activations(config, checkpoint, name),
+            Some(name) => beside::take_over(config, checkpoint, name),
             None => Ok(()),
         }
     }
@@ -151,18 +151,14 @@ impl Preset {
 
     /// The family of the image tower in one word, for listings.
     pub fn family(&self) -> &'static str {
-        match self.config().vision.tower {
-            Tower::FastVit(_) => "FastViT",
-            Tower::Vit(_) => "ViT",
-            Tower::Joined(_) => "joined",
-        }
+        self.config().vision.tower.family()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Activation;
+    use crate::config::{Activation, Tower};
 
     #[test]
     fn every_preset_is_consistent_and_found_by_its_name() {

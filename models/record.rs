@@ -168,7 +168,7 @@ pub(crate) fn keep(
 }
 
 /// Tells one configuration from another: the SHA-256 of its JSON.
-fn describe(config: &ModelConfig) -> String {
+pub(crate) fn describe(config: &ModelConfig) -> String {
     let json = serde_json::to_vec(config).unwrap_or_default();
     hex(&Sha256::digest(json))
 }

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::ensure;
 use crate::Error;
 
+/// Largest expansion, stride and number of repeats.
+const MOST_BLOCKS: usize = 256;
+/// Most channels of a block.
+const MOST_CHANNELS: usize = 65_536;
+
 /// A network of inverted residual blocks: MobileNetV2, <https://arxiv.org/abs/1801.04381>, and
 /// EfficientNet-Lite, <https://arxiv.org/abs/1905.11946> without squeeze and excitation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -110,12 +115,16 @@ impl InvertedResidualConfig {
     /// # Errors
     /// [`Error::BadConfig`] with the first contradiction.
     pub fn check(&self) -> Result<(), Error> {
-        ensure(self.stem > 0 && self.features > 0, || {
-            format!(
-                "{} channels in the stem, {} features",
-                self.stem, self.features
-            )
-        })?;
+        let channels = 1..=MOST_CHANNELS;
+        ensure(
+            channels.contains(&self.stem) && channels.contains(&self.features),
+            || {
+                format!(
+                    "{} channels in the stem, {} features",
+                    self.stem, self.features
+                )
+            },
+        )?;
         ensure(!self.stages.is_empty(), || "no stages".into())?;
         for (i, stage) in self.stages.iter().enumerate() {
             super::kernel(stage.kernel, &format!("stages[{i}].kernel"))?;
@@ -123,6 +132,18 @@ impl InvertedResidualConfig {
             ensure(!sizes.contains(&0), || {
                 format!("stages[{i}] has a size of 0")
             })?;
+            let largest = MOST_BLOCKS
+                .max(stage.expand)
+                .max(stage.stride)
+                .max(stage.repeats);
+            ensure(
+                largest == MOST_BLOCKS && stage.channels <= MOST_CHANNELS,
+                || {
+                    format!(
+                        "stages[{i}] has a size over {MOST_BLOCKS}, or more than {MOST_CHANNELS} channels"
+                    )
+                },
+            )?;
         }
         Ok(())
     }

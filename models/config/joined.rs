@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{FastVitConfig, ImageConfig, InvertedResidualConfig, ensure};
 use crate::Error;
 
+/// Most numbers of a part of an embedding, and most classes.
+const MOST_NUMBERS: usize = 65_536;
+/// Longest side that a picture is brought to, in pixels.
+const MOST_EDGE: usize = 4096;
+
 /// Two image towers in one space.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct JoinedConfig {
@@ -57,9 +62,19 @@ impl JoinedConfig {
                 photographs.edge, photographs.image.size
             )
         })?;
-        ensure(photographs.classes > 0, || {
-            "photographs.classes is 0".into()
+        ensure(photographs.edge <= MOST_EDGE, || {
+            format!("photographs.edge {} is over {MOST_EDGE}", photographs.edge)
         })?;
+        for (name, size) in [
+            ("drawn_dim", self.drawn_dim),
+            ("photographs.classes", photographs.classes),
+            ("photographs.seen", photographs.seen),
+            ("photographs.details", photographs.details),
+        ] {
+            ensure((1..=MOST_NUMBERS).contains(&size), || {
+                format!("{name} {size} is not between 1 and {MOST_NUMBERS}")
+            })?;
+        }
         ensure(photographs.temperature > 0.0, || {
             "photographs.temperature is not positive".into()
         })?;

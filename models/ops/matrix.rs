@@ -131,10 +131,13 @@ impl Dense {
     /// [`None`] on other devices.
     pub(super) fn open(weight: &Matrix, bias: Option<&Tensor<1>>) -> Option<Self> {
         let [_, depth, _] = weight.panels.dims();
-        let bias = bias.map(|bias| flex::open(bias.clone())).transpose();
+        let bias = match bias {
+            Some(bias) => Some(flex::open(bias.clone()).ok()?),
+            None => None,
+        };
         Some(Self {
             panels: flex::open(weight.panels.clone()).ok()?,
-            bias: bias.ok()?,
+            bias,
             depth,
             columns: weight.output,
         })

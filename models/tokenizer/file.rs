@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use tokenizers::ModelWrapper;
+use tokenizers::{Model, ModelWrapper};
 
 use super::{Tokens, clean};
 use crate::error::Error;
@@ -51,9 +51,10 @@ impl FileTokenizer {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else {
             return Err(bad("its model is not byte-pair encoding".to_owned()));
         };
-        // Then no text is without tokens.
+        // Then no text is without tokens. The model looks among its own, not among added ones.
         match &model.unk_token {
-            Some(unknown) => id(unknown)?,
+            Some(unknown) if model.token_to_id(unknown).is_some() => {}
+            Some(unknown) => return Err(bad(format!("it has no token {unknown}"))),
             None => return Err(bad("it names no unknown token".to_owned())),
         };
         let ids = tokenizer.get_vocab(true).into_values();
