@@ -50,7 +50,7 @@ impl StageKind for Forget {
                     .published(json!(false)),
                 count("images", "embeddings that were deleted, one a model"),
                 count("labels", "how often it was labelled, as kept"),
-                count("feedback", "themes under which it was judged"),
+                count("feedback", "judgements of it"),
             ],
         }
     }

@@ -1,19 +1,20 @@
 //! Forgetting images: their embeddings, and whatever else is kept of them.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
+use super::evidence::{Pictures, Seen};
 use super::image_embedding::{Column, Entity};
 use super::{
-    Inner, Store, StoreError, evidence, image_embedding, limits, nsfw_classes, theme_feedback,
+    Inner, Store, StoreError, evidence, image_embedding, image_name, limits, nsfw_classes,
+    theme_feedback,
 };
 use crate::vector_index::Row;
 
@@ -22,7 +23,8 @@ use crate::vector_index::Row;
 pub enum Which {
     /// Those that a client calls so.
     Asset(String),
-    /// The one with this name or these bytes: 64 lower-case hexadecimal digits.
+    /// The one with these bytes; where none is known, those that a client calls so or has
+    /// called so: 64 lower-case hexadecimal digits.
     Hash(String),
     /// Those that were written so long ago or longer. An image that comes again and is
     /// called as before is not written again.
@@ -64,29 +66,26 @@ impl Forgotten {
     }
 }
 
-/// What is kept of images beside their embeddings. **Every table that keeps something of
-/// an image has a line here or in [`evidence`]**: it deletes its rows or, where `is_dry`,
-/// counts them.
-///
-/// `names` are those that clients gave the images, and the hashes of their bytes.
+/// Forgets what is kept of pictures beside their embeddings. **Every table that keeps
+/// something of an image has a line here or in [`evidence`].**
 async fn forget_evidence<C: ConnectionTrait>(
     db: &C,
-    names: &[String],
-    is_dry: bool,
+    pictures: Pictures<'_>,
 ) -> Result<Forgotten, DbErr> {
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let kept = match is_dry {
-        true => evidence::kept(db, &names).await?,
-        false => {
-            nsfw_classes::forget(db, &names).await?;
-            evidence::forget(db, &names).await?
+    if !pictures.contents.is_empty() {
+        nsfw_classes::forget(db, pictures.contents).await?;
+    }
+    Ok(evidence::forget(db, pictures).await?.into())
+}
+
+impl From<evidence::Kept> for Forgotten {
+    fn from(kept: evidence::Kept) -> Self {
+        Self {
+            images: 0,
+            labels: kept.looks,
+            feedback: kept.judgements,
         }
-    };
-    Ok(Forgotten {
-        images: 0,
-        labels: kept.looks,
-        feedback: kept.judgements,
-    })
+    }
 }
 
 /// What tells an image that is to be forgotten.
@@ -96,6 +95,13 @@ struct Found {
     model_name: String,
     image_hash: String,
     content_hash: Option<String>,
+}
+
+impl Found {
+    /// The hash of its bytes: rows of the Python service have none but their name.
+    fn content(&self) -> &str {
+        self.content_hash.as_deref().unwrap_or(&self.image_hash)
+    }
 }
 
 impl Store {
@@ -108,60 +114,52 @@ impl Store {
     ///
     /// # Errors
     /// Any error of the database: what was told to `progress` is forgotten all the same.
+    /// Images that waited and could not be written in time: they would come again.
     pub async fn forget(
         &self,
         which: &Which,
         is_dry: bool,
-        mut progress: impl FnMut(&Forgotten),
+        progress: impl FnMut(&Forgotten),
     ) -> Result<Forgotten, StoreError> {
-        self.flush().await;
-        let inner = &self.0;
-        // There may be feedback on images that are not there any more.
-        let names = match which {
-            Which::Hash(hash) => vec![hash.clone()],
-            Which::Asset(id) => {
-                let doing = "looking for feedback";
-                let names = inner.read(doing, limits::STATEMENT, |db| async move {
-                    theme_feedback::names(&db, id).await
-                });
-                names.await?
-            }
-            Which::OlderThan(_) => Vec::new(),
-        };
-        let mut total = inner.forget_batch(&[], &names, is_dry).await?;
-        // An image has a row for each model, and its names are to be counted once.
-        let mut counted: HashSet<u64> = names.iter().map(|name| hash_of(name)).collect();
-        let mut window = Window::new(inner, which).await?;
-        while let Some(found) = window.next(inner, which).await? {
-            for images in found.chunks(limits::FORGET_BATCH) {
-                let names = images.iter().flat_map(|image| {
-                    let hashes = [Some(&image.image_hash), image.content_hash.as_ref()];
-                    hashes.into_iter().flatten().cloned()
-                });
-                let mut names: Vec<_> = names.collect();
-                names.sort_unstable();
-                names.dedup();
-                if is_dry {
-                    names.retain(|name| counted.insert(hash_of(name)));
-                }
-                total.add(inner.forget_batch(images, &names, is_dry).await?);
-                progress(&total);
-            }
+        if !self.flush().await && !is_dry {
+            return Err(StoreError::Slow {
+                doing: "writing the images that wait before some are forgotten",
+                limit: limits::FLUSH,
+            });
         }
+        let mut run = Run {
+            inner: &self.0,
+            is_dry,
+            progress,
+            total: Forgotten::default(),
+            gone: Seen::default(),
+            counted: Seen::default(),
+        };
+        let mut is_name = false;
+        match which {
+            Which::Hash(hash) => is_name = run.by_hash(hash).await?,
+            Which::Asset(id) => {
+                run.judged_as(id).await?;
+                run.found(which).await?;
+            }
+            Which::OlderThan(_) => run.found(which).await?,
+        }
+        let total = run.total;
         if !is_dry {
-            self.forget_in_memory(which.clone()).await;
+            self.forget_in_memory(which.clone(), is_name).await;
         }
         Ok(total)
     }
 
-    /// Images that the database never had: it was away, or would not have them.
-    async fn forget_in_memory(&self, which: Which) {
+    /// Images that the database never had: it was away, or would not have them. A hash may
+    /// be that of bytes only, or their name too.
+    async fn forget_in_memory(&self, which: Which, is_name: bool) {
         let index = self.0.index.clone();
         let forgetting = tokio::task::spawn_blocking(move || match which {
             Which::Asset(id) => index.remove_where(|row| row.asset_id.as_deref() == Some(&*id)),
             Which::Hash(hash) => index.remove_where(|row| {
-                let names = [Some(&row.image_hash), row.content_hash.as_ref()];
-                names.into_iter().flatten().any(|name| **name == *hash)
+                let content = row.content_hash.as_ref().unwrap_or(&row.image_hash);
+                **content == *hash || (is_name && *row.image_hash == *hash)
             }),
             Which::OlderThan(_) => 0,
         });
@@ -170,24 +168,171 @@ impl Store {
     }
 }
 
+/// One forgetting, a batch after the other.
+struct Run<'a, P> {
+    inner: &'a Arc<Inner>,
+    is_dry: bool,
+    progress: P,
+    total: Forgotten,
+    /// Hashes of the bytes of the pictures so far.
+    gone: Seen,
+    /// Names under which judgements were counted: an image has a row for each model, and its
+    /// names are to be counted once.
+    counted: Seen,
+}
+
+impl<P: FnMut(&Forgotten)> Run<'_, P> {
+    /// The picture of those bytes; where none is known, those that go by that name. True
+    /// where it is taken for a name.
+    async fn by_hash(&mut self, hash: &str) -> Result<bool, StoreError> {
+        let doing = "looking for images";
+        let known = self
+            .inner
+            .read(doing, limits::STATEMENT, |db| async move {
+                evidence::known(&db, &[hash]).await
+            })
+            .await?;
+        // There may be feedback on a picture that is not there any more.
+        self.pictures(&[hash.to_owned()]).await?;
+        if !known.is_empty() {
+            return Ok(false);
+        }
+        let mut last = String::new();
+        loop {
+            let after = last.as_str();
+            let contents = self
+                .inner
+                .read(doing, limits::STATEMENT, |db| async move {
+                    called(&db, hash, after).await
+                })
+                .await?;
+            let Some(content) = contents.last() else {
+                return Ok(true);
+            };
+            last = content.clone();
+            self.pictures(&contents).await?;
+        }
+    }
+
+    /// Pictures by the hashes of their bytes, with all that is kept of them.
+    async fn pictures(&mut self, contents: &[String]) -> Result<(), StoreError> {
+        let found = self
+            .inner
+            .read("looking for images", limits::STATEMENT, |db| async move {
+                let rows = rows().filter(of_contents(contents));
+                rows.into_model::<Found>().all(&db).await
+            })
+            .await?;
+        let names = distinct(found.iter().map(|image| image.image_hash.as_str()));
+        // Their names go last: what is left after an error is found by them again.
+        let mut rest = found.as_slice();
+        while rest.len() > limits::FORGET_BATCH {
+            let (images, others) = rest.split_at(limits::FORGET_BATCH);
+            self.batch(images, &[], &[]).await?;
+            rest = others;
+        }
+        self.batch(rest, contents, &names).await
+    }
+
+    /// What was judged under a client's own id. There may be feedback on images that are not
+    /// there any more, or that never were.
+    async fn judged_as(&mut self, asset_id: &str) -> Result<(), StoreError> {
+        let doing = "looking for feedback";
+        let names = self
+            .inner
+            .read(doing, limits::STATEMENT, |db| async move {
+                theme_feedback::names(&db, asset_id).await
+            })
+            .await?;
+        for names in names.chunks(limits::FORGET_BATCH) {
+            let contents = self
+                .inner
+                .read(doing, limits::STATEMENT, |db| async move {
+                    let names: Vec<_> = names.iter().map(String::as_str).collect();
+                    evidence::told_by(&db, &names).await
+                })
+                .await?;
+            self.batch(&[], &contents, names).await?;
+        }
+        Ok(())
+    }
+
+    /// Images whose rows are so.
+    async fn found(&mut self, which: &Which) -> Result<(), StoreError> {
+        let mut window = Window::new(self.inner).await?;
+        while let Some(found) = window.next(self.inner, which).await? {
+            for images in found.chunks(limits::FORGET_BATCH) {
+                let contents = distinct(images.iter().map(Found::content));
+                let names = distinct(images.iter().map(|image| image.image_hash.as_str()));
+                self.batch(images, &contents, &names).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows, and what is kept of pictures: by the hashes of their bytes, and by names that no
+    /// other picture goes by.
+    async fn batch(
+        &mut self,
+        images: &[Found],
+        contents: &[String],
+        names: &[String],
+    ) -> Result<(), StoreError> {
+        let mut fresh: Vec<_> = contents.iter().map(String::as_str).collect();
+        // What is only counted is still there the next time.
+        fresh.retain(|content| self.gone.add(content) || !self.is_dry);
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let pictures = Pictures {
+            contents: &fresh,
+            names: &names,
+            gone: &self.gone,
+        };
+        let done = match self.is_dry {
+            true => {
+                let counting = self.inner.count_batch(images, pictures, &mut self.counted);
+                counting.await?
+            }
+            false => self.inner.forget_batch(images, pictures).await?,
+        };
+        self.total.add(done);
+        (self.progress)(&self.total);
+        Ok(())
+    }
+}
+
 impl Inner {
+    /// Counts what [`Self::forget_batch`] would forget, but for what was counted before.
+    async fn count_batch(
+        self: &Arc<Self>,
+        images: &[Found],
+        pictures: Pictures<'_>,
+        counted: &mut Seen,
+    ) -> Result<Forgotten, StoreError> {
+        let doing = "counting images";
+        let mut names = self
+            .read(doing, limits::STATEMENT, |db| async move {
+                evidence::own_names(&db, pictures).await
+            })
+            .await?;
+        names.retain(|name| counted.add(name));
+        let names = names.as_slice();
+        let kept = self
+            .read(doing, limits::STATEMENT, |db| async move {
+                evidence::kept(&db, pictures.contents, names).await
+            })
+            .await?;
+        Ok(Forgotten {
+            images: images.len() as u64,
+            ..kept.into()
+        })
+    }
+
     /// Forgets a few images with all that is kept of them, in one transaction.
     async fn forget_batch(
         self: &Arc<Self>,
         images: &[Found],
-        names: &[String],
-        is_dry: bool,
+        pictures: Pictures<'_>,
     ) -> Result<Forgotten, StoreError> {
-        if is_dry {
-            let counting = self.read("counting images", limits::STATEMENT, |db| async move {
-                forget_evidence(&db, names, true).await
-            });
-            let images = images.len() as u64;
-            return Ok(Forgotten {
-                images,
-                ..counting.await?
-            });
-        }
         let ids: Vec<_> = images.iter().map(|image| image.id).collect();
         let ids = ids.as_slice();
         // A row that was read before it is deleted is not put into the index after.
@@ -197,7 +342,7 @@ impl Inner {
             limits::STATEMENT,
             |transaction| async move {
                 let db = &*transaction;
-                let mut forgotten = forget_evidence(db, names, false).await?;
+                let mut forgotten = forget_evidence(db, pictures).await?;
                 if !ids.is_empty() {
                     let rows = Entity::delete_many().filter(Column::Id.is_in(ids.to_vec()));
                     forgotten.images = rows.exec(db).await?.rows_affected;
@@ -219,35 +364,71 @@ impl Inner {
     }
 }
 
-fn hash_of(name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
+fn distinct<'a>(hashes: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let hashes: BTreeSet<_> = hashes.collect();
+    hashes.into_iter().map(str::to_owned).collect()
+}
+
+/// The next pictures that go by a name, in the order of the hashes of their bytes.
+async fn called<C: ConnectionTrait>(db: &C, name: &str, after: &str) -> Result<Vec<String>, DbErr> {
+    let limit = limits::FORGET_BATCH;
+    let mut contents = image_name::contents_after(db, name, after, limit as u64).await?;
+    // A picture with very many names has some that are in no other table.
+    let embedded: Vec<String> = Entity::find()
+        .select_only()
+        .column(Column::ContentHash)
+        .distinct()
+        .filter(Column::ImageHash.eq(name))
+        .filter(Column::ContentHash.gt(after))
+        .order_by_asc(Column::ContentHash)
+        .limit(limit as u64)
+        .into_tuple()
+        .all(db)
+        .await?;
+    contents.extend(embedded);
+    contents.sort_unstable();
+    contents.dedup();
+    contents.truncate(limit);
+    Ok(contents)
+}
+
+/// What tells images, by their ids.
+fn rows() -> Select<Entity> {
+    Entity::find()
+        .select_only()
+        .columns([
+            Column::Id,
+            Column::ModelName,
+            Column::ImageHash,
+            Column::ContentHash,
+        ])
+        .order_by_asc(Column::Id)
+}
+
+/// Pictures of those bytes; rows of the Python service go by their name.
+fn of_contents(contents: &[String]) -> Condition {
+    let contents = || contents.iter().map(String::as_str);
+    let unverified = Condition::all()
+        .add(Column::ContentHash.is_null())
+        .add(Column::ImageHash.is_in(contents()));
+    Condition::any()
+        .add(Column::ContentHash.is_in(contents()))
+        .add(unverified)
 }
 
 /// A part of the table after the other, by ids, so that no statement looks at all of it.
 struct Window {
     after: i64,
     last: i64,
-    /// Ids a part.
-    step: i64,
 }
 
 impl Window {
-    async fn new(inner: &Arc<Inner>, which: &Which) -> Result<Self, StoreError> {
+    async fn new(inner: &Arc<Inner>) -> Result<Self, StoreError> {
         let newest = inner.read("looking for images", limits::STATEMENT, |db| async move {
             image_embedding::newest(&db, i64::MAX).await
         });
         let last = newest.await?.unwrap_or(0);
-        Ok(Self {
-            after: 0,
-            last,
-            step: match which {
-                // It has an index.
-                Which::Hash(_) => i64::MAX,
-                Which::Asset(_) | Which::OlderThan(_) => limits::FORGET_WINDOW,
-            },
-        })
+        Ok(Self { after: 0, last })
     }
 
     /// The images of the next part that has some; none once the table is through.
@@ -258,20 +439,12 @@ impl Window {
     ) -> Result<Option<Vec<Found>>, StoreError> {
         while self.after < self.last {
             let after = self.after;
-            let end = after.saturating_add(self.step);
+            let end = after.saturating_add(limits::FORGET_WINDOW);
             let found = inner
                 .read("looking for images", limits::STATEMENT, |db| async move {
                     let is_so = condition(db.get_database_backend(), which);
-                    Entity::find()
-                        .select_only()
-                        .columns([
-                            Column::Id,
-                            Column::ModelName,
-                            Column::ImageHash,
-                            Column::ContentHash,
-                        ])
+                    rows()
                         .filter(is_so.add(Column::Id.gt(after)).add(Column::Id.lte(end)))
-                        .order_by_asc(Column::Id)
                         .into_model::<Found>()
                         .all(&db)
                         .await
@@ -289,11 +462,7 @@ impl Window {
 fn condition(backend: DbBackend, which: &Which) -> Condition {
     match which {
         Which::Asset(id) => Condition::all().add(Column::AssetId.eq(id.as_str())),
-        Which::Hash(hash) => Condition::all().add(
-            Condition::any()
-                .add(Column::ImageHash.eq(hash.as_str()))
-                .add(Column::ContentHash.eq(hash.as_str())),
-        ),
+        Which::Hash(hash) => Condition::all().add(of_contents(std::slice::from_ref(hash))),
         Which::OlderThan(age) => {
             let seconds = age.as_secs();
             // By the clock that wrote the time.

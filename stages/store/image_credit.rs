@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::{
     EnumIter, PrimaryKeyTrait,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QuerySelect};
 
 use super::theme_label::Credits;
 
@@ -77,8 +77,20 @@ pub(super) async fn find<C: ConnectionTrait>(
 
 /// What was credited for pictures of those names under any theme, and no longer is.
 pub(super) async fn take<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<Vec<Model>, DbErr> {
-    let named = || Column::ImageHash.is_in(names.iter().copied());
-    let rows = Entity::find().filter(named()).all(db).await?;
-    Entity::delete_many().filter(named()).exec(db).await?;
+    // Locked, rows are read as they are now. Without, MariaDB reads them as they were when
+    // the transaction began, and what was added since would stay in the sums.
+    let rows = Entity::find()
+        .filter(Column::ImageHash.is_in(names.iter().copied()))
+        .lock_exclusive()
+        .all(db)
+        .await?;
+    for row in &rows {
+        let key = (
+            row.theme.clone(),
+            row.image_hash.clone(),
+            row.label_key.clone(),
+        );
+        Entity::delete_by_id(key).exec(db).await?;
+    }
     Ok(rows)
 }

@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::{
 };
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
-    ActiveValue, ColumnTrait, Condition, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter,
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
 };
 
@@ -96,29 +96,61 @@ pub(super) async fn contents_of<C: ConnectionTrait>(
         .await
 }
 
-/// Of those names, the ones that pictures outside the list go by too.
-pub(super) async fn shared<C: ConnectionTrait>(
+/// The next pictures that go by a name, in the order of their hashes, at most `limit`.
+pub(super) async fn contents_after<C: ConnectionTrait>(
     db: &C,
-    names: &[&str],
-    content_hashes: &[&str],
+    image_hash: &str,
+    after: &str,
+    limit: u64,
 ) -> Result<Vec<String>, DbErr> {
     Entity::find()
         .select_only()
-        .column(Column::ImageHash)
-        .filter(Column::ImageHash.is_in(names.iter().copied()))
-        .filter(Column::ContentHash.is_not_in(content_hashes.iter().copied()))
+        .column(Column::ContentHash)
+        .filter(Column::ImageHash.eq(image_hash))
+        .filter(Column::ContentHash.gt(after))
+        .order_by_asc(Column::ContentHash)
+        .limit(limit)
         .into_tuple()
         .all(db)
         .await
 }
 
-/// Forgets the names of those pictures, and those hashes as names of others.
-pub(super) async fn forget<C: ConnectionTrait>(db: &C, hashes: &[&str]) -> Result<(), DbErr> {
-    let either = Condition::any()
-        .add(Column::ContentHash.is_in(hashes.iter().copied()))
-        .add(Column::ImageHash.is_in(hashes.iter().copied()));
+/// The pictures that go by those names, as (name, hash of the bytes).
+pub(super) async fn goers<C: ConnectionTrait>(
+    db: &C,
+    names: &[&str],
+) -> Result<Vec<(String, String)>, DbErr> {
+    Entity::find()
+        .select_only()
+        .columns([Column::ImageHash, Column::ContentHash])
+        .filter(Column::ImageHash.is_in(names.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Of those hashes, the ones that are of the bytes of a picture with a name.
+pub(super) async fn known<C: ConnectionTrait>(
+    db: &C,
+    hashes: &[&str],
+) -> Result<Vec<String>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::ContentHash)
+        .distinct()
+        .filter(Column::ContentHash.is_in(hashes.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Forgets the names of those pictures. Others keep theirs, whatever they are called.
+pub(super) async fn forget<C: ConnectionTrait>(
+    db: &C,
+    content_hashes: &[&str],
+) -> Result<(), DbErr> {
     Entity::delete_many()
-        .filter(either)
+        .filter(Column::ContentHash.is_in(content_hashes.iter().copied()))
         .exec(db)
         .await
         .map(drop)

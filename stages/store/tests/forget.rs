@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 
 use super::{Fixture, databases, evidence, feedback, hash, image, tally, until};
 use crate::store::connect::Target;
-use crate::store::{Forgotten, Store, Which, limits};
+use crate::store::{Asked, Forgotten, ImageRecord, Store, Which, limits};
 use crate::vector_index::Query;
 
 fn forgotten(images: u64, labels: u64, feedback: u64) -> Forgotten {
@@ -165,5 +165,157 @@ async fn many_are_forgotten_a_few_at_a_time() {
         store.index().is_empty(),
         "what was not loaded is forgotten too"
     );
+    store.close().await;
+}
+
+/// A picture that a client calls otherwise than by its bytes.
+fn named(name: &str, bytes: &str) -> ImageRecord {
+    ImageRecord {
+        image_hash: hash(name).into(),
+        ..image(bytes, &[1.0, 0.0], &[("l", 1.0), ("k", 0.0)])
+    }
+}
+
+async fn judge(store: &Store, name: &str) {
+    let judged = feedback(name, "t", true);
+    store.record_feedback(&judged).await.unwrap();
+}
+
+/// How often the picture of those bytes and that name was accepted.
+async fn accepted(store: &Store, name: &str, bytes: &str) -> f64 {
+    let (name, bytes) = (hash(name), hash(bytes));
+    let asked = Asked {
+        image_hash: &name,
+        content_hash: Some(&bytes),
+    };
+    let found = store.theme_evidence("t", &[], &[asked], limits::READ).await;
+    found.unwrap().images[0].tally.accepted
+}
+
+async fn is_kept(store: &Store, bytes: &str) -> bool {
+    let kept = store
+        .image_embedding(&hash(bytes), "m@1", limits::READ)
+        .await;
+    kept.unwrap().is_some()
+}
+
+/// Counts what there is to forget, forgets it, and says what it was.
+async fn forget(store: &Store, which: &Which) -> Forgotten {
+    let counted = store.forget(which, true, |_| ()).await.unwrap();
+    let done = store.forget(which, false, |_| ()).await.unwrap();
+    assert_eq!(done, counted, "{which:?}");
+    done
+}
+
+#[tokio::test]
+async fn a_picture_that_shares_its_name_leaves_the_others_what_is_theirs() {
+    for database in databases().await {
+        let store = database.store();
+        for bytes in ["thumbnail", "full"] {
+            store.remember(named("n", bytes)).await.unwrap();
+        }
+        judge(&store, "n").await;
+        judge(&store, "thumbnail").await;
+        let thumbnail = Which::Hash(hash("thumbnail"));
+        let done = forget(&store, &thumbnail).await;
+        assert_eq!(done, forgotten(1, 1, 1), "{}", database.kind);
+        assert!(!is_kept(&store, "thumbnail").await);
+        assert!(is_kept(&store, "full").await);
+        // By its bytes alone: the link to the name is there.
+        assert_eq!(accepted(&store, "full", "full").await, 1.0);
+        let done = forget(&store, &Which::Hash(hash("full"))).await;
+        assert_eq!(done, forgotten(1, 1, 1), "nobody else goes by it now");
+
+        // A name that goes with the last of its pictures is counted so too.
+        for bytes in ["thumbnail", "full"] {
+            store.remember(named("n", bytes)).await.unwrap();
+        }
+        judge(&store, "n").await;
+        let done = forget(&store, &Which::OlderThan(Duration::ZERO)).await;
+        assert_eq!(done, forgotten(2, 2, 1), "{}", database.kind);
+        store.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_is_called_by_the_bytes_of_another_takes_nothing_from_it() {
+    for database in databases().await {
+        let store = database.store();
+        store
+            .remember(image("b", &[0.0, 1.0], &[("l", 1.0)]))
+            .await
+            .unwrap();
+        store.remember(named("b", "a")).await.unwrap();
+        judge(&store, "b").await;
+        let done = forget(&store, &Which::Hash(hash("a"))).await;
+        assert_eq!(done, forgotten(1, 1, 0), "{}", database.kind);
+        assert!(is_kept(&store, "b").await);
+        assert_eq!(accepted(&store, "b", "b").await, 1.0);
+
+        // Nor the other way round.
+        store.remember(named("b", "a")).await.unwrap();
+        let done = forget(&store, &Which::Hash(hash("b"))).await;
+        assert_eq!(done, forgotten(1, 1, 1), "{}", database.kind);
+        assert!(is_kept(&store, "a").await);
+        store.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_is_forgotten_by_a_name_that_it_had_before() {
+    for database in databases().await {
+        let store = database.store();
+        for name in ["old", "new"] {
+            store.remember(named(name, "x")).await.unwrap();
+            judge(&store, name).await;
+        }
+        store.remember(named("other", "y")).await.unwrap();
+        let old = Which::Hash(hash("old"));
+        let done = forget(&store, &old).await;
+        assert_eq!(done, forgotten(1, 1, 2), "{}", database.kind);
+        assert!(!is_kept(&store, "x").await);
+        assert!(is_kept(&store, "y").await);
+        assert_eq!(accepted(&store, "new", "x").await, 0.0);
+        assert!(forget(&store, &old).await.is_nothing());
+
+        // Two that are called so, of which no embedding is kept.
+        for bytes in ["x", "z"] {
+            let record = ImageRecord {
+                keep_embedding: false,
+                ..named("old", bytes)
+            };
+            store.remember(record).await.unwrap();
+        }
+        judge(&store, "old").await;
+        judge(&store, "z").await;
+        let done = forget(&store, &old).await;
+        assert_eq!(done, forgotten(0, 2, 2), "{}", database.kind);
+        store.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_judged_under_an_asset_is_forgotten_a_few_at_a_time() {
+    let database = Fixture::sqlite();
+    let store = database.store();
+    let batch = limits::FORGET_BATCH as u64;
+    let count = batch * 2 + 1;
+    for number in 0..count {
+        let mut judged = feedback(&number.to_string(), "t", true);
+        judged.asset_id = Some("the same".into());
+        store.record_feedback(&judged).await.unwrap();
+    }
+    let which = Which::Asset("the same".into());
+    for is_dry in [true, false] {
+        let mut told = Vec::new();
+        let done = store
+            .forget(&which, is_dry, |so_far| told.push(so_far.feedback))
+            .await;
+        assert_eq!(done.unwrap(), forgotten(0, 0, count), "{is_dry}");
+        assert_eq!(told, [batch, batch * 2, count], "{is_dry}");
+    }
     store.close().await;
 }
