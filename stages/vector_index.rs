@@ -263,6 +263,14 @@ impl VectorIndex {
         count
     }
 
+    /// Notes the database's id of an image that came from a request. False where it is not
+    /// here, or has one, or another image has that id.
+    pub fn number(&self, model: &str, id: i64, row: &Row) -> bool {
+        let mut models = self.write();
+        let matrix = models.get_mut(model);
+        matrix.is_some_and(|matrix| matrix.number(id, &Key::of(row)))
+    }
+
     /// Forgets an image of a model that came from a request and was not read from the
     /// database since, so that no id tells it. False where there is none.
     pub fn remove_unnumbered(&self, model: &str, row: &Row) -> bool {

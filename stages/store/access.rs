@@ -217,7 +217,8 @@ async fn within<T>(
 }
 
 /// True where the database undid a transaction because of another one: SQLSTATE 40001
-/// and 40P01, MySQL 1205 and 1213 (which come as HY000 and 40001), SQLite BUSY and LOCKED.
+/// and 40P01, MySQL 1205 and 1213 (which come as HY000 and 40001), MariaDB 1020 (HY000, where
+/// `innodb_snapshot_isolation` is on, as it is from 11.6.2), SQLite BUSY and LOCKED.
 fn is_contention(error: &DbErr) -> bool {
     let Some(error) = said(error) else {
         return false;
@@ -226,7 +227,12 @@ fn is_contention(error: &DbErr) -> bool {
     matches!(
         code.as_deref(),
         Some("40001" | "40P01" | "5" | "6" | "261" | "517")
-    ) || error.message().contains("Lock wait timeout exceeded")
+    ) || [
+        "Lock wait timeout exceeded",
+        "Record has changed since last read",
+    ]
+    .iter()
+    .any(|said| error.message().contains(said))
 }
 
 /// True where the database is there and will not have these values: they are at fault,

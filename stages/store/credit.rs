@@ -15,21 +15,25 @@ use super::theme_label::{Credits, Tally};
 use super::{image_credit, image_name, judgement, look, theme_feedback, theme_label};
 
 /// Credits what was not credited yet of an image under a theme, where what it is about is
-/// known. To be called within a transaction; locks the image's row.
+/// known. To be called within a transaction; locks the image's row. True where something
+/// waits for the image to be seen.
 pub(super) async fn credit<C: ConnectionTrait>(
     db: &C,
     image_hash: &str,
     theme: &str,
-) -> Result<(), DbErr> {
+) -> Result<bool, DbErr> {
     let Some(counted) = theme_feedback::locked(db, image_hash, theme).await? else {
-        return Ok(());
+        return Ok(false);
     };
-    let specific = judgement::waiting(db, image_hash, theme).await?;
-    let total = counted.total_assignments - counted.credited_total;
-    if total <= 0 && specific.is_empty() {
-        return Ok(());
-    }
     let looks = looks_of(db, image_hash).await?;
+    let mut sets: Vec<_> = looks.iter().map(|look| look.label_set.as_str()).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    let specific = judgement::waiting(db, image_hash, theme, &sets).await?;
+    let total = counted.total_assignments - counted.credited_total;
+    if looks.is_empty() || total <= 0 && specific.is_empty() {
+        return Ok(looks.is_empty());
+    }
     let mut credits = Credits::new();
     let judged = look::judged(&looks, theme, "");
     if total > 0 && !judged.is_empty() {
@@ -56,7 +60,8 @@ pub(super) async fn credit<C: ConnectionTrait>(
         judgement::credited(db, row).await?;
     }
     theme_label::add(db, theme, &credits).await?;
-    image_credit::add(db, theme, image_hash, &credits).await
+    image_credit::add(db, theme, image_hash, &credits).await?;
+    Ok(false)
 }
 
 fn add(credits: &mut Credits, label: Arc<str>, tally: Tally) {

@@ -180,6 +180,24 @@ pub(super) async fn newest<C: ConnectionTrait>(db: &C, up_to: i64) -> Result<Opt
         .await
 }
 
+/// Ids of the rows of those contents, as (id, content, model).
+pub(super) async fn numbers<C: ConnectionTrait>(
+    db: &C,
+    content_hashes: &[&str],
+) -> Result<Vec<(i64, String, String)>, DbErr> {
+    let rows: Vec<(i64, Option<String>, String)> = Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::ContentHash, Column::ModelName])
+        .filter(Column::ContentHash.is_in(content_hashes.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let named = rows.into_iter();
+    Ok(named
+        .filter_map(|(id, content, model)| Some((id, content?, model)))
+        .collect())
+}
+
 /// The rows with those ids.
 pub(super) async fn by_ids<C: ConnectionTrait>(db: &C, ids: Vec<i64>) -> Result<Vec<Model>, DbErr> {
     Entity::find()

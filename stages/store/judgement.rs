@@ -7,10 +7,13 @@ use sea_orm::entity::prelude::{
     EnumIter, PrimaryKeyTrait,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, DbBackend, DbErr, QueryFilter, QuerySelect,
+};
 
-use super::Feedback;
 use super::keys::{label_key, readable};
+use super::theme_label::Tally;
+use super::{Feedback, limits};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "omnizap_judgements")]
@@ -84,16 +87,21 @@ fn is_waiting() -> sea_orm::sea_query::Expr {
     Expr::col((Entity, Column::Total)).gt(Expr::col((Entity, Column::CreditedTotal)))
 }
 
-/// Those of a picture under a theme that wait to be credited.
+/// Those of a picture under a theme that wait to be credited and can be: that say no set of
+/// labels, or one of these. At most [`limits::JUDGEMENTS_AT_ONCE`]; the rest wait for the next
+/// time.
 pub(super) async fn waiting<C: ConnectionTrait>(
     db: &C,
     image_hash: &str,
     theme: &str,
+    label_sets: &[&str],
 ) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::ImageHash.eq(image_hash))
         .filter(Column::Theme.eq(theme))
+        .filter(Column::LabelSet.is_in(std::iter::once("").chain(label_sets.iter().copied())))
         .filter(is_waiting())
+        .limit(limits::JUDGEMENTS_AT_ONCE)
         .all(db)
         .await
 }
@@ -112,33 +120,85 @@ pub(super) async fn credited<C: ConnectionTrait>(db: &C, row: &Model) -> Result<
         .map(drop)
 }
 
-/// Judgements of those pictures that wait to be credited, as (image, theme).
+/// Pictures with judgements that wait to be credited, as (image, theme), of those that say no
+/// set of labels, or one of these.
 pub(super) async fn uncredited<C: ConnectionTrait>(
     db: &C,
     image_hashes: &[&str],
+    label_sets: &[&str],
 ) -> Result<Vec<(String, String)>, DbErr> {
     Entity::find()
         .select_only()
         .columns([Column::ImageHash, Column::Theme])
+        .distinct()
         .filter(Column::ImageHash.is_in(image_hashes.iter().copied()))
+        .filter(Column::LabelSet.is_in(std::iter::once("").chain(label_sets.iter().copied())))
         .filter(is_waiting())
         .into_tuple()
         .all(db)
         .await
 }
 
-/// Judgements of pictures of those names under a theme that name a label.
+/// What judgements of a picture that name a label say together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Naming {
+    pub(super) image_hash: String,
+    /// Key of the label; empty for all labels that were not asked about.
+    pub(super) label_key: String,
+    pub(super) tally: Tally,
+}
+
+/// Judgements of pictures of those names under a theme that name a label, summed up once a
+/// label that is asked about, and once for all others: a client may name as many as it likes.
 pub(super) async fn naming<C: ConnectionTrait>(
     db: &C,
     theme: &str,
     names: &[&str],
-) -> Result<Vec<Model>, DbErr> {
-    Entity::find()
-        .filter(Column::ImageHash.is_in(names.iter().copied()))
-        .filter(Column::Theme.eq(theme))
-        .filter(Column::LabelKey.ne(""))
+    label_keys: &[String],
+) -> Result<Vec<Naming>, DbErr> {
+    let sum = |column: &str| {
+        let double = match db.get_database_backend() {
+            DbBackend::Sqlite => "REAL",
+            DbBackend::Postgres => "DOUBLE PRECISION",
+            _ => "DOUBLE",
+        };
+        Expr::cust(format!("CAST(SUM({column}) AS {double})"))
+    };
+    let about_labels = || {
+        Entity::find()
+            .select_only()
+            .column(Column::ImageHash)
+            .filter(Column::ImageHash.is_in(names.iter().copied()))
+            .filter(Column::Theme.eq(theme))
+            .group_by(Column::ImageHash)
+    };
+    let naming = |(image_hash, label_key, accepted, total): (String, String, f64, f64)| Naming {
+        image_hash,
+        label_key,
+        // Counts, which doubles hold as they are.
+        tally: Tally::weighed(accepted as i64, total as i64, 1.0),
+    };
+    let asked: Vec<(String, String, f64, f64)> = about_labels()
+        .column(Column::LabelKey)
+        .column_as(sum("accepted"), "accepted")
+        .column_as(sum("total"), "total")
+        .filter(Column::LabelKey.is_in(label_keys.iter().map(String::as_str)))
+        .group_by(Column::LabelKey)
+        .into_tuple()
         .all(db)
-        .await
+        .await?;
+    let others: Vec<(String, f64, f64)> = about_labels()
+        .column_as(sum("accepted"), "accepted")
+        .column_as(sum("total"), "total")
+        .filter(Column::LabelKey.ne(""))
+        .filter(Column::LabelKey.is_not_in(label_keys.iter().map(String::as_str)))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let others = others
+        .into_iter()
+        .map(|(image_hash, accepted, total)| (image_hash, String::new(), accepted, total));
+    Ok(asked.into_iter().chain(others).map(naming).collect())
 }
 
 /// Forgets the judgements of pictures of those names.

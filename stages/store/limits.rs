@@ -80,3 +80,5 @@ pub const LABELS_PER_LOOK: usize = 5;
 pub const LOOKS_PER_IMAGE: usize = 32;
 /// Most names kept of a picture beside the hash of its bytes; a later one is not kept.
 pub const NAMES_PER_IMAGE: u64 = 16;
+/// Judgements of a picture under a theme that are credited by one transaction.
+pub const JUDGEMENTS_AT_ONCE: u64 = 1000;

@@ -146,9 +146,11 @@ pub(super) async fn save<C: ConnectionTrait>(
     let labels_json = look.labels.encode();
     let key = (content_hash.to_owned(), look_key.clone());
     let known = Entity::find_by_id(key).one(db).await?;
+    // One client asks for the default labels by saying nothing, another by sending them.
+    let default_labels = look.default_labels || known.as_ref().is_some_and(|it| it.default_labels);
     if known
         .as_ref()
-        .is_some_and(|known| known.labels_json == labels_json)
+        .is_some_and(|it| it.labels_json == labels_json && it.default_labels == default_labels)
     {
         return Ok(());
     }
@@ -158,7 +160,7 @@ pub(super) async fn save<C: ConnectionTrait>(
         theme: ActiveValue::Set(look.theme.to_string()),
         label_set: ActiveValue::Set(look.label_set.to_string()),
         model_name: ActiveValue::Set(model.to_owned()),
-        default_labels: ActiveValue::Set(look.default_labels),
+        default_labels: ActiveValue::Set(default_labels),
         labels_json: ActiveValue::Set(labels_json),
     };
     let mut conflict = OnConflict::columns([Column::ContentHash, Column::LookKey]);
@@ -173,12 +175,14 @@ pub(super) async fn save<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Keeps a picture from having more than [`limits::LOOKS_PER_IMAGE`].
+/// Keeps a picture from having more than [`limits::LOOKS_PER_IMAGE`]. Those with the default
+/// labels go last: judgements that say nothing are about them.
 async fn drop_oldest<C: ConnectionTrait>(db: &C, content_hash: &str) -> Result<(), DbErr> {
     let newest_first = Entity::find()
         .select_only()
         .column(Column::LookKey)
         .filter(Column::ContentHash.eq(content_hash))
+        .order_by_desc(Column::DefaultLabels)
         .order_by_desc(sea_orm::sea_query::Expr::col("created_at"))
         .order_by_desc(Column::LookKey);
     let keys: Vec<String> = newest_first.into_tuple().all(db).await?;

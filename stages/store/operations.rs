@@ -20,15 +20,30 @@ impl Store {
     /// broke while the database was committing, which nobody can tell.
     pub async fn record_feedback(&self, feedback: &Feedback) -> Result<(), StoreError> {
         let doing = "counting feedback";
-        self.0
+        let (image_hash, theme) = (&*feedback.image_hash, &*feedback.theme);
+        let waits = self
+            .0
             .write(doing, limits::WRITE, |transaction| async move {
                 theme_feedback::count(&*transaction, feedback).await?;
                 if feedback.is_specific() {
                     judgement::count(&*transaction, feedback).await?;
                 }
-                credit::credit(&*transaction, &feedback.image_hash, &feedback.theme).await
+                credit::credit(&*transaction, image_hash, theme).await
             })
-            .await
+            .await?;
+        if waits {
+            // What the image was seen as may have been committed meanwhile, by one who did not
+            // see this yet. It counts already: the next time does what fails here.
+            let again = self.0.write(
+                "crediting feedback",
+                limits::WRITE,
+                |transaction| async move { credit::credit(&*transaction, image_hash, theme).await },
+            );
+            if let Err(error) = again.await {
+                tracing::warn!(%error, "feedback waits to be credited");
+            }
+        }
+        Ok(())
     }
 
     /// What feedback says of labels under a theme, and of images. The cost grows with
@@ -170,12 +185,8 @@ impl Inner {
         if !record.keep_embedding {
             return;
         }
-        let row = Row {
-            image_hash: record.image_hash.clone(),
-            content_hash: Some(record.content_hash.clone()),
-            asset_id: record.asset_id.clone(),
-        };
         let embedding = &record.embedding;
+        let row = row_of(record);
         if !self.index.insert(&embedding.model, row, &embedding.vector) {
             tracing::warn!(model = %embedding.model, "an embedding has no direction, or another length than its model's");
         }
@@ -200,14 +211,27 @@ impl Inner {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let (records, names) = (&records, &names);
+        let mut sets: Vec<_> = records
+            .iter()
+            .filter_map(|record| record.look.as_ref())
+            .map(|look| &*look.label_set)
+            .collect();
+        sets.sort_unstable();
+        sets.dedup();
+        let (records, names, sets) = (&records, &names, &sets);
+        self.write("keeping images", limits::WRITE, |transaction| async move {
+            for record in records {
+                save_image(&*transaction, record).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.number(records).await?;
+        // Once it is committed: feedback that comes from now on sees what they were seen as.
         let waiting = self
-            .write("keeping images", limits::WRITE, |transaction| async move {
-                for record in records {
-                    save_image(&*transaction, record).await?;
-                }
-                let mut waiting = theme_feedback::uncredited(&*transaction, names).await?;
-                waiting.extend(judgement::uncredited(&*transaction, names).await?);
+            .read("looking for feedback", limits::WRITE, |db| async move {
+                let mut waiting = theme_feedback::uncredited(&db, names).await?;
+                waiting.extend(judgement::uncredited(&db, names, sets).await?);
                 waiting.sort_unstable();
                 waiting.dedup();
                 Ok(waiting)
@@ -222,6 +246,43 @@ impl Inner {
             .await?;
         }
         Ok(())
+    }
+
+    /// Tells the index which rows the images just written are, so that it knows them when
+    /// somebody deletes them before they were read. One that is gone already leaves it.
+    async fn number(self: &Arc<Self>, records: &[&ImageRecord]) -> Result<(), StoreError> {
+        let kept = || records.iter().filter(|record| record.keep_embedding);
+        let contents: Vec<_> = kept().map(|record| &*record.content_hash).collect();
+        if contents.is_empty() {
+            return Ok(());
+        }
+        let contents = &contents;
+        let _reading = self.reading.lock().await;
+        let there = self
+            .read("looking for images", limits::WRITE, |db| async move {
+                image_embedding::numbers(&db, contents).await
+            })
+            .await?;
+        for record in kept() {
+            let (model, row) = (&*record.embedding.model, row_of(record));
+            let is_it = |(_, content, of): &&(i64, String, String)| {
+                **content == *record.content_hash && **of == *model
+            };
+            match there.iter().find(is_it) {
+                Some((id, ..)) => self.index.number(model, *id, &row),
+                None => self.index.remove_unnumbered(model, &row),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// An image as the index knows it.
+fn row_of(record: &ImageRecord) -> Row {
+    Row {
+        image_hash: record.image_hash.clone(),
+        content_hash: Some(record.content_hash.clone()),
+        asset_id: record.asset_id.clone(),
     }
 }
 

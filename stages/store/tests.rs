@@ -182,11 +182,6 @@ async fn feedback_of_two_copies_at_once_is_all_there() {
             });
         }
         writers.join_all().await;
-        // What came between another's look and its commit is credited next time.
-        copies[1]
-            .remember(image("y", &[1.0], &[("dog", 1.0), ("cat", 0.0)]))
-            .await
-            .unwrap();
         let found = evidence(&copies[1], "t", &["cat", "dog"], &["x", "y"]).await;
         let sum = found.images.iter().fold(tally(0.0, 0.0), |sum, image| {
             tally(

@@ -134,6 +134,21 @@ impl Matrix {
         number.is_some_and(|number| self.take(number))
     }
 
+    /// Notes the database's id of an image that has none. False where there is no such image,
+    /// or one of that id.
+    pub(super) fn number(&mut self, id: i64, key: &Key) -> bool {
+        let Some((number, row)) = self.find(key) else {
+            return false;
+        };
+        if self.view.id(number).is_some() || self.ids.contains_key(&id) {
+            return false;
+        }
+        let row = row.clone();
+        self.view.rename(number, Some(id), row);
+        self.ids.insert(id, number);
+        true
+    }
+
     /// Forgets an image that the database has not numbered yet. False where there is none.
     pub(super) fn remove_unnumbered(&mut self, key: &Key) -> bool {
         let number = self.places.get(key).copied();
@@ -320,6 +335,9 @@ mod tests {
         assert!(!matrix.remove(7), "the database has not said so yet");
         assert!(matrix.remove_unnumbered(&Key::of(&row(1))));
         matrix.insert(row(1), 0, &[1.0]);
+        assert!(matrix.number(7, &Key::of(&row(1))));
+        assert!(!matrix.number(9, &Key::of(&row(1))), "it has one");
+        assert!(!matrix.number(7, &Key::of(&row(2))), "not there");
         matrix.put(7, row(1), 1, &[1.0]);
         assert_eq!(matrix.view().len(), 1, "the same image");
         assert!(!matrix.remove_unnumbered(&Key::of(&row(1))), "it has one");

@@ -209,6 +209,29 @@ async fn what_anybody_deletes_or_changes_is_so_within_two_seconds_under_load() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_deleted_before_it_was_ever_read_is_gone_too() {
+    for database in databases().await {
+        let store = loaded(&database).await;
+        let hand = by_hand(&database).await;
+        for number in 0..5 {
+            store.remember(record(number)).await.unwrap();
+            assert_eq!(found(&store, number).await.len(), 1, "{}", database.kind);
+            let delete = format!(
+                "DELETE FROM {TABLE} WHERE image_hash = '{}'",
+                hash(&number.to_string())
+            );
+            hand.execute_unprepared(&delete).await.unwrap();
+            let is_gone = async || found(&store, number).await.is_empty();
+            let took = until("deleting at once", PATIENCE, is_gone).await;
+            assert!(took < IN_STEP, "{}: {took:?}", database.kind);
+        }
+        hand.close().await.unwrap();
+        store.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
 async fn an_image_that_is_renamed_over_and_over_never_vanishes_meanwhile() {
     for database in databases().await {
         let writer = database.store();
