@@ -9,6 +9,7 @@ use omnizap_contract::{
 };
 use omnizap_models::{Cache, Confidence, Device, Model, Source};
 use serde_json::{Map, Value as Json, json};
+use tokio::task::JoinHandle;
 
 use crate::model_pool::{ModelPool, PoolLimits, TextForm};
 use crate::services::Services;
@@ -210,6 +211,12 @@ impl OpenModel {
         self.pool.known(form, texts)
     }
 
+    /// True for what this model can have made of a picture or a text: rows may come from
+    /// elsewhere.
+    pub(crate) fn can_have_made(&self, vector: &[f32]) -> bool {
+        warm_up::is_embedding(vector, self.pool.encoder().dim())
+    }
+
     /// Embeds texts ahead of the first request that needs them, in the background. With
     /// a store they are looked up and kept there.
     pub(crate) fn warm_up(
@@ -217,8 +224,22 @@ impl OpenModel {
         texts: Arc<[Arc<str>]>,
         form: TextForm,
         store: Option<Store>,
-    ) {
-        warm_up::spawn(self.clone(), texts, form, store);
+    ) -> JoinHandle<()> {
+        warm_up::spawn(self.clone(), texts, form, store)
+    }
+
+    /// The embeddings of texts that no request waits for: a few at a time, so that requests
+    /// come between. With a store they are looked up and kept there.
+    ///
+    /// # Errors
+    /// As [`OpenModel::embed_texts`].
+    pub(crate) async fn embed_ahead(
+        &self,
+        texts: &[Arc<str>],
+        form: TextForm,
+        store: Option<&Store>,
+    ) -> Result<Vec<Arc<[f32]>>, Error> {
+        warm_up::run(self, texts, form, store).await
     }
 }
 

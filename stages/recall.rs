@@ -142,7 +142,8 @@ impl Recaller {
         let limit = limits::READ.min(call.remaining() / TIME_SHARE);
         let found = self.store.image_embedding(content_hash, &self.id, limit);
         let vector = logged(found.await, call)?;
-        Some(Embedding {
+        // A row that was cut or changed by hand would be scored wrongly: it is embedded anew.
+        self.model.can_have_made(&vector).then(|| Embedding {
             model: self.id.clone(),
             vector: vector.into(),
         })
@@ -205,5 +206,69 @@ impl AsyncStage for Recaller {
             }
             Ok(outputs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ServicesConfig;
+    use crate::model_pool::TextForm;
+    use crate::store::ImageRecord;
+    use crate::testing::{call, inputs, options};
+
+    /// Whether an embedding that the database has is taken.
+    async fn is_recalled(vector: &[f32], services: &Services) -> bool {
+        let kind = Recall::new(services);
+        let options = options(&kind, []);
+        let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
+            panic!("an async stage");
+        };
+        let model = services.model(None, None).await.unwrap();
+        // Another image each time: the vector of one that is known is never written again.
+        let bytes: Vec<u8> = vector
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        let content_hash = crate::store::keys::sha256_hex(&bytes);
+        let record = ImageRecord {
+            content_hash: content_hash.as_str().into(),
+            image_hash: content_hash.as_str().into(),
+            asset_id: None,
+            embedding: Arc::new(Embedding {
+                model: model.embedding_id(&options),
+                vector: vector.into(),
+            }),
+            keep_embedding: true,
+            look: None,
+            nsfw: None,
+        };
+        services.store().remember(record).await.unwrap();
+        let hash = Some(content_hash.as_str().into());
+        let inputs = inputs(&kind, [("content_hash", hash)]);
+        let outputs = stage.run(&inputs, &call()).await.unwrap();
+        let recalled = outputs.get("recalled").unwrap().to_json();
+        assert_eq!(json!(outputs.get("embedding").is_some()), recalled);
+        recalled == json!(true)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_embedding_that_the_model_cannot_have_made_is_not_recalled() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::new(ServicesConfig {
+            data_dir: folder.path().to_owned(),
+            ..ServicesConfig::default()
+        });
+        let model = services.model(None, None).await.unwrap();
+        let text: [Arc<str>; 1] = ["cat".into()];
+        let made = model.embed_texts(&text, TextForm::Label, &call()).await;
+        let whole = made.unwrap()[0].to_vec();
+        let longer: Vec<f32> = whole.iter().map(|number| number * 1.5).collect();
+        assert!(is_recalled(&whole, &services).await);
+        assert!(!is_recalled(&whole[..whole.len() - 1], &services).await);
+        assert!(!is_recalled(&longer, &services).await);
+        services.store().close().await;
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec,
+    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
     OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind,
     StageSpec, Value,
 };
+use omnizap_models::Temperature;
 use serde_json::{Map, Value as Json, json};
 
 use crate::labels::{self, Bounds, OverLimit};
@@ -120,9 +121,10 @@ impl StageKind for ScoreLabels {
             Output::new(
                 "no_match",
                 PortType::Bool,
-                "true where no label describes the picture better than chance",
+                "true where no label describes the picture better than chance; null until that can be told",
             )
-            .published(json!(false))
+            .optional()
+            .published(Json::Null)
         });
         let mut ports = Ports {
             inputs: vec![
@@ -194,11 +196,14 @@ impl StageKind for ScoreLabels {
             };
             let floor = match options.bool("no_match") {
                 Some(false) => None,
-                _ => Some(Floor::of(&model, form)?),
+                _ => Some(Floor::of(&model)?),
             };
             let scorer = Scorer {
-                calibrate: options.bool("calibrate") != Some(false),
-                floor,
+                temperature: match options.bool("calibrate") {
+                    Some(false) => UNCALIBRATED,
+                    _ => model.confidence().temperature,
+                },
+                floor: floor.clone(),
                 model: model.clone(),
                 form,
                 bounds,
@@ -208,11 +213,20 @@ impl StageKind for ScoreLabels {
             scorer.ensure_whole(&default_labels).await?;
             let kept = options.bool("keep_default_labels") == Some(true);
             let store = kept.then(|| self.services.store());
-            model.warm_up(default_labels, form, store);
+            let default_ones = model.warm_up(default_labels, form, store.clone());
+            if let Some(Floor::OverChance(chance)) = &floor {
+                chance.warm_up(model, form, store, default_ones);
+            }
             Ok(Runner::Async(Arc::new(scorer)))
         })
     }
 }
+
+/// The temperature of the plain softmax, for any number of labels.
+const UNCALIBRATED: Temperature = Temperature {
+    base: 1.0,
+    per_ln_label: 0.0,
+};
 
 /// Labels in their order.
 type Labels = Arc<[Arc<str>]>;
@@ -223,7 +237,8 @@ struct Scorer {
     bounds: Bounds,
     cuts_long_labels: bool,
     default_labels: Arc<[Arc<str>]>,
-    calibrate: bool,
+    /// What logits are divided by, before they become probabilities.
+    temperature: Temperature,
     /// What the best label must reach; none where nobody asks.
     floor: Option<Floor>,
 }
@@ -279,7 +294,16 @@ impl AsyncStage for Scorer {
         let mut settings = Map::new();
         settings.insert("default_labels".into(), json!(labels));
         settings.insert("unknown_labels".into(), json!(unknown));
+        // Who asks for more labels than a request may have needs it to put the answers together.
+        settings.insert("temperature".into(), json!(self.temperature));
         settings
+    }
+
+    fn health(&self) -> Health {
+        match &self.floor {
+            Some(Floor::OverChance(chance)) => chance.health(),
+            _ => Health::default(),
+        }
     }
 
     fn run<'a>(
@@ -297,10 +321,7 @@ impl AsyncStage for Scorer {
             let vectors = self.model.embed_texts(&labels, self.form, call).await?;
             let vectors = vectors.iter().map(|vector| &**vector);
             let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
-            let temperature = match self.calibrate {
-                true => self.model.confidence().temperature.of(labels.len()),
-                false => 1.0,
-            };
+            let temperature = self.temperature.of(labels.len());
             let scores = Value::from(scores(&labels, &logits, temperature));
             let outputs = Outputs::new()
                 .with("labels", labels)
@@ -310,7 +331,9 @@ impl AsyncStage for Scorer {
             let Some(floor) = &self.floor else {
                 return Ok(outputs);
             };
-            let floor = floor.logit(&self.model, &embedding.vector, call).await?;
+            let Some(floor) = floor.logit(&self.model, &embedding.vector)? else {
+                return Ok(outputs);
+            };
             let no_match = logits.iter().all(|logit| *logit < floor);
             Ok(outputs.with("no_match", no_match))
         })
@@ -318,7 +341,7 @@ impl AsyncStage for Scorer {
 }
 
 /// The logits as they are, and their softmax at a temperature.
-fn scores(labels: &[Arc<str>], logits: &[f64], temperature: f64) -> Scores {
+pub(crate) fn scores(labels: &[Arc<str>], logits: &[f64], temperature: f64) -> Scores {
     let tempered: Vec<f64> = logits.iter().map(|logit| logit / temperature).collect();
     let probabilities = softmax(&tempered);
     let numbers = logits.iter().zip(probabilities);

@@ -13,6 +13,7 @@ use clap::Args;
 use engine::pipeline::Pipeline;
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use omnizap_models::Temperature;
 use serde_json::Value as Json;
 
 use self::metrics::{Judged, Report};
@@ -70,7 +71,9 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     let workshop = Workshop::open(common)?;
     let pipeline = workshop.pipeline(&args.pipeline).await?;
     // More labels than a request may have are asked in several.
-    let most = pipeline.settings().get("max_labels").and_then(Json::as_u64);
+    let settings = pipeline.settings();
+    let temperature = temperature(settings.get("temperature"))?;
+    let most = settings.get("max_labels").and_then(Json::as_u64);
     let most = most.and_then(|most| usize::try_from(most).ok());
     let most = most.unwrap_or(labels.len()).max(1);
 
@@ -82,7 +85,7 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     {
         let mut answers = futures_util::stream::iter(&samples)
             .map(|sample| async move {
-                let answer = answer(pipeline, sample, labels, most).await;
+                let answer = answer(pipeline, sample, labels, most, temperature).await;
                 (sample, answer.and_then(|answer| judge(sample, &answer)))
             })
             .buffer_unordered(IN_FLIGHT);
@@ -117,6 +120,7 @@ async fn answer(
     sample: &Sample,
     labels: &[Arc<str>],
     most: usize,
+    temperature: Temperature,
 ) -> anyhow::Result<Answer> {
     let mut parts = Vec::new();
     for labels in labels.chunks(most) {
@@ -141,7 +145,8 @@ async fn answer(
         scores.extend(numbers.map(|(label, n)| (label.clone(), n.as_f64().unwrap_or_default())));
     }
     if parts.len() > 1 {
-        softmax(&mut scores);
+        let temperature = temperature.of(scores.len());
+        softmax(&mut scores, temperature);
     }
     Ok(Answer { scores, model })
 }
@@ -152,13 +157,25 @@ struct Answer {
     model: Option<Arc<str>>,
 }
 
-fn softmax(logits: &mut [(String, f64)]) {
+/// What the pipeline divides logits by; 1 where it says nothing of it.
+fn temperature(published: Option<&Json>) -> anyhow::Result<Temperature> {
+    let Some(published) = published else {
+        return Ok(Temperature {
+            base: 1.0,
+            per_ln_label: 0.0,
+        });
+    };
+    serde_json::from_value(published.clone())
+        .context("the pipeline's setting `temperature` has no `base` and `per_ln_label`")
+}
+
+fn softmax(logits: &mut [(String, f64)], temperature: f64) {
     let highest = logits
         .iter()
         .map(|(_, logit)| *logit)
         .fold(f64::MIN, f64::max);
     for (_, logit) in &mut *logits {
-        *logit = (*logit - highest).exp();
+        *logit = ((*logit - highest) / temperature).exp();
     }
     let sum: f64 = logits.iter().map(|(_, share)| share).sum();
     for (_, share) in logits {
@@ -270,5 +287,28 @@ fn print(report: &Report, failed: usize, args: &EvalArgs) {
         println!("{:#}", report.json(failed, args.worst));
     } else {
         print!("{}", report.text(args.worst));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn logits_of_several_answers_get_the_temperature_of_one() {
+        let published = json!({ "base": 0.5, "per_ln_label": 1.5 / 2f64.ln() });
+        let temperature = temperature(Some(&published)).unwrap().of(2);
+        let mut scores = vec![("a".to_owned(), 2.0 * 3f64.ln()), ("b".to_owned(), 0.0)];
+        softmax(&mut scores, temperature);
+        assert!((scores[0].1 - 0.75).abs() < 1e-12, "{scores:?}");
+        assert!((scores[1].1 - 0.25).abs() < 1e-12, "{scores:?}");
+    }
+
+    #[test]
+    fn a_pipeline_without_a_temperature_has_the_plain_softmax() {
+        assert_eq!(temperature(None).unwrap().of(300), 1.0);
+        assert!(temperature(Some(&json!("warm"))).is_err());
     }
 }

@@ -134,13 +134,15 @@ impl Pipeline {
         steps.filter_map(|(node, step)| Some((self.graph.stage_name(node), &step.as_ref()?.runner)))
     }
 
-    /// Waits until every stage has started, at most `limit`. Gives what is still to be
-    /// done where that was not long enough.
+    /// Waits until every stage has started, or serves less until it has, at most `limit`.
+    /// Gives what is still to be done where that was not long enough.
     pub async fn started(&self, limit: Duration) -> Option<String> {
         let deadline = Instant::now() + limit;
         loop {
             let starting = self.runners().find_map(|(stage, runner)| {
-                let starting = runner.health().starting?;
+                let health = runner.health();
+                // One that says that it serves less meanwhile need not be waited for.
+                let starting = health.starting.filter(|_| health.degraded.is_none())?;
                 Some(format!("stage `{stage}`: {starting}"))
             })?;
             if Instant::now() >= deadline {

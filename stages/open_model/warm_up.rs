@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use omnizap_contract::{Call, Cancel, Error};
 use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
 
 use super::OpenModel;
 use crate::model_pool::TextForm;
@@ -25,28 +26,47 @@ pub(super) fn spawn(
     texts: Arc<[Arc<str>]>,
     form: TextForm,
     store: Option<Store>,
-) {
+) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let started = Instant::now();
-        let missing = match &store {
-            Some(store) => recall(&model, &texts, form, store).await,
-            None => texts.to_vec(),
-        };
-        let call = Call {
-            request_id: "warm-up".into(),
-            deadline: started + TIME,
-            cancel: Cancel::default(),
-        };
-        for texts in missing.chunks(TEXTS_AT_A_TIME) {
-            if let Err(error) = embed(&model, texts, form, store.as_ref(), &call).await {
-                tracing::warn!(error = ?error, "could not embed texts ahead of time");
-                return;
-            }
+        if let Err(error) = run(&model, &texts, form, store.as_ref()).await {
+            tracing::warn!(error = ?error, "could not embed texts ahead of time");
         }
-        let seconds = started.elapsed().as_secs_f64();
-        let (texts, missing) = (texts.len(), missing.len());
-        tracing::info!(texts, missing, seconds, "embedded texts ahead of time");
-    });
+    })
+}
+
+/// Embeds texts, a few at a time; with a store, looks there first and keeps what is new.
+///
+/// # Errors
+/// As [`OpenModel::embed_texts`].
+pub(super) async fn run(
+    model: &OpenModel,
+    texts: &[Arc<str>],
+    form: TextForm,
+    store: Option<&Store>,
+) -> Result<Vec<Arc<[f32]>>, Error> {
+    let started = Instant::now();
+    let missing = match store {
+        Some(store) => recall(model, texts, form, store).await,
+        None => texts.to_vec(),
+    };
+    let call = Call {
+        request_id: "warm-up".into(),
+        deadline: started + TIME,
+        cancel: Cancel::default(),
+    };
+    for texts in missing.chunks(TEXTS_AT_A_TIME) {
+        embed(model, texts, form, store, &call).await?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let (count, missing) = (texts.len(), missing.len());
+    tracing::info!(
+        texts = count,
+        missing,
+        seconds,
+        "embedded texts ahead of time"
+    );
+    // The model's cache has them all by now.
+    model.embed_texts(texts, form, &call).await
 }
 
 /// Takes over what the database knows, and gives back what it does not.
@@ -112,7 +132,7 @@ pub(crate) fn key(model: &OpenModel, form: TextForm) -> String {
 }
 
 /// True for what a model of this dimension can have made: rows may come from elsewhere.
-fn is_embedding(vector: &[f32], dim: usize) -> bool {
+pub(super) fn is_embedding(vector: &[f32], dim: usize) -> bool {
     let square: f32 = vector.iter().map(|x| x * x).sum();
     vector.len() == dim && (square.sqrt() - 1.0).abs() < NORM_TOLERANCE
 }

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use omnizap_contract::{Embedding, Runner, Score, Scores, StageKind as _, Value};
+use omnizap_contract::{Embedding, Runner, Scores, StageKind as _, Value};
 use serde_json::Value as Json;
 
 use crate::adaptive::Adaptive;
 use crate::rank::Rank;
-use crate::softmax::{logits, softmax};
+use crate::score::scores;
+use crate::softmax::logits;
 use crate::store::{Feedback, ImageRecord, Look, LookLabels, Store, label_set};
 use crate::testing::{call, inputs, options, store};
 
@@ -17,6 +18,8 @@ const DIM: usize = 16;
 const PICTURES: usize = 300;
 const LABELS: usize = 24;
 const SCALE: f64 = 6.0;
+/// One that is not 1, for the same probabilities from other logits.
+const TEMPERATURE: f64 = 0.7;
 const JUDGEMENTS: usize = 150;
 const ASKED: usize = 60;
 const THEMES: usize = 2;
@@ -64,19 +67,15 @@ fn pictures(random: &mut Random) -> Vec<Vec<f32>> {
     found
 }
 
-/// What the model would say of each picture, of some of the labels.
-fn seen(pictures: &[Vec<f32>], labels: &[Vec<f32>]) -> Vec<Scores> {
+/// What the model would say of each picture, of some of the labels. Its logits are as much
+/// larger as the temperature divides them by: the probabilities are the same at each.
+fn seen(pictures: &[Vec<f32>], labels: &[Vec<f32>], temperature: f64) -> Vec<Scores> {
+    let names: Vec<Arc<str>> = (0..LABELS).map(|label| name(label).into()).collect();
     let of_picture = |(number, picture): (usize, &Vec<f32>)| {
-        let labels = &labels[..2 + number % (LABELS - 1)];
-        let logits = logits(picture, labels.iter().map(Vec::as_slice), SCALE);
-        let probabilities = softmax(&logits);
-        let scores = logits.iter().zip(probabilities).enumerate();
-        let score = |(label, (&logit, probability))| Score {
-            label: name(label).into(),
-            logit,
-            probability,
-        };
-        Scores(scores.map(score).collect())
+        let count = 2 + number % (LABELS - 1);
+        let vectors = labels[..count].iter().map(Vec::as_slice);
+        let logits = logits(picture, vectors, SCALE * temperature);
+        scores(&names[..count], &logits, temperature)
     };
     pictures.iter().enumerate().map(of_picture).collect()
 }
@@ -116,12 +115,27 @@ async fn rank(scores: &Scores) -> impl Fn(&str) -> Json + use<> {
     move |field: &str| outputs.get(field).unwrap().to_json()
 }
 
+/// Checks what an answer makes of the probabilities.
+#[track_caller]
+fn probabilities(number: usize, answer: &impl Fn(&str) -> Json, row: &Json) {
+    for (place, field) in [
+        (1, "confidence"),
+        (3, "confidence_margin"),
+        (4, "entropy"),
+        (5, "entropy_top_k"),
+        (6, "entropy_normalized"),
+    ] {
+        close(field, number, &answer(field), &row[place]);
+    }
+}
+
 #[tokio::test]
 async fn every_number_of_300_pictures_is_that_of_its_formula() {
     let mut random = Random(20_261_125);
     let pictures = pictures(&mut random);
     let labels: Vec<_> = (0..LABELS).map(|_| unit(&random.vector())).collect();
-    let seen = seen(&pictures, &labels);
+    let tempered = seen(&pictures, &labels, TEMPERATURE);
+    let seen = seen(&pictures, &labels, 1.0);
     let expected = expected();
     let rows = expected["pictures"].as_array().unwrap();
     assert_eq!(rows.len(), PICTURES);
@@ -131,15 +145,8 @@ async fn every_number_of_300_pictures_is_that_of_its_formula() {
         let winner = name(row[0].as_u64().unwrap() as usize);
         assert_eq!(answer("category"), winner, "of {number}");
         close("logit", number, &answer("raw_logits")[&winner], &row[2]);
-        for (place, field) in [
-            (1, "confidence"),
-            (3, "confidence_margin"),
-            (4, "entropy"),
-            (5, "entropy_top_k"),
-            (6, "entropy_normalized"),
-        ] {
-            close(field, number, &answer(field), &row[place]);
-        }
+        probabilities(number, &answer, row);
+        probabilities(number, &rank(&tempered[number]).await, row);
         assert_eq!(answer("ambiguous"), row[7], "of {number}");
         ambiguous += usize::from(answer("ambiguous") == Json::Bool(true));
     }
