@@ -24,16 +24,29 @@ use super::matrix::Key;
 use super::stop::{self, Near, Shape};
 use super::view::{RowNumber, View};
 
-/// Lists looked at for answers of up to [`PROBES_FOR`] images, as a share of all: at most
-/// one in so many.
-const PROBES_SHARE: usize = 8;
-/// The same where fewer images than wanted reach the threshold, and more are not expected.
-const PROBES_SHARE_FEW: usize = 64;
+/// Lists that a search looks at, at most.
+#[derive(Clone, Copy)]
+struct Probes {
+    /// Of all lists one in so many.
+    share: usize,
+    /// Answers longer than this look at as many times more.
+    answers: usize,
+}
+
+/// Where the answer has as many images as were wanted. A long one goes beyond the cluster
+/// that the question is in, and what comes then lies in lists all around.
+const PROBES: Probes = Probes {
+    share: 8,
+    answers: 10,
+};
+/// Where fewer reach the threshold, and more are not expected.
+const PROBES_FEW: Probes = Probes {
+    share: 64,
+    answers: 25,
+};
 /// Fewest rows that the lists looked at hold together, in both cases: so many are compared in
 /// less than a millisecond, and of a small partition a share of the lists misses too much.
 const PROBES_ROWS: usize = 2048;
-/// Answers longer than this look at as many more lists.
-const PROBES_FOR: usize = 25;
 /// Rows compared at a time.
 const STEP_ROWS: usize = 64;
 
@@ -234,18 +247,18 @@ impl Partition {
         self.next_row = rows.end;
     }
 
-    /// How many lists a question looks at, at most, given the share of all.
-    fn probes(&self, share: usize, limit: usize) -> usize {
+    /// How many lists a question that wants so many looks at, at most.
+    fn probes(&self, most: Probes, limit: usize) -> usize {
         let lists = self.lists.len();
         let rows: usize = self.lists.iter().map(|list| list.members.len()).sum();
-        let probes = (lists / share).max((PROBES_ROWS * lists).div_ceil(rows.max(1)));
-        (probes * limit.div_ceil(PROBES_FOR).max(1)).min(lists)
+        let probes = (lists / most.share).max((PROBES_ROWS * lists).div_ceil(rows.max(1)));
+        (probes * limit.div_ceil(most.answers).max(1)).min(lists)
     }
 
     /// About how many rows a question is compared with, centroids included.
     pub(super) fn cost(&self, limit: usize) -> usize {
         let lists = self.lists.len().max(1);
-        lists + self.probes(PROBES_SHARE, limit) * (self.next_row as usize).div_ceil(lists)
+        lists + self.probes(PROBES, limit) * (self.next_row as usize).div_ceil(lists)
     }
 
     /// The lists that a search for so many looks at, the nearest first.
@@ -258,7 +271,7 @@ impl Partition {
             (estimate.cosine + estimate.margin, list as u32)
         });
         let mut nearest: Vec<(f32, u32)> = reaches.collect();
-        let probes = self.probes(PROBES_SHARE, limit);
+        let probes = self.probes(PROBES, limit);
         let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0);
         if probes < nearest.len() {
             nearest.select_nth_unstable_by(probes, order);
@@ -316,7 +329,7 @@ impl Partition {
         collector: &mut Collector,
     ) {
         let nearest = self.nearest(question, limit);
-        let few = self.probes(PROBES_SHARE_FEW, limit);
+        let few = self.probes(PROBES_FEW, limit);
         // One more: the image itself may be among them.
         let most = limit.saturating_add(1);
         for (place, near) in nearest.iter().enumerate() {

@@ -33,9 +33,10 @@ const MISSED: f32 = 0.01;
 const FOUND: f64 = 0.995;
 /// Questions that the freedom is measured with.
 pub(super) const QUESTIONS: usize = 512;
-/// How many answers each of them wants: fewer than a small cluster has, and more.
-const WANTED: [usize; 2] = [1, MOST];
-const MOST: usize = 10;
+/// How many answers each of them wants: fewer than a small cluster has, about as many, and
+/// more, so that the last come from all around.
+const WANTED: [usize; 3] = [1, 10, MOST];
+const MOST: usize = 26;
 /// What one freedom is of the next larger.
 const STEP: f32 = 0.8;
 /// The freedom with which no search ends early.
