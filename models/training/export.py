@@ -21,9 +21,15 @@ from text import DRAWN, RAW, SCALE, SEEN
 SEEN_SHARE, WORLD_SHARE = .85, .2
 
 
-def text_tower(run):
-    """The trained rows in the whole table of the tokenizer: all others keep their first meaning."""
+def text_tower(run, early, share):
+    """The trained rows in the whole table of the tokenizer: all others keep their first meaning. Weights are averaged
+    with those of an earlier moment of the same training, which had gone less far towards single drawings (Wortsman et
+    al. 2022, arXiv:2109.01903)."""
     t = torch.load(run / "text.pt", weights_only=False, map_location="cpu")
+    if early is not None:
+        e = torch.load(early, weights_only=False, map_location="cpu")
+        assert e["vocab"] == t["vocab"], "of another vocabulary"
+        t["state"] = {k: share * v + (1 - share) * e["state"][k] for k, v in t["state"].items()}
     state = {"text." + k: v for k, v in t["state"].items()}
     small, table = state["text.token_embedding.weight"], t["start"].clone()
     for token, row in t["vocab"].items():
@@ -37,6 +43,8 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--drawn", type=Path, default=EMBEDDED)
     p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--early", type=Path, help="a text.pt of before, to average with")
+    p.add_argument("--share", type=float, default=.7, help="of the later weights in that average")
     p.add_argument("--gate", type=Path, required=True)
     p.add_argument("--out", type=Path, default=EMBEDDED)
     a = p.parse_args()
@@ -50,7 +58,7 @@ def main():
     g = torch.load(a.gate)
     state["visual.details.weight"] = torch.cat([g["details"], g["gate"][None]])
     state["visual.details.bias"] = torch.cat([g["details_bias"], g["gate_bias"][None]])
-    words, state["visual.classes"] = text_tower(a.run)
+    words, state["visual.classes"] = text_tower(a.run, a.early, a.share)
     state |= words
     state["logit_scale"] = torch.tensor(math.log(SCALE))
     save_file({k: v.half().contiguous() for k, v in state.items()}, a.out / FILE)

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import captions
+import compose
 import dwconv
 import encoder
 import meaning
@@ -36,7 +37,6 @@ from text import DRAWN, DRAWN_LENGTH, SCALE, SEEN, SEEN_LENGTH, Text
 from train import Batches
 
 VOCAB_ROWS = 26_000
-DEFAULTS_PER_STEP = 40  # of the default labels
 EXTRA_PICTURES = 64  # of each batch: any, beside those that its captions are about
 SAME_GROUP = .3  # of the captions are about a neighbour of the one before: cat and tiger, not cat and bus
 WORLD = {"photo": .47, "unknown": -.27, "drawing": .9}
@@ -50,6 +50,22 @@ def tokens(vocab, texts):
     for i, r in enumerate(rows):
         out[i, : len(r)] = torch.tensor(r)
     return out, torch.tensor([len(r) - 1 for r in rows])
+
+
+def as_stickers(art, cap, net):
+    """Embeddings of every sprite as the service sees a sticker: whole, upright, on the grey that it puts behind what is
+    transparent. With their classes, twice."""
+    sprites = compose.Sprites(art)
+    code = {e["code"]: c for c, e in enumerate(cap.emoji)}
+    rows = [(i, code[r["code"]]) for i, r in enumerate(sprites.rows) if r["code"] in code]
+    out = []
+    for b in range(0, len(rows), 256):
+        px = torch.from_numpy(np.stack([np.array(sprites.levels[0][i]) for i, _ in rows[b:b + 256]])).permute(0, 3, 1, 2).float() / 255
+        px = F.interpolate(px, size=(64, 64), mode="bicubic", antialias=True, align_corners=False)
+        x = (px[:, :3] + (1 - px[:, 3:]) * (128 / 255)).clamp(0, 1)
+        out.append(F.normalize(net(x.contiguous(memory_format=torch.channels_last)).float(), dim=-1))
+    classes = torch.tensor([c for _, c in rows])
+    return torch.cat(out), classes, classes
 
 
 def embed(run, art, cap, size, seconds, drawn, cfg):
@@ -66,7 +82,9 @@ def embed(run, art, cap, size, seconds, drawn, cfg):
             x, first, second, _ = data.next(256, .6)
             y = net(x.contiguous(memory_format=torch.channels_last))
             out.append((F.normalize(y.float(), dim=-1), first, second))
-    x, first, second = (torch.cat(v) for v in zip(*out))
+        stickers = as_stickers(art, cap, net)
+    # Twice: there are far fewer of them than of the others.
+    x, first, second = (torch.cat(v) for v in zip(*out, stickers, stickers))
     print(json.dumps({"embedded": len(x), "seconds": round(time.time() - start)}), flush=True)
     e = {"x": x, "first": first, "second": second}
     torch.save(e, kept)
@@ -121,6 +139,7 @@ def main():
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--nouns", type=int, default=96, help="for photographs, of each batch")
     p.add_argument("--names", type=float, default=.45, help="of those are names of the encoder's classes")
+    p.add_argument("--defaults", type=int, default=40, help="of the default labels, of each batch")
     p.add_argument("--kinds-weight", type=float, default=6, help="how often a kind of image is drawn, against an emoji")
     p.add_argument("--resume", action="store_true", help="go on from text.pt")
     a = p.parse_args()
@@ -286,7 +305,7 @@ def main():
             said_of.append(s)
             texts.append(t)
             picked += picture_of(s)
-        for s in rng.sample(defaults, DEFAULTS_PER_STEP):
+        for s in rng.sample(defaults, a.defaults):
             said_of.append(s)
             texts.append(rng.choice(manifest["templates"]).format(s) if rng.random() < .7 else rng.choice(captions.EN).format(s))
             picked += picture_of(s)
