@@ -148,6 +148,8 @@ struct List {
 pub(super) struct Partition {
     centroids: Arc<Centroids>,
     lists: Vec<List>,
+    /// Members of all lists together: every search asks for it.
+    rows: usize,
     /// The row that comes next; all before it are in a list, or gone.
     next_row: RowNumber,
     /// Rows that there were when the centroids were found.
@@ -172,6 +174,7 @@ impl Partition {
                 centroids.len()
             ],
             centroids,
+            rows: 0,
             next_row: first,
             trained_rows,
             freedom: stop::NONE,
@@ -216,6 +219,7 @@ impl Partition {
         list.reach = list.reach.min(cosine - 1e-4);
         list.shape.push(cosine);
         list.members.push(Member { row, fit });
+        self.rows += 1;
         self.next_row = row + 1;
     }
 
@@ -224,6 +228,7 @@ impl Partition {
         for list in &mut self.lists {
             let gone = list.members.partition_point(|member| member.row < first);
             list.members.drain(..gone);
+            self.rows -= gone;
         }
         self.next_row = self.next_row.max(first);
     }
@@ -244,14 +249,14 @@ impl Partition {
                 None => false,
             });
         }
+        self.rows = self.lists.iter().map(|list| list.members.len()).sum();
         self.next_row = rows.end;
     }
 
     /// How many lists a question that wants so many looks at, at most.
     fn probes(&self, most: Probes, limit: usize) -> usize {
         let lists = self.lists.len();
-        let rows: usize = self.lists.iter().map(|list| list.members.len()).sum();
-        let probes = (lists / most.share).max((PROBES_ROWS * lists).div_ceil(rows.max(1)));
+        let probes = (lists / most.share).max((PROBES_ROWS * lists).div_ceil(self.rows.max(1)));
         (probes * limit.div_ceil(most.answers).max(1)).min(lists)
     }
 
