@@ -86,14 +86,7 @@ pub(super) async fn contents_of<C: ConnectionTrait>(
     db: &C,
     image_hash: &str,
 ) -> Result<Vec<String>, DbErr> {
-    Entity::find()
-        .select_only()
-        .column(Column::ContentHash)
-        .filter(Column::ImageHash.eq(image_hash))
-        .limit(limits::NAMES_PER_IMAGE)
-        .into_tuple()
-        .all(db)
-        .await
+    contents_after(db, image_hash, "", limits::NAMES_PER_IMAGE).await
 }
 
 /// The next pictures that go by a name, in the order of their hashes, at most `limit`.
