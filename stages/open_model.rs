@@ -239,7 +239,9 @@ impl OpenModel {
         form: TextForm,
         store: Option<&Store>,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
-        warm_up::run(self, texts, form, store).await
+        warm_up::run(self, texts, form, store).await?;
+        // The model's cache has them all by now.
+        self.embed_texts(texts, form, &warm_up::call()).await
     }
 }
 

@@ -43,17 +43,13 @@ pub(super) async fn run(
     texts: &[Arc<str>],
     form: TextForm,
     store: Option<&Store>,
-) -> Result<Vec<Arc<[f32]>>, Error> {
+) -> Result<(), Error> {
     let started = Instant::now();
     let missing = match store {
         Some(store) => recall(model, texts, form, store).await,
         None => texts.to_vec(),
     };
-    let call = Call {
-        request_id: "warm-up".into(),
-        deadline: started + TIME,
-        cancel: Cancel::default(),
-    };
+    let call = call();
     for texts in missing.chunks(TEXTS_AT_A_TIME) {
         embed(model, texts, form, store, &call).await?;
     }
@@ -65,8 +61,16 @@ pub(super) async fn run(
         seconds,
         "embedded texts ahead of time"
     );
-    // The model's cache has them all by now.
-    model.embed_texts(texts, form, &call).await
+    Ok(())
+}
+
+/// A call that no request waits for.
+pub(super) fn call() -> Call {
+    Call {
+        request_id: "warm-up".into(),
+        deadline: Instant::now() + TIME,
+        cancel: Cancel::default(),
+    }
 }
 
 /// Takes over what the database knows, and gives back what it does not.
