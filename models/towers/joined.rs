@@ -66,35 +66,26 @@ impl Joined {
         let (as_drawn, as_seen) = ((gate.clone().neg() + 1.0).sqrt(), gate.clone().sqrt());
         let rest = |share: f32| (1.0 - share * share).sqrt();
         let inside = rest(config.world_share);
+        // Of all the parts only `seen` is shorter than its share. Taken from it alone, what is
+        // missing keeps its digits where the picture is a drawing.
+        let missing = missing(&seen) * as_seen.clone() * (inside * config.seen_share);
         let seen = seen * as_seen.clone() * (inside * config.seen_share);
         let details = details * as_seen.clone() * (inside * rest(config.seen_share));
         let worlds = Tensor::cat(vec![as_drawn.clone(), as_seen], 1) * config.world_share;
-        let known = Tensor::cat(
-            vec![
-                drawn * as_drawn * inside,
-                seen,
-                worlds,
-                details,
-                Tensor::zeros([n, 1], &gate.device()),
-            ],
-            1,
-        );
-        Tensor::cat(vec![known.clone(), missing(&known)], 1)
+        let of_texts = Tensor::zeros([n, 1], &gate.device());
+        let drawn = drawn * as_drawn * inside;
+        Tensor::cat(vec![drawn, seen, worlds, details, of_texts, missing], 1)
     }
 
     /// Texts of any length, `[n, drawn + seen + 2]`, to `[n, embed_dim]` of length 1. One that is
     /// longer is shortened.
     pub(super) fn text(&self, known: Tensor<2>) -> Tensor<2> {
         let [n, _] = known.dims();
+        let missing = missing(&known);
         let known = known.clone() / length(known).clamp_min(1.0);
-        let zeros = |numbers| Tensor::zeros([n, numbers], &known.device());
-        let parts = vec![
-            known.clone(),
-            zeros(self.config.details),
-            missing(&known),
-            zeros(1),
-        ];
-        Tensor::cat(parts, 1)
+        let device = known.device();
+        let zeros = |numbers| Tensor::zeros([n, numbers], &device);
+        Tensor::cat(vec![known, zeros(self.config.details), missing, zeros(1)], 1)
     }
 }
 
@@ -103,7 +94,7 @@ fn length(rows: Tensor<2>) -> Tensor<2> {
     rows.powf_scalar(2.0).sum_dim(1).sqrt()
 }
 
-/// What rows lack to length 1: `[n, 1]`.
+/// What rows lack to length 1: `[n, 1]`, 0 where they are longer.
 fn missing(rows: &Tensor<2>) -> Tensor<2> {
     let squares = rows.clone().powf_scalar(2.0).sum_dim(1);
     (squares.neg() + 1.0).clamp_min(0.0).sqrt()

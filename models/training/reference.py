@@ -79,9 +79,10 @@ class Reference:
         a, b = (1 - gate).sqrt(), gate.sqrt()
         world, share = self.photo["world_share"], self.photo["seen_share"]
         inside = math.sqrt(1 - world * world)
-        known = torch.cat([F.normalize(drawn, dim=1) * a * inside, seen * b * inside * share, torch.cat([a, b], 1) * world,
-                           details * b * inside * math.sqrt(1 - share * share), torch.zeros(len(drawn), 1)], 1)
-        return torch.cat([known, (1 - known.square().sum(1, keepdim=True)).clamp(min=0).sqrt()], 1)
+        missing = (1 - seen.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+        return torch.cat([F.normalize(drawn, dim=1) * a * inside, seen * b * inside * share, torch.cat([a, b], 1) * world,
+                          details * b * inside * math.sqrt(1 - share * share), torch.zeros(len(drawn), 1),
+                          missing * b * inside * share], 1)
 
     @torch.no_grad()
     def images(self, px, batch=64):

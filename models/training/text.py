@@ -39,5 +39,5 @@ class Text(nn.Module):
 
 def whole(raw):
     """(n, RAW) to length 1: over 1 it is shortened, under 1 a last number makes up for what is missing."""
-    raw = raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
-    return torch.cat([raw, (1 - raw.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()], -1)
+    missing = (1 - raw.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()
+    return torch.cat([raw / raw.norm(dim=-1, keepdim=True).clamp(min=1), missing], -1)
