@@ -85,7 +85,10 @@ impl Joined {
         let known = known.clone() / length(known).clamp_min(1.0);
         let device = known.device();
         let zeros = |numbers| Tensor::zeros([n, numbers], &device);
-        Tensor::cat(vec![known, zeros(self.config.details), missing, zeros(1)], 1)
+        Tensor::cat(
+            vec![known, zeros(self.config.details), missing, zeros(1)],
+            1,
+        )
     }
 }
 
