@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use omnizap_contract::common::chain::chain;
 use tracing_subscriber::EnvFilter;
 
 /// Wrong configuration, as sysexits.h numbers it (`EX_CONFIG`).
@@ -122,7 +123,7 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(2);
     }
     if let Err(error) = env_file {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", chain(error.as_ref()));
         return ExitCode::from(EXIT_CONFIG);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -154,11 +155,11 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(Failure::Config(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::from(EXIT_CONFIG)
         }
         Err(Failure::Work(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cache::Cache;
 use crate::embedded;
+use crate::files::cache::Cache;
+use crate::files::record;
 use crate::preset::presets;
-use crate::record;
 
 /// One line of the list: a model with one set of weights.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
         family: embedded.config.vision.tower.family().to_owned(),
         params_millions: Some(embedded.safetensors.len() as f32 / 2e6),
         dim: Some(embedded.config.embed_dim),
-        licence: embedded.manifest.licence.clone(),
+        licence: embedded.licence.clone(),
         research_only: false,
         may_be_used_for: "anything",
         imagenet_zero_shot: None,

@@ -24,9 +24,7 @@ const FILES: Option<(&[u8], &str)> = None;
 pub(crate) struct Manifest {
     /// Sentences around a label, `{}` being the label.
     pub(crate) templates: Vec<String>,
-    /// The labels that it was made for, in named groups.
-    pub(crate) label_groups: Vec<(String, Vec<String>)>,
-    /// All of them in one list.
+    /// The labels that it was made for.
     pub(crate) labels: Vec<String>,
     /// Labels that it was never taught, so that a score of one says nothing.
     pub(crate) unknown_labels: Vec<String>,
@@ -34,22 +32,18 @@ pub(crate) struct Manifest {
     pub(crate) knows_nsfw: bool,
     /// What its logits are worth.
     pub(crate) confidence: Confidence,
-    /// The licence of the weights.
-    pub(crate) licence: String,
 }
 
 impl Manifest {
     /// What there is to say of a checkpoint that comes without a manifest. It was trained on
     /// pictures of the web with their captions, so it has seen unsafe ones.
-    pub(crate) fn of_checkpoint(licence: &str) -> Self {
+    pub(crate) fn of_checkpoint() -> Self {
         Self {
             templates: Vec::new(),
-            label_groups: Vec::new(),
             labels: Vec::new(),
             unknown_labels: Vec::new(),
             knows_nsfw: true,
             confidence: Confidence::UNMEASURED,
-            licence: licence.to_owned(),
         }
     }
 }
@@ -61,6 +55,7 @@ struct File {
     license: String,
     #[serde(default)]
     templates: Vec<String>,
+    /// In named groups.
     #[serde(default)]
     default_labels: Map<String, serde_json::Value>,
     #[serde(default)]
@@ -95,6 +90,8 @@ impl Default for Limits {
 pub(crate) struct Embedded {
     pub(crate) config: ModelConfig,
     pub(crate) manifest: Manifest,
+    /// The licence of the weights.
+    pub(crate) licence: String,
     pub(crate) safetensors: &'static [u8],
 }
 
@@ -105,37 +102,30 @@ pub(crate) struct Embedded {
 /// manifest is wrong.
 pub(crate) fn load() -> Result<Embedded, Error> {
     let (safetensors, manifest) = FILES.ok_or(Error::NoEmbeddedModel)?;
-    let (config, manifest) = parse(manifest)?;
-    Ok(Embedded {
-        config,
-        manifest,
-        safetensors,
-    })
+    parse(manifest, safetensors)
 }
 
-fn parse(json: &str) -> Result<(ModelConfig, Manifest), Error> {
+fn parse(json: &str, safetensors: &'static [u8]) -> Result<Embedded, Error> {
     let bad = |error: serde_json::Error| Error::BadConfig(error.to_string());
     let file: File = serde_json::from_str(json).map_err(bad)?;
     file.config.check()?;
-    let label_groups = file
-        .default_labels
-        .into_iter()
-        .map(|(group, labels)| Ok((group, serde_json::from_value(labels)?)))
-        .collect::<Result<Vec<(String, Vec<String>)>, _>>()
+    let groups = file.default_labels.into_values();
+    let labels = groups
+        .map(serde_json::from_value)
+        .collect::<Result<Vec<Vec<String>>, _>>()
         .map_err(bad)?;
-    let manifest = Manifest {
-        templates: file.templates,
-        labels: label_groups
-            .iter()
-            .flat_map(|(_, labels)| labels.clone())
-            .collect(),
-        label_groups,
-        unknown_labels: file.cannot_know.labels,
-        knows_nsfw: file.cannot_know.nsfw,
-        confidence: file.confidence,
+    Ok(Embedded {
+        config: file.config,
+        manifest: Manifest {
+            templates: file.templates,
+            labels: labels.concat(),
+            unknown_labels: file.cannot_know.labels,
+            knows_nsfw: file.cannot_know.nsfw,
+            confidence: file.confidence,
+        },
         licence: file.license,
-    };
-    Ok((file.config, manifest))
+        safetensors,
+    })
 }
 
 #[cfg(all(test, embedded_model))]
@@ -160,7 +150,7 @@ mod tests {
                 .iter()
                 .all(|label| manifest.labels.contains(label))
         );
-        assert!(!manifest.licence.is_empty());
+        assert!(!embedded.licence.is_empty());
     }
 
     #[test]
@@ -171,12 +161,12 @@ mod tests {
             file.remove("cannot_know");
             file.extend(limits.map(|limits| ("cannot_know".to_owned(), limits)));
             let json = serde_json::to_string(&file).unwrap();
-            parse(&json).unwrap().1.knows_nsfw
+            parse(&json, &[]).unwrap().manifest.knows_nsfw
         };
         assert!(knows(None));
         assert!(knows(Some(serde_json::json!({}))));
         assert!(knows(Some(serde_json::json!({ "labels": ["x"] }))));
         assert!(!knows(Some(serde_json::json!({ "nsfw": false }))));
-        assert!(Manifest::of_checkpoint("MIT").knows_nsfw);
+        assert!(Manifest::of_checkpoint().knows_nsfw);
     }
 }

@@ -145,23 +145,14 @@ pub enum Error {
         /// The model.
         model: String,
     },
-    /// The device is unknown or was not compiled in.
-    #[error("device '{0}' is not available in this build (built with: {built})", built = crate::device::AVAILABLE.join(", "))]
-    UnknownDevice(String),
     /// The model gave a vector without length: the weights are broken.
     #[error(
         "{0} gave an embedding of zero or undefined length; verify it with `omnizap models verify`"
     )]
     DegenerateEmbedding(String),
     /// The classifier of unsafe pictures gave no probabilities: its weights are broken.
-    #[error(
-        "{} gave undefined probabilities; its weights are damaged",
-        crate::NSFW_MODEL
-    )]
-    DegenerateClasses,
-    /// A download failed.
-    #[error(transparent)]
-    Pull(#[from] crate::hub::PullError),
+    #[error("{0} gave undefined probabilities; its weights are damaged")]
+    DegenerateClasses(&'static str),
 }
 
 fn suggestion(nearest: &Option<String>) -> String {
@@ -169,23 +160,4 @@ fn suggestion(nearest: &Option<String>) -> String {
         .as_ref()
         .map(|name| format!(" (did you mean '{name}'?)"))
         .unwrap_or_default()
-}
-
-/// The candidate most like `word`, if any is close enough to be a typing error.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&word, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(likeness, _)| *likeness >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.to_owned())
 }

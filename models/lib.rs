@@ -20,57 +20,52 @@
 //!
 //! - [`Source`], [`Preset`], [`config`]: which model is meant, and the numbers that make it.
 //! - `model`: [`Model`], what all of this is for.
-//! - `preprocess`, `tokenizer`: what goes into the towers, equal to Pillow and to the models' own.
-//! - `towers`, `ops`: the folded, inference-only form of the network, channels last.
-//! - `beside`: what lies beside a checkpoint and belongs to it.
-//! - `checkpoint`, `import`: a published checkpoint read, and folded into that form.
-//! - `record`: the folded form kept beside the checkpoint, mapped at the next start.
-//! - [`Cache`], `hub`, `catalog`, `verify`: models on this machine, fetched, listed, checked.
+//! - `input`: what goes into the towers, equal to Pillow and to the models' own tokenizers.
+//! - `net`: the folded, inference-only form of the network, channels last: weights, towers and
+//!   their operations.
+//! - `files`: checkpoints read and folded into that form, the record kept of it and mapped at the
+//!   next start, what lies beside a checkpoint, [`Cache`] and [`hub`].
+//! - [`catalog`], [`verify`]: models on this machine, listed and checked.
 //! - `confidence`: what a model's logits are worth.
 //! - `embedded`: the small model inside the program.
 //! - `nsfw`: [`NsfwNet`], a classifier of unsafe pictures inside the program.
 //!
 //! # Invariants
 //!
+//! - No module knows one that knows it. `error` knows none, `config` that alone, `preset` these two;
+//!   `input` and `net` know `config` and `error`; `files` knows those, `preset` and of `net` the
+//!   weights.
 //! - The towers know nothing of checkpoints, the import nothing of how a tower runs; between them
-//!   are named weights. Another layout of weights or activations changes `ops`, `towers` and the
-//!   last step of `import::fold`, and counts up the format of records.
+//!   are named weights. Another layout of weights or activations changes `net` and the last step of
+//!   `files::import::fold`, and counts up the format of records.
 //! - Every tensor of a checkpoint is used exactly once, or the import fails and names it.
 //! - A checkpoint gets the preprocessing of its preset, however it is given.
 //! - Nothing here knows of stages, pipelines, HTTP servers or databases.
 
-mod beside;
-mod cache;
 pub mod catalog;
-mod checkpoint;
 mod confidence;
 pub mod config;
 mod device;
 mod embedded;
 mod error;
-pub mod hub;
-mod import;
+mod files;
+mod input;
 mod model;
+mod net;
 mod nsfw;
-mod ops;
-mod pixels;
-mod preprocess;
 mod preset;
-mod record;
 mod source;
-mod tokenizer;
-mod towers;
 pub mod verify;
-mod weights;
 
-pub use cache::Cache;
 pub use confidence::{Confidence, NoMatch, Temperature};
-pub use device::{AVAILABLE as DEVICES, Device};
+pub use device::Device;
 pub use error::Error;
-pub use model::{Model, import_checkpoint};
+pub use files::cache::Cache;
+pub use files::hub;
+pub use input::pixels::{Layout, MAX_SIDE, PixelView, Pixels};
+pub use input::preprocess::preprocess;
+pub use input::tokenizer::{Tokenizer, Tokens};
+pub use model::Model;
 pub use nsfw::{NSFW_CLASSES, NSFW_MODEL, NsfwClasses, NsfwNet, NsfwPixels};
-pub use pixels::{Layout, MAX_SIDE, PixelView, Pixels};
-pub use preprocess::preprocess;
 pub use preset::{Licence, Preset, Weights, presets};
 pub use source::Source;
-pub use tokenizer::{Tokenizer, Tokens};

@@ -1,28 +1,28 @@
 //! A model that is ready to run: towers, tokenizer and preprocessing of one source.
 
-use std::path::{Path, PathBuf};
+mod inputs;
+mod opened;
+
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
-use sha2::{Digest, Sha256};
+use burn::tensor::Tensor;
+use omnizap_contract::common::digest::Sha256Hex;
 
-use crate::beside;
-use crate::cache::Cache;
-use crate::checkpoint::Checkpoint;
 use crate::confidence::{Confidence, NoMatch};
-use crate::config::{Input, ModelConfig, Tower};
+use crate::config::{ModelConfig, Tower};
 use crate::device::Device;
 use crate::embedded;
 use crate::error::Error;
-use crate::import;
-use crate::ops::{self, Map};
-use crate::pixels::{PixelView, Pixels};
-use crate::preprocess;
-use crate::record;
+use crate::files::beside;
+use crate::files::cache::Cache;
+use crate::input::pixels::{PixelView, Pixels};
+use crate::input::preprocess;
+use crate::input::tokenizer::{Tokenizer, Tokens};
+use crate::net::ops;
+use crate::net::towers::Towers;
 use crate::source::Source;
-use crate::tokenizer::Tokenizer;
-use crate::towers::Towers;
-use crate::weights::Weights;
+use inputs::Normalised;
+use opened::{CheckpointFile, Opened};
 
 /// The largest factor on cosines, as CLIP clamps it.
 const MOST_LOGIT_SCALE: f32 = 100.0;
@@ -39,12 +39,12 @@ const MOST_TEXTS_AT_ONCE: usize = 64;
 /// thread and on rayon's pool, and takes from milliseconds to seconds: call it off async threads.
 pub struct Model {
     config: ModelConfig,
-    fingerprint: String,
+    fingerprint: Sha256Hex,
     device: Device,
     towers: Towers,
     tokenizer: Arc<Tokenizer>,
-    /// Of each tower `value = table[channel][byte]`: scaled to 0..1 and normalised.
-    normalise: Vec<[[f32; 256]; 3]>,
+    /// For each image tower what it takes.
+    inputs: Vec<Normalised>,
     manifest: embedded::Manifest,
 }
 
@@ -107,15 +107,15 @@ impl Model {
                 });
             }
             let fingerprint = match tokenizer.file_sha256() {
-                Some(own) => record::hex(&Sha256::digest(opened.fingerprint + own)),
+                Some(own) => Sha256Hex::of(format!("{}{own}", opened.fingerprint).as_bytes()),
                 None => opened.fingerprint,
             };
             Ok(Self {
-                normalise: opened
+                inputs: opened
                     .config
                     .inputs()
                     .into_iter()
-                    .map(normalisation)
+                    .map(Normalised::new)
                     .collect(),
                 config: opened.config,
                 fingerprint,
@@ -183,11 +183,6 @@ impl Model {
         (!self.manifest.labels.is_empty()).then_some(&self.manifest.labels)
     }
 
-    /// The same labels in named groups; none when it was not made for some.
-    pub fn default_label_groups(&self) -> &[(String, Vec<String>)] {
-        &self.manifest.label_groups
-    }
-
     /// Labels among its own that it was never taught: their scores say nothing.
     pub fn unknown_labels(&self) -> &[String] {
         &self.manifest.unknown_labels
@@ -226,11 +221,6 @@ impl Model {
         self.manifest.knows_nsfw
     }
 
-    /// The licence of its weights.
-    pub fn licence(&self) -> &str {
-        &self.manifest.licence
-    }
-
     /// Resizes and crops an image for [`Model::encode_images`]. The work is bounded by the image's
     /// pixels, whatever its shape.
     pub fn preprocess(&self, image: &PixelView) -> Pixels {
@@ -251,8 +241,8 @@ impl Model {
     /// [`Error::WrongPixels`] for pixels prepared by a model of another size,
     /// [`Error::DegenerateEmbedding`] for broken weights.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Vec<Vec<f32>>, Error> {
-        let inputs = self.config.inputs();
-        let sides: Vec<usize> = inputs.iter().map(|input| input.image.size).collect();
+        let sides: Vec<usize> = self.inputs.iter().map(Normalised::side).collect();
+        let device = self.device.burn();
         for pixels in images {
             let found: Vec<usize> = pixels.of_towers().map(Pixels::side).collect();
             if found != sides {
@@ -265,34 +255,14 @@ impl Model {
         }
         let mut embeddings = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let maps = (0..sides.len())
-                .map(|tower| self.map(images, tower))
+            let maps = self.inputs.iter().enumerate();
+            let maps = maps
+                .map(|(tower, input)| input.map(images, tower, &device))
                 .collect();
             let output = ops::on_the_pool(|| self.towers.embed_images(maps));
             self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
-    }
-
-    /// What one of the towers takes of images.
-    fn map(&self, images: &[Pixels], tower: usize) -> Map {
-        let n = images.len();
-        let table = &self.normalise[tower];
-        let squares = images
-            .iter()
-            .filter_map(|pixels| pixels.of_towers().nth(tower));
-        let side = self.config.inputs()[tower].image.size;
-        let mut values = Vec::with_capacity(n * side * side * 3);
-        for pixel in squares.flat_map(|square| square.rgb().as_chunks::<3>().0) {
-            values.extend((0..3).map(|channel| table[channel][usize::from(pixel[channel])]));
-        }
-        let data = TensorData::new(values, [n * side * side, 3]);
-        Map {
-            data: Tensor::from_data(data, &self.device.burn()),
-            n,
-            height: side,
-            width: side,
-        }
     }
 
     /// Embeds texts as they are, without a template: one vector of length 1 each.
@@ -307,7 +277,8 @@ impl Model {
                 .iter()
                 .map(|text| self.tokenizer.encode(text, context))
                 .collect();
-            let output = ops::on_the_pool(|| self.towers.embed_texts(&tokens));
+            let texts: Vec<_> = tokens.iter().map(inputs::text).collect();
+            let output = ops::on_the_pool(|| self.towers.embed_texts(&texts));
             self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
@@ -363,7 +334,7 @@ impl Model {
     }
 
     /// The tokens of a text, as this model sees it.
-    pub fn tokenize(&self, text: &str) -> crate::Tokens {
+    pub fn tokenize(&self, text: &str) -> Tokens {
         self.tokenizer.encode(text, self.config.text.context_length)
     }
 
@@ -406,152 +377,4 @@ impl std::fmt::Debug for Model {
             .field("device", &self.device)
             .finish_non_exhaustive()
     }
-}
-
-/// A source whose weights are folded and in memory, or mapped.
-struct Opened {
-    config: ModelConfig,
-    weights: Weights,
-    fingerprint: String,
-    manifest: embedded::Manifest,
-}
-
-impl Opened {
-    /// From the kept record if there is one, else imported, and the record kept.
-    fn kept(file: CheckpointFile, cache: &Cache) -> Result<Self, Error> {
-        if let Some(record) = record::find(&file.path, &file.config, cache) {
-            return Ok(file.opened(record.weights, record.source_sha256));
-        }
-        let (weights, hash) = file.import()?;
-        match record::keep(weights, &file.path, &hash, &file.config, cache) {
-            // Mapped from the record, the weights need no memory of their own.
-            Ok(place) => tracing::info!(record = %place.display(), "checkpoint imported and kept"),
-            Err(reason) => {
-                tracing::warn!(%reason, "the next start will import the checkpoint again")
-            }
-        }
-        match record::find(&file.path, &file.config, cache) {
-            Some(record) => Ok(file.opened(record.weights, record.source_sha256)),
-            None => Self::afresh(file),
-        }
-    }
-
-    fn afresh(file: CheckpointFile) -> Result<Self, Error> {
-        let (weights, hash) = file.import()?;
-        Ok(file.opened(weights, hash))
-    }
-
-    fn embedded() -> Result<Self, Error> {
-        let embedded = embedded::load()?;
-        let checkpoint = Checkpoint::from_safetensors(embedded.safetensors, embedded::NAME)?;
-        let weights = import::import(checkpoint, &embedded.config)?;
-        Ok(Self {
-            config: embedded.config,
-            weights,
-            fingerprint: record::hex(&Sha256::digest(embedded.safetensors)),
-            manifest: embedded.manifest,
-        })
-    }
-}
-
-/// Imports a checkpoint anew and keeps its record: where that is.
-///
-/// # Errors
-/// [`Error::NotPulled`], those of reading and importing, [`Error::Io`] when the record cannot be
-/// written anywhere. The embedded model needs no import: [`None`].
-pub fn import_checkpoint(source: &Source, cache: &Cache) -> Result<Option<PathBuf>, Error> {
-    let Some(file) = CheckpointFile::of(source, cache)? else {
-        return Ok(None);
-    };
-    let (weights, hash) = file.import()?;
-    record::keep(weights, &file.path, &hash, &file.config, cache).map(Some)
-}
-
-/// A checkpoint on disk and what it is to be read as.
-struct CheckpointFile {
-    path: PathBuf,
-    config: ModelConfig,
-    /// True where the sizes and the preprocessing are those of the preset, to the last.
-    is_the_presets: bool,
-    licence: &'static str,
-}
-
-impl CheckpointFile {
-    /// The file of a source; the embedded model has none.
-    fn of(source: &Source, cache: &Cache) -> Result<Option<Self>, Error> {
-        let (path, mut config, preset) = match source {
-            Source::Embedded => return Ok(None),
-            Source::Tag { preset, weights } => (
-                cache.require(preset.name, weights)?,
-                preset.config_of(weights),
-                Some(preset),
-            ),
-            Source::Path { preset, path } => {
-                // `pull` says where the file of a tag is: named by its path it is no other.
-                let is_this = |known: PathBuf| known == *path || same_file(&known, path);
-                let mut published = preset.weights.iter();
-                let weights = published.find(|weights| cache.find(weights).is_some_and(is_this));
-                let config = weights.map_or_else(|| preset.config(), |own| preset.config_of(own));
-                (path.clone(), config, Some(preset))
-            }
-            Source::Custom { config, path } => (path.clone(), ModelConfig::clone(config), None),
-        };
-        if let Some(preset) = preset {
-            preset.read_beside(&mut config, &path)?;
-        }
-        let licence = preset.map_or("unknown", |preset| preset.licence.name);
-        config.check()?;
-        let is_the_presets = preset.is_some_and(|preset| preset.config() == config);
-        Ok(Some(Self {
-            path,
-            is_the_presets,
-            config,
-            licence,
-        }))
-    }
-
-    /// Folds the checkpoint, and hashes it beside.
-    fn import(&self) -> Result<(Weights, String), Error> {
-        std::thread::scope(|scope| {
-            let hash = scope.spawn(|| record::hash_file(&self.path));
-            let weights = import::import(
-                Checkpoint::open(&self.path, &self.config.name)?,
-                &self.config,
-            )?;
-            let hash = hash
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok((weights, hash))
-        })
-    }
-
-    /// `hash`: of the checkpoint. One file read in two ways gives two sets of vectors, which must
-    /// not be compared: what differs from the preset is a part of the fingerprint.
-    fn opened(self, weights: Weights, hash: String) -> Opened {
-        let fingerprint = match self.is_the_presets {
-            true => hash,
-            false => record::hex(&Sha256::digest(hash + &record::describe(&self.config))),
-        };
-        Opened {
-            manifest: embedded::Manifest::of_checkpoint(self.licence),
-            config: self.config,
-            weights,
-            fingerprint,
-        }
-    }
-}
-
-/// True for two names of one file.
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
-}
-
-fn normalisation(input: Input) -> [[f32; 256]; 3] {
-    let image = input.image;
-    std::array::from_fn(|channel| {
-        std::array::from_fn(|byte| (byte as f32 / 255.0 - image.mean[channel]) / image.std[channel])
-    })
 }

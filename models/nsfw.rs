@@ -2,19 +2,18 @@
 //! MobileNetV2Mid, run by our kernels. `nsfw/MODEL_CARD.md` says what it is good for and what not.
 
 use burn::tensor::{Tensor, TensorData, activation};
-use sha2::{Digest, Sha256};
+use omnizap_contract::common::digest::Sha256Hex;
 
-use crate::checkpoint::Checkpoint;
 use crate::config::InvertedResidualConfig;
 use crate::device::Device;
 use crate::error::Error;
-use crate::import;
-use crate::ops::{self, Map, Then};
-use crate::pixels::PixelView;
-use crate::preprocess::stretch;
-use crate::record;
-use crate::towers::{InvertedResidualNet, Linear};
-use crate::weights::{Scope, Weights};
+use crate::files::checkpoint::Checkpoint;
+use crate::files::import;
+use crate::input::pixels::PixelView;
+use crate::input::preprocess::stretch;
+use crate::net::ops::{self, Map, Then};
+use crate::net::towers::{InvertedResidualNet, Linear};
+use crate::net::weights::{Scope, Weights};
 
 #[cfg(embedded_nsfw)]
 const FILE: Option<&[u8]> = Some(include_bytes!("nsfw/nsfwjs-mobilenet-v2-mid.safetensors"));
@@ -56,7 +55,7 @@ pub struct NsfwNet {
     net: InvertedResidualNet,
     classes: Linear,
     device: Device,
-    fingerprint: String,
+    fingerprint: Sha256Hex,
 }
 
 impl NsfwNet {
@@ -88,7 +87,7 @@ impl NsfwNet {
                 &mut Scope::new(&mut weights, "classes", &burn),
             )?,
             device,
-            fingerprint: record::hex(&Sha256::digest(file)),
+            fingerprint: Sha256Hex::of(file),
         })
     }
 
@@ -128,10 +127,10 @@ impl NsfwNet {
                 activation::softmax(logits, 1)
             });
             let values = probabilities.into_data().try_into_vec::<f32>();
-            let values = values.map_err(|_| Error::DegenerateClasses)?;
+            let values = values.map_err(|_| Error::DegenerateClasses(NSFW_MODEL))?;
             for row in values.as_chunks::<5>().0 {
                 if !row.iter().all(|value| value.is_finite()) {
-                    return Err(Error::DegenerateClasses);
+                    return Err(Error::DegenerateClasses(NSFW_MODEL));
                 }
                 found.push(NsfwClasses(*row));
             }

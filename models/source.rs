@@ -136,7 +136,9 @@ impl Source {
 }
 
 fn looks_like_a_path(value: &str) -> bool {
-    value.contains('/') || value.contains('\\') || has_ending(value, crate::checkpoint::ENDINGS)
+    value.contains('/')
+        || value.contains('\\')
+        || has_ending(value, crate::files::checkpoint::ENDINGS)
 }
 
 fn has_ending(value: &str, endings: &[&str]) -> bool {

@@ -3,16 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
+use omnizap_contract::common::digest::{Hasher, Sha256Hex};
 
-use crate::cache::Cache;
 use crate::config::{Interpolation, Resize, TextTokenizer};
 use crate::device::Device;
 use crate::error::Error;
+use crate::files::cache::Cache;
+use crate::input::pixels::{PixelView, Pixels};
 use crate::model::Model;
-use crate::ops::with_stock_operations;
-use crate::pixels::{PixelView, Pixels};
-use crate::record::hex;
+use crate::net::ops::with_stock_operations;
 use crate::source::Source;
 
 /// The cosine that two ways of computing the same embedding must reach.
@@ -158,13 +157,13 @@ fn tokens(model: &Model) -> Option<Check> {
     if model.config().text.tokenizer != TextTokenizer::Clip {
         return None;
     }
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::default();
     for text in TEXTS {
         for id in model.tokenize(text).ids() {
             hasher.update(id.to_le_bytes());
         }
     }
-    let passed = hex(&hasher.finalize()) == TOKENS_SHA256;
+    let passed = hasher.finish() == *TOKENS_SHA256;
     Some(Check {
         what: "tokens against CLIP's",
         cosine: None,
@@ -181,7 +180,7 @@ fn preprocessing(model: &Model) -> Option<Check> {
         .find(|(side, filter, resize, _)| (*side, *filter, *resize) == own)?;
     let (width, height, bytes) = picture(613, 401, 0);
     let view = PixelView::rgb(width, height, &bytes).ok()?;
-    let passed = hex(&Sha256::digest(model.preprocess(&view).rgb())) == *golden;
+    let passed = Sha256Hex::of(model.preprocess(&view).rgb()) == **golden;
     Some(Check {
         what: "preprocessing against Pillow's",
         cosine: None,

@@ -14,11 +14,13 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionSpec, OptionType, Options,
     Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
 };
+use omnizap_services::store::{
+    Asked, Store, StoreError, Tally, ThemeEvidence, label_key, limits, standing,
+};
+use omnizap_services::vectors::{Hit, Query};
 use serde_json::json;
 
 use self::law::Balances;
-use crate::store::{Asked, Store, Tally, ThemeEvidence, label_key, limits, standing};
-use crate::vector_index::{Hit, Query};
 
 mod law;
 
@@ -139,10 +141,7 @@ impl AsyncStage for Adapter {
     }
 
     fn health(&self) -> Health {
-        Health {
-            degraded: self.store.degraded(),
-            ..Health::default()
-        }
+        self.store.health()
     }
 
     fn run<'a>(
@@ -228,7 +227,7 @@ impl Adapter {
         scores: &Scores,
         question: &Question<'_>,
         call: &Call,
-    ) -> Result<ThemeEvidence, crate::store::StoreError> {
+    ) -> Result<ThemeEvidence, StoreError> {
         let labels: Vec<_> = scores.iter().map(|score| &*score.label).collect();
         let images: Vec<_> = question.asked().collect();
         let limit: Duration = call.remaining() / TIME_SHARE;

@@ -18,9 +18,10 @@ mod fault;
 mod format;
 mod gif;
 mod jpeg;
+mod limits;
 mod pixels;
 
-use format::Limits;
+use limits::Limits;
 use pixels::Alpha;
 
 /// Pixels beyond which a picture is refused: 50 million, as of a 50 MP camera.

@@ -6,10 +6,9 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, Options,
     Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::Services;
+use omnizap_services::inference::clip::{self, ClipModel};
 use serde_json::{Map, Value as Json, json};
-
-use crate::open_model::{self, OpenModel};
-use crate::services::Services;
 
 /// The kind `embed`.
 pub struct Embed {
@@ -28,7 +27,7 @@ impl Embed {
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
     name: "embed".into(),
     doc: "runs the image tower of the model".into(),
-    options: open_model::embedding_options(),
+    options: clip::embedding_options(),
     feature: None,
 });
 
@@ -63,12 +62,12 @@ impl StageKind for Embed {
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        open_model::check_prepared(options)
+        clip::check_prepared(options)
     }
 
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
-            let model = open_model::from_options(&self.services, options).await?;
+            let model = self.services.model_of(options).await?;
             let id = model.embedding_id(options);
             Ok(Runner::Async(Arc::new(Embedder { model, id })))
         })
@@ -76,7 +75,7 @@ impl StageKind for Embed {
 }
 
 struct Embedder {
-    model: Arc<OpenModel>,
+    model: Arc<ClipModel>,
     /// Under which its embeddings are kept.
     id: Arc<str>,
 }

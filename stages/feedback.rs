@@ -6,17 +6,14 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::common::digest::{self, Sha256Hex};
 use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
     Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::labels::{self, Bounds};
+use omnizap_services::store::{Feedback, Store, label_key, label_set, limits};
 use serde_json::json;
-
-use crate::labels::{self, Bounds};
-use crate::store::{Feedback, Store, label_key, label_set, limits};
-
-/// Hexadecimal digits of an image's name.
-const HASH_DIGITS: usize = 64;
 
 /// The kind `feedback`.
 pub struct GiveFeedback {
@@ -116,10 +113,7 @@ struct Recorder {
 
 impl AsyncStage for Recorder {
     fn health(&self) -> Health {
-        Health {
-            degraded: self.store.degraded(),
-            ..Health::default()
-        }
+        self.store.health()
     }
 
     fn run<'a>(
@@ -178,13 +172,13 @@ impl Recorder {
 }
 
 fn image_hash(text: &str) -> Result<String, Error> {
-    let hash = text.trim().to_ascii_lowercase();
-    if hash.len() != HASH_DIGITS || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(invalid(format!(
-            "image_hash: must be {HASH_DIGITS} hexadecimal digits, as image_hash of a classification is"
-        )));
-    }
-    Ok(hash)
+    let hash = Sha256Hex::parse(text).ok_or_else(|| {
+        invalid(format!(
+            "image_hash: must be {} hexadecimal digits, as image_hash of a classification is",
+            digest::DIGITS
+        ))
+    })?;
+    Ok(hash.to_string())
 }
 
 fn theme(text: &str) -> Result<String, Error> {
@@ -222,9 +216,9 @@ fn invalid(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use omnizap_contract::Value;
+    use omnizap_services::store::{Asked, Tally};
 
     use super::*;
-    use crate::store::{Asked, Tally};
     use crate::testing::{call, inputs, options, store};
 
     async fn give(

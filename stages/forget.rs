@@ -6,9 +6,8 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, Options, Output, Outputs,
     PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::store::{Store, Which};
 use serde_json::json;
-
-use crate::store::{Store, Which};
 
 /// The kind `forget`.
 pub struct Forget {
@@ -70,10 +69,7 @@ struct Forgetter {
 
 impl AsyncStage for Forgetter {
     fn health(&self) -> Health {
-        Health {
-            degraded: self.store.degraded(),
-            ..Health::default()
-        }
+        self.store.health()
     }
 
     fn run<'a>(

@@ -1,18 +1,14 @@
 //! `hash`: the names of an image. One is made of its bytes and cannot be forged, the
 //! other is the one that the client knows it by.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::common::digest::{self, Sha256Hex};
 use omnizap_contract::{
     BoxFuture, Call, Error, ErrorKind, Input, Inputs, Options, Output, Outputs, PortType, Ports,
     Runner, Stage, StageKind, StageSpec,
 };
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
-
-/// Hexadecimal digits of a SHA-256.
-const DIGITS: usize = 64;
 
 /// The kind `hash`.
 pub struct Hash;
@@ -70,7 +66,7 @@ impl Stage for HashBytes {
             .optional_text("asset_sha256")
             .map(|text| parse_sha256(text))
             .transpose()?;
-        let content_hash: Arc<str> = sha256_hex(inputs.bytes("file")?).into();
+        let content_hash: Arc<str> = Sha256Hex::of(inputs.bytes("file")?).as_str().into();
         let image_hash = named.unwrap_or_else(|| content_hash.clone());
         Ok(Outputs::new()
             .with("content_hash", content_hash)
@@ -78,32 +74,19 @@ impl Stage for HashBytes {
     }
 }
 
-/// SHA-256 in lower-case hexadecimal.
-fn sha256_hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(DIGITS);
-    for byte in Sha256::digest(bytes) {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}
-
 /// The hash that a client sent, in lower case.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] where it is not 64 hexadecimal digits.
 fn parse_sha256(text: &str) -> Result<Arc<str>, Error> {
-    let text = text.trim();
-    if text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(text.to_ascii_lowercase().into());
-    }
-    Err(Error::new(
-        ErrorKind::Invalid,
-        format!(
-            "asset_sha256 must be {DIGITS} hexadecimal digits; leave it out to use the hash of the file"
-        ),
-    )
-    .with_code("invalid_asset_sha256"))
+    let hash = Sha256Hex::parse(text).ok_or_else(|| {
+        let expected = format!(
+            "asset_sha256 must be {} hexadecimal digits; leave it out to use the hash of the file",
+            digest::DIGITS
+        );
+        Error::new(ErrorKind::Invalid, expected).with_code("invalid_asset_sha256")
+    })?;
+    Ok(hash.as_str().into())
 }
 
 #[cfg(test)]

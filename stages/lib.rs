@@ -1,24 +1,33 @@
-//! The built-in stages, one file each, beside the services that they share.
+//! The built-in stages, one file each. What they share is in `omnizap_services`.
 //!
 //! # Layout
 //!
-//! Stages: [`hash`] · [`recall`] · [`decode`] · [`embed`] · [`score`] · [`nsfw`] · [`rank`] ·
-//! [`adaptive`] · [`similarity`] · [`llm_expand`] · [`persist`] · [`feedback`] · [`forget`]
+//! The stages of a classification, in the order of the pipeline:
 //!
-//! Shared:
-//! - [`services`]: opened once, kept over reloads; what stages get at through it:
-//! - [`open_model`]: a model, its names and its [`model_pool`] (queues, batches, threads)
-//! - [`nsfw_model`]: the classifier of unsafe pictures, in a pool of its own
-//! - `labels`: what a client sends as labels, made into labels that can be scored
-//! - [`store`]: what is remembered, in a database; beside it [`vector_index`], in memory
-//! - `softmax`: cosine and softmax, the arithmetic of scores
+//! - [`hash`]: the names of an image
+//! - [`recall`]: what was made of it before
+//! - [`decode`]: the file becomes pixels
+//! - [`embed`]: the pixels become a vector
+//! - [`score`]: how well each label fits
+//! - [`nsfw`]: whether the picture is safe to show
+//! - [`adaptive`]: scores that learn from feedback
+//! - [`rank`]: the scores in their order, and how sure they are of it
+//! - [`llm_expand`]: words around the best labels
+//! - [`similarity`]: images that look like it
+//! - [`persist`]: remembers the image
+//!
+//! Beside it, each in a pipeline of its own:
+//!
+//! - [`feedback`]: a judgement of an image
+//! - [`forget`]: an image and all that is kept of it, deleted
 //!
 //! # Invariants
 //!
 //! - A stage never imports another stage, and none knows the engine.
+//! - Stages share no state but through the services: a model, the store, the language model.
 //! - No stage reads the environment: settings arrive as options of the pipeline file
 //!   or through [`ServicesConfig`].
-//! - Everything that waits in a queue, and every cache, has a bound with a name.
+//! - No stage waits longer than the call has time, or queues without a bound with a name.
 
 use std::sync::Arc;
 
@@ -30,27 +39,19 @@ pub mod embed;
 pub mod feedback;
 pub mod forget;
 pub mod hash;
-mod labels;
 pub mod llm_expand;
-pub mod model_pool;
 pub mod nsfw;
-pub mod nsfw_model;
-pub mod open_model;
 pub mod persist;
 pub mod rank;
 pub mod recall;
 pub mod score;
-pub mod services;
 pub mod similarity;
-mod softmax;
-pub mod store;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-pub mod vector_index;
 
-pub use services::{Services, ServicesConfig};
+pub use omnizap_services::{Services, ServicesConfig};
 
 /// Every built-in stage: the one list of them.
 #[must_use]

@@ -12,15 +12,8 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
     OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
 };
+use omnizap_services::llm::{Expansion, Llm, Question};
 use serde_json::{Value as Json, json};
-
-pub use self::answer::Expansion;
-pub use self::service::{Llm, LlmConfig, LlmError, Question};
-
-mod answer;
-mod breaker;
-mod service;
-mod transport;
 
 /// Widest name of a language model: that of its column in the store.
 const MODEL_CHARS: usize = 160;

@@ -8,10 +8,9 @@ use omnizap_contract::{
     BoxFuture, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec, OptionType, Options,
     Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::Services;
+use omnizap_services::inference::clip;
 use serde_json::{Map, Value as Json, json};
-
-use crate::open_model;
-use crate::services::Services;
 
 mod contrast;
 mod label;
@@ -77,7 +76,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         ),
     ];
     options.extend(contrast::options());
-    options.extend(open_model::embedding_options());
+    options.extend(clip::embedding_options());
     StageSpec {
         name: "nsfw".into(),
         doc: "tells whether a picture is safe to show".into(),
@@ -142,12 +141,7 @@ impl StageKind for Nsfw {
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         let mut faults = contrast::check(options);
-        faults.extend(
-            open_model::check_prepared(options)
-                .err()
-                .into_iter()
-                .flatten(),
-        );
+        faults.extend(clip::check_prepared(options).err().into_iter().flatten());
         if faults.is_empty() {
             Ok(())
         } else {
@@ -199,6 +193,7 @@ fn threshold(inputs: &Inputs, default: f64) -> Result<f64, Error> {
 #[cfg(test)]
 mod tests {
     use omnizap_contract::{Score, Scores, Stage, Value};
+    use omnizap_services::ServicesConfig;
 
     use super::contrast::MAX_PROMPTS;
     use super::label::ByLabel;
@@ -215,7 +210,7 @@ mod tests {
     }
 
     fn judge(labels: &[(&str, f64)], threshold: Option<f64>) -> Result<(f64, bool), Error> {
-        let kind = Nsfw::new(&Services::new(crate::ServicesConfig::default()));
+        let kind = Nsfw::new(&Services::new(ServicesConfig::default()));
         let values = [
             ("clip_scores", Some(Value::from(labelled(labels)))),
             ("nsfw_threshold", threshold.map(Value::from)),
@@ -254,7 +249,7 @@ mod tests {
 
     #[test]
     fn prompts_must_say_something() {
-        let kind = Nsfw::new(&Services::new(crate::ServicesConfig::default()));
+        let kind = Nsfw::new(&Services::new(ServicesConfig::default()));
         for bad in [json!([]), json!([" "]), json!(vec!["x"; MAX_PROMPTS + 1])] {
             let mut values = serde_json::Map::new();
             values.insert("unsafe_prompts".into(), bad);

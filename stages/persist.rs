@@ -8,9 +8,8 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
     Options, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
 };
+use omnizap_services::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
 use serde_json::{Map, json};
-
-use crate::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
 
 /// The kind `persist`.
 pub struct Persist {
@@ -108,9 +107,8 @@ impl AsyncStage for Persister {
         facts.insert("images_dropped".into(), json!(stats.images_dropped));
         facts.insert("embeddings_kept".into(), json!(self.embeddings));
         Health {
-            degraded: self.store.degraded(),
             facts,
-            ..Health::default()
+            ..self.store.health()
         }
     }
 
@@ -186,10 +184,10 @@ fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
 #[cfg(test)]
 mod tests {
     use omnizap_contract::{Embedding, Score, Scores};
+    use omnizap_services::vectors::Query;
 
     use super::*;
     use crate::testing::{call, inputs, options, store};
-    use crate::vector_index::Query;
 
     fn embedding() -> Value {
         Value::from(Embedding {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::common::round::round;
 use omnizap_contract::{
     BoxFuture, Call, Error, Input, Inputs, OptionSpec, OptionType, Options, Output, Outputs,
     PortType, Ports, Runner, Score, Scores, Stage, StageKind, StageSpec, Value,
@@ -210,9 +211,9 @@ fn shown(index: usize, scores: &Scores, clip_scores: &Scores) -> Json {
         .or_else(|| clip_scores.iter().find(|clip| clip.label == score.label));
     json!({
         "label": &*score.label,
-        "score": rounded(score.probability),
-        "logit": rounded(score.logit),
-        "clip_score": rounded(clip.unwrap_or(score).probability),
+        "score": round(score.probability, DECIMALS),
+        "logit": round(score.logit, DECIMALS),
+        "clip_score": round(clip.unwrap_or(score).probability, DECIMALS),
     })
 }
 
@@ -281,16 +282,11 @@ fn entropy(weights: impl Iterator<Item = f64> + Clone) -> f64 {
 }
 
 fn by_label(scores: &Scores, number: impl Fn(&Score) -> f64) -> Json {
-    let entries = scores
-        .iter()
-        .map(|score| (score.label.to_string(), rounded(number(score))));
+    let entries = scores.iter().map(|score| {
+        let number = round(number(score), DECIMALS);
+        (score.label.to_string(), json!(number))
+    });
     Json::Object(entries.collect::<Map<_, _>>())
-}
-
-/// The number at the response's precision, half away from zero, without minus zero.
-fn rounded(number: f64) -> Json {
-    let scale = 10f64.powi(DECIMALS.into());
-    json!((number * scale).round() / scale + 0.0)
 }
 
 #[cfg(test)]

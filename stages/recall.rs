@@ -10,17 +10,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use futures_util::future::join;
 use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, OptionSpec,
     OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::Services;
+use omnizap_services::inference::clip::{self, ClipModel};
+use omnizap_services::inference::nsfw::is_classes;
+use omnizap_services::store::{Store, StoreError, limits};
 use serde_json::Value as Json;
-
-use crate::nsfw_model::is_classes;
-use crate::open_model::{self, OpenModel};
-use crate::services::Services;
-use crate::store::{Store, StoreError, limits};
 
 /// The share of the time left that the store is waited for.
 const TIME_SHARE: u32 = 4;
@@ -40,7 +38,7 @@ impl Recall {
 }
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = open_model::embedding_options();
+    let mut options = clip::embedding_options();
     options.push(OptionSpec::new(
         "nsfw_mode",
         OptionType::Choice((&["none", "model", "contrast", "label"]).into()),
@@ -105,14 +103,14 @@ impl StageKind for Recall {
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        open_model::check_prepared(options)
+        clip::check_prepared(options)
     }
 
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
             let store = self.services.store();
             store.start()?;
-            let model = open_model::from_options(&self.services, options).await?;
+            let model = self.services.model_of(options).await?;
             let nsfw = match options.text("nsfw_mode") {
                 Some("model") => Some(self.services.nsfw_model().await?.id(options)),
                 _ => None,
@@ -129,7 +127,7 @@ impl StageKind for Recall {
 
 struct Recaller {
     store: Store,
-    model: Arc<OpenModel>,
+    model: Arc<ClipModel>,
     /// Under which the embeddings are kept.
     id: Arc<str>,
     /// Under which the nsfw model's probabilities are kept, where they are wanted.
@@ -173,10 +171,7 @@ fn logged<T>(found: Result<Option<T>, StoreError>, call: &Call) -> Option<T> {
 
 impl AsyncStage for Recaller {
     fn health(&self) -> Health {
-        Health {
-            degraded: self.store.degraded(),
-            ..Health::default()
-        }
+        self.store.health()
     }
 
     fn run<'a>(
@@ -186,11 +181,10 @@ impl AsyncStage for Recaller {
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
             let content_hash = inputs.text("content_hash")?;
-            let (embedding, nsfw) = join(
+            let (embedding, nsfw) = tokio::join!(
                 self.embedding(content_hash, call),
                 self.nsfw(content_hash, call),
-            )
-            .await;
+            );
             let unknown = self.nsfw.is_some() && nsfw.is_none();
             let mut outputs = Outputs::new()
                 .with("recalled", embedding.is_some())
@@ -213,10 +207,12 @@ impl AsyncStage for Recaller {
 mod tests {
     use serde_json::json;
 
+    use omnizap_contract::common::digest::Sha256Hex;
+    use omnizap_services::ServicesConfig;
+    use omnizap_services::inference::pool::TextForm;
+    use omnizap_services::store::ImageRecord;
+
     use super::*;
-    use crate::ServicesConfig;
-    use crate::model_pool::TextForm;
-    use crate::store::ImageRecord;
     use crate::testing::{call, inputs, options};
 
     /// Whether an embedding that the database has is taken.
@@ -232,7 +228,7 @@ mod tests {
             .iter()
             .flat_map(|number| number.to_le_bytes())
             .collect();
-        let content_hash = crate::store::keys::sha256_hex(&bytes);
+        let content_hash = Sha256Hex::of(&bytes);
         let record = ImageRecord {
             content_hash: content_hash.as_str().into(),
             image_hash: content_hash.as_str().into(),

@@ -7,14 +7,13 @@ use omnizap_contract::{
     OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind,
     StageSpec, Value,
 };
-use omnizap_models::Temperature;
+use omnizap_services::Services;
+use omnizap_services::inference::clip::{self, ClipModel, Temperature};
+use omnizap_services::inference::pool::TextForm;
+use omnizap_services::labels::{self, Bounds, OverLimit};
+use omnizap_services::softmax::{logits, softmax};
 use serde_json::{Map, Value as Json, json};
 
-use crate::labels::{self, Bounds, OverLimit};
-use crate::model_pool::TextForm;
-use crate::open_model::{self, OpenModel};
-use crate::services::Services;
-use crate::softmax::{logits, softmax};
 use floor::Floor;
 
 mod defaults;
@@ -102,7 +101,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
             "whether the embeddings of default labels are kept in the database for the next start",
         ),
     ];
-    options.extend(open_model::options());
+    options.extend(clip::options());
     StageSpec {
         name: "score".into(),
         doc: "compares the picture with each label: scaled cosines and their softmax".into(),
@@ -176,7 +175,7 @@ impl StageKind for ScoreLabels {
 
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
         Box::pin(async move {
-            let model = open_model::from_options(&self.services, options).await?;
+            let model = self.services.model_of(options).await?;
             let bounds = Bounds::of(options);
             let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
                 Some(labels) => labels::normalise(&labels, bounds)?.into(),
@@ -232,7 +231,7 @@ const UNCALIBRATED: Temperature = Temperature {
 type Labels = Arc<[Arc<str>]>;
 
 struct Scorer {
-    model: Arc<OpenModel>,
+    model: Arc<ClipModel>,
     form: TextForm,
     bounds: Bounds,
     cuts_long_labels: bool,
@@ -313,7 +312,7 @@ impl AsyncStage for Scorer {
     ) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(async move {
             let embedding = inputs.embedding("embedding")?;
-            open_model::ensure_same(&self.model, embedding)?;
+            clip::ensure_same(&self.model, embedding)?;
             let (labels, is_default) = self.labels(inputs)?;
             if !is_default {
                 self.ensure_whole(&labels).await?;

@@ -6,10 +6,9 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
     Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
 };
+use omnizap_services::store::Store;
+use omnizap_services::vectors::{Hit, Query};
 use serde_json::{Map, Value as Json, json};
-
-use crate::store::Store;
-use crate::vector_index::{Hit, Query};
 
 /// Most images in an answer.
 const MAX_LIMIT: i64 = 100;
@@ -157,13 +156,12 @@ impl AsyncStage for Searcher {
         let partitioned = self.store.index().partitioned();
         facts.insert("images_partitioned".into(), json!(partitioned));
         facts.insert("index_loaded".into(), json!(self.store.is_loaded()));
-        let degraded = self.store.degraded();
-        let is_starting = self.waits && degraded.is_none() && !self.store.is_loaded();
+        let health = self.store.health();
+        let is_starting = self.waits && health.degraded.is_none() && !self.store.is_loaded();
         Health {
             starting: is_starting.then(|| "stored images are being loaded".into()),
-            degraded,
             facts,
-            ..Health::default()
+            ..health
         }
     }
 
@@ -226,9 +224,9 @@ fn published(hit: &Hit) -> Json {
 #[cfg(test)]
 mod tests {
     use omnizap_contract::{Embedding, Value};
+    use omnizap_services::store::ImageRecord;
 
     use super::*;
-    use crate::store::ImageRecord;
     use crate::testing::{call, inputs, options, store};
 
     fn embedding(vector: [f32; 2]) -> Embedding {

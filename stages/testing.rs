@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnizap_contract::{Call, Cancel, Error, Inputs, Options, Outputs, Stage, StageKind, Value};
+use omnizap_services::store::{Store, StoreConfig};
 use serde_json::{Map, Value as Json};
-
-use crate::store::{Store, StoreConfig};
 
 /// A call that nobody cancels, with a minute to spare.
 pub(crate) fn call() -> Call {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnizap_contract::{ErrorKind, Inputs, Options, Runner, StageKind, Value};
+use omnizap_services::inference::pool::TextForm;
 use serde_json::{Map, Value as Json, json};
 
-use crate::model_pool::TextForm;
 use crate::testing::{call, options_of};
 use crate::{Services, ServicesConfig, builtins};
 
@@ -283,7 +283,7 @@ async fn embeddings_of_default_labels_survive_a_restart() {
         .await
         .unwrap();
     // They are written in the background, even if a request asked for them first.
-    let key = crate::open_model::text_key(&model, TextForm::Label);
+    let key = model.text_key(TextForm::Label);
     let mut kept = Vec::new();
     for _ in 0..400 {
         kept = first.store().label_embeddings(&key, &LABELS).await.unwrap();

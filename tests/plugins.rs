@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use engine::plugin::{Limits, Loader, sha256_hex};
+use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_host::{Limits, Loader};
 
 use crate::support::program::root;
 
@@ -75,22 +76,22 @@ fn install(built: &Path, package: &str, folder: &Path) -> PathBuf {
 
 /// A library's path and SHA-256 as a `[[plugin]]` table.
 fn allowed(library: &Path) -> String {
-    let hash = sha256_hex(&std::fs::read(library).unwrap());
+    let hash = Sha256Hex::of(&std::fs::read(library).unwrap());
     format!(
         "[[plugin]]\npath = {:?}\nsha256 = \"{hash}\"\n",
         library.display().to_string()
     )
 }
 
-fn load(library: &Path) -> Result<engine::plugin::Plugin, engine::plugin::FileError> {
+fn load(library: &Path) -> Result<omnizap_host::Plugin, omnizap_host::FileError> {
     load_with(library, Limits::default())
 }
 
 fn load_with(
     library: &Path,
     limits: Limits,
-) -> Result<engine::plugin::Plugin, engine::plugin::FileError> {
-    let hash = sha256_hex(&std::fs::read(library).unwrap());
+) -> Result<omnizap_host::Plugin, omnizap_host::FileError> {
+    let hash = Sha256Hex::of(&std::fs::read(library).unwrap());
     let cache = library.parent().unwrap().join("cache");
     Loader::new(cache, false, limits).load(library, &hash)
 }

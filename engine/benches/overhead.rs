@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use engine::pipeline::all::bind_all;
 use engine::pipeline::diagnostic::SourceText;
-use engine::pipeline::set::bind_all;
 use engine::pipeline::{Pipeline, Registry};
 use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, Input, Inputs, Options, Output, Outputs, PortType, Ports,

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engine::plugin::{Limits, Loader, sha256_hex};
+use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{
     Call, Cancel, Channels, Error, Image, Inputs, Options, Outputs, Runner, Stage, Value,
 };
+use omnizap_host::{Limits, Loader};
 
 struct Noop;
 
@@ -38,7 +39,7 @@ fn boundary(criterion: &mut Criterion) {
         .arg(root.join("tests/fixtures/plugins/noop.c"))
         .status();
     assert!(built.expect("a C compiler").success());
-    let hash = sha256_hex(&std::fs::read(&library).expect("built"));
+    let hash = Sha256Hex::of(&std::fs::read(&library).expect("built"));
     let loader = Loader::new(folder.path().join("cache"), false, Limits::default());
     let plugin = loader.load(&library, &hash).expect("a plugin");
     let options = Options::default();

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use engine::pipeline::Pipeline;
+use omnizap_contract::common::chain::chain;
 use omnizap_contract::{PortType, Value};
 use serde_json::Value as Json;
 
-use super::pipelines::Workshop;
+use super::pipelines;
 use super::{Common, Failure};
 
 /// Largest file, in bytes: as large as a request body may be.
@@ -55,8 +56,7 @@ pub(super) struct Question<'a> {
 }
 
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
-    let workshop = Workshop::open(common)?;
-    let pipeline = workshop.pipeline(&args.pipeline).await?;
+    let pipeline = pipelines::pipeline(common, &args.pipeline).await?;
     let mut labels = Vec::new();
     for text in &args.labels {
         if let Some(Value::TextList(list)) = sent(&pipeline, "labels", text)? {
@@ -81,7 +81,7 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
             Ok(answer) => print_answer(path, &answer, &args),
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {}: {error:#}", path.display());
+                eprintln!("error: {}: {}", path.display(), chain(error.as_ref()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The environment, turned into the settings of the services.
 
 use anyhow::Context as _;
-use omnizap_stages::ServicesConfig;
+use omnizap_services::ServicesConfig;
 
 use super::Common;
 

@@ -22,7 +22,7 @@ pub(super) enum DbCommand {
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode, Failure> {
     let config = services_config(common).map_err(Failure::Config)?;
-    let services = omnizap_stages::Services::new(config);
+    let services = omnizap_services::Services::new(config);
     let store = services.store();
     let mut code = ExitCode::SUCCESS;
     match command {

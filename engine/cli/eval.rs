@@ -13,13 +13,14 @@ use clap::Args;
 use engine::pipeline::Pipeline;
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use omnizap_contract::common::chain::chain;
 use omnizap_models::Temperature;
 use serde_json::Value as Json;
 
 use self::metrics::{Judged, Report};
 use self::samples::Sample;
 use super::classify::{Question, classify};
-use super::pipelines::Workshop;
+use super::pipelines;
 use super::{Common, Failure};
 
 /// Pictures that are worked on at the same time.
@@ -68,8 +69,7 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
         None => samples::from_folders(&args.folder)?,
     };
     let labels = candidates(&samples, args.candidates.as_deref())?;
-    let workshop = Workshop::open(common)?;
-    let pipeline = workshop.pipeline(&args.pipeline).await?;
+    let pipeline = pipelines::pipeline(common, &args.pipeline).await?;
     // More labels than a request may have are asked in several.
     let settings = pipeline.settings();
     let temperature = temperature(settings.get("temperature"))?;
@@ -100,7 +100,11 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
             match next {
                 Some((_, Ok(judged))) => report.add(judged),
                 Some((sample, Err(error))) => {
-                    failures.push(format!("{}: {error:#}", sample.path.display()));
+                    failures.push(format!(
+                        "{}: {}",
+                        sample.path.display(),
+                        chain(error.as_ref())
+                    ));
                 }
                 None => break,
             }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use engine::pipeline::render::{self, render};
 
-use super::pipelines::Workshop;
+use super::pipelines;
 use super::{Common, Failure};
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ enum Format {
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(common: &Common, args: &GraphArgs) -> Result<ExitCode, Failure> {
-    let graphs = Workshop::open(common)?.graphs(args.file.as_deref())?;
+    let graphs = pipelines::graphs(common, args.file.as_deref())?;
     let format = match args.format {
         Format::Text => render::Format::Text,
         Format::Mermaid => render::Format::Mermaid,

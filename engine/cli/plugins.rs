@@ -8,11 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use engine::pipeline::config::{PLUGINS_FILE, read_plugins};
+use engine::live::Source;
+use engine::pipeline::config::{PLUGINS_FILE, read_allowed};
 use engine::pipeline::diagnostic::SourceText;
-use engine::pipeline::set::read_sources;
-use engine::plugin::{Manifest, loader};
+use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_host::{Manifest, loader};
 
+use super::pipelines;
 use super::{Common, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -81,17 +83,20 @@ fn folder(common: &Common) -> PathBuf {
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(common: &Common) -> Result<ExitCode, Failure> {
     let folder = folder(common);
-    let mut sources = read_sources(&folder).map_err(|error| Failure::Config(error.into()))?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let mut lists = Vec::new();
+    for source in Source::Path(folder.clone())
+        .texts()
+        .map_err(pipelines::not_loaded)?
+    {
+        lists.push(pipelines::plugins_of(&source, &environment));
+    }
     let beside = folder.join(PLUGINS_FILE);
     if beside.is_file() {
-        let text = std::fs::read_to_string(&beside)?;
-        sources.push(SourceText::new(beside.display().to_string(), text));
+        lists.push(read_allowed(&SourceText::read(&beside)?, &environment));
     }
     let mut bad = 0;
-    for source in &sources {
-        let only_plugins = Path::new(&*source.name) == beside;
-        let environment = |name: &str| std::env::var(name).ok();
-        let (entries, mistakes) = read_plugins(source, only_plugins, &environment);
+    for (entries, mistakes) in lists {
         if !mistakes.is_empty() {
             return Err(Failure::Config(mistakes.into()));
         }
@@ -112,7 +117,7 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
                     bad += 1;
                     println!(
                         "{path}: refused: its SHA-256 is not the one that {} allows",
-                        source.name
+                        entry.source.name
                     );
                 }
                 Err(error) => {
@@ -129,7 +134,7 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
     })
 }
 
-fn read(file: &Path) -> Result<(Manifest, String), Failure> {
+fn read(file: &Path) -> Result<(Manifest, Sha256Hex), Failure> {
     let read = loader::inspect(file).with_context(|| file.display().to_string());
     read.map_err(Failure::Work)
 }
@@ -196,7 +201,7 @@ fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error.into()),
     };
-    if before.contains(&hash) {
+    if before.contains(&*hash) {
         println!("{} allows it already", list.display());
         return Ok(ExitCode::SUCCESS);
     }

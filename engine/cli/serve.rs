@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use engine::http::{Limits, Service, serve};
+use engine::live::Live;
+use engine::live::watch::{Reload, extended};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::pipelines::Workshop;
+use super::pipelines::{self, not_loaded};
 use super::{Common, Failure};
 
 #[derive(Clone, Debug, Args)]
@@ -58,14 +60,16 @@ pub(super) struct ServeArgs {
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let workshop = Workshop::open_with(common, args.safe)?;
-    let graphs = workshop.graphs(None)?;
+    let workshop = pipelines::workshop(common, args.safe)?;
+    let source = pipelines::source(common, None);
+    let graphs = workshop.graphs(&source).map_err(not_loaded)?;
+    let extended = extended(&graphs);
     // The port before the models: a second start by mistake ends at once.
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}: is it in use?", args.listen))?;
     let address = listener.local_addr()?;
-    let pipelines = workshop.build(graphs).await?;
+    let pipelines = workshop.build(graphs).await.map_err(not_loaded)?;
     for pipeline in &pipelines {
         let file = &pipeline.graph.file;
         let routes = [&file.route, &file.settings_route];
@@ -87,10 +91,17 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         shutdown_grace: Duration::from_millis(args.shutdown_grace_ms),
         ..Limits::default()
     };
-    let service = Arc::new(Service::new(pipelines, limits));
+    let live = Arc::new(Live::new(pipelines));
+    let service = Arc::new(Service::new(live.clone(), limits));
     let shutdown = shutdown_signal()?;
-    let hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(reload_on_change(workshop, service.clone(), hangup));
+    let mut hangup = signal(SignalKind::hangup())?;
+    let reload = Reload {
+        workshop,
+        source,
+        live,
+        extended,
+    };
+    tokio::spawn(reload.watch(async move || hangup.recv().await.is_some()));
     tracing::info!(
         ready_ms = begun.elapsed().as_millis() as u64,
         "listening on http://{address}"
@@ -122,45 +133,4 @@ fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failur
             std::process::exit(130);
         });
     })
-}
-
-/// Builds the pipelines anew when a file changes or at a SIGHUP, and swaps them in;
-/// a mistake changes nothing.
-async fn reload_on_change(workshop: Workshop, service: Arc<Service>, mut hangup: Signal) {
-    /// How often the files are looked at.
-    const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-    let mut seen = workshop.stamps();
-    loop {
-        tokio::select! {
-            received = hangup.recv() => if received.is_none() { return },
-            () = tokio::time::sleep(WATCH_INTERVAL) => {
-                let now = workshop.stamps();
-                if now == seen {
-                    continue;
-                }
-                seen = now;
-            }
-        }
-        match reload(&workshop, &service).await {
-            Ok(()) => tracing::info!("pipelines reloaded"),
-            Err(Failure::Config(error) | Failure::Work(error)) => {
-                tracing::error!("nothing reloaded: {error:#}");
-            }
-        }
-    }
-}
-
-async fn reload(workshop: &Workshop, service: &Service) -> Result<(), Failure> {
-    /// How long requests may go on with the pipelines that were swapped out
-    /// before those are closed.
-    const OLD_GENERATION_GRACE: Duration = Duration::from_secs(60);
-    let pipelines = workshop.build(workshop.graphs(None)?).await?;
-    let old = service.swap(pipelines);
-    tokio::spawn(async move {
-        tokio::time::sleep(OLD_GENERATION_GRACE).await;
-        for pipeline in old {
-            pipeline.close().await;
-        }
-    });
-    Ok(())
 }

@@ -1,13 +1,13 @@
-//! The pipelines that are live, and the answer to each request.
+//! The answer to each request: what it is meant for, whether there is a place for it, its run.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use bytes::Buf;
 use futures_util::Stream;
+use omnizap_contract::common::chain::chain;
+use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
@@ -18,117 +18,56 @@ use super::fields::values;
 use super::health;
 use super::limits::Limits;
 use super::reply::{self, Response};
+use crate::live::generation::{Generation, Live, Parameters, Target};
 use crate::pipeline::Pipeline;
-use crate::pipeline::build::chain;
-use crate::pipeline::config::Route;
-use crate::pipeline::diagnostic::suggestion;
 use crate::pipeline::render;
 use crate::pipeline::run::{Finished, StageFailure};
 use crate::pipeline::trace::Trace;
 
-/// The server's side of every request. Cheap to share; pipelines can be swapped.
+/// The server's side of every request.
 pub struct Service {
-    generation: ArcSwap<Generation>,
+    live: Arc<Live>,
     limits: Limits,
     in_flight: Semaphore,
     shutting_down: AtomicBool,
 }
 
-/// The pipelines of one configuration, and what its routes reach.
-struct Generation {
-    pipelines: Vec<Arc<Pipeline>>,
-    routes: HashMap<Route, Target>,
-    /// Those with parameters in their path; no request is meant for two of them.
-    patterns: Vec<(Route, Target)>,
-}
-
-/// The parameters of a request's path, still encoded.
-type Parameters<'r> = Vec<(&'r str, &'r str)>;
-
-#[derive(Clone)]
-enum Target {
-    Run(Arc<Pipeline>),
-    Settings(Arc<Pipeline>),
+/// What the service answers itself, where no pipeline has the route.
+#[derive(Clone, Copy)]
+enum Own {
     Health,
     Live,
     Ready,
     Pipelines,
 }
 
-impl Generation {
-    fn new(pipelines: Vec<Arc<Pipeline>>) -> Self {
-        let (mut routes, mut patterns) = (HashMap::new(), Vec::new());
-        let own = [
-            ("/health", Target::Health),
-            ("/health/live", Target::Live),
-            ("/health/ready", Target::Ready),
-            ("/pipelines", Target::Pipelines),
-        ];
-        for (path, target) in own {
-            routes.insert(get(path), target);
-        }
-        // A pipeline may take the place of one of our own routes.
-        for pipeline in &pipelines {
-            if let Some(route) = &pipeline.graph.file.settings_route {
-                routes.insert(route.get_ref().clone(), Target::Settings(pipeline.clone()));
-            }
-            if let Some(route) = &pipeline.graph.file.route {
-                let (route, target) = (route.get_ref().clone(), Target::Run(pipeline.clone()));
-                let has_parameters = route.parameters().next().is_some();
-                if has_parameters {
-                    patterns.push((route, target));
-                } else {
-                    routes.insert(route, target);
-                }
-            }
-        }
-        Self {
-            pipelines,
-            routes,
-            patterns,
-        }
-    }
+const OWN: [(&str, Own); 4] = [
+    ("/health", Own::Health),
+    ("/health/live", Own::Live),
+    ("/health/ready", Own::Ready),
+    ("/pipelines", Own::Pipelines),
+];
 
-    /// What a request is meant for, and what its path says.
-    fn target<'r>(&'r self, method: &str, path: &'r str) -> Option<(&'r Target, Parameters<'r>)> {
-        let plain = self.routes.get(&Route {
-            method: method.into(),
-            path: path.into(),
-        });
-        if let Some(target) = plain {
-            return Some((target, Vec::new()));
-        }
-        let mut of_method = self
-            .patterns
-            .iter()
-            .filter(|(route, _)| route.method == method);
-        of_method.find_map(|(route, target)| Some((target, route.matches(path)?)))
-    }
-
-    /// Every route.
-    fn routes(&self) -> impl Iterator<Item = &Route> {
-        let patterns = self.patterns.iter().map(|(route, _)| route);
-        self.routes.keys().chain(patterns)
-    }
-
-    fn each(&self) -> impl Iterator<Item = &Pipeline> {
-        self.pipelines.iter().map(|pipeline| &**pipeline)
-    }
+/// What a request is meant for.
+enum Meant<'g> {
+    Pipeline(&'g Target, Parameters<'g>),
+    Own(Own),
 }
 
-fn get(path: &str) -> Route {
-    Route {
-        method: "GET".into(),
-        path: path.into(),
+fn meant<'g>(generation: &'g Generation, method: &str, path: &'g str) -> Option<Meant<'g>> {
+    if let Some((target, parameters)) = generation.target(method, path) {
+        return Some(Meant::Pipeline(target, parameters));
     }
+    let own = OWN.iter().find(|(own, _)| method == "GET" && *own == path);
+    own.map(|(_, own)| Meant::Own(*own))
 }
 
 impl Service {
-    /// A service of these pipelines.
+    /// A service of the pipelines that are live.
     #[must_use]
-    pub fn new(pipelines: Vec<Arc<Pipeline>>, limits: Limits) -> Self {
+    pub fn new(live: Arc<Live>, limits: Limits) -> Self {
         Self {
-            generation: ArcSwap::from_pointee(Generation::new(pipelines)),
+            live,
             in_flight: Semaphore::new(limits.max_requests_in_flight),
             limits,
             shutting_down: AtomicBool::new(false),
@@ -146,18 +85,9 @@ impl Service {
         self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Puts other pipelines in the place of the live ones and returns those:
-    /// requests in flight end on the pipeline that they began on.
-    pub fn swap(&self, pipelines: Vec<Arc<Pipeline>>) -> Vec<Arc<Pipeline>> {
-        let old = self.generation.swap(Arc::new(Generation::new(pipelines)));
-        old.pipelines.clone()
-    }
-
     /// Finishes what the stages have still under way.
     pub async fn close(&self) {
-        for pipeline in &self.generation.load_full().pipelines {
-            pipeline.close().await;
-        }
+        self.live.close().await;
     }
 
     /// Answers a request.
@@ -169,37 +99,35 @@ impl Service {
         body: impl Stream<Item = Result<B, E>>,
         request_id: &Arc<str>,
     ) -> Response {
-        let generation = self.generation.load_full();
+        let generation = self.live.current();
         let path = if path.len() > 1 {
             path.trim_end_matches('/')
         } else {
             path
         };
-        let target = generation.target(method, path).or_else(|| {
+        let meant = meant(&generation, method, path).or_else(|| {
             // HEAD is answered as GET; the connection leaves the body out.
             (method == "HEAD")
-                .then(|| generation.target("GET", path))
+                .then(|| meant(&generation, "GET", path))
                 .flatten()
         });
-        let (target, parameters) = target.unzip();
-        match target {
-            Some(Target::Run(pipeline)) => {
-                let parameters = parameters.unwrap_or_default();
+        match meant {
+            Some(Meant::Pipeline(Target::Run(pipeline), parameters)) => {
                 self.run(pipeline, &parameters, headers, body, request_id)
                     .await
             }
-            Some(Target::Settings(pipeline)) => {
+            Some(Meant::Pipeline(Target::Settings(pipeline), _)) => {
                 let mut settings = pipeline.settings();
                 settings.insert("ok".into(), Json::from(true));
                 reply::ok(&Json::Object(settings))
             }
-            Some(Target::Health) => health::health(generation.each()),
-            Some(Target::Live) => health::live(),
-            Some(Target::Ready) => health::ready(
-                generation.each(),
+            Some(Meant::Own(Own::Health)) => health::health(generation.pipelines()),
+            Some(Meant::Own(Own::Live)) => health::live(),
+            Some(Meant::Own(Own::Ready)) => health::ready(
+                generation.pipelines(),
                 self.shutting_down.load(Ordering::Relaxed),
             ),
-            Some(Target::Pipelines) => reply::ok(&pipelines(&generation)),
+            Some(Meant::Own(Own::Pipelines)) => reply::ok(&pipelines(&generation)),
             None => unread(headers, no_route(&generation, method, path, request_id)),
         }
     }
@@ -338,14 +266,16 @@ fn server_timing(pipeline: &Pipeline, trace: &Trace) -> String {
 }
 
 fn no_route(generation: &Generation, method: &str, path: &str, request_id: &str) -> Response {
+    let own = OWN.iter().map(|(path, _)| *path);
     let mut allowed: Vec<&str> = generation
         .routes()
         .filter(|route| route.matches(path).is_some())
         .map(|route| route.method.as_str())
+        .chain(own.clone().filter(|own| *own == path).map(|_| "GET"))
         .collect();
     if allowed.is_empty() {
         let paths = generation.routes().map(|route| route.path.as_str());
-        let help = suggestion(path, paths).unwrap_or_default();
+        let help = suggestion(path, paths.chain(own)).unwrap_or_default();
         let detail = format!("nothing is served here: {help}");
         return reply::status_error(StatusCode::NOT_FOUND, "not_found", detail, request_id);
     }
@@ -367,7 +297,7 @@ fn no_route(generation: &Generation, method: &str, path: &str, request_id: &str)
 /// `GET /pipelines`: each effective graph, with how often its stages ran.
 fn pipelines(generation: &Generation) -> Json {
     let pipelines: Vec<Json> = generation
-        .each()
+        .pipelines()
         .map(|pipeline| {
             let mut graph = render::to_json(&pipeline.graph);
             // Options are the operator's: a client sees those only that are public.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ensure;
-use crate::Error;
+use super::check::{ensure, kernel};
+use crate::error::Error;
 
 /// Largest expansion, stride and number of repeats.
 const MOST_BLOCKS: usize = 256;
@@ -127,7 +127,7 @@ impl InvertedResidualConfig {
         )?;
         ensure(!self.stages.is_empty(), || "no stages".into())?;
         for (i, stage) in self.stages.iter().enumerate() {
-            super::kernel(stage.kernel, &format!("stages[{i}].kernel"))?;
+            kernel(stage.kernel, &format!("stages[{i}].kernel"))?;
             let sizes = [stage.expand, stage.stride, stage.channels, stage.repeats];
             ensure(!sizes.contains(&0), || {
                 format!("stages[{i}] has a size of 0")

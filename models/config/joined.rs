@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FastVitConfig, ImageConfig, InvertedResidualConfig, ensure};
-use crate::Error;
+use super::check::ensure;
+use super::fastvit::FastVitConfig;
+use super::image::ImageConfig;
+use super::inverted_residual::InvertedResidualConfig;
+use crate::error::Error;
 
 /// Most numbers of a part of an embedding, and most classes.
 const MOST_NUMBERS: usize = 65_536;

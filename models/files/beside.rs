@@ -8,13 +8,7 @@ use serde::Deserialize;
 
 use crate::config::{Activation, ModelConfig, TextTokenizer, Tower};
 use crate::error::Error;
-
-/// What a tokenizer is called.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// Where open_clip writes a model's sizes.
-pub(crate) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
-/// Where transformers does.
-pub(crate) const TRANSFORMERS_CONFIG: &str = "config.json";
+use crate::preset::TOKENIZER;
 
 /// Bytes of such a configuration that are read.
 const LARGEST: u64 = 1 << 20;
@@ -114,7 +108,7 @@ pub(crate) fn take_over(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preset::Preset;
+    use crate::preset::{OPEN_CLIP_CONFIG, Preset, TRANSFORMERS_CONFIG};
 
     fn activations(model: &str, name: &str, json: Option<&str>) -> Result<[Activation; 2], Error> {
         let folder = tempfile::tempdir().unwrap();

@@ -4,13 +4,17 @@
 mod safetensors;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
 use burn::store::burn_pack::Tensor as Stored;
 use burn::store::{ModuleStore, PytorchStore, bridge};
 
-use crate::error::{Error, nearest};
+use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_contract::common::names::nearest;
+
+use crate::error::Error;
 
 /// The endings of checkpoint files.
 pub(crate) const ENDINGS: &[&str] = &["safetensors", "pt", "pth", "bin"];
@@ -49,13 +53,13 @@ impl Checkpoint {
             .and_then(|ending| ending.to_str())
             .unwrap_or_default();
         // Opened here, so that a missing file is not taken for a damaged one.
-        let file = std::fs::File::open(path).map_err(|source| Error::Io {
+        let file = File::open(path).map_err(|source| Error::Io {
             action: "open the checkpoint",
             path: path.to_owned(),
             source,
         })?;
         let tensors = match ending {
-            "safetensors" => safetensors::open(file),
+            "safetensors" => safetensors::open(file).map(stored),
             "pt" | "pth" | "bin" => pytorch(path),
             _ => return Err(Error::UnknownFormat(path.to_owned())),
         };
@@ -76,7 +80,7 @@ impl Checkpoint {
                 path: model.into(),
                 reason,
             })?;
-        Ok(Self::new(tensors, model))
+        Ok(Self::new(stored(tensors), model))
     }
 
     fn new(tensors: BTreeMap<String, Entry>, model: &str) -> Self {
@@ -137,7 +141,7 @@ impl Checkpoint {
     pub(crate) fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let entry = self.tensors.remove(key).ok_or_else(|| Error::MissingKey {
             key: key.to_owned(),
-            nearest: nearest(key, self.keys()),
+            nearest: nearest(key, self.keys()).map(str::to_owned),
             model: self.model.clone(),
         })?;
         // A scalar is saved as [] or as [1].
@@ -225,6 +229,25 @@ impl Entry {
             .try_into_vec()
             .map_err(|error| damaged(format!("{error:?}")))
     }
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn digest(path: &Path) -> Result<Sha256Hex, Error> {
+    File::open(path)
+        .and_then(Sha256Hex::of_reader)
+        .map_err(|source| Error::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn stored(tensors: BTreeMap<String, safetensors::Stored>) -> BTreeMap<String, Entry> {
+    let entry = |(key, tensor)| (key, Entry::Safetensors(tensor));
+    tensors.into_iter().map(entry).collect()
 }
 
 /// The tensors of a PyTorch file by name.

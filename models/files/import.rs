@@ -11,10 +11,10 @@ mod text;
 mod transfer;
 mod vit;
 
-use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 #[cfg(test)]
 pub(crate) use inverted_residual::efficientnet;
@@ -65,4 +65,91 @@ pub(crate) fn import(mut checkpoint: Checkpoint, config: &ModelConfig) -> Result
     }
     checkpoint.finish()?;
     Ok(weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::checkpoint::Entry;
+
+    /// Configuration and checkpoint.
+    type Fixture = (&'static str, &'static [u8]);
+    /// What becomes of a tensor.
+    type Change<'a> = dyn Fn(&str, Entry) -> Vec<(String, Entry)> + 'a;
+
+    const FIXTURES: [Fixture; 3] = [
+        (
+            include_str!("../tests/fixtures/vit-openclip.json"),
+            include_bytes!("../tests/fixtures/vit-openclip.safetensors"),
+        ),
+        (
+            include_str!("../tests/fixtures/vit-transformers.json"),
+            include_bytes!("../tests/fixtures/vit-transformers.safetensors"),
+        ),
+        (
+            include_str!("../tests/fixtures/siglip.json"),
+            include_bytes!("../tests/fixtures/siglip.safetensors"),
+        ),
+    ];
+
+    /// Every tensor of every layout in turn: named as the file spells it.
+    #[test]
+    fn any_key_missing_misshapen_or_unknown_is_named() {
+        for (json, bytes) in FIXTURES {
+            let config = ModelConfig::from_json(json).unwrap();
+            let name = &config.name;
+            let open = || Checkpoint::from_safetensors(bytes, name).unwrap();
+            let refused = |change: &Change<'_>| {
+                let mut checkpoint = open();
+                checkpoint
+                    .rename(|key, entry| Ok(change(key, entry)))
+                    .unwrap();
+                let imported = import(checkpoint, &config);
+                imported.err().expect("a damaged checkpoint was imported")
+            };
+            let whole = open();
+            assert!(whole.keys().count() > 20);
+            for wanted in whole.keys() {
+                let error = refused(&|key, entry| match key == wanted {
+                    true => Vec::new(),
+                    false => vec![(key.to_owned(), entry)],
+                });
+                assert!(
+                    matches!(&error, Error::MissingKey { key, .. } if key == wanted),
+                    "{name} without {wanted}: {error}"
+                );
+                // A scalar may have any number of dimensions.
+                if wanted.starts_with("logit_") {
+                    continue;
+                }
+                let error = refused(&|key, entry| {
+                    let entry = match key == wanted {
+                        true => Entry::Made {
+                            shape: [vec![1], entry.shape()].concat(),
+                            values: entry.values(key).unwrap(),
+                        },
+                        false => entry,
+                    };
+                    vec![(key.to_owned(), entry)]
+                });
+                assert!(
+                    matches!(&error, Error::WrongShape { key, .. } if key == wanted),
+                    "{name} with another shape of {wanted}: {error}"
+                );
+            }
+            let extra = "visual.more";
+            let error = refused(&|key, entry| {
+                let mut entries = vec![(key.to_owned(), entry)];
+                if key == "logit_scale" {
+                    let (shape, values) = (vec![1], vec![0.0]);
+                    entries.push((extra.to_owned(), Entry::Made { shape, values }));
+                }
+                entries
+            });
+            assert!(
+                matches!(&error, Error::UnusedKeys { key, count: 1, .. } if key == extra),
+                "{name}: {error}"
+            );
+        }
+    }
 }

@@ -7,19 +7,18 @@
 
 mod mapping;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use burn::store::bridge;
 use burn::store::burn_pack::{Error as PackError, Reader, Writer};
-use sha2::{Digest, Sha256};
+use omnizap_contract::common::digest::Sha256Hex;
 
-use crate::cache::Cache;
 use crate::config::ModelConfig;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::cache::Cache;
+use crate::files::checkpoint;
+use crate::net::weights::Weights;
 
 /// Counts up whenever folding or the layout of weights changes.
 const FORMAT: &str = "4";
@@ -27,8 +26,8 @@ const FORMAT: &str = "4";
 /// A record as it was found.
 pub(crate) struct Record {
     pub(crate) weights: Weights,
-    /// SHA-256 of the checkpoint, in hexadecimal.
-    pub(crate) source_sha256: String,
+    /// SHA-256 of the checkpoint.
+    pub(crate) source_sha256: Sha256Hex,
 }
 
 /// What tells one state of a file from another without reading it.
@@ -64,11 +63,11 @@ pub(crate) fn places(source: &Path, model: &str, cache: &Cache) -> [PathBuf; 2] 
     let file = source.file_name().unwrap_or_default().to_string_lossy();
     let beside = source.with_file_name(format!("{file}.{model}.bpk"));
     let absolute = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
-    let key = hex(&Sha256::digest(absolute.as_os_str().as_encoded_bytes()));
+    let key = Sha256Hex::of(absolute.as_os_str().as_encoded_bytes());
     let apart = cache
         .root()
         .join("omnizap")
-        .join(format!("{}.{model}.bpk", &key[..16]));
+        .join(format!("{key:.16}.{model}.bpk"));
     [beside, apart]
 }
 
@@ -90,10 +89,11 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
     if value("omnizap_format") != FORMAT {
         return Err("made by another version".to_owned());
     }
-    if value("config") != describe(config) {
+    if describe(config) != *value("config") {
         return Err(format!("made for other sizes, those of {}", value("model")));
     }
-    let source_sha256 = value("source_sha256");
+    let source_sha256 = Sha256Hex::parse(&value("source_sha256"))
+        .ok_or_else(|| "it does not say what it was made of".to_owned())?;
     let kept = Stamp {
         length: value("source_length"),
         changed: value("source_changed"),
@@ -101,7 +101,7 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
     let now = Stamp::of(source).map_err(|error| error.to_string())?;
     let same = kept == now
         || kept.length == now.length
-            && hash_file(source).map_err(|error| error.to_string())? == source_sha256;
+            && checkpoint::digest(source).map_err(|error| error.to_string())? == source_sha256;
     if !same {
         return Err("the checkpoint has changed".to_owned());
     }
@@ -126,7 +126,7 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
 pub(crate) fn keep(
     weights: Weights,
     source: &Path,
-    source_sha256: &str,
+    source_sha256: Sha256Hex,
     config: &ModelConfig,
     cache: &Cache,
 ) -> Result<PathBuf, Error> {
@@ -146,7 +146,7 @@ pub(crate) fn keep(
             .with_metadata("omnizap_format", FORMAT)
             .with_metadata("model", &config.name)
             .with_metadata("config", &describe(config))
-            .with_metadata("source_sha256", source_sha256)
+            .with_metadata("source_sha256", &source_sha256)
             .with_metadata("source_length", &stamp.length)
             .with_metadata("source_changed", &stamp.changed)
             .auto_extension(false)
@@ -168,33 +168,7 @@ pub(crate) fn keep(
 }
 
 /// Tells one configuration from another: the SHA-256 of its JSON.
-pub(crate) fn describe(config: &ModelConfig) -> String {
+pub(crate) fn describe(config: &ModelConfig) -> Sha256Hex {
     let json = serde_json::to_vec(config).unwrap_or_default();
-    hex(&Sha256::digest(json))
-}
-
-/// SHA-256 of a file in hexadecimal.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
-    let io = |source| Error::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = File::open(path).map_err(io)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(io)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256Hex::of(&json)
 }

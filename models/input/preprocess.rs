@@ -7,7 +7,7 @@ mod resample;
 mod stretch;
 
 use crate::config::{ImageConfig, Resize};
-use crate::pixels::{Layout, PixelView, Pixels};
+use crate::input::pixels::{Layout, PixelView, Pixels};
 use resample::{Axis, resample};
 pub(crate) use stretch::stretch;
 

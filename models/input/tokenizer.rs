@@ -5,39 +5,18 @@ mod clip;
 mod entities;
 mod file;
 mod mojibake;
+mod tokens;
 
 use std::path::Path;
 
+use omnizap_contract::common::digest::Sha256Hex;
+
+use crate::config::CLIP_VOCABULARY;
 use crate::error::Error;
 use clip::ClipTokenizer;
 use file::FileTokenizer;
 
-pub(crate) use clip::VOCABULARY_SIZE;
-
-/// The tokens of one text, padded to the context length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
-    ids: Vec<u32>,
-    end: usize,
-    is_cut: bool,
-}
-
-impl Tokens {
-    /// The ids, special ones included, as many as the context is long.
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// True where the text had more tokens than the context has room for.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
-    }
-
-    /// Where the first end token is.
-    pub fn end(&self) -> usize {
-        self.end
-    }
-}
+pub use tokens::Tokens;
 
 /// A tokenizer with its vocabulary.
 pub struct Tokenizer(Kind);
@@ -73,13 +52,13 @@ impl Tokenizer {
     /// Ids are below this.
     pub(crate) fn size(&self) -> usize {
         match &self.0 {
-            Kind::Clip(_) => VOCABULARY_SIZE,
+            Kind::Clip(_) => CLIP_VOCABULARY,
             Kind::File(tokenizer) => tokenizer.size(),
         }
     }
 
-    /// SHA-256 of the file that it is from, in hexadecimal, if it is from one.
-    pub(crate) fn file_sha256(&self) -> Option<&str> {
+    /// SHA-256 of the file that it is from, if it is from one.
+    pub(crate) fn file_sha256(&self) -> Option<Sha256Hex> {
         match &self.0 {
             Kind::Clip(_) => None,
             Kind::File(tokenizer) => Some(tokenizer.sha256()),

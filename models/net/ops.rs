@@ -9,64 +9,23 @@ mod activation;
 mod depthwise;
 mod flex;
 mod inverted;
+mod map;
 mod matrix;
 mod norm;
 mod padding;
 mod patches;
 mod scale;
 
-use burn::tensor::Tensor;
-
 pub(crate) use activation::Activation;
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
 pub(crate) use inverted::{InvertedResidual, inverted_residual};
-pub(crate) use matrix::{Matrix, PANEL, linear, pack, panels};
+pub(crate) use map::Map;
+pub(crate) use matrix::{Matrix, PANEL, Then, linear, pack, panels};
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
 pub(crate) use patches::patches;
 pub(crate) use scale::scale_channels;
-
-/// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
-#[derive(Clone, Debug)]
-pub(crate) struct Map {
-    pub(crate) data: Tensor<2>,
-    pub(crate) n: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-}
-
-impl Map {
-    /// The same places with other channels.
-    pub(crate) fn with(&self, data: Tensor<2>) -> Self {
-        Self { data, ..*self }
-    }
-
-    pub(crate) fn channels(&self) -> usize {
-        self.data.dims()[1]
-    }
-}
-
-/// What follows a matrix product and its bias.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "made and taken apart once a matrix product"
-)]
-pub(crate) enum Then {
-    /// Nothing.
-    Nothing,
-    /// An activation.
-    Act(Activation),
-    /// The residual is added.
-    Add(Tensor<2>),
-}
-
-impl Then {
-    /// GELU, in its exact form.
-    pub(crate) const GELU: Self = Self::Act(Activation::Gelu);
-    /// ReLU6.
-    pub(crate) const RELU6: Self = Self::Act(Activation::Relu6);
-}
 
 #[cfg(test)]
 mod testing {

@@ -1,5 +1,5 @@
 //! The towers in their folded, inference-only form: each block holds the few tensors that it needs
-//! to run, laid out for the operations in [`crate::ops`], and knows nothing of checkpoints.
+//! to run, laid out for the operations in [`crate::net::ops`], and knows nothing of checkpoints.
 
 mod attention;
 mod block;
@@ -16,14 +16,12 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
-use crate::ops::Map;
-use crate::tokenizer::Tokens;
-use crate::weights::{Scope, Weights};
+use crate::net::ops::Map;
+use crate::net::weights::{Scope, Weights};
 
-pub(crate) use fastvit::{downsampling_reduced, last_features, last_reduced};
 pub(crate) use layers::Linear;
 pub(crate) use mobilenet::InvertedResidualNet;
-pub(crate) use text::TextTower;
+pub(crate) use text::{Text, TextTower};
 
 /// Both towers, the temperature and the bias.
 pub(crate) struct Towers {
@@ -103,7 +101,7 @@ impl Towers {
     }
 
     /// Embeds texts: `[n, dim]`, of any length.
-    pub(crate) fn embed_texts(&self, texts: &[Tokens]) -> Tensor<2> {
+    pub(crate) fn embed_texts(&self, texts: &[Text]) -> Tensor<2> {
         let embedded = self.text.forward(texts);
         match &self.image {
             ImageTower::Joined(towers) => towers.text(embedded),

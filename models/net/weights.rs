@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Bytes, DType, Device, Element, Shape, Tensor, TensorData, f16};
 
 use crate::error::Error;
-use crate::ops;
+use crate::net::ops;
 
 /// Folded tensors by name, such as `image.stages.0.blocks.1.mixer.weight`.
 #[derive(Default)]

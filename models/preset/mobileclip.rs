@@ -4,8 +4,8 @@
 //! and of open_clip's model configurations; accuracies and parameter counts those that the authors
 //! publish with the weights (<https://github.com/apple/ml-mobileclip>).
 
+use super::entry::{Licence, Preset, Weights};
 use super::parts::{OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
-use super::{Licence, Preset, Weights};
 use crate::config::{
     Activation, AttentionNorm, FastVitConfig, ImageConfig, Interpolation, PatchEmbedding, Pool,
     PositionalEncoding, Resize, TextConfig, TokenMixer, Tower, VitConfig,

@@ -3,9 +3,8 @@
 //! Sizes and normalisation are those of open_clip's model and pretrained configurations, accuracies
 //! those of its table of results (<https://github.com/mlfoundations/open_clip>).
 
+use super::entry::{OPEN_CLIP_CONFIG, Preset, Weights};
 use super::parts::{MIT, OPENAI_MEAN, OPENAI_STD, VIT_L_14, model, text, weights};
-use super::{Preset, Weights};
-use crate::beside::OPEN_CLIP_CONFIG;
 use crate::config::{
     Activation, ImageConfig, Interpolation, PatchEmbedding, Pool, Resize, Tower, VitConfig,
 };

@@ -1,11 +1,10 @@
 //! What the entries of several families are made of.
 
-use super::{Licence, Weights};
+use super::entry::{Licence, Weights};
 use crate::config::{
-    Activation, ImageConfig, ModelConfig, PatchEmbedding, Pool, TextConfig, TextPool,
-    TextTokenizer, Tower, VisionConfig, VitConfig,
+    Activation, CLIP_VOCABULARY, ImageConfig, ModelConfig, PatchEmbedding, Pool, TextConfig,
+    TextPool, TextTokenizer, Tower, VisionConfig, VitConfig,
 };
-use crate::tokenizer::VOCABULARY_SIZE;
 
 /// The statistics of OpenAI's CLIP.
 pub(super) const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -66,7 +65,7 @@ pub(super) fn text(width: usize, causal: bool) -> TextConfig {
     TextConfig {
         context_length: 77,
         tokenizer: TextTokenizer::Clip,
-        vocab_size: VOCABULARY_SIZE,
+        vocab_size: CLIP_VOCABULARY,
         token_width: None,
         half_precision_tokens: false,
         width,

@@ -4,9 +4,8 @@
 //! Sizes are those of open_clip's model configurations and of timm's `vit_base_patch*_siglip_*`,
 //! accuracies those of open_clip's table of results.
 
+use super::entry::{Licence, Preset, TOKENIZER, Weights};
 use super::parts::{model, weights};
-use super::{Licence, Preset, Weights};
-use crate::beside::TOKENIZER;
 use crate::config::{
     Activation, ImageConfig, Interpolation, ModelConfig, PatchEmbedding, Pool, Resize, TextConfig,
     TextPool, TextTokenizer, Tower, VitConfig,

@@ -3,9 +3,8 @@
 //! Sizes and accuracies are those that its authors publish
 //! (<https://github.com/microsoft/Cream/tree/main/TinyCLIP>).
 
+use super::entry::{Preset, TRANSFORMERS_CONFIG, Weights};
 use super::parts::{MIT, OPENAI_MEAN, OPENAI_STD, model, text};
-use super::{Preset, Weights};
-use crate::beside::TRANSFORMERS_CONFIG;
 use crate::config::{
     Activation, ImageConfig, Interpolation, ModelConfig, PatchEmbedding, Pool, Resize, TextConfig,
     Tower, VitConfig,

@@ -1,4 +1,4 @@
-"""Makes what `towers/mobilenet.rs` holds a network of inverted residual blocks against: a shrunk
+"""Makes what `net/towers/mobilenet.rs` holds a network of inverted residual blocks against: a shrunk
 EfficientNet-Lite with random weights, and the pooled features that PyTorch gives it in fp32.
 
     pip install torch==2.8.0 efficientnet-lite-pytorch==0.1.0 safetensors numpy

@@ -1,8 +1,8 @@
 //! Image preprocessing against Pillow and torchvision, to the last bit.
 
+use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_models::config::{ImageConfig, Interpolation, Resize};
 use omnizap_models::{Layout, PixelView, preprocess};
-use sha2::{Digest, Sha256};
 
 use crate::expected::fixtures;
 
@@ -49,12 +49,8 @@ fn pictures_of_all_shapes_and_layouts_are_pillows() {
             interpolation,
             resize,
         };
-        let hash: String = Sha256::digest(preprocess(&config, &view).rgb())
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        if hash != golden {
+        let hash = Sha256Hex::of(preprocess(&config, &view).rgb());
+        if hash[..16] != golden {
             wrong.push(format!(
                 "{width}x{height} {layout:?} to {size} {interpolation:?} {resize:?}"
             ));

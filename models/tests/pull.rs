@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_models::hub::{Hub, PullError, pull};
 use omnizap_models::{Cache, Preset};
-use sha2::{Digest, Sha256};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -103,10 +103,7 @@ fn answer(mut stream: TcpStream, behaviour: &Mutex<Behaviour>, content: &[u8]) -
         }
         let file = path.rsplit('/').next()?;
         let content = content_of(file, content);
-        let hash: String = Sha256::digest(content)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = Sha256Hex::of(content);
         let more = format!(
             "Location: /content/{file}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\nContent-Length: 0\r\n",
             content.len()

@@ -1,8 +1,19 @@
-//! `verify`, `list` and `import` on a model of this machine.
+//! `verify`, `list` and the kept record of a model of this machine.
 
-use omnizap_models::{Cache, Device, Source, catalog, import_checkpoint, verify};
+use std::path::PathBuf;
+
+use omnizap_models::{Cache, Device, Source, catalog, verify};
 
 use crate::towers::fixture;
+
+/// Where the record of a checkpoint is kept.
+fn record(source: &Source) -> PathBuf {
+    let Source::Custom { config, path } = source else {
+        unreachable!()
+    };
+    let file = path.file_name().unwrap().to_str().unwrap();
+    path.with_file_name(format!("{file}.{}.bpk", config.name))
+}
 
 #[test]
 fn a_whole_model_passes_and_a_damaged_record_does_not() {
@@ -23,7 +34,7 @@ fn a_whole_model_passes_and_a_damaged_record_does_not() {
     }
 
     // Other weights under the right name and stamp: only the comparison with the checkpoint can tell.
-    let record = import_checkpoint(&source, &cache).unwrap().unwrap();
+    let record = record(&source);
     let mut bytes = std::fs::read(&record).unwrap();
     let end = bytes.len();
     bytes[end - 4_000..]
@@ -38,7 +49,8 @@ fn a_whole_model_passes_and_a_damaged_record_does_not() {
 fn a_truncated_record_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let (source, cache, expected) = fixture("vit-hybrid-causal", "safetensors", folder.path());
-    let record = import_checkpoint(&source, &cache).unwrap().unwrap();
+    omnizap_models::Model::open(&source, &cache, Device::Cpu).unwrap();
+    let record = record(&source);
     let whole = std::fs::read(&record).unwrap();
     for length in [0, 10, 5_000, whole.len() - 1] {
         std::fs::write(&record, &whole[..length]).unwrap();

@@ -1,9 +1,11 @@
 //! Tests of what the law is told, of the stage over a real database, and of learning as such.
 
 use omnizap_contract::Embedding;
+use omnizap_services::store::{
+    Feedback, ImageFeedback, ImageRecord, Look, LookLabels, Which, label_set,
+};
 
 use super::*;
-use crate::store::{Feedback, ImageFeedback, ImageRecord, Look, LookLabels, Which, label_set};
 use crate::testing::{call, inputs, options, store};
 
 fn scores(probabilities: &[(&str, f64)]) -> Arc<Scores> {

@@ -12,7 +12,7 @@ use image::{DynamicImage, ImageFormat, RgbaImage};
 use omnizap_contract::Error;
 
 use super::fault;
-use super::format::Limits;
+use super::limits::Limits;
 
 /// Decodes the first frame as RGBA, its transparent and uncovered pixels with alpha 0.
 /// The format knows no orientation.

@@ -10,7 +10,7 @@ use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat
 use omnizap_contract::Error;
 
 use super::fault;
-use super::format::Limits;
+use super::limits::Limits;
 
 /// Most scans of a progressive picture; usual ones have about ten.
 const MAX_SCANS: usize = 512;
@@ -18,7 +18,8 @@ const MAX_SCANS: usize = 512;
 /// Decodes a picture, and how it wants to be turned.
 ///
 /// # Errors
-/// As [`super::format::decode`].
+/// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
+/// `UnsupportedType` for rare kinds of JPEG.
 pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
     let bounds = DecodeLimits {
         // Sides and pixels are checked below, where the message names our own limits.

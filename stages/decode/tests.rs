@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{ErrorKind, Value};
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use super::{Alpha, Decode, Decoder};
 use crate::testing::{call, options, run};
@@ -45,9 +45,7 @@ fn check(name: &str, image: &super::Image, golden: &Json) -> Result<(), String> 
             golden["size"]
         ));
     }
-    let digest = Sha256::digest(&image.pixels);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    if digest != golden["sha256"] {
+    if golden["sha256"] != *Sha256Hex::of(&image.pixels).as_str() {
         return Err(format!("{name}: other pixels than Pillow's"));
     }
     Ok(())

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use omnizap_contract::Value;
+use omnizap_services::llm::{FAILURES_TO_OPEN, LlmConfig};
+use omnizap_services::store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use warp::Filter;
 use warp::http::Response;
 
 use super::*;
-use crate::store::Store;
 use crate::testing::{call, inputs, options, store};
 
 /// How the server answers.
@@ -417,7 +418,7 @@ async fn a_hundred_equal_questions_at_a_time_are_one() {
 async fn a_server_that_keeps_failing_is_left_alone() {
     let server = serve(Mood::Status(400)).await;
     let rig = rig(&server.url);
-    for label in 0..super::breaker::FAILURES_TO_OPEN {
+    for label in 0..FAILURES_TO_OPEN {
         ask(&rig.llm, &[&label.to_string()], 6000).await;
     }
     assert!(rig.llm.degraded().is_some());

@@ -8,13 +8,13 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionFault, OptionSpec, OptionType,
     Options, Outputs, PortType, Runner, Stage,
 };
+use omnizap_services::Services;
+use omnizap_services::inference::clip::{self, ClipModel};
+use omnizap_services::inference::pool::TextForm;
+use omnizap_services::softmax::{logits, softmax};
 use serde_json::json;
 
 use super::{facts, threshold, verdict};
-use crate::model_pool::TextForm;
-use crate::open_model::{self, OpenModel};
-use crate::services::Services;
-use crate::softmax::{logits, softmax};
 
 /// As many of one kind as of the other, so that neither side weighs more by number.
 const UNSAFE_PROMPTS: [&str; 6] = [
@@ -82,7 +82,7 @@ pub(super) async fn build(
     options: &Options,
     threshold: f64,
 ) -> Result<Runner, Error> {
-    let model = open_model::from_options(services, options).await?;
+    let model = services.model_of(options).await?;
     if !model.knows_nsfw() {
         tracing::warn!(
             model = &**model.name(),
@@ -106,7 +106,7 @@ pub(super) async fn build(
 }
 
 struct Contrast {
-    model: Arc<OpenModel>,
+    model: Arc<ClipModel>,
     /// The unsafe ones first.
     prompts: Arc<[Arc<str>]>,
     unsafe_count: usize,
@@ -129,7 +129,7 @@ impl AsyncStage for Contrast {
         Box::pin(async move {
             let threshold = threshold(inputs, self.threshold)?;
             let embedding = inputs.embedding("embedding")?;
-            open_model::ensure_same(&self.model, embedding)?;
+            clip::ensure_same(&self.model, embedding)?;
             let prompts = self
                 .model
                 .embed_texts(&self.prompts, TextForm::Raw, call)

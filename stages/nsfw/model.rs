@@ -8,12 +8,11 @@ use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, Options, Output, Outputs,
     PortType, Runner, Value,
 };
-use omnizap_models::{NSFW_CLASSES, NsfwClasses};
+use omnizap_services::Services;
+use omnizap_services::inference::nsfw::{NSFW_CLASSES, NsfwClasses, NsfwModel, is_classes};
 use serde_json::{Map, Value as Json, json};
 
 use super::{facts, threshold, verdict};
-use crate::nsfw_model::{NsfwModel, is_classes};
-use crate::services::Services;
 
 pub(super) fn inputs() -> Vec<Input> {
     vec![
@@ -21,7 +20,8 @@ pub(super) fn inputs() -> Vec<Input> {
             "image",
             PortType::Image,
             "the decoded picture; not needed where `nsfw_recalled` is there",
-        ),
+        )
+        .unless("nsfw_recalled"),
         Input::optional(
             "nsfw_recalled",
             PortType::Embedding,

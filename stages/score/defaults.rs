@@ -5,10 +5,9 @@ use std::io::Read;
 use std::sync::Arc;
 
 use omnizap_contract::{Error, ErrorKind, Options};
+use omnizap_services::inference::clip::ClipModel;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
-
-use crate::open_model::OpenModel;
 
 /// The labels of models that bring none.
 const GENERAL: &str = include_str!("../../models/labels/full.json");
@@ -43,7 +42,7 @@ pub(super) fn configured(options: &Options) -> Result<Option<Vec<Arc<str>>>, Err
 ///
 /// # Errors
 /// Where the pack inside the program is malformed: a bug.
-pub(super) fn of_model(model: &OpenModel) -> Result<Vec<Arc<str>>, Error> {
+pub(super) fn of_model(model: &ClipModel) -> Result<Vec<Arc<str>>, Error> {
     match model.default_labels() {
         Some(labels) => Ok(labels.iter().map(|label| label.as_str().into()).collect()),
         None => general().map_err(Error::internal),

@@ -5,14 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use omnizap_contract::{Error, Health};
-use omnizap_models::NoMatch;
+use omnizap_services::inference::clip::{ClipModel, NoMatch};
+use omnizap_services::inference::pool::TextForm;
+use omnizap_services::softmax::dot;
+use omnizap_services::store::Store;
 use tokio::task::JoinHandle;
 
 use super::defaults;
-use crate::model_pool::TextForm;
-use crate::open_model::OpenModel;
-use crate::softmax::dot;
-use crate::store::Store;
 
 /// The wait before general labels are embedded again, where that went wrong.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -31,7 +30,7 @@ impl Floor {
     ///
     /// # Errors
     /// Where the pack of general labels is malformed: a bug.
-    pub(super) fn of(model: &OpenModel) -> Result<Self, Error> {
+    pub(super) fn of(model: &ClipModel) -> Result<Self, Error> {
         let NoMatch::Margin(margin) = model.confidence().no_match else {
             return Ok(Self::OfTheModel);
         };
@@ -45,7 +44,7 @@ impl Floor {
     ///
     /// # Errors
     /// Where the model is at odds with its own constants: a bug.
-    pub(super) fn logit(&self, model: &OpenModel, picture: &[f32]) -> Result<Option<f64>, Error> {
+    pub(super) fn logit(&self, model: &ClipModel, picture: &[f32]) -> Result<Option<f64>, Error> {
         match self {
             Self::OfTheModel => model.no_match_logit(picture).map(Some).ok_or_else(|| {
                 Error::internal("the model has worlds in its constants and none in its embedding")
@@ -80,7 +79,7 @@ impl Chance {
     /// they are looked up and kept there.
     pub(super) fn warm_up(
         self: &Arc<Self>,
-        model: Arc<OpenModel>,
+        model: Arc<ClipModel>,
         form: TextForm,
         store: Option<Store>,
         first: JoinHandle<()>,
@@ -101,7 +100,7 @@ impl Chance {
     }
 
     /// Whether the labels could be embedded.
-    async fn embed(&self, model: &OpenModel, form: TextForm, store: Option<&Store>) -> bool {
+    async fn embed(&self, model: &ClipModel, form: TextForm, store: Option<&Store>) -> bool {
         match model.embed_ahead(&self.labels, form, store).await {
             Ok(vectors) => {
                 self.mean.get_or_init(|| mean(&vectors));
@@ -148,8 +147,9 @@ fn mean(vectors: &[Arc<[f32]>]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use omnizap_services::{Services, ServicesConfig};
+
     use super::*;
-    use crate::{Services, ServicesConfig};
 
     fn chance(labels: &[&str]) -> Arc<Chance> {
         let labels: Vec<Arc<str>> = labels.iter().map(|label| Arc::from(*label)).collect();

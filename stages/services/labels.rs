@@ -8,18 +8,18 @@ use omnizap_contract::{Error, ErrorKind, Options};
 
 /// The bounds of a list of labels.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Most labels, counted after repetitions are gone.
-    pub(crate) max_labels: usize,
+    pub max_labels: usize,
     /// Most characters of one label, counted after trimming.
-    pub(crate) max_label_chars: usize,
+    pub max_label_chars: usize,
     /// What happens to a list that is too long.
-    pub(crate) over_limit: OverLimit,
+    pub over_limit: OverLimit,
 }
 
 impl Bounds {
     /// Those of the options `max_labels`, `max_label_chars` and `over_limit`.
-    pub(crate) fn of(options: &Options) -> Self {
+    pub fn of(options: &Options) -> Self {
         let bound = |name, default: usize| {
             let value = options.integer(name);
             value
@@ -39,7 +39,7 @@ impl Bounds {
 
 /// What happens to a list of labels that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OverLimit {
+pub enum OverLimit {
     /// The request is refused.
     Reject,
     /// The labels past the limit are left out, silently.
@@ -52,7 +52,7 @@ pub(crate) enum OverLimit {
 /// # Errors
 /// [`ErrorKind::Invalid`] where a label is too long, or there are too many and they
 /// are not to be cut.
-pub(crate) fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, Error> {
+pub fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, Error> {
     let mut seen = HashSet::with_capacity(labels.len().min(bounds.max_labels));
     let mut kept = Vec::with_capacity(labels.len().min(bounds.max_labels));
     for label in labels {

@@ -1,18 +1,63 @@
-//! What stages share: the model, the store, the outside world's addresses. Opened when
-//! first asked for, once, and kept over reloads of the pipelines.
+//! What the built-in stages share: models and the threads that run them, what is remembered,
+//! vectors in memory, the language model. The outside world's addresses come in
+//! [`ServicesConfig`].
+//!
+//! # Layout
+//!
+//! - [`inference`]: models and the threads that run them
+//!   - [`inference::clip`]: the model that embeds pictures and texts
+//!   - [`inference::nsfw`]: the classifier of unsafe pictures
+//!   - [`inference::pool`]: queues, batches and threads of a model
+//! - [`store`]: what is remembered, in a database
+//! - [`vectors`]: embeddings in memory, searched by cosine
+//! - [`llm`]: the language model that expands labels
+//! - [`labels`]: what a client sends as labels, made into labels that can be scored
+//! - [`softmax`]: cosine and softmax, the arithmetic of scores
+//!
+//! # Life cycle
+//!
+//! - Open: [`Services::new`] opens nothing. A model is opened by the first who asks for it,
+//!   whoever else wants it waits for that; the store by [`store::Store::start`] or by the first
+//!   question; the language model has nothing to open, [`llm::Llm::check`] says what is wrong with
+//!   its address.
+//! - Ready: a model once it was given; the store once [`store::Store::is_loaded`] says that
+//!   searches find what the database has.
+//! - Health: [`store::Store::health`] and [`llm::Llm::degraded`] say why a service serves less than
+//!   it should. None of them ends by a fault: it is tried again until it is back.
+//! - Close: a model ends with the last stage that holds it. [`Services::close`] is for the end of
+//!   the program.
+//!
+//! # Invariants
+//!
+//! - No service knows a stage, or the engine.
+//! - [`Services`] knows the services; of each other they know this much: `llm` and `inference`
+//!   keep what they made in `store`, and `store` fills `vectors`. There is no way back.
+//! - Opened when first asked for, once, and kept over reloads of the pipelines.
+//! - Everything that waits in a queue, and every cache, has a bound with a name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use omnizap_contract::Error;
+use omnizap_contract::{Error, Options};
 use tokio::sync::Mutex;
 
-use crate::llm_expand::{Llm, LlmConfig};
-use crate::model_pool::PoolLimits;
-use crate::nsfw_model::NsfwModel;
-use crate::open_model::OpenModel;
+use crate::inference::clip::ClipModel;
+use crate::inference::nsfw::NsfwModel;
+use crate::inference::pool::PoolLimits;
+use crate::llm::{Llm, LlmConfig};
 use crate::store::{Store, StoreConfig};
+
+pub mod inference;
+pub mod labels;
+pub mod llm;
+pub mod softmax;
+pub mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod vectors;
 
 /// Where the services find what they need. The environment is read by the program, not here.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +87,7 @@ struct Inner {
     /// Models by name and weights, as long as some stage holds them. The lock is held
     /// while one is opened: whoever wants the same waits for it instead of opening it
     /// again.
-    models: Mutex<HashMap<ModelKey, Weak<OpenModel>>>,
+    models: Mutex<HashMap<ModelKey, Weak<ClipModel>>>,
     /// The classifier of unsafe pictures, as long as some stage holds it.
     nsfw: Mutex<Weak<NsfwModel>>,
     store: Store,
@@ -100,7 +145,7 @@ impl Services {
         &self,
         name: Option<&str>,
         pretrained: Option<&str>,
-    ) -> Result<Arc<OpenModel>, Error> {
+    ) -> Result<Arc<ClipModel>, Error> {
         let config = &self.0.config;
         let given = |value: Option<&str>| value.map(str::trim).unwrap_or_default().to_owned();
         let key = match given(name) {
@@ -121,11 +166,20 @@ impl Services {
         if let Some(open) = models.get(&key).and_then(Weak::upgrade) {
             return Ok(open);
         }
-        let open = OpenModel::open(&key.0, &key.1, config.model_limits).await?;
+        let open = ClipModel::open(&key.0, &key.1, config.model_limits).await?;
         let open = Arc::new(open);
         models.retain(|_, model| model.strong_count() > 0);
         models.insert(key, Arc::downgrade(&open));
         Ok(open)
+    }
+
+    /// The model that a stage names by its options, see [`inference::clip::options`].
+    ///
+    /// # Errors
+    /// As [`Services::model`].
+    pub async fn model_of(&self, options: &Options) -> Result<Arc<ClipModel>, Error> {
+        self.model(options.text("model"), options.text("pretrained"))
+            .await
     }
 
     /// The classifier of unsafe pictures. Opened once, shared by all who hold it.
@@ -140,5 +194,13 @@ impl Services {
         let open = Arc::new(NsfwModel::open(self.0.config.model_limits).await?);
         *nsfw = Arc::downgrade(&open);
         Ok(open)
+    }
+
+    /// Ends what is under way, for the end of the program: writes the images that wait, within
+    /// [`store::limits::FLUSH`], ends the building of the vector index, and closes the
+    /// connections. What is asked afterwards fails, or is not kept.
+    pub async fn close(&self) {
+        // The store does so in that order.
+        self.0.store.close().await;
     }
 }

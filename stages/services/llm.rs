@@ -15,26 +15,35 @@ use async_openai::types::chat::{
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use omnizap_contract::common::breaker::Breaker;
+use omnizap_contract::common::digest::Sha256Hex;
 use reqwest::header::HeaderValue;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::answer::{AnswerFault, Expansion};
-use super::breaker::Breaker;
-use super::transport::Transport;
 use crate::store::Store;
-use crate::store::keys::sha256_hex;
+
+pub use self::answer::{AnswerFault, Expansion};
+
+use self::transport::Transport;
+
+mod answer;
+mod transport;
 
 /// Where questions go when no other address is given.
-pub(super) const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
+const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 /// Most questions under way at a time.
-pub(super) const MAX_IN_FLIGHT: usize = 32;
+const MAX_IN_FLIGHT: usize = 32;
 /// Longest wait for a connection.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest answer asked for, in tokens of the language model.
-pub(super) const MAX_ANSWER_TOKENS: u32 = 1024;
+const MAX_ANSWER_TOKENS: u32 = 1024;
 /// Longest label that a question holds, in characters.
-pub(super) const MAX_LABEL_CHARS: usize = 200;
+const MAX_LABEL_CHARS: usize = 200;
+/// Failures in a row after which the server is left alone.
+pub const FAILURES_TO_OPEN: u32 = 5;
+/// How long it is left alone before one question is let through to try.
+const OPEN_FOR: Duration = Duration::from_secs(30);
 /// Most of what a server said that goes to the log, in characters.
 const MAX_LOGGED_CHARS: usize = 300;
 
@@ -75,7 +84,7 @@ impl Question {
         Self {
             model,
             labels_json: json!(labels).to_string(),
-            key: sha256_hex(key.as_bytes()),
+            key: Sha256Hex::of(key.as_bytes()).to_string(),
         }
     }
 }
@@ -144,7 +153,7 @@ impl Llm {
             base_url: base_url.trim_end_matches('/').to_owned(),
             http,
             store,
-            breaker: Breaker::default(),
+            breaker: Breaker::new(FAILURES_TO_OPEN, OPEN_FOR),
             flights: Mutex::default(),
         }))
     }
@@ -176,8 +185,8 @@ impl Llm {
     /// Why the language model serves less than it should, if so; for clients.
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
-        let open = self.0.breaker.is_open();
-        open.then(|| "the language model keeps failing and is left alone for a while".into())
+        let is_open = self.0.breaker.open().is_some();
+        is_open.then(|| "the language model keeps failing and is left alone for a while".into())
     }
 
     /// Words for the labels: a kept answer, or a new one. The same question asked by
@@ -243,18 +252,18 @@ impl Inner {
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "no kept label expansion"),
         }
-        if !self.breaker.allow(std::time::Instant::now()) {
+        let Ok(call) = self.breaker.admit(std::time::Instant::now()) else {
             return Err(LlmError::Open);
-        }
+        };
         let asked = tokio::time::timeout(limit, self.ask(question, limit)).await;
         let expansion = match asked.unwrap_or(Err(LlmError::Slow(limit))) {
             Ok(expansion) => expansion,
             Err(error) => {
-                self.breaker.failed(std::time::Instant::now());
+                self.breaker.failed(call, std::time::Instant::now());
                 return Err(error);
             }
         };
-        self.breaker.succeeded();
+        self.breaker.succeeded(call);
         let json = expansion.to_json().to_string();
         let kept = self
             .store

@@ -2,7 +2,8 @@
 
 /// `exp(logit_scale) * cosine` of a picture with each of the texts. All vectors have L2
 /// norm 1, so the cosine is their dot product (Radford et al. 2021, figure 3).
-pub(crate) fn logits<'a>(
+#[must_use]
+pub fn logits<'a>(
     image: &[f32],
     texts: impl IntoIterator<Item = &'a [f32]>,
     logit_scale: f64,
@@ -12,14 +13,16 @@ pub(crate) fn logits<'a>(
 }
 
 /// The dot product.
-pub(crate) fn dot<B: Copy + Into<f64>>(a: &[f32], b: &[B]) -> f64 {
+#[must_use]
+pub fn dot<B: Copy + Into<f64>>(a: &[f32], b: &[B]) -> f64 {
     let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * (*b).into());
     products.sum()
 }
 
 /// `exp(l) / sum exp(l)`. The greatest logit is subtracted first, so that no power
 /// overflows.
-pub(crate) fn softmax(logits: &[f64]) -> Vec<f64> {
+#[must_use]
+pub fn softmax(logits: &[f64]) -> Vec<f64> {
     let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = logits
         .iter()

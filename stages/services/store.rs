@@ -29,7 +29,7 @@ use omnizap_migrations::Step;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-use crate::vector_index::{Hit, Query, VectorIndex};
+use crate::vectors::{Hit, Query, VectorIndex};
 
 pub use self::connect::FILE_NAME;
 pub use self::error::{RETRY_AFTER, StoreError};
@@ -58,7 +58,7 @@ mod image_credit;
 mod image_embedding;
 mod image_name;
 mod judgement;
-pub(crate) mod keys;
+mod keys;
 mod label_embedding;
 pub mod limits;
 mod look;

@@ -7,12 +7,12 @@
 //!
 //! # Layout
 //!
-//! - `view` (rows in the order of their coming, as they are at one moment), `matrix` (the
-//!   same as they are written), `codes` (rows in bytes, and what that costs), `kernels`
-//!   (sums of products)
+//! - `key` (what tells one image from another), `view` (rows in the order of their coming,
+//!   as they are at one moment), `matrix` (the same as they are written), `codes` (rows in
+//!   bytes, and what that costs), `kernels` (sums of products)
 //! - `search` (which rows a question looks at), `scan` (all rows: exact), `partition` (the
-//!   approximate index, an inverted file), `stop` (how many of its lists are enough),
-//!   `train` (k-means), `file` (the partition on disk)
+//!   approximate index, an inverted file), `stop` (how many of its lists are enough), `train`
+//!   (k-means), `freedom` (what `stop` goes by, measured), `file` (the partition on disk)
 //! - `collect` (what a scan leaves over, and its exact order)
 //!
 //! # What a search looks at
@@ -35,7 +35,7 @@
 //!
 //! An inverted file over bytes takes 16 bytes a row beside what the exact scan needs, where
 //! a graph takes some 150; it forgets rows, needs no unsafe code and no C++, and what is kept of it on
-//! disk cannot make an answer wrong. `stages/benches/similarity.py` sets it beside faiss,
+//! disk cannot make an answer wrong. `stages/services/benches/similarity.py` sets it beside faiss,
 //! hnswlib and usearch: with 100,000 vectors of 512 numbers on two cores it takes 0.080 ms
 //! at a recall@10 of 0.9995, where the fastest of the others takes 0.106 ms for 0.992
 //! (faiss, IVF1024, both cores), and 2.3 ms for the exact scan, where the fastest takes
@@ -47,7 +47,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::matrix::{Key, Matrix};
+use self::key::Key;
+use self::matrix::Matrix;
 use self::partition::Partition;
 
 pub use self::search::{Hit, Query};
@@ -55,7 +56,9 @@ pub use self::search::{Hit, Query};
 mod codes;
 mod collect;
 mod file;
+mod freedom;
 mod kernels;
+mod key;
 mod matrix;
 mod partition;
 mod scan;

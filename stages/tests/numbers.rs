@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use omnizap_contract::{Embedding, Runner, Scores, StageKind as _, Value};
+use omnizap_services::softmax::logits;
+use omnizap_services::store::{Feedback, ImageRecord, Look, LookLabels, Store, label_set};
 use serde_json::Value as Json;
 
 use crate::adaptive::Adaptive;
 use crate::rank::Rank;
 use crate::score::scores;
-use crate::softmax::logits;
-use crate::store::{Feedback, ImageRecord, Look, LookLabels, Store, label_set};
 use crate::testing::{call, inputs, options, store};
 
 const DIM: usize = 16;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::plugin::Limits;
 use omnizap_contract::Error;
+use omnizap_host::Limits;
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::pipeline::all::bind_all;
 use engine::pipeline::diagnostic::SourceText;
-use engine::pipeline::set::bind_all;
 use engine::pipeline::{Pipeline, Registry};
-use engine::plugin::Limits;
 use omnizap_contract::{Error, Value};
+use omnizap_host::Limits;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::pipeline::all::bind_all;
 use engine::pipeline::diagnostic::SourceText;
-use engine::pipeline::set::bind_all;
 use engine::pipeline::{Pipeline, Registry};
-use engine::plugin::Limits;
 use omnizap_contract::{Error, Runner, Value};
+use omnizap_host::Limits;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 

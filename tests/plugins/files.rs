@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use engine::plugin::{Limits, Loader};
+use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_host::{Limits, Loader};
 use tempfile::TempDir;
 
 use super::{compile, load};
@@ -73,7 +74,7 @@ fn a_file_is_loaded_only_under_its_hash_and_from_a_folder_of_its_owner() {
     let library = compile(FAULTY, &["-DFAULT=0"], folder.path(), "fine.so");
     let loader = Loader::new(folder.path().join("cache"), false, Limits::default());
     let error = loader
-        .load(&library, &"0".repeat(64))
+        .load(&library, &Sha256Hex::of(b"another"))
         .err()
         .unwrap()
         .to_string();

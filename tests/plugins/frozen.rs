@@ -1,6 +1,6 @@
 //! A plugin that was built against ABI 1.0 when it came out, and never again since.
 //!
-//! It is plugins/dominant-colours as it was then:
+//! It is plugins/examples/dominant-colours as it was then:
 //! `cc -O2 -s -shared -fPIC -fvisibility=hidden -I plugins/contract/include`.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -9,7 +9,7 @@ use super::{allowed, build, compile};
 use crate::support::http::{Answer, Part};
 use crate::support::program::{Server, Settings, omnizap, picture};
 
-const COLOURS: &str = "plugins/dominant-colours/dominant_colours.c";
+const COLOURS: &str = "plugins/examples/dominant-colours/dominant_colours.c";
 
 /// A pipeline with both examples, or without.
 fn pipeline(plugins: &str, is_on: bool) -> String {

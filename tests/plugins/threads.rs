@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::plugin::Limits;
+use omnizap_host::Limits;
 use tokio::sync::Semaphore;
 
 use super::calls::{Calls, NAP, WAIT};

@@ -15,7 +15,7 @@ use crate::support::program::omnizap;
 
 const FAULTY: &str = "tests/fixtures/plugins/faulty.c";
 const WAYWARD: &str = "tests/fixtures/plugins/wayward.c";
-const COLOURS: &str = "plugins/dominant-colours/dominant_colours.c";
+const COLOURS: &str = "plugins/examples/dominant-colours/dominant_colours.c";
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = omnizap(&folder.join("data"));

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use engine::pipeline::all::bind_all;
 use engine::pipeline::diagnostic::{Diagnostics, SourceText};
 use engine::pipeline::graph::Graph;
-use engine::pipeline::set::bind_all;
 use engine::pipeline::{Pipeline, Registry};
 use omnizap_contract::{
     AsyncStage, BoxFuture, Call, Error, Input, Inputs, OptionSpec, Options, Output, Outputs,

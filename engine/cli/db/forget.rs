@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use omnizap_stages::store::{Forgotten, Store, Which};
+use omnizap_services::store::{Forgotten, Store, Which};
 
 use crate::cli::Failure;
 

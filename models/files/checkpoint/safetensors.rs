@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex};
 use burn::tensor::{bf16, f16};
 use serde::Deserialize;
 
-use super::Entry;
-
 /// The longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -67,7 +65,7 @@ pub(crate) struct Stored {
 ///
 /// # Errors
 /// What is wrong with the header, or that the file's length is not what it says.
-pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, Entry>, String> {
+pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, Stored>, String> {
     let size = input
         .seek(SeekFrom::End(0))
         .map_err(|error| error.to_string())?;
@@ -115,7 +113,7 @@ pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, E
             start: begin + first,
             length: (last - first) as usize,
         };
-        tensors.insert(name, Entry::Safetensors(stored));
+        tensors.insert(name, stored);
     }
     if end != size {
         return Err(format!("{size} bytes, its header tells of {end}"));

@@ -5,12 +5,15 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use omnizap_contract::common::backoff::Backoff;
+use omnizap_contract::common::digest::Sha256Hex;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, RANGE};
 
-use super::{Hub, Progress, PullError, Remote, create_folder, header, innermost};
-use crate::record::hash_file;
+use super::ask::{Hub, Remote, header, innermost};
+use super::error::PullError;
+use super::place::{complete, create_folder};
 
 /// Tries in a row that may bring nothing.
 const MOST_TRIES: u32 = 5;
@@ -21,6 +24,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const PIECE: u64 = 32 << 20;
 /// The longest that one request may take: 32 MiB at 110 KiB a second.
 const LONGEST_PIECE: Duration = Duration::from_secs(300);
+
+/// How far a download is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The file.
+    pub file: &'a str,
+    /// Bytes that are on disk.
+    pub done: u64,
+    /// Bytes of the whole file.
+    pub total: u64,
+}
 
 /// Fetches a file to `blob`.
 pub(super) fn download(
@@ -47,21 +61,22 @@ pub(super) fn download(
         .map_err(io("write"))?;
     // Another pull of the same file goes first; what it has fetched is not fetched again.
     file.lock().map_err(io("lock"))?;
-    if super::complete(blob, remote) {
+    if complete(blob, remote) {
         return Ok(());
     }
     fetch(hub, remote, &mut file, progress)?;
     file.sync_all().map_err(io("write"))?;
     if let Some(expected) = remote.sha256() {
-        let found =
-            hash_file(&incomplete).map_err(|error| io("read")(std::io::Error::other(error)))?;
-        if !found.eq_ignore_ascii_case(expected) {
+        let found = File::open(&incomplete)
+            .and_then(Sha256Hex::of_reader)
+            .map_err(io("read"))?;
+        if found != expected {
             // Kept, it would be resumed for ever.
             std::fs::remove_file(&incomplete).map_err(io("remove"))?;
             return Err(PullError::WrongChecksum {
                 file: remote.name.to_owned(),
-                found,
-                expected: expected.to_owned(),
+                found: found.to_string(),
+                expected: remote.etag.clone(),
             });
         }
     }
@@ -91,7 +106,8 @@ fn fetch(
         file.set_len(0).map_err(io)?;
         done = 0;
     }
-    let mut tries = 0;
+    let first_pause = Backoff::new(hub.patience, LONGEST_WAIT);
+    let (mut tries, mut backoff) = (0, first_pause.clone());
     while done < remote.size {
         progress(Progress {
             file: remote.name,
@@ -103,7 +119,10 @@ fn fetch(
             Ok(()) => {}
             Err(Break::Final(error)) => return Err(error),
             Err(Break::Retry(reason)) => {
-                tries = if done > before { 0 } else { tries + 1 };
+                tries += 1;
+                if done > before {
+                    (tries, backoff) = (0, first_pause.clone());
+                }
                 if tries >= MOST_TRIES {
                     return Err(PullError::Interrupted {
                         done,
@@ -113,7 +132,7 @@ fn fetch(
                     });
                 }
                 tracing::warn!(file = remote.name, done, total = remote.size, %reason, "connection broke, resuming");
-                std::thread::sleep((hub.patience * 2u32.pow(tries)).min(LONGEST_WAIT));
+                std::thread::sleep(backoff.pause());
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The layout of Apple's own checkpoints (`mobileclip_s0.pt` ... `mobileclip_blt.pt`), renamed to
 //! that of open_clip and timm. <https://github.com/apple/ml-mobileclip>
 
-use crate::checkpoint::{Checkpoint, Entry};
 use crate::error::Error;
+use crate::files::checkpoint::{Checkpoint, Entry};
 
 const IMAGE: &str = "image_encoder.model.";
 const TEXT: &str = "text_encoder.";

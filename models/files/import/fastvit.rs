@@ -1,11 +1,10 @@
 //! Folding a FastViT image tower, keys as timm's `fastvit_mci*` under `visual.trunk` spells them.
 
 use super::fold::{Affine, Branches, Conv, Shape, mobile_one, phases, rep_mixer, wide};
-use crate::checkpoint::Checkpoint;
 use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
-use crate::towers::{downsampling_reduced, last_features, last_reduced};
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 const TRUNK: &str = "visual.trunk";
 
@@ -20,7 +19,7 @@ pub(super) fn import(
         stage(config, i, checkpoint, weights)?;
     }
     let width = config.embed_dims[config.embed_dims.len() - 1];
-    let features = last_features(config);
+    let features = config.features();
     let order = phases(features, width);
     let shape = Shape::depthwise(features, [3, 3]);
     let branches = Branches {
@@ -37,7 +36,7 @@ pub(super) fn import(
     squeeze_excite(
         checkpoint,
         &squeeze,
-        last_reduced(features),
+        config.last_reduced(),
         &order,
         weights,
         "image.last.se",
@@ -156,7 +155,7 @@ fn downsample(
     };
     large.put_depthwise(weights, &format!("{to}.large"), before);
     if config.se_downsamples[i] {
-        let reduced = downsampling_reduced(width);
+        let reduced = config.downsampling_reduced(i);
         squeeze_excite(
             checkpoint,
             &format!("{from}.0.se"),

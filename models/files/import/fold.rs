@@ -3,9 +3,9 @@
 //!
 //! Sums are kept in double precision until a convolution is finished.
 
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 /// Epsilon of every batch norm of CLIP's towers.
 const BATCH_NORM_EPS: f64 = 1e-5;

@@ -1,10 +1,10 @@
 //! Folding networks of inverted residual blocks.
 
 use super::fold::{Conv, Shape};
-use crate::checkpoint::Checkpoint;
 use crate::config::InvertedResidualConfig;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 /// Epsilon of every batch norm of EfficientNet.
 const BATCH_NORM_EPS: f64 = 1e-3;

@@ -4,10 +4,10 @@
 
 use super::fold::Conv;
 use super::{fastvit, inverted_residual};
-use crate::checkpoint::Checkpoint;
 use crate::config::JoinedConfig;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 pub(super) fn import(
     config: &JoinedConfig,

@@ -4,10 +4,10 @@
 
 use super::fold::{Affine, Branches, Conv, Shape, rep_mixer};
 use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TRANSFORMERS, Transfer};
-use crate::checkpoint::Checkpoint;
 use crate::config::TextConfig;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 /// Where a checkpoint keeps the parts of the tower.
 struct Keys {

@@ -2,9 +2,9 @@
 
 use burn::tensor::f16;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 /// From a checkpoint to folded weights.
 pub(super) struct Transfer<'a> {

@@ -3,10 +3,10 @@
 
 use super::fold::{Conv, Shape};
 use super::transfer::{BlockKeys, BlockShape, OPEN_CLIP, Projection, TIMM, TRANSFORMERS, Transfer};
-use crate::checkpoint::Checkpoint;
 use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
-use crate::weights::Weights;
+use crate::files::checkpoint::Checkpoint;
+use crate::net::weights::Weights;
 
 /// Where a checkpoint keeps the parts of the tower.
 struct Keys {

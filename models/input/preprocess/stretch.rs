@@ -1,7 +1,7 @@
 //! Bilinear resizing straight to a square, as TensorFlow's `resizeBilinear` with aligned corners
 //! does it: the corners' pixels stay the corners', and nothing is averaged on the way down.
 
-use crate::pixels::{Layout, PixelView};
+use crate::input::pixels::{Layout, PixelView};
 
 /// Where an output pixel lies between two pixels of the source.
 #[derive(Clone, Copy)]

@@ -7,10 +7,8 @@ use regex::Regex;
 use tokenizers::Model;
 use tokenizers::models::bpe::{BPE, Vocab};
 
-use super::{Tokens, clean};
-
-/// Entries of the vocabulary.
-pub(crate) const VOCABULARY_SIZE: usize = 49_408;
+use super::clean;
+use super::tokens::Tokens;
 
 /// The token before every text.
 const START: u32 = 49_406;

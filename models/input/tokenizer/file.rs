@@ -6,12 +6,12 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use omnizap_contract::common::digest::Sha256Hex;
 use tokenizers::{Model, ModelWrapper};
 
-use super::{Tokens, clean};
+use super::clean;
+use super::tokens::Tokens;
 use crate::error::Error;
-use crate::record::hex;
 
 /// The token after every text, and what fills up the context.
 const END: &str = "<eos>";
@@ -26,7 +26,7 @@ pub(super) struct FileTokenizer {
     end: u32,
     padding: u32,
     size: usize,
-    sha256: String,
+    sha256: Sha256Hex,
 }
 
 impl FileTokenizer {
@@ -68,7 +68,7 @@ impl FileTokenizer {
             end,
             padding,
             size,
-            sha256: hex(&Sha256::digest(&bytes)),
+            sha256: Sha256Hex::of(&bytes),
         })
     }
 
@@ -90,8 +90,8 @@ impl FileTokenizer {
         self.size
     }
 
-    /// SHA-256 of the file in hexadecimal.
-    pub(super) fn sha256(&self) -> &str {
-        &self.sha256
+    /// SHA-256 of the file.
+    pub(super) fn sha256(&self) -> Sha256Hex {
+        self.sha256
     }
 }

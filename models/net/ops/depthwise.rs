@@ -8,8 +8,10 @@ use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::padding::padded_stock;
-use super::{Activation, Map, Padding, flex};
+use super::activation::Activation;
+use super::flex;
+use super::map::Map;
+use super::padding::{Padding, padded_stock};
 
 /// A depthwise convolution, ready to run.
 ///

@@ -8,9 +8,11 @@ use std::cell::RefCell;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::depthwise::Rows;
-use super::matrix::Dense;
-use super::{Activation, Depthwise, Map, Matrix, Then, depthwise, flex, linear};
+use super::activation::Activation;
+use super::depthwise::{Depthwise, Rows, depthwise};
+use super::flex;
+use super::map::Map;
+use super::matrix::{Dense, Matrix, Then, linear};
 
 /// Floats of the inside that a thread holds at a time.
 const HELD: usize = 1 << 16;

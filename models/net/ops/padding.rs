@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Map;
+use super::map::Map;
 
 /// Zeros around a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

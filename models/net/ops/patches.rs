@@ -5,8 +5,9 @@ use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
 use rayon::prelude::*;
 
-use super::padding::padded_stock;
-use super::{Map, Padding, flex};
+use super::flex;
+use super::map::Map;
+use super::padding::{Padding, padded_stock};
 
 /// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
 /// `[n, height, width, channels]`, one a row, in the order row, column, channel.

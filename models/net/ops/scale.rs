@@ -5,7 +5,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::activation::gelu;
-use super::{Map, flex};
+use super::flex;
+use super::map::Map;
 
 /// Elements below which a second thread does not pay.
 const PARALLEL: usize = 1 << 15;

@@ -4,8 +4,8 @@ use burn::tensor::{Tensor, activation};
 
 use super::layers::Linear;
 use crate::error::Error;
-use crate::ops::Then;
-use crate::weights::Scope;
+use crate::net::ops::Then;
+use crate::net::weights::Scope;
 
 /// Self-attention with queries, keys and values from one projection.
 /// <https://arxiv.org/abs/1706.03762>

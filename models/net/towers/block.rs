@@ -6,7 +6,7 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Mlp};
 use crate::config::Activation;
 use crate::error::Error;
-use crate::weights::Scope;
+use crate::net::weights::Scope;
 
 /// What the blocks of one transformer have in common.
 #[derive(Clone, Copy)]

@@ -7,8 +7,8 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise, means};
 use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
-use crate::ops::{self, Activation, Depthwise, Map, Padding, Then};
-use crate::weights::Scope;
+use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Then};
+use crate::net::weights::Scope;
 
 /// The image tower.
 pub(crate) struct FastVit {
@@ -29,16 +29,12 @@ impl FastVit {
             .map(|i| Stage::new(config, i, &mut scope.at(format_args!("stages.{i}"))))
             .collect::<Result<_, _>>()?;
         let width = config.embed_dims[config.embed_dims.len() - 1];
-        let features = last_features(config);
+        let features = config.features();
         Ok(Self {
             stem: Stem::new(config.embed_dims[0], &mut scope.at("stem"))?,
             stages,
             last: depthwise(width, features, [3, 3], 1, &mut scope.at("last"))?,
-            squeeze: SqueezeExcite::new(
-                features,
-                last_reduced(features),
-                &mut scope.at("last.se"),
-            )?,
+            squeeze: SqueezeExcite::new(features, config.last_reduced(), &mut scope.at("last.se"))?,
             head: Linear::new(features, embed_dim, &mut scope.at("head"))?,
         })
     }
@@ -52,23 +48,6 @@ impl FastVit {
             .forward(ops::depthwise(&x, &self.last, Activation::Nothing), true);
         self.head.forward(means(&x), Then::Nothing)
     }
-}
-
-/// Channels after the last convolution.
-pub(crate) fn last_features(config: &FastVitConfig) -> usize {
-    let width = config.embed_dims[config.embed_dims.len() - 1];
-    (width as f32 * config.cls_ratio) as usize
-}
-
-/// Channels between the two layers of the last squeeze and excitation: a sixteenth, rounded.
-pub(crate) fn last_reduced(features: usize) -> usize {
-    ((features as f32 / 16.0 + 0.5) as usize).max(1)
-}
-
-/// Channels between the two layers of a downsampling's squeeze and excitation: a quarter, rounded
-/// to a multiple of eight.
-pub(crate) fn downsampling_reduced(channels: usize) -> usize {
-    ((channels as f32 / 4.0 + 4.0) as usize / 8 * 8).max(8)
 }
 
 /// Two strided 3x3 convolutions, dense and depthwise, and a 1x1 convolution: a quarter of the
@@ -156,7 +135,7 @@ impl Downsample {
     fn new(config: &FastVitConfig, i: usize, scope: &mut Scope) -> Result<Self, Error> {
         let (before, width) = (config.embed_dims[i.saturating_sub(1)], config.embed_dims[i]);
         let squeeze = config.se_downsamples[i]
-            .then(|| SqueezeExcite::new(width, downsampling_reduced(width), &mut scope.at("se")))
+            .then(|| SqueezeExcite::new(width, config.downsampling_reduced(i), &mut scope.at("se")))
             .transpose()?;
         Ok(Self {
             large: depthwise(

@@ -17,8 +17,8 @@ use super::layers::Linear;
 use super::mobilenet::InvertedResidualNet;
 use crate::config::{JoinedConfig, PhotographConfig};
 use crate::error::Error;
-use crate::ops::{Map, Then};
-use crate::weights::Scope;
+use crate::net::ops::{Map, Then};
+use crate::net::weights::Scope;
 
 /// The image tower.
 pub(crate) struct Joined {

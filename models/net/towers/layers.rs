@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 
 use crate::error::Error;
-use crate::ops::{self, Activation, Depthwise, Map, Matrix, Padding, Then};
-use crate::weights::Scope;
+use crate::net::ops::{self, Activation, Depthwise, Map, Matrix, Padding, Then};
+use crate::net::weights::Scope;
 
 /// A matrix product and a bias: a dense layer or a 1x1 convolution.
 pub(crate) struct Linear {

@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use super::layers::{Linear, depthwise, means};
 use crate::config::{InvertedResidualBlock, InvertedResidualConfig};
 use crate::error::Error;
-use crate::ops::{self, Depthwise, Map, Padding, Then};
-use crate::weights::Scope;
+use crate::net::ops::{self, Depthwise, Map, Padding, Then};
+use crate::net::weights::Scope;
 
 /// A network up to its pooled features.
 pub(crate) struct InvertedResidualNet {
@@ -98,11 +98,11 @@ impl InvertedResidual {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Checkpoint;
     use crate::config::InvertedResidualStage;
-    use crate::import::efficientnet;
-    use crate::ops::with_stock_operations;
-    use crate::weights::Weights;
+    use crate::files::checkpoint::Checkpoint;
+    use crate::files::import::efficientnet;
+    use crate::net::ops::with_stock_operations;
+    use crate::net::weights::Weights;
 
     /// The shrunk network of `tests/inverted_residual.py`.
     fn config() -> InvertedResidualConfig {
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn an_imported_efficientnet_is_pytorchs() {
         let mut checkpoint = Checkpoint::from_safetensors(
-            include_bytes!("../tests/fixtures/inverted-residual.safetensors"),
+            include_bytes!("../../tests/fixtures/inverted-residual.safetensors"),
             "a shrunk EfficientNet-Lite",
         )
         .unwrap();
-        let device = crate::Device::Cpu.burn();
+        let device = crate::device::Device::Cpu.burn();
         let cases = [40, 37].map(|side| {
             let mut take = |name: &str, shape: &[usize]| {
                 checkpoint.take(&format!("{name}.{side}"), shape).unwrap()

@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, activation};
 use super::block::BlockSizes;
 use super::layers::{LayerNorm, Linear, Mlp};
 use crate::error::Error;
-use crate::ops::Then;
-use crate::weights::Scope;
+use crate::net::ops::Then;
+use crate::net::weights::Scope;
 
 /// From all tokens to one vector.
 pub(super) struct AttentionPool {

@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData, f16};
 
 use crate::error::Error;
-use crate::weights::Scope;
+use crate::net::weights::Scope;
 
 /// A row for each token.
 pub(super) struct TokenTable {

@@ -10,9 +10,17 @@ use super::layers::{LayerNorm, Linear, Mlp, depthwise};
 use super::table::TokenTable;
 use crate::config::{TextConfig, TextPool};
 use crate::error::Error;
-use crate::ops::{self, Activation, Depthwise, Map, Then};
-use crate::tokenizer::Tokens;
-use crate::weights::Scope;
+use crate::net::ops::{self, Activation, Depthwise, Map, Then};
+use crate::net::weights::Scope;
+
+/// A text as the tower takes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    /// Its tokens, as many as the context is long.
+    pub(crate) ids: &'a [u32],
+    /// Where the first end token is.
+    pub(crate) end: usize,
+}
 
 /// The text tower.
 pub(crate) struct TextTower {
@@ -76,21 +84,21 @@ impl TextTower {
     }
 
     /// Embeds texts: `[n, dim]`, of any length.
-    pub(crate) fn forward(&self, texts: &[Tokens]) -> Tensor<2> {
+    pub(crate) fn forward(&self, texts: &[Text]) -> Tensor<2> {
         let n = texts.len();
         let context = self.positions.dims()[0];
         // Without a look ahead, what follows the last end token changes nothing.
         let length = match (self.causal, self.pool) {
             (true, TextPool::End) => texts
                 .iter()
-                .map(|text| text.end() + 1)
+                .map(|text| text.end + 1)
                 .max()
                 .unwrap_or(context),
             _ => context,
         };
         let ids: Vec<u32> = texts
             .iter()
-            .flat_map(|text| &text.ids()[..length])
+            .flat_map(|text| &text.ids[..length])
             .copied()
             .collect();
         let embedded = self.tokens.rows(&ids);
@@ -113,7 +121,7 @@ impl TextTower {
 
         let places = texts.iter().enumerate().map(|(i, text)| {
             let place = match self.pool {
-                TextPool::End => text.end(),
+                TextPool::End => text.end,
                 TextPool::Last => length - 1,
             };
             (i * length + place) as i32

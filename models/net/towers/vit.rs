@@ -9,8 +9,8 @@ use super::layers::{LayerNorm, Linear};
 use super::pool::AttentionPool;
 use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
-use crate::ops::{self, Map, Padding, Then};
-use crate::weights::Scope;
+use crate::net::ops::{self, Map, Padding, Then};
+use crate::net::weights::Scope;
 
 /// The image tower.
 pub(crate) struct Vit {

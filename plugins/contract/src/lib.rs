@@ -6,8 +6,11 @@
 //! - [`value`]: [`Value`] and the data it shares ([`Image`], [`Embedding`], [`Scores`], [`Tensor`])
 //! - [`port`]: typed inputs and outputs, and what an output publishes in the response
 //! - [`option`]: the schema of a stage's `with = { .. }` table and its checked values
+//! - [`typed`]: ports and options as typed constants, by which stages read and write
 //! - [`stage`]: [`StageKind`] (what a name stands for), [`Stage`] (one built instance), [`Call`]
+//! - [`facts`]: what a stage says of itself
 //! - [`error`]: [`Error`], sorted by what a client may do about it
+//! - [`common`]: mechanisms that more than one room needs
 //! - [`abi`]: the C ABI that carries all of this across the boundary of a library
 //!
 //! # Invariants
@@ -15,10 +18,11 @@
 //! - This crate depends on nothing of ours. The engine, the built-in stages and
 //!   third-party plugins depend on it, and on each other never.
 //! - It holds safe Rust types only, but for [`abi`], which declares C structs and has
-//!   no behaviour: the host (`engine/plugin`) and the SDK (`plugins/sdk`) translate.
+//!   no behaviour: the host (`plugins/host`) and the SDK (`plugins/sdk`) translate.
 //! - Values are cheap to clone: everything big sits behind a shared pointer.
 
 pub mod abi;
+pub mod common;
 pub mod error;
 pub mod option;
 pub mod port;

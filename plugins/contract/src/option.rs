@@ -47,6 +47,57 @@ impl OptionType {
             Self::TextList => "a list of strings".into(),
         }
     }
+
+    /// The value as the option wants it: strings, which may come from the environment, become
+    /// what they spell. `None` where it does not fit.
+    #[must_use]
+    pub fn coerce(&self, raw: &Json) -> Option<Json> {
+        let spelt = match (self, raw.as_str()) {
+            (_, None) | (Self::Text | Self::Choice(_), _) => None,
+            (Self::Bool, Some(text)) => Some(parse_bool(text).map(Json::from)?),
+            (Self::Integer { .. }, Some(text)) => Some(text.trim().parse::<i64>().ok()?.into()),
+            (Self::Number { .. }, Some(text)) => Some(text.trim().parse::<f64>().ok()?.into()),
+            (Self::TextList, Some(text)) => {
+                let items = text.split(',').map(str::trim);
+                Some(items.filter(|item| !item.is_empty()).collect())
+            }
+        };
+        let value = spelt.as_ref().unwrap_or(raw);
+        if !self.fits(value) {
+            return None;
+        }
+        Some(match self {
+            Self::Number { .. } => value.as_f64()?.into(),
+            _ => value.clone(),
+        })
+    }
+
+    /// True for a value of this type and within its bounds.
+    #[must_use]
+    pub fn fits(&self, value: &Json) -> bool {
+        match self {
+            Self::Bool => value.is_boolean(),
+            Self::Integer { min, max } => {
+                value.as_i64().is_some_and(|v| (*min..=*max).contains(&v))
+            }
+            Self::Number { min, max } => value.as_f64().is_some_and(|v| (*min..=*max).contains(&v)),
+            Self::Text => value.is_string(),
+            Self::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
+            Self::TextList => value
+                .as_array()
+                .is_some_and(|items| items.iter().all(Json::is_string)),
+        }
+    }
+}
+
+/// The bool that a string spells, in the spellings that environments use.
+#[must_use]
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "y" | "on" => Some(true),
+        "0" | "false" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 /// One option of a stage.
@@ -174,4 +225,41 @@ pub struct OptionFault {
     pub option: String,
     /// What is wrong and what to do, in lower case.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(ty: &OptionType, raw: Json, expected: Option<Json>) {
+        assert_eq!(ty.coerce(&raw), expected, "{raw} as {ty:?}");
+    }
+
+    #[test]
+    fn strings_become_what_they_spell() {
+        let number = OptionType::Number { min: 0.0, max: 1.0 };
+        check(&number, json!("0.4"), Some(json!(0.4)));
+        check(&number, json!(1), Some(json!(1.0)));
+        check(&number, json!("nan"), None);
+        check(&number, json!("1.01"), None);
+        let integer = OptionType::Integer { min: 1, max: 9 };
+        check(&integer, json!(" 5 "), Some(json!(5)));
+        check(&integer, json!("5.5"), None);
+        check(&integer, json!(0), None);
+        check(&OptionType::Bool, json!("on"), Some(json!(true)));
+        check(&OptionType::Bool, json!(1), None);
+        check(&OptionType::Text, json!(1), None);
+        let list = OptionType::TextList;
+        check(&list, json!("a, b,"), Some(json!(["a", "b"])));
+        check(&list, json!(["a", 1]), None);
+    }
+
+    #[test]
+    fn bools_are_spelt_as_environments_spell_them() {
+        for (text, expected) in [(" Yes", Some(true)), ("off", Some(false)), ("maybe", None)] {
+            assert_eq!(parse_bool(text), expected, "{text}");
+        }
+    }
 }

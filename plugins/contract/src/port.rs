@@ -24,6 +24,9 @@ pub struct Input {
     pub ty: PortType,
     /// What happens when nothing is bound.
     pub presence: Presence,
+    /// The name of another input; where that one has a value, this one is not looked at, so a
+    /// stage that runs on demand need not give it.
+    pub unless: Option<Cow<'static, str>>,
     /// One line for people: what it is, its shape and unit.
     pub doc: Cow<'static, str>,
 }
@@ -40,6 +43,7 @@ impl Input {
             name: name.into(),
             ty,
             presence: Presence::Required,
+            unless: None,
             doc: doc.into(),
         }
     }
@@ -55,6 +59,13 @@ impl Input {
             presence: Presence::Optional,
             ..Self::required(name, ty, doc)
         }
+    }
+
+    /// The same input, which is not looked at where that other one has a value.
+    #[must_use]
+    pub fn unless(mut self, other: impl Into<Cow<'static, str>>) -> Self {
+        self.unless = Some(other.into());
+        self
     }
 
     /// An input with a value for when nothing is bound.

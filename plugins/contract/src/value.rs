@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value as Json;
+
+use crate::OptionType;
 
 /// The type of a port, and of the value that passes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +50,44 @@ impl PortType {
         Self::Bool,
         Self::Json,
     ];
+
+    /// The type of an option that holds such a value, of any size; `None` for types that no
+    /// option has.
+    #[must_use]
+    pub const fn option_type(self) -> Option<OptionType> {
+        Some(match self {
+            Self::Text => OptionType::Text,
+            Self::TextList => OptionType::TextList,
+            Self::Number => OptionType::Number {
+                min: f64::MIN,
+                max: f64::MAX,
+            },
+            Self::Integer => OptionType::Integer {
+                min: i64::MIN,
+                max: i64::MAX,
+            },
+            Self::Bool => OptionType::Bool,
+            _ => return None,
+        })
+    }
+
+    /// The value that JSON of just this type stands for; `None` for other JSON, and for types
+    /// that JSON cannot hold.
+    #[must_use]
+    pub fn value_of(self, json: &Json) -> Option<Value> {
+        match (self, json) {
+            (Self::Text, Json::String(text)) => Some(Value::from(text.as_str())),
+            (Self::Number, Json::Number(number)) => number.as_f64().map(Value::from),
+            (Self::Integer, Json::Number(number)) => number.as_i64().map(Value::from),
+            (Self::Bool, Json::Bool(bool)) => Some(Value::from(*bool)),
+            (Self::TextList, Json::Array(items)) => {
+                let items = items.iter().map(|item| item.as_str().map(Arc::from));
+                items.collect::<Option<Vec<Arc<str>>>>().map(Value::from)
+            }
+            (Self::Json, _) => Some(Value::from(json.clone())),
+            _ => None,
+        }
+    }
 
     /// The name that pipeline files use.
     #[must_use]
@@ -416,5 +457,35 @@ impl Tensor {
             .iter()
             .try_fold(1usize, |product, side| product.checked_mul(*side))?;
         (elements == data.len()).then_some(Self { shape, data })
+    }
+}
+
+impl From<Arc<Image>> for Value {
+    fn from(value: Arc<Image>) -> Self {
+        Self::Image(value)
+    }
+}
+
+impl From<Arc<Embedding>> for Value {
+    fn from(value: Arc<Embedding>) -> Self {
+        Self::Embedding(value)
+    }
+}
+
+impl From<Arc<Scores>> for Value {
+    fn from(value: Arc<Scores>) -> Self {
+        Self::Scores(value)
+    }
+}
+
+impl From<Arc<Tensor>> for Value {
+    fn from(value: Arc<Tensor>) -> Self {
+        Self::Tensor(value)
+    }
+}
+
+impl From<Arc<Json>> for Value {
+    fn from(json: Arc<Json>) -> Self {
+        Self::Json(json)
     }
 }

@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnizap_contract::{Call, Outputs, PortType, Value, abi};
 
-pub(super) use self::lend::Views;
+pub(crate) use self::lend::Views;
 use self::memory::{HostBuffer, Owner};
-use super::manifest::OutputPort;
-use super::types;
+use crate::manifest::OutputPort;
+use crate::types;
 
 /// Most memory that one call may allocate, in bytes.
 const MAX_ALLOCATED: usize = 256 << 20;
 
 /// What the host keeps of a call while it lasts.
-pub(super) struct CallState<'a> {
+pub(crate) struct CallState<'a> {
     call: &'a Call,
     /// Set once the plugin has asked whether anybody still waits.
     asked_cancel: AtomicBool,
@@ -35,7 +35,7 @@ pub(super) struct CallState<'a> {
 }
 
 impl<'a> CallState<'a> {
-    pub(super) fn new(call: &'a Call, ports: &'a [OutputPort]) -> Self {
+    pub(crate) fn new(call: &'a Call, ports: &'a [OutputPort]) -> Self {
         Self {
             call,
             asked_cancel: AtomicBool::new(false),
@@ -47,14 +47,14 @@ impl<'a> CallState<'a> {
         }
     }
 
-    pub(super) fn asked_cancel(&self) -> bool {
+    pub(crate) fn asked_cancel(&self) -> bool {
         self.asked_cancel.load(Ordering::Relaxed)
     }
 
     /// The outputs of a call that ended with this status. An output that was refused
     /// outweighs whatever the stage made of it; one that is missing is a fault only where
     /// the stage says that all is well.
-    pub(super) fn into_outputs(self, status: abi::Status) -> Result<Option<Outputs>, String> {
+    pub(crate) fn into_outputs(self, status: abi::Status) -> Result<Option<Outputs>, String> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -120,7 +120,7 @@ unsafe fn state<'s>(call: *mut abi::Call) -> Option<&'s mut CallState<'s>> {
     unsafe { call.as_ref()?.context.cast::<CallState<'s>>().as_mut() }
 }
 
-pub(super) unsafe extern "C" fn put_output(
+pub(crate) unsafe extern "C" fn put_output(
     call: *mut abi::Call,
     output: u32,
     value: *const abi::Value,
@@ -147,7 +147,7 @@ pub(super) unsafe extern "C" fn put_output(
     }
 }
 
-pub(super) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *mut c_void {
+pub(crate) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *mut c_void {
     // SAFETY: the plugin hands back its call.
     let Some(state) = (unsafe { state(call) }) else {
         return std::ptr::null_mut();
@@ -162,7 +162,7 @@ pub(super) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *
     start
 }
 
-pub(super) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
+pub(crate) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
     // SAFETY: the plugin hands back its call, maybe from another thread than the one that gives
     // outputs: only the reference to the request, which nobody writes, and a flag are touched.
     let call = unsafe {

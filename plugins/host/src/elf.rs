@@ -10,7 +10,7 @@ use object::read::{
 };
 use object::{Architecture, Endianness, RelocationFlags, RelocationKind};
 
-use super::FileError;
+use crate::error::FileError;
 
 /// Longest string that a descriptor may hold, in bytes.
 const MAX_TEXT: u64 = 64 << 10;
@@ -19,14 +19,14 @@ const MAX_TEXT: u64 = 64 << 10;
 const RELATIVE: [u32; 2] = [8, 1027];
 
 /// A file whose constants can be followed.
-pub(super) struct Image<'d> {
+pub(crate) struct Image<'d> {
     segments: Vec<(u64, &'d [u8])>,
     /// What the loader will put at an address: the address it points to within the
     /// library, or `None` for something of another library.
     relocations: HashMap<u64, Option<u64>>,
     symbols: HashMap<String, u64>,
     /// The processor that it was built for.
-    pub(super) architecture: Architecture,
+    pub(crate) architecture: Architecture,
 }
 
 impl<'d> Image<'d> {
@@ -34,7 +34,7 @@ impl<'d> Image<'d> {
     ///
     /// # Errors
     /// [`FileError::NotALibrary`] for what is no 64-bit little-endian ELF shared library.
-    pub(super) fn parse(data: &'d [u8]) -> Result<Self, FileError> {
+    pub(crate) fn parse(data: &'d [u8]) -> Result<Self, FileError> {
         let not = |reason: String| FileError::NotALibrary(reason);
         if !data.starts_with(b"\x7fELF") {
             return Err(not("it does not begin as an ELF file does".into()));
@@ -84,12 +84,12 @@ impl<'d> Image<'d> {
     }
 
     /// The address of an exported symbol.
-    pub(super) fn symbol(&self, name: &str) -> Option<u64> {
+    pub(crate) fn symbol(&self, name: &str) -> Option<u64> {
         self.symbols.get(name).copied()
     }
 
     /// The exported symbols, sorted.
-    pub(super) fn exports(&self) -> Vec<&str> {
+    pub(crate) fn exports(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.symbols.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
@@ -110,7 +110,7 @@ impl<'d> Image<'d> {
 
     /// The struct at an address, of which this host knows `known` bytes and of which
     /// there must be `least`. Its `struct_size` is at `size_at`.
-    pub(super) fn record(
+    pub(crate) fn record(
         &'_ self,
         what: &'static str,
         address: u64,
@@ -135,14 +135,14 @@ impl<'d> Image<'d> {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    pub(super) fn u64(&self, address: u64) -> Result<u64, FileError> {
+    pub(crate) fn u64(&self, address: u64) -> Result<u64, FileError> {
         let mut word = [0; 8];
         word.copy_from_slice(self.bytes(address, 8)?);
         Ok(u64::from_le_bytes(word))
     }
 
     /// The pointer at an address, 0 for null.
-    pub(super) fn pointer(&self, address: u64) -> Result<u64, FileError> {
+    pub(crate) fn pointer(&self, address: u64) -> Result<u64, FileError> {
         match self.relocations.get(&address) {
             Some(Some(target)) => Ok(*target),
             Some(None) => Err(FileError::Descriptor(format!(
@@ -155,7 +155,7 @@ impl<'d> Image<'d> {
 
 /// A struct in a file; what lies beyond its `struct_size` reads as zero.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'i, 'd> {
+pub(crate) struct Record<'i, 'd> {
     image: &'i Image<'d>,
     address: u64,
     size: usize,
@@ -166,7 +166,7 @@ impl Record<'_, '_> {
         offset + len <= self.size
     }
 
-    pub(super) fn u32(&self, offset: usize) -> Result<u32, FileError> {
+    pub(crate) fn u32(&self, offset: usize) -> Result<u32, FileError> {
         if self.has(offset, 4) {
             self.image.u32(self.address + offset as u64)
         } else {
@@ -174,7 +174,7 @@ impl Record<'_, '_> {
         }
     }
 
-    pub(super) fn usize(&self, offset: usize) -> Result<usize, FileError> {
+    pub(crate) fn usize(&self, offset: usize) -> Result<usize, FileError> {
         if !self.has(offset, 8) {
             return Ok(0);
         }
@@ -182,7 +182,7 @@ impl Record<'_, '_> {
         usize::try_from(value).map_err(|_| FileError::Descriptor(format!("{value} is too large")))
     }
 
-    pub(super) fn pointer(&self, offset: usize) -> Result<u64, FileError> {
+    pub(crate) fn pointer(&self, offset: usize) -> Result<u64, FileError> {
         if self.has(offset, 8) {
             self.image.pointer(self.address + offset as u64)
         } else {
@@ -191,7 +191,7 @@ impl Record<'_, '_> {
     }
 
     /// The text of an `oz_span`.
-    pub(super) fn text(&self, what: &str, offset: usize) -> Result<String, FileError> {
+    pub(crate) fn text(&self, what: &str, offset: usize) -> Result<String, FileError> {
         let address = self.pointer(offset)?;
         let len = self.usize(offset + 8)? as u64;
         if len == 0 {
@@ -208,7 +208,7 @@ impl Record<'_, '_> {
     }
 
     /// The addresses in an array of pointers.
-    pub(super) fn pointers(
+    pub(crate) fn pointers(
         &self,
         what: &str,
         (array_at, count_at): (usize, usize),
@@ -227,7 +227,7 @@ impl Record<'_, '_> {
     }
 
     /// An array of `i64`.
-    pub(super) fn integers(&self, array_at: usize, count: usize) -> Result<Vec<i64>, FileError> {
+    pub(crate) fn integers(&self, array_at: usize, count: usize) -> Result<Vec<i64>, FileError> {
         let array = self.pointer(array_at)?;
         (0..count as u64)
             .map(|index| Ok(self.image.u64(array + index * 8)?.cast_signed()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnizap_contract::abi;
 
-use super::types::status_name;
+use crate::types::status_name;
 
 /// Longest message of a plugin's error, in bytes.
 const MESSAGE: usize = 1024;
@@ -13,23 +13,23 @@ const WORD: usize = 64;
 
 /// Why a call of a plugin gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// The plugin's status; [`abi::OK`] where the plugin said that all is well and was wrong.
-    pub(super) status: abi::Status,
+    pub(crate) status: abi::Status,
     /// Its message, for people.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// Its code, maybe empty.
-    pub(super) code: String,
+    pub(crate) code: String,
     /// The option at fault, maybe empty.
-    pub(super) option: String,
+    pub(crate) option: String,
     /// When to try again, if it says so.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// A message or code that was no UTF-8, or no message at all.
-    pub(super) is_malformed: bool,
+    pub(crate) is_malformed: bool,
 }
 
 impl Fault {
-    pub(super) fn of_host(message: String) -> Self {
+    pub(crate) fn of_host(message: String) -> Self {
         Self {
             status: abi::OK,
             message,
@@ -40,13 +40,13 @@ impl Fault {
         }
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("{} ({})", self.message, status_name(self.status))
     }
 }
 
 /// The host's memory for a plugin's error.
-pub(super) struct ErrorBuffers {
+pub(crate) struct ErrorBuffers {
     out: abi::ErrorOut,
     message: [u8; MESSAGE],
     code: [u8; WORD],
@@ -56,7 +56,7 @@ pub(super) struct ErrorBuffers {
 impl ErrorBuffers {
     /// Inlined, so that its kilobyte is made where it is used and not moved there.
     #[inline(always)]
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             out: abi::ErrorOut {
                 struct_size: size_of::<abi::ErrorOut>() as u32,
@@ -79,14 +79,14 @@ impl ErrorBuffers {
     }
 
     /// The struct for the plugin, valid until this one moves.
-    pub(super) fn out(&mut self) -> *mut abi::ErrorOut {
+    pub(crate) fn out(&mut self) -> *mut abi::ErrorOut {
         self.out.message = self.message.as_mut_ptr();
         self.out.code = self.code.as_mut_ptr();
         self.out.option = self.option.as_mut_ptr();
         &raw mut self.out
     }
 
-    pub(super) fn fault(&self, status: abi::Status) -> Fault {
+    pub(crate) fn fault(&self, status: abi::Status) -> Fault {
         let message = &self.message[..self.out.message_len.min(MESSAGE)];
         let code = &self.code[..self.out.code_len.min(WORD)];
         let option = &self.option[..self.out.option_len.min(WORD)];

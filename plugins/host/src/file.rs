@@ -1,119 +1,17 @@
 //! A library's file: who may write to it, what its hash is, and its copy in the cache.
 
-use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use omnizap_contract::abi;
-use sha2::{Digest as _, Sha256};
+use omnizap_contract::common::digest::Sha256Hex;
+
+use crate::error::FileError;
 
 /// Largest library, in bytes.
 pub const MAX_FILE_LEN: u64 = 256 << 20;
 /// Permission bits by which somebody else than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;
-
-/// Why a file is not opened; each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The file system said no.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is over the limit.
-    #[error("{0} is larger than {MAX_FILE_LEN} bytes")]
-    TooLarge(String),
-    /// Somebody else may write to it.
-    #[error(
-        "{what} {path} may be written by its group or by everybody (mode {mode:o}): chmod go-w {path}"
-    )]
-    Writable {
-        /// `the file` or `the folder`.
-        what: &'static str,
-        /// Which.
-        path: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is not the file that was allowed.
-    #[error(
-        "the file's SHA-256 is {found}, allowed is {allowed}: if the new file is wanted, run `omnizap plugins validate` on it, then `omnizap plugins allow`"
-    )]
-    Hash {
-        /// In the pipeline file.
-        allowed: String,
-        /// Of the file.
-        found: String,
-    },
-    /// No shared library at all.
-    #[error("this is no plugin: {0}; expected a shared library (.so) for 64-bit Linux")]
-    NotALibrary(String),
-    /// For another machine.
-    #[error("the plugin was built for {found}, this host is {host}: build it for this machine")]
-    Architecture {
-        /// Of the file.
-        found: String,
-        /// Ours.
-        host: String,
-    },
-    /// No entry.
-    #[error(
-        "the library does not export `{}`: it is no plugin of OmniZap, or was linked without its entry (in C: OZ_EXPORT, in Rust: crate-type = [\"cdylib\"] and omnizap_plugin::export!)",
-        abi::ENTRY_SYMBOL
-    )]
-    NoEntry,
-    /// The entry is something else.
-    #[error("the entry begins with {0:#018x}, not with OZ_MAGIC: build the plugin with omnizap_plugin.h of ABI {major}", major = abi::ABI_MAJOR)]
-    Magic(u64),
-    /// Another major version.
-    #[error("the plugin speaks ABI {0}.{1}, this host speaks {major}.{minor}: get the plugin built for ABI {major}, or a host of ABI {0}", major = abi::ABI_MAJOR, minor = abi::ABI_MINOR)]
-    Major(u32, u32),
-    /// The host is too old.
-    #[error("the plugin needs a host of ABI {major}.{0} or later, this one speaks {major}.{minor}: update OmniZap, or use an older version of the plugin", major = abi::ABI_MAJOR, minor = abi::ABI_MINOR)]
-    HostTooOld(u32),
-    /// A struct is shorter than its first version.
-    #[error(
-        "`{what}` is {size} bytes long, ABI {}.0 has {least}: set struct_size to sizeof({what})",
-        abi::ABI_MAJOR
-    )]
-    ShortStruct {
-        /// The struct.
-        what: &'static str,
-        /// What it says.
-        size: usize,
-        /// The least there may be.
-        least: usize,
-    },
-    /// A function that must be there is not.
-    #[error("the function `{0}` is NULL: every plugin must have it")]
-    NullFunction(&'static str),
-    /// A descriptor is wrong.
-    #[error("the plugin's descriptors are wrong: {0}")]
-    Descriptor(String),
-    /// The loader of the system refused it.
-    #[error(
-        "the library could not be opened: {0}; if it needs another library, install that one or link it statically (`ldd` shows what is missing)"
-    )]
-    Open(String),
-    /// `init` failed.
-    #[error("the plugin's init failed: {0}")]
-    Init(String),
-}
-
-/// SHA-256 in lower-case hexadecimal.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}
 
 /// Reads a library's file.
 ///
@@ -158,9 +56,9 @@ pub fn check_permissions(path: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// See [`FileError`].
-pub(super) fn admit(
+pub(crate) fn admit(
     path: &Path,
-    allowed: &str,
+    allowed: &Sha256Hex,
     cache: &Path,
 ) -> Result<(Vec<u8>, PathBuf), FileError> {
     let io = |path: &Path| {
@@ -170,10 +68,12 @@ pub(super) fn admit(
     let path = path.canonicalize().map_err(io(path))?;
     check_permissions(&path)?;
     let bytes = read(&path)?;
-    let found = sha256_hex(&bytes);
-    if found != allowed {
-        let allowed = allowed.to_owned();
-        return Err(FileError::Hash { allowed, found });
+    let found = Sha256Hex::of(&bytes);
+    if found != *allowed {
+        return Err(FileError::Hash {
+            allowed: Box::new(*allowed),
+            found: Box::new(found),
+        });
     }
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -195,10 +95,12 @@ pub(super) fn admit(
     }
     check_permissions(&copy)?;
     let copied = read(&copy)?;
-    let found = sha256_hex(&copied);
-    if found != allowed {
-        let allowed = allowed.to_owned();
-        return Err(FileError::Hash { allowed, found });
+    let found = Sha256Hex::of(&copied);
+    if found != *allowed {
+        return Err(FileError::Hash {
+            allowed: Box::new(*allowed),
+            found: Box::new(found),
+        });
     }
     Ok((copied, copy))
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use omnizap_contract::abi;
 
-use super::call::{allocate, is_cancelled, put_output};
+use crate::call::{allocate, is_cancelled, put_output};
 
 /// Most lines a second that a plugin may log; the rest is counted.
 const MAX_LOG_LINES_PER_SECOND: u32 = 100;
@@ -21,7 +21,7 @@ const MAX_METRICS: usize = 64;
 const MAX_METRIC_NAME: usize = 64;
 
 /// The table of one library. It lives as long as the process, as the library does.
-pub(super) struct HostTable {
+pub(crate) struct HostTable {
     table: abi::Host,
     name: String,
     log: Mutex<LogWindow>,
@@ -67,7 +67,7 @@ static CANCEL: abi::ExtCancel = abi::ExtCancel {
 
 impl HostTable {
     /// A table for the plugin of that name, kept for good.
-    pub(super) fn leak(name: &str) -> &'static Self {
+    pub(crate) fn leak(name: &str) -> &'static Self {
         let host = Box::leak(Box::new(Self {
             table: abi::Host {
                 struct_size: size::<abi::Host>(),
@@ -92,12 +92,12 @@ impl HostTable {
         host
     }
 
-    pub(super) fn table(&self) -> *const abi::Host {
+    pub(crate) fn table(&self) -> *const abi::Host {
         &raw const self.table
     }
 
     /// The plugin's metrics, by name.
-    pub(super) fn metrics(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn metrics(&self) -> BTreeMap<String, f64> {
         self.metrics.lock().map(|m| m.clone()).unwrap_or_default()
     }
 
@@ -159,7 +159,7 @@ impl HostTable {
 ///
 /// # Safety
 /// The span must be readable for its length.
-pub(super) unsafe fn text(span: abi::Span, most: usize) -> String {
+pub(crate) unsafe fn text(span: abi::Span, most: usize) -> String {
     if span.data.is_null() {
         return String::new();
     }

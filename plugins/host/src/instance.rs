@@ -8,18 +8,14 @@ use std::sync::Arc;
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 use serde_json::Value as Json;
 
-use super::call::{CallState, Views};
-use super::fault::{ErrorBuffers, Fault};
-use super::library::Library;
-use super::manifest::StageManifest;
-
-/// True where a struct's size says that it has its first `least` bytes.
-pub(super) const fn covers(struct_size: u32, least: usize) -> bool {
-    struct_size as usize >= least
-}
+use crate::call::{CallState, Views};
+use crate::fault::{ErrorBuffers, Fault};
+use crate::library::Library;
+use crate::manifest::StageManifest;
+use crate::types::covers;
 
 /// An instance. Dropped, it is deactivated and destroyed.
-pub(super) struct Instance {
+pub(crate) struct Instance {
     /// Keeps the library for as long as its instances.
     _library: Arc<Library>,
     stage: *mut abi::Stage,
@@ -33,7 +29,7 @@ unsafe impl Sync for Instance {}
 
 impl Instance {
     /// Calls `create`.
-    pub(super) fn create(library: &Arc<Library>, manifest: &StageManifest) -> Result<Self, Fault> {
+    pub(crate) fn create(library: &Arc<Library>, manifest: &StageManifest) -> Result<Self, Fault> {
         let create = library.factory.create;
         let create =
             create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
@@ -87,25 +83,25 @@ impl Instance {
         })
     }
 
-    pub(super) fn table(&self) -> &abi::Stage {
+    pub(crate) fn table(&self) -> &abi::Stage {
         // SAFETY: valid until destroy, which only drop calls.
         unsafe { &*self.stage }
     }
 
     /// Calls `validate_config`.
-    pub(super) fn validate(&mut self, options: &Options) -> Result<(), Fault> {
+    pub(crate) fn validate(&mut self, options: &Options) -> Result<(), Fault> {
         self.configure(self.table().validate_config, options)
     }
 
     /// Calls `activate`.
-    pub(super) fn activate(&mut self, options: &Options) -> Result<(), Fault> {
+    pub(crate) fn activate(&mut self, options: &Options) -> Result<(), Fault> {
         self.configure(self.table().activate, options)?;
         self.is_active = true;
         Ok(())
     }
 
     /// Calls `deactivate`.
-    pub(super) fn deactivate(&mut self) {
+    pub(crate) fn deactivate(&mut self) {
         if std::mem::take(&mut self.is_active)
             && let Some(deactivate) = self.table().deactivate
         {
@@ -156,7 +152,7 @@ impl Instance {
     }
 
     /// What the stage offers under that id, or null.
-    pub(super) fn extension(&self, id: &str) -> *const c_void {
+    pub(crate) fn extension(&self, id: &str) -> *const c_void {
         let table = self.table();
         table
             .get_extension
@@ -168,7 +164,7 @@ impl Instance {
 
     /// Most calls that the stage likes in one batch: 1 where it is not OZ_BATCHABLE, else what
     /// its `omnizap.batch/1` says.
-    pub(super) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
+    pub(crate) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
         if !manifest.has(abi::BATCHABLE) {
             return Ok(1);
         }
@@ -197,7 +193,7 @@ impl Instance {
     }
 
     /// Calls `run_batch`: what each call came to, or why all of them failed.
-    pub(super) fn run_batch(
+    pub(crate) fn run_batch(
         &self,
         manifest: &StageManifest,
         batch: &[(&Inputs, &Call)],
@@ -238,7 +234,7 @@ impl Instance {
     }
 
     /// Calls `run`.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         manifest: &StageManifest,
         inputs: &Inputs,
@@ -267,7 +263,7 @@ impl Drop for Instance {
 }
 
 /// A call as the ABI shows it; what is given must outlive it.
-pub(super) fn abi_call(
+pub(crate) fn abi_call(
     call: &Call,
     inputs: &[abi::Value],
     error: *mut abi::ErrorOut,
@@ -286,7 +282,7 @@ pub(super) fn abi_call(
 }
 
 /// What a call that ended with this status came to.
-pub(super) fn finish(
+pub(crate) fn finish(
     state: CallState<'_>,
     error: &ErrorBuffers,
     status: abi::Status,

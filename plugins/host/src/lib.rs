@@ -18,9 +18,9 @@
 //! What this tier cannot contain is a crash or an endless loop of the library's machine
 //! code: both belong to the process. Allow only what you trust and have tried.
 
-mod breaker;
 mod call;
 mod elf;
+mod error;
 mod fault;
 pub mod file;
 mod host;
@@ -33,7 +33,7 @@ mod schema;
 pub mod stage;
 mod types;
 
-pub use file::{FileError, sha256_hex};
+pub use error::FileError;
 pub use loader::{Loader, Plugin};
 pub use manifest::{Manifest, StageManifest, read_manifest};
 pub use stage::Limits;

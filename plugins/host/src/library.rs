@@ -11,18 +11,18 @@ use std::sync::Arc;
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use omnizap_contract::abi;
 
-use super::FileError;
-use super::fault::{ErrorBuffers, Fault};
-use super::host::HostTable;
-use super::instance::covers;
-use super::manifest::Manifest;
+use crate::error::FileError;
+use crate::fault::{ErrorBuffers, Fault};
+use crate::host::HostTable;
+use crate::manifest::Manifest;
+use crate::types::covers;
 
 /// A library whose `init` was called.
-pub(super) struct Library {
-    pub(super) manifest: Manifest,
-    pub(super) host: &'static HostTable,
-    pub(super) entry: &'static abi::Entry,
-    pub(super) factory: &'static abi::StageFactory,
+pub(crate) struct Library {
+    pub(crate) manifest: Manifest,
+    pub(crate) host: &'static HostTable,
+    pub(crate) entry: &'static abi::Entry,
+    pub(crate) factory: &'static abi::StageFactory,
     _handle: ManuallyDrop<Handle>,
 }
 
@@ -31,7 +31,7 @@ impl Library {
     ///
     /// # Errors
     /// [`FileError::Open`], [`FileError::Init`], [`FileError::NullFunction`].
-    pub(super) fn open(path: &Path, mut manifest: Manifest) -> Result<Arc<Self>, FileError> {
+    pub(crate) fn open(path: &Path, mut manifest: Manifest) -> Result<Arc<Self>, FileError> {
         // SAFETY: opening runs the library's initialisers. The operator allowed this very
         // file, by its hash, to run in this process.
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
@@ -82,7 +82,7 @@ impl Library {
 }
 
 /// Calls `init`; `None` where there is none.
-pub(super) fn init(entry: &abi::Entry, host: &'static HostTable) -> Option<Result<(), Fault>> {
+pub(crate) fn init(entry: &abi::Entry, host: &'static HostTable) -> Option<Result<(), Fault>> {
     let init = entry.init?;
     let mut error = ErrorBuffers::new();
     // SAFETY: the table lives for good, the error until the call returns.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use omnizap_contract::StageKind;
+use omnizap_contract::common::digest::Sha256Hex;
 
-use super::file::{FileError, admit, check_permissions, read};
-use super::library::Library;
-use super::manifest::{Manifest, read_manifest};
-use super::stage::{Limits, PluginKind};
-use crate::pipeline::config::PluginEntry;
-use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
+use crate::error::FileError;
+use crate::file::{admit, check_permissions, read};
+use crate::library::Library;
+use crate::manifest::{Manifest, read_manifest};
+use crate::stage::{Limits, PluginKind};
 
 /// A plugin that a file allows, and the kinds of stages that it brings.
 pub struct Plugin {
@@ -28,7 +28,7 @@ pub struct Loader {
     cache: PathBuf,
     is_safe: bool,
     limits: Limits,
-    open: Mutex<BTreeMap<String, Arc<Library>>>,
+    open: Mutex<BTreeMap<Sha256Hex, Arc<Library>>>,
 }
 
 impl Loader {
@@ -54,7 +54,7 @@ impl Loader {
     ///
     /// # Errors
     /// See [`FileError`].
-    pub fn load(&self, path: &Path, sha256: &str) -> Result<Plugin, FileError> {
+    pub fn load(&self, path: &Path, sha256: &Sha256Hex) -> Result<Plugin, FileError> {
         if self.is_safe {
             let manifest = read_manifest(&read(path)?)?;
             return Ok(self.plugin(path, manifest, None));
@@ -68,7 +68,7 @@ impl Loader {
             None => {
                 let manifest = read_manifest(&bytes)?;
                 let library = Library::open(&copy, manifest)?;
-                open.insert(sha256.to_owned(), library.clone());
+                open.insert(*sha256, library.clone());
                 library
             }
         };
@@ -92,54 +92,20 @@ impl Loader {
             kinds,
         }
     }
-
-    /// Loads the plugins that a file allows. What is refused is reported at its place; where
-    /// the loader is safe, it is only logged.
-    pub fn load_all(&self, entries: &[PluginEntry]) -> (Vec<Plugin>, Diagnostics) {
-        let mut diagnostics = Diagnostics::default();
-        let mut plugins = Vec::new();
-        for entry in entries {
-            match self.load(&entry.path, entry.sha256.get_ref()) {
-                Ok(plugin) => plugins.push(plugin),
-                Err(error) if self.is_safe => {
-                    tracing::warn!(plugin = %entry.path.display(), "not read: {error}");
-                }
-                Err(error) => {
-                    let span = match error {
-                        FileError::Hash { .. } => entry.sha256.span(),
-                        _ => entry.span.clone(),
-                    };
-                    let text = error.to_string();
-                    let (what, help) = text.split_once(": ").unwrap_or((&text, ""));
-                    let refused = Diagnostic::new(
-                        &entry.source,
-                        span,
-                        format!("the plugin is refused: {what}"),
-                    );
-                    diagnostics.push(if help.is_empty() {
-                        refused
-                    } else {
-                        refused.help(help)
-                    });
-                }
-            }
-        }
-        (plugins, diagnostics)
-    }
 }
 
 /// What `allow` must know of a file before it is allowed.
 ///
 /// # Errors
 /// See [`FileError`].
-pub fn inspect(path: &Path) -> Result<(Manifest, String), FileError> {
+pub fn inspect(path: &Path) -> Result<(Manifest, Sha256Hex), FileError> {
     let canonical = path.canonicalize().map_err(|source| FileError::Io {
         path: path.display().to_string(),
         source,
     })?;
     let bytes = read(&canonical)?;
     let manifest = read_manifest(&bytes)?;
-    Ok((manifest, super::sha256_hex(&bytes)))
+    Ok((manifest, Sha256Hex::of(&bytes)))
 }
 
 /// Whether a file's permissions would let it be loaded.

@@ -6,9 +6,9 @@ use object::Architecture;
 use omnizap_contract::{Input, OptionSpec, Output, PortType, Presence, abi};
 use serde_json::Value as Json;
 
-use super::FileError;
-use super::elf::{Image, Record};
-use super::schema::{read_default, read_options};
+use crate::elf::{Image, Record};
+use crate::error::FileError;
+use crate::schema::{read_default, read_options};
 
 /// A plugin and its stages.
 #[derive(Clone, Debug)]
@@ -225,7 +225,7 @@ fn read_stage(image: &Image<'_>, address: u64) -> Result<StageManifest, FileErro
 }
 
 /// `vendor/name`: two words of lower-case letters, digits and dashes.
-pub(super) fn is_stage_id(id: &str) -> bool {
+pub(crate) fn is_stage_id(id: &str) -> bool {
     let plain = |word: &str| {
         !word.is_empty()
             && word
@@ -300,18 +300,18 @@ fn output(port: abi_port::Port) -> Result<Output, FileError> {
 mod abi_port {
     use super::{FileError, Image, PortType, Record, abi, offset_of};
 
-    pub(super) struct Port {
-        pub(super) ty: PortType,
-        pub(super) flags: u32,
-        pub(super) decimals: i32,
-        pub(super) name: String,
-        pub(super) doc: String,
-        pub(super) default_json: String,
-        pub(super) field: String,
-        pub(super) neutral_json: String,
+    pub(crate) struct Port {
+        pub(crate) ty: PortType,
+        pub(crate) flags: u32,
+        pub(crate) decimals: i32,
+        pub(crate) name: String,
+        pub(crate) doc: String,
+        pub(crate) default_json: String,
+        pub(crate) field: String,
+        pub(crate) neutral_json: String,
     }
 
-    pub(super) fn read(
+    pub(crate) fn read(
         image: &Image<'_>,
         address: u64,
     ) -> Result<(Port, Option<Vec<i64>>), FileError> {
@@ -319,7 +319,7 @@ mod abi_port {
         let record: Record<'_, '_> = image.record("oz_port", address, 0, (size, size))?;
         let name = record.text("a port's name", offset_of!(abi::Port, name))?;
         let ty = record.u32(offset_of!(abi::Port, r#type))?;
-        let ty = crate::plugin::types::port_type(ty).ok_or_else(|| {
+        let ty = crate::types::port_type(ty).ok_or_else(|| {
             FileError::Descriptor(format!("the port `{name}` has the unknown type {ty}"))
         })?;
         let axes = record.usize(offset_of!(abi::Port, ndim))?;

@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 
-use super::fault::Fault;
-use super::instance::Instance;
-use super::library::{Library, init};
-use super::manifest::{Manifest, StageManifest, read_manifest};
-use super::types::{error_kind, status_name};
-use super::{FileError, file};
+use crate::error::FileError;
+use crate::fault::Fault;
+use crate::file;
+use crate::instance::Instance;
+use crate::library::{Library, init};
+use crate::manifest::{Manifest, StageManifest, read_manifest};
+use crate::types::{error_kind, status_name};
 
 pub use frame::{Ended, Lent, Memory, Picture};
 

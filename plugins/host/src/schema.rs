@@ -1,13 +1,12 @@
 //! The JSON in a descriptor: a stage's options, an input's default.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
+use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{OptionSpec, OptionType, PortType, Value};
 use serde_json::{Map, Value as Json};
 
-use super::FileError;
-use crate::pipeline::diagnostic::suggestion;
+use crate::error::FileError;
 
 /// Most options of a stage.
 const MAX_OPTIONS: usize = 64;
@@ -15,7 +14,7 @@ const KEYS: [&str; 7] = ["type", "min", "max", "choices", "default", "doc", "pub
 const TYPES: [&str; 6] = ["bool", "integer", "number", "text", "choice", "text_list"];
 
 /// Reads a stage's option schema; an empty text is no options.
-pub(super) fn read_options(text: &str) -> Result<Vec<OptionSpec>, FileError> {
+pub(crate) fn read_options(text: &str) -> Result<Vec<OptionSpec>, FileError> {
     let wrong = |message: String| FileError::Descriptor(format!("options_json: {message}"));
     if text.is_empty() {
         return Ok(Vec::new());
@@ -88,7 +87,7 @@ fn read_option(name: &str, option: &Json) -> Result<OptionSpec, String> {
     let doc = text("doc").unwrap_or_default().to_owned();
     let mut spec = OptionSpec::required(name.to_owned(), ty, doc);
     if let Some(default) = option.get("default") {
-        if !default.is_null() && !fits(&spec.ty, default) {
+        if !default.is_null() && !spec.ty.fits(default) {
             let expected = spec.ty.expectation();
             return Err(format!("\"default\": expected {expected}, found {default}"));
         }
@@ -116,44 +115,13 @@ fn read_choices(choices: Option<&Json>) -> Result<Vec<&'static str>, String> {
         .collect()
 }
 
-fn fits(ty: &OptionType, value: &Json) -> bool {
-    match ty {
-        OptionType::Bool => value.is_boolean(),
-        OptionType::Integer { min, max } => {
-            value.as_i64().is_some_and(|v| (*min..=*max).contains(&v))
-        }
-        OptionType::Number { min, max } => {
-            value.as_f64().is_some_and(|v| (*min..=*max).contains(&v))
-        }
-        OptionType::Text => value.is_string(),
-        OptionType::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
-        OptionType::TextList => value
-            .as_array()
-            .is_some_and(|items| items.iter().all(Json::is_string)),
-    }
-}
-
 /// The default of an input port.
-pub(super) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value, FileError> {
+pub(crate) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value, FileError> {
     let wrong = |message: String| {
         FileError::Descriptor(format!("default_json of the input `{port}`: {message}"))
     };
     let json: Json = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    let value = match (ty, &json) {
-        (PortType::Text, Json::String(text)) => Some(Value::from(text.as_str())),
-        (PortType::Number, Json::Number(number)) => number.as_f64().map(Value::from),
-        (PortType::Integer, Json::Number(number)) => number.as_i64().map(Value::from),
-        (PortType::Bool, Json::Bool(bool)) => Some(Value::from(*bool)),
-        (PortType::TextList, Json::Array(items)) => {
-            let items: Option<Vec<Arc<str>>> = items
-                .iter()
-                .map(|item| item.as_str().map(Arc::from))
-                .collect();
-            items.map(Value::from)
-        }
-        (PortType::Json, _) => Some(Value::from(json.clone())),
-        _ => None,
-    };
+    let value = ty.value_of(&json);
     value.ok_or_else(|| wrong(format!("{json} is not {ty}, or {ty} can have no default")))
 }
 

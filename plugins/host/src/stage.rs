@@ -4,11 +4,11 @@
 //!
 //! - `OZ_BATCHABLE`: on a thread of the stage, whatever waits as one `run_batch` (`batch`)
 //! - `OZ_BLOCKING`: on threads that may wait, away from the places for computing (`blocking`)
-//! - else: on the places for computing, as built-in stages that compute do (`call`)
+//! - else: on the places for computing, as built-in stages that compute do (`guarded`)
 
 mod batch;
 mod blocking;
-mod call;
+mod guarded;
 mod instances;
 mod queue;
 
@@ -21,11 +21,11 @@ use omnizap_contract::{
 
 use self::batch::Batched;
 use self::blocking::Blocking;
-use self::call::PluginStage;
-use super::fault::Fault;
-use super::instance::Instance;
-use super::library::Library;
-use super::manifest::StageManifest;
+use self::guarded::PluginStage;
+use crate::fault::Fault;
+use crate::instance::Instance;
+use crate::library::Library;
+use crate::manifest::StageManifest;
 
 /// Bounds of every stage of a plugin; [`Limits::default`] documents the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Default for Limits {
 }
 
 /// A stage of a plugin.
-pub(super) struct PluginKind {
+pub(crate) struct PluginKind {
     spec: StageSpec,
     manifest: Arc<StageManifest>,
     /// The plugin's name and version.
@@ -80,7 +80,7 @@ pub(super) struct PluginKind {
 }
 
 impl PluginKind {
-    pub(super) fn new(
+    pub(crate) fn new(
         manifest: &StageManifest,
         plugin: String,
         library: Option<Arc<Library>>,

@@ -16,17 +16,17 @@ const TYPES: [(u32, PortType); 11] = [
     (abi::JSON, PortType::Json),
 ];
 
-pub(super) fn port_type(number: u32) -> Option<PortType> {
+pub(crate) fn port_type(number: u32) -> Option<PortType> {
     let found = TYPES.iter().find(|(known, _)| *known == number);
     found.map(|(_, ty)| *ty)
 }
 
-pub(super) fn number(ty: PortType) -> u32 {
+pub(crate) fn number(ty: PortType) -> u32 {
     let found = TYPES.iter().find(|(_, known)| *known == ty);
     found.map_or(abi::ABSENT, |(number, _)| *number)
 }
 
-pub(super) fn layout(channels: Channels) -> u32 {
+pub(crate) fn layout(channels: Channels) -> u32 {
     match channels {
         Channels::Gray => abi::GRAY,
         Channels::Rgb => abi::RGB,
@@ -34,7 +34,7 @@ pub(super) fn layout(channels: Channels) -> u32 {
     }
 }
 
-pub(super) fn channels(layout: u32) -> Option<Channels> {
+pub(crate) fn channels(layout: u32) -> Option<Channels> {
     match layout {
         abi::GRAY => Some(Channels::Gray),
         abi::RGB => Some(Channels::Rgb),
@@ -44,7 +44,7 @@ pub(super) fn channels(layout: u32) -> Option<Channels> {
 }
 
 /// What a status means for the client; `None` for a fault of the plugin.
-pub(super) fn error_kind(status: abi::Status) -> Option<ErrorKind> {
+pub(crate) fn error_kind(status: abi::Status) -> Option<ErrorKind> {
     match status {
         abi::INVALID => Some(ErrorKind::Invalid),
         abi::UNAVAILABLE => Some(ErrorKind::Unavailable),
@@ -55,7 +55,7 @@ pub(super) fn error_kind(status: abi::Status) -> Option<ErrorKind> {
 }
 
 /// The name of a status in the header.
-pub(super) fn status_name(status: abi::Status) -> String {
+pub(crate) fn status_name(status: abi::Status) -> String {
     let known = [
         (abi::OK, "OZ_OK"),
         (abi::INVALID, "OZ_INVALID"),
@@ -74,4 +74,9 @@ pub(super) fn status_name(status: abi::Status) -> String {
         || format!("the unknown status {status}"),
         |(_, name)| (*name).into(),
     )
+}
+
+/// True where a struct's size says that it has its first `least` bytes.
+pub(crate) const fn covers(struct_size: u32, least: usize) -> bool {
+    struct_size as usize >= least
 }

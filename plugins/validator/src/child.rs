@@ -2,16 +2,14 @@
 //! the plugin does there, crash, hang or eat memory, is a finding.
 
 use std::io::Read;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
-
-use super::check::{Finding, Passed, Verdict};
-use super::steps::{STEP, VERDICT};
+use crate::plan::Plan;
+use crate::steps::{STEP, VERDICT};
+use crate::verdict::{Finding, Verdict, parse};
 
 /// What is kept of a child's output, in bytes: its end.
 const MAX_OUTPUT: usize = 64 << 10;
@@ -23,16 +21,15 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// Lines of a crashed child's stderr that are shown.
 const SHOWN_LINES: usize = 5;
 
-/// The program itself, even after a new one was built in its place.
-const SELF: &str = "/proc/self/exe";
-
-/// How a child is started.
-pub(super) struct Start<'a> {
-    pub(super) file: &'a Path,
-    pub(super) spec: &'a str,
-    pub(super) given: &'a [String],
-    pub(super) limit: Duration,
-    pub(super) memory_mb: u64,
+/// What a process of a check is to do: call [`run_child`](crate::run_child) with these.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Its `file`, `given`, `limit` and `memory_mb` count there.
+    pub plan: &'a Plan,
+    /// The check: `CHECK:SEED` or `CHECK:STAGE:SEED`.
+    pub spec: &'a str,
+    /// What the process begins its lines with: a word that the plugin cannot know.
+    pub word: &'a str,
 }
 
 /// How a check ended.
@@ -46,28 +43,29 @@ pub(super) struct Ended {
 ///
 /// # Errors
 /// The child cannot be started.
-pub(super) fn run(start: &Start<'_>) -> std::io::Result<Ended> {
+pub(super) fn run(
+    plan: &Plan,
+    spec: &str,
+    child: &dyn Fn(&Start<'_>) -> Command,
+) -> std::io::Result<Ended> {
     // Lines of the plugin's own do not begin with a word that it cannot know.
     let word = format!("{:032x}", fastrand::u128(..));
-    let mut command = Command::new(SELF);
+    let mut command = child(&Start {
+        plan,
+        spec,
+        word: &word,
+    });
     command
-        .arg0("omnizap")
-        .args(["plugins", "validate"])
-        .arg(start.file)
-        .args(["--reproduce", start.spec, "--child", &word])
-        .arg(format!("--timeout-ms={}", start.limit.as_millis()))
-        .arg(format!("--memory-mb={}", start.memory_mb))
-        .args(start.given.iter().map(|given| format!("--with={given}")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let stdout = child.stdout.take().map(tail);
     let stderr = child.stderr.take().map(tail);
-    let ended = watch(&mut child, start.limit)?;
+    let ended = watch(&mut child, plan.limit)?;
     let stdout = stdout.map(rest).unwrap_or_default();
     let stderr = stderr.map(rest).unwrap_or_default();
-    Ok(judge(&word, ended, &stdout, &stderr, start.limit))
+    Ok(judge(&word, ended, &stdout, &stderr, plan.limit))
 }
 
 /// Waits for the end of a child, `None` where it had to be killed.
@@ -176,31 +174,10 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
-/// A verdict as a line.
-pub(super) fn spell(verdict: &Verdict) -> String {
-    match verdict {
-        Ok(Passed::Ok) => json!({ "ok": true }),
-        Ok(Passed::Skipped(reason)) => json!({ "skipped": reason }),
-        Err(finding) => json!({ "found": finding.found, "advice": finding.advice }),
-    }
-    .to_string()
-}
-
-fn parse(line: &str) -> Option<Verdict> {
-    let told: Json = serde_json::from_str(line).ok()?;
-    let text = |key: &str| told.get(key)?.as_str().map(str::to_owned);
-    if let Some(found) = text("found") {
-        return Some(Err(Finding {
-            found,
-            advice: text("advice"),
-        }));
-    }
-    Some(Ok(text("skipped").map_or(Passed::Ok, Passed::Skipped)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{Passed, spell};
 
     fn verdict_of(status: i32, stdout: &str) -> Ended {
         let status = ExitStatus::from_raw(status);
@@ -222,17 +199,5 @@ mod tests {
             found.contains("SIGSEGV") && found.ends_with("at: two; it printed: oops"),
             "{found}"
         );
-    }
-
-    #[test]
-    fn a_verdict_survives_its_line() {
-        let finding = Finding::new("a \"b\"\nc").advise("d");
-        let back = parse(&spell(&Err(finding))).unwrap().unwrap_err();
-        assert_eq!(
-            (back.found.as_str(), back.advice.as_deref()),
-            ("a \"b\"\nc", Some("d"))
-        );
-        let back = parse(&spell(&Ok(Passed::Skipped("why".into())))).unwrap();
-        assert!(matches!(back, Ok(Passed::Skipped(why)) if why == "why"));
     }
 }

@@ -1,42 +1,49 @@
-//! Values for options from the command line: `--with OPTION=VALUE`.
+//! Values for options that were given: `OPTION=VALUE`.
 
 use std::collections::BTreeMap;
 
-use anyhow::{anyhow, bail};
-use engine::pipeline::diagnostic::suggestion;
-use engine::pipeline::options::coerce;
-use engine::plugin::StageManifest;
 use omnizap_contract::OptionSpec;
+use omnizap_contract::common::names::suggestion;
+use omnizap_host::StageManifest;
 use serde_json::Value as Json;
+
+use crate::error::Error;
 
 /// Texts by the name of their option, of whichever stage has it.
 #[derive(Clone, Debug)]
 pub(super) struct Given(BTreeMap<String, Json>);
 
 impl Given {
-    pub(super) fn read(with: &[String]) -> anyhow::Result<Self> {
-        let given = with.iter().map(|given| {
+    /// # Errors
+    /// [`Error::Given`]: one is spelt otherwise.
+    pub(super) fn read(given: &[String]) -> Result<Self, Error> {
+        let given = given.iter().map(|given| {
             let (name, text) = given
                 .split_once('=')
-                .ok_or_else(|| anyhow!("--with {given}: expected OPTION=VALUE"))?;
+                .ok_or_else(|| wrong(given, "expected OPTION=VALUE"))?;
             Ok((name.to_owned(), Json::from(text)))
         });
-        Ok(Self(given.collect::<anyhow::Result<_>>()?))
+        Ok(Self(given.collect::<Result<_, Error>>()?))
     }
 
     /// Refuses what no stage has as an option, and what its schema does not allow.
-    pub(super) fn check(&self, stages: &[StageManifest]) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Given`].
+    pub(super) fn check(&self, stages: &[StageManifest]) -> Result<(), Error> {
         let all = || stages.iter().flat_map(|stage| &stage.options);
         for (name, text) in &self.0 {
             if all().all(|option| option.name != *name) {
                 let names = all().map(|option| &*option.name);
                 let help = suggestion(name, names).unwrap_or("it has none".into());
-                bail!("--with {name}: the plugin has no such option: {help}");
+                let why = format!("the plugin has no such option: {help}");
+                return Err(wrong(name, why));
             }
-            let mut wrong = all().filter(|option| option.name == *name);
-            if let Some(option) = wrong.find(|option| self.value(option).is_none()) {
+            let mut refused = all().filter(|option| option.name == *name);
+            if let Some(option) = refused.find(|option| self.value(option).is_none()) {
                 let expected = option.ty.expectation();
-                bail!("--with {name}: expected {expected}, found {text}");
+                let why = format!("expected {expected}, found {text}");
+                return Err(wrong(name, why));
             }
         }
         Ok(())
@@ -44,7 +51,14 @@ impl Given {
 
     /// The value of an option, if one was given.
     pub(super) fn value(&self, option: &OptionSpec) -> Option<Json> {
-        coerce(&option.ty, self.0.get(&*option.name)?)
+        option.ty.coerce(self.0.get(&*option.name)?)
+    }
+}
+
+fn wrong(given: &str, why: impl Into<String>) -> Error {
+    Error::Given {
+        given: given.to_owned(),
+        why: why.into(),
     }
 }
 
@@ -75,7 +89,7 @@ mod tests {
             let given: Vec<String> = given.iter().map(|given| (*given).to_owned()).collect();
             let given = Given::read(&given)?;
             given.check(&[stage()])?;
-            anyhow::Ok(given)
+            Ok::<_, Error>(given)
         };
         let given = read(&["level=7", "path=a=b"]).unwrap();
         let options = stage().options;

@@ -1,158 +1,125 @@
-//! `omnizap plugins validate`: a list of checks on a library, each in a process of its own.
+//! Finds out whether a plugin keeps to the ABI: a list of named checks on its library, each in a
+//! process of its own, and a report of what they found.
 //!
-//! - `check`: what a check is, and the one list of them
-//! - `file`, `library`, `life`, `answers`, `memory`, `repeat`, `batch`, `cancel`, `leak`: the
-//!   checks
+//! Whatever the plugin does in such a process, crash, hang or eat memory, is a finding and not the
+//! end of the validation. It does run the plugin's code: look at a file of strangers with
+//! [`omnizap_host::read_manifest`] first.
+//!
+//! `omnizap plugins validate` prints what [`validate`] finds. A plugin's author can ask for the
+//! same in a test. The processes of the checks are then that test's program again, so that it needs
+//! a `main` of its own: `harness = false` in its `[[test]]`.
+//!
+//! ```no_run
+//! use std::process::Command;
+//!
+//! use omnizap_validator::{Plan, Start, run_child, validate};
+//!
+//! fn main() -> Result<(), omnizap_validator::Error> {
+//!     let plan = Plan::new("target/debug/libacme.so");
+//!     let arguments: Vec<String> = std::env::args().collect();
+//!     if let [_, spec, word] = &arguments[..] {
+//!         return run_child(&plan, spec, word);
+//!     }
+//!     let child = |start: &Start<'_>| {
+//!         let mut command = Command::new("/proc/self/exe");
+//!         command.args([start.spec, start.word]);
+//!         command
+//!     };
+//!     let report = validate(&plan, &child, &mut ())?;
+//!     assert_eq!(report.summary().failed, 0, "{report:#?}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! - here: the validation, check after check
+//! - `plan`, `job`: what is to be validated, and each check of it
+//! - `report`: what a validation found, and who hears of it as it goes on
+//! - `check`, `verdict`: what a check is, and what it says
+//! - `checks`: the one list of them
 //! - `trial`, `given`, `random`, `same`, `steps`: what they work with
 //! - `alone`: one check in this process
 //! - `child`: one check in a process of its own
-//! - `report`: what people and programs read
+//! - `error`: what stops a validation
+//!
+//! # Invariants
+//!
+//! - It knows nothing of a command line but for the words of advice, and prints nothing but the
+//!   lines of [`run_child`].
+//! - It has no unsafe code: what crosses the boundary of a library is the host's.
 
 mod alone;
-mod answers;
-mod batch;
-mod cancel;
 mod check;
+mod checks;
 mod child;
-mod file;
+mod error;
 mod given;
-mod leak;
-mod library;
-mod life;
-mod memory;
+mod job;
+mod plan;
 mod random;
-mod repeat;
 mod report;
 mod same;
 mod steps;
 mod trial;
+mod verdict;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
-use clap::Args;
-use clap::builder::PossibleValuesParser;
-use engine::plugin::{file as library_file, read_manifest};
+use omnizap_host::{file, read_manifest};
 
-use self::check::{CHECKS, Check, Gate, ids, skipped};
-use self::child::Ended;
-use self::given::Given;
-use self::report::{Line, Report};
-use crate::cli::Failure;
+pub use alone::{reproduce, run_child};
+pub use check::Check;
+pub use checks::checks;
+pub use child::Start;
+pub use error::Error;
+pub use plan::{DEFAULT_LIMIT, DEFAULT_MEMORY_MB, Plan};
+pub use report::{Head, Line, Named, Report, Summary, Watch};
+pub use verdict::{Finding, Passed, Verdict};
 
-/// The time that one check may take.
-const DEFAULT_LIMIT_MS: u64 = 20_000;
-/// The shortest that makes sense: the program must start.
-const LEAST_LIMIT_MS: u64 = 100;
-/// The address space that the plugin may take in one check.
-const DEFAULT_MEMORY_MB: u64 = 2048;
-/// What the program itself needs, and more than any machine has.
-const LEAST_MEMORY_MB: u64 = 32;
-const MOST_MEMORY_MB: u64 = 1 << 24;
-/// Wrong usage.
-const EXIT_USAGE: u8 = 2;
+use check::Gate;
+use child::Ended;
+use given::Given;
+use job::Job;
+use verdict::skipped;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Each check runs in a process of its own, with a time limit and bounded memory: whatever the
-plugin does there, crash, hang or leak, is a finding. It does run the plugin's code, so look
-at a file of strangers with `omnizap plugins inspect` first.
-
-Inputs are random. The seed is printed; a check that failed prints the command that runs it
-again, by itself and in the foreground, where a debugger can follow:
-  gdb --args omnizap plugins validate FILE --reproduce CHECK:STAGE:SEED
-
-Examples:
-  omnizap plugins validate libacme.so
-  omnizap plugins validate libacme.so --only run --only outputs --seed 7
-  omnizap plugins validate libacme.so --with model_path=/models/a.bin
-  omnizap plugins validate --list
-
-Exit codes: 0 nothing failed, 1 something failed, 2 bad usage.")]
-pub(in crate::cli) struct ValidateArgs {
-    /// The library
-    #[arg(required_unless_present = "list")]
-    file: Option<PathBuf>,
-    /// Show every check and what it expects
-    #[arg(long)]
-    list: bool,
-    /// Run only this check; may be repeated
-    #[arg(long, value_name = "CHECK", value_parser = PossibleValuesParser::new(ids()), hide_possible_values = true)]
-    only: Vec<String>,
-    /// Leave out this check; may be repeated
-    #[arg(long, value_name = "CHECK", value_parser = PossibleValuesParser::new(ids()), hide_possible_values = true)]
-    skip: Vec<String>,
-    /// Where random inputs begin [default: another one each time]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// An option of a stage, where its default will not do; may be repeated
-    #[arg(long, value_name = "OPTION=VALUE")]
-    with: Vec<String>,
-    /// The time that a check may take, in milliseconds [default: 20000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(LEAST_LIMIT_MS..))]
-    timeout_ms: Option<u64>,
-    /// The memory that the plugin may take in a check, in MiB
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MEMORY_MB,
-        value_parser = clap::value_parser!(u64).range(LEAST_MEMORY_MB..=MOST_MEMORY_MB))]
-    memory_mb: u64,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Run one check again in this very process, with no limit but a --timeout-ms: what a failed
-    /// check told you to run
-    #[arg(long, value_name = "CHECK[:STAGE]:SEED", conflicts_with_all = ["only", "skip", "seed", "list"])]
-    reproduce: Option<String>,
-    /// This process is one that `validate` started; its word for lines of the protocol
-    #[arg(long, hide = true, requires = "reproduce")]
-    child: Option<String>,
-}
-
-pub(super) fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
-    if args.list {
-        report::list(args.json);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let result = match (&args.file, &args.reproduce) {
-        (Some(file), Some(spec)) => alone::reproduce(args, file, spec),
-        (Some(file), None) => validate(args, file),
-        (None, _) => Err(anyhow!("name the library")),
-    };
-    // What stops the command itself says nothing of the plugin: a missing file, a wrong option.
-    match result {
-        Ok(code) => Ok(code),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            Ok(ExitCode::from(EXIT_USAGE))
-        }
-    }
-}
-
-/// One check of one thing.
-struct Job {
-    check: &'static Check,
-    stage: Option<String>,
-}
-
-fn validate(args: &ValidateArgs, file: &Path) -> anyhow::Result<ExitCode> {
-    let bytes = library_file::read(file)?;
+/// Runs the checks that the plan wants, each in the process that `child` gives the command of: one
+/// that ends up calling [`run_child`].
+///
+/// # Errors
+/// The file cannot be read, the plan names a check or an option that there is not, or a process
+/// cannot be started; see [`Error`].
+pub fn validate(
+    plan: &Plan,
+    child: &dyn Fn(&Start<'_>) -> Command,
+    watch: &mut dyn Watch,
+) -> Result<Report, Error> {
+    let bytes = file::read(&plan.file)?;
     let manifest = read_manifest(&bytes).ok();
-    let given = Given::read(&args.with)?;
+    let given = Given::read(&plan.given)?;
     if let Some(manifest) = &manifest {
         given.check(&manifest.stages)?;
     }
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let stages = manifest.iter().flat_map(|manifest| &manifest.stages);
     let stages: Vec<&str> = stages.map(|stage| stage.id.as_str()).collect();
-    let jobs = jobs(args, &stages);
-    let mut report = Report::new(args.json, jobs.len())?;
-    report.head(file, manifest.as_ref(), seed);
+    let jobs = Job::all(plan, &stages)?;
+    let head = Head {
+        file: plan.file.clone(),
+        plugin: manifest.as_ref().map(|manifest| Named {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+        }),
+        seed: plan.seed,
+        checks: jobs.len(),
+    };
+    watch.planned(&head);
+    let mut lines = Vec::with_capacity(jobs.len());
     // The gate that closed, and for which stage: for all where it was none's.
     let mut closed: Vec<(Option<String>, &'static str)> = Vec::new();
     for job in jobs {
-        report.begin(job.check, job.stage.as_deref());
-        let spec = spec(&job, seed);
+        watch.began(job.check, job.stage.as_deref());
+        let spec = job.to_string();
         let began = Instant::now();
         let gate = closed
             .iter()
@@ -162,14 +129,7 @@ fn validate(args: &ValidateArgs, file: &Path) -> anyhow::Result<ExitCode> {
                 verdict: skipped(format!("`{gate}` failed")),
                 is_crash: false,
             },
-            None => child::run(&child::Start {
-                file,
-                spec: &spec,
-                given: &args.with,
-                limit: limit(args),
-                memory_mb: args.memory_mb,
-            })
-            .context("cannot start the process of a check")?,
+            None => child::run(plan, &spec, child).map_err(Error::Start)?,
         };
         let closes = match job.check.gate {
             Gate::Open => false,
@@ -179,101 +139,69 @@ fn validate(args: &ValidateArgs, file: &Path) -> anyhow::Result<ExitCode> {
         if closes {
             closed.push((job.stage.clone(), job.check.id));
         }
-        report.end(Line {
+        let line = Line {
             check: job.check,
             stage: job.stage,
+            spec,
             verdict: ended.verdict,
             took: began.elapsed(),
-            again: again(args, file, &spec),
-        });
+        };
+        watch.ended(&line);
+        lines.push(line);
     }
-    let summary = report.finish(file, manifest.as_ref(), seed);
-    Ok(if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// What is to be run: the library's checks, then those of each stage.
-fn jobs(args: &ValidateArgs, stages: &[&str]) -> Vec<Job> {
-    let wanted = CHECKS.iter().filter(|check| {
-        let named = |list: &[String]| list.iter().any(|id| id == check.id);
-        (args.only.is_empty() || named(&args.only)) && !named(&args.skip)
-    });
-    let (of_stages, of_library): (Vec<&Check>, Vec<&Check>) =
-        wanted.partition(|check| check.is_of_stages());
-    let library = of_library
-        .into_iter()
-        .map(|check| Job { check, stage: None });
-    let stages = stages.iter().flat_map(|stage| {
-        let checks = of_stages.iter();
-        checks.map(|check| Job {
-            check,
-            stage: Some((*stage).to_owned()),
-        })
-    });
-    library.chain(stages).collect()
-}
-
-fn limit(args: &ValidateArgs) -> Duration {
-    Duration::from_millis(args.timeout_ms.unwrap_or(DEFAULT_LIMIT_MS))
-}
-
-fn spec(job: &Job, seed: u64) -> String {
-    match &job.stage {
-        Some(stage) => format!("{}:{stage}:{seed}", job.check.id),
-        None => format!("{}:{seed}", job.check.id),
-    }
-}
-
-/// The command that runs a check again.
-fn again(args: &ValidateArgs, file: &Path, spec: &str) -> String {
-    let file = quote(&file.display().to_string());
-    let mut command = format!("omnizap plugins validate {file} --reproduce {spec}");
-    for given in &args.with {
-        command = format!("{command} --with {}", quote(given));
-    }
-    command
-}
-
-/// A word as a shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    Ok(Report { head, lines })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn checks_have_names_of_their_own_and_every_field() {
-        for (index, check) in CHECKS.iter().enumerate() {
-            let others = &CHECKS[..index];
-            assert!(
-                others.iter().all(|other| other.id != check.id),
-                "{}",
-                check.id
-            );
-            assert!(
-                check
-                    .id
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'-')
-            );
-            assert!(check.id.len() <= 12, "{} widens the column", check.id);
-            assert!(!check.rule.is_empty() && !check.advice.is_empty());
+    /// Keeps what it hears.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Watch for Heard {
+        fn planned(&mut self, head: &Head) {
+            self.0.push(format!("{} checks", head.checks));
+        }
+
+        fn began(&mut self, check: &Check, _: Option<&str>) {
+            self.0.push(check.id.to_owned());
+        }
+
+        fn ended(&mut self, line: &Line) {
+            self.0.push(line.spec.clone());
         }
     }
 
+    /// This file is no plugin, and `echo` says what a process of a check would.
     #[test]
-    fn a_command_to_copy_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(quote("a/b-1.so"), "a/b-1.so");
-        assert_eq!(quote("it's a"), r"'it'\''s a'");
+    fn a_gate_that_fails_lets_the_rest_be_skipped() {
+        let mut plan = Plan::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
+        plan.only = ["library", "entry", "open"].map(str::to_owned).into();
+        plan.seed = 7;
+        let child = |start: &Start<'_>| {
+            let finding = Err(Finding::new(start.spec));
+            let line = format!("{} verdict {}", start.word, verdict::spell(&finding));
+            let mut command = Command::new("echo");
+            command.arg(line);
+            command
+        };
+        let mut heard = Heard::default();
+        let report = validate(&plan, &child, &mut heard).unwrap();
+        assert_eq!(report.head.plugin, None);
+        let expected = Summary {
+            ok: 0,
+            failed: 1,
+            skipped: 2,
+        };
+        assert_eq!(report.summary(), expected, "{report:#?}");
+        assert_eq!(report.lines[0].verdict, Err(Finding::new("library:7")));
+        assert_eq!(report.lines[2].verdict, skipped("`library` failed"));
+        let told = heard.0.join(" ");
+        assert_eq!(told, "3 checks library library:7 entry entry:7 open open:7");
+        let json = report.to_json(|line| format!("again {}", line.spec));
+        assert_eq!(json["checks"][0]["reproduce"], "again library:7");
+        assert_eq!(json["checks"][0]["advice"], report.lines[0].check.advice);
     }
 }

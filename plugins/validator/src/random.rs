@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use omnizap_contract::{
     Channels, Embedding, Image, Input, Inputs, OptionSpec, OptionType, Options, PortType, Presence,
@@ -10,7 +9,7 @@ use omnizap_contract::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::given::Given;
+use crate::given::Given;
 
 /// Longest side of a random picture.
 const MAX_SIDE: u32 = 48;
@@ -37,7 +36,7 @@ pub(super) fn inputs_with(ports: &[Input], value: impl FnMut(&Input) -> Option<V
 
 fn value(rng: &mut Rng, ty: PortType) -> Value {
     match ty {
-        PortType::Bytes => Value::Bytes(bytes(rng, MAX_BYTES)),
+        PortType::Bytes => Value::Bytes(bytes(rng, MAX_BYTES).into()),
         PortType::Image => {
             let (width, height) = (side(rng), side(rng));
             let channels = LAYOUTS[rng.usize(0..LAYOUTS.len())];
@@ -103,11 +102,11 @@ pub(super) fn picture(rng: &mut Rng, width: u32, height: u32, channels: Channels
     match Image::new(width, height, channels, pixels.into()) {
         Some(image) => Value::from(image),
         // Sides are at least 1 and the pixels were counted.
-        None => Value::Bytes(Bytes::new()),
+        None => Value::Bytes(Vec::new().into()),
     }
 }
 
-fn bytes(rng: &mut Rng, most: usize) -> Bytes {
+fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
     let len = if rng.u8(0..4) == 0 {
         0
     } else {
@@ -140,7 +139,7 @@ fn tensor(rng: &mut Rng) -> Value {
     match Tensor::new(shape, data) {
         Some(tensor) => Value::from(tensor),
         // The numbers were counted.
-        None => Value::Bytes(Bytes::new()),
+        None => Value::Bytes(Vec::new().into()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whether two answers are the same, bit for bit.
 
-use engine::plugin::StageManifest;
-use engine::plugin::probe::Answer;
 use omnizap_contract::{TensorData, Value};
+use omnizap_host::StageManifest;
+use omnizap_host::probe::Answer;
 
 /// What differs, if anything. Of errors only the status counts: a message may say when.
 pub(super) fn difference(stage: &StageManifest, left: &Answer, right: &Answer) -> Option<String> {

@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 /// Where steps are told.
-#[derive(Clone, Debug)]
-pub(super) enum Steps {
-    /// To people, on stderr.
-    Shown,
+#[derive(Clone, Copy)]
+pub(super) enum Steps<'a> {
+    /// To whoever runs the check in the foreground.
+    Shown(&'a (dyn Fn(&str) + Sync)),
     /// To the process that watches, on stdout, each line beginning with this word: what the
     /// plugin prints does not.
-    Told(String),
+    Told(&'a str),
 }
 
 /// A line of a child that is a step.
@@ -17,21 +17,19 @@ pub(super) const STEP: &str = "step";
 /// A line of a child that is its verdict.
 pub(super) const VERDICT: &str = "verdict";
 
-impl Steps {
+impl Steps<'_> {
     pub(super) fn step(&self, text: &str) {
         match self {
-            Self::Shown => eprintln!("  {text}"),
-            Self::Told(_) => self.tell(STEP, text),
+            Self::Shown(show) => show(text),
+            Self::Told(word) => tell(word, STEP, text),
         }
     }
+}
 
-    /// A line for the process that watches. Where that is gone, this one soon is as well.
-    pub(super) fn tell(&self, kind: &str, text: &str) {
-        if let Self::Told(word) = self {
-            let text = text.replace('\n', " ");
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(format!("\n{word} {kind} {text}\n").as_bytes());
-            let _ = out.flush();
-        }
-    }
+/// A line for the process that watches. Where that is gone, this one soon is as well.
+pub(super) fn tell(word: &str, kind: &str, text: &str) {
+    let text = text.replace('\n', " ");
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(format!("\n{word} {kind} {text}\n").as_bytes());
+    let _ = out.flush();
 }

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::plugin::probe::{Answer, Probe, Specimen, Trouble};
-use engine::plugin::{FileError, Manifest, StageManifest, file, read_manifest};
 use fastrand::Rng;
-use omnizap_contract::{Call, Cancel, Inputs, Options};
+use omnizap_contract::{Call, Cancel, Inputs, Options, abi};
+use omnizap_host::probe::{Answer, Probe, Specimen, Trouble};
+use omnizap_host::{FileError, Manifest, StageManifest, file, read_manifest};
 
-use super::check::{Finding, spell};
-use super::given::Given;
-use super::random;
-use super::steps::Steps;
+use crate::given::Given;
+use crate::random;
+use crate::steps::Steps;
+use crate::verdict::Finding;
 
 /// The part of a check's time that its calls may take. The rest is for the one that hangs.
 const BUDGET: u32 = 3;
@@ -22,7 +22,6 @@ const DRAWS: usize = 16;
 const LEAST_CALLS: usize = 2;
 
 /// What all checks of one run share.
-#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) seed: u64,
     pub(super) given: Given,
@@ -43,13 +42,13 @@ impl FileTrial {
 }
 
 /// The opened library.
-pub(super) struct LibraryTrial {
+pub(super) struct LibraryTrial<'a> {
     pub(super) probe: Probe,
     pub(super) setting: Setting,
-    pub(super) steps: Steps,
+    pub(super) steps: Steps<'a>,
 }
 
-impl LibraryTrial {
+impl LibraryTrial<'_> {
     pub(super) fn stages(&self) -> Vec<Arc<StageManifest>> {
         let stages = self.probe.manifest().stages.iter();
         stages.cloned().map(Arc::new).collect()
@@ -68,21 +67,21 @@ pub(super) struct StageTrial<'a> {
     /// Options that every instance is activated under unless a check wants others.
     pub(super) options: Options,
     pub(super) rng: Rng,
-    pub(super) steps: &'a Steps,
+    pub(super) steps: Steps<'a>,
     pub(super) given: &'a Given,
     began: Instant,
     limit: Duration,
 }
 
 impl<'a> StageTrial<'a> {
-    pub(super) fn new(library: &'a LibraryTrial, stage: Arc<StageManifest>) -> Self {
+    pub(super) fn new(library: &'a LibraryTrial<'_>, stage: Arc<StageManifest>) -> Self {
         let setting = &library.setting;
         Self {
             probe: &library.probe,
             options: random::usual_options(&stage.options, &setting.given),
             stage,
             rng: Rng::with_seed(setting.seed),
-            steps: &library.steps,
+            steps: library.steps,
             given: &setting.given,
             began: Instant::now(),
             limit: setting.limit,
@@ -143,14 +142,19 @@ impl<'a> StageTrial<'a> {
 
     /// True where the same inputs must give the same outputs.
     pub(super) fn is_pure(&self) -> bool {
-        self.stage.has(omnizap_contract::abi::PURE)
+        self.stage.has(abi::PURE)
     }
+}
+
+/// Options as a line for people.
+pub(super) fn spell(options: &Options) -> String {
+    serde_json::Value::Object(options.as_map().clone()).to_string()
 }
 
 /// What a plugin said; a message without a status is the host's own.
 pub(super) fn say(trouble: &Trouble) -> String {
     match trouble.status {
-        omnizap_contract::abi::OK => trouble.message.clone(),
+        abi::OK => trouble.message.clone(),
         _ => trouble.to_string(),
     }
 }

@@ -1,7 +1,8 @@
 //! The properties of the law, as the module states them, over random histories.
 
+use omnizap_services::store::standing;
+
 use super::*;
-use crate::store::standing;
 
 mod curves;
 

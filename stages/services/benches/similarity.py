@@ -1,7 +1,7 @@
 """Sets the vector index beside faiss, hnswlib and usearch: same vectors, same questions, one run.
 
     pip install faiss-cpu==1.15.1 hnswlib==0.8.0 usearch==2.26.6 numpy==2.4.6
-    python stages/benches/similarity.py [--rows 100000] [--program PATH]
+    python stages/services/benches/similarity.py [--rows 100000] [--program PATH]
 
 The vectors: 1,000 clusters of uneven sizes (Pareto), their centres in 50 groups with a cosine of
 about 0.33 within a group, each row its centre plus noise as long as the centre (times a factor of

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufWriter, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use omnizap_stages::vector_index::{Query, Row, VectorIndex};
+use omnizap_services::vectors::{Query, Row, VectorIndex};
 
 const MODEL: &str = "measured@1";
 
@@ -46,7 +46,7 @@ fn main() {
         .filter(|a| a != "--bench")
         .collect();
     let [folder, dim] = arguments.as_slice() else {
-        eprintln!("run stages/benches/similarity.py, which makes the data");
+        eprintln!("run stages/services/benches/similarity.py, which makes the data");
         return;
     };
     let (folder, dim) = (PathBuf::from(folder), dim.parse().expect("a dimension"));

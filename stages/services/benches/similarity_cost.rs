@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use omnizap_stages::vector_index::{Query, Row, VectorIndex};
+use omnizap_services::vectors::{Query, Row, VectorIndex};
 
 const QUESTIONS: usize = 500;
 const CLUSTERS: usize = 2_000;

@@ -7,25 +7,23 @@ use std::time::Instant;
 use omnizap_contract::{
     Call, Embedding, Error, ErrorKind, Image, OptionFault, OptionSpec, OptionType, Options,
 };
-use omnizap_models::{Cache, Confidence, Device, Model, Source};
+use omnizap_models::{Cache, Device, Model, Source};
 use serde_json::{Map, Value as Json, json};
 use tokio::task::JoinHandle;
 
-use crate::model_pool::{ModelPool, PoolLimits, TextForm};
-use crate::services::Services;
+use crate::inference::pool::{ModelPool, PoolLimits, TextForm};
 use crate::store::Store;
+
+pub use omnizap_models::{Confidence, NoMatch, Temperature};
 
 mod warm_up;
 
-#[cfg(test)]
-pub(crate) use warm_up::key as text_key;
-
-/// Digits of the weights' fingerprint in [`OpenModel::key`]: 64 bits tell any two
+/// Digits of the weights' fingerprint in [`ClipModel::key`]: 64 bits tell any two
 /// checkpoints apart.
 const FINGERPRINT_DIGITS: usize = 16;
 
 /// A model that is open, shared by the stages that run it.
-pub struct OpenModel {
+pub struct ClipModel {
     key: Arc<str>,
     name: Arc<str>,
     device: &'static str,
@@ -34,7 +32,7 @@ pub struct OpenModel {
     pool: ModelPool,
 }
 
-impl OpenModel {
+impl ClipModel {
     /// Opens a model and starts its threads. Empty strings leave the choice to the
     /// models crate: the embedded model, the first weights of a preset.
     ///
@@ -81,7 +79,8 @@ impl OpenModel {
 
     /// What tells embeddings of pictures apart: the model with its weights, and how the
     /// pictures were prepared.
-    pub(crate) fn embedding_id(&self, options: &Options) -> Arc<str> {
+    #[must_use]
+    pub fn embedding_id(&self, options: &Options) -> Arc<str> {
         prepared_id(&self.key, options)
     }
 
@@ -156,7 +155,7 @@ impl OpenModel {
     /// The embedding of a picture, L2 norm 1.
     ///
     /// # Errors
-    /// As [`crate::model_pool::Pool::embed_image`].
+    /// As [`crate::inference::pool::Pool::embed_image`].
     pub async fn embed_image(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
         self.pool.embed_image(image, call).await
     }
@@ -164,7 +163,7 @@ impl OpenModel {
     /// The embeddings of texts in their order, L2 norm 1.
     ///
     /// # Errors
-    /// As [`crate::model_pool::Pool::embed_texts`].
+    /// As [`crate::inference::pool::Pool::embed_texts`].
     pub async fn embed_texts(
         &self,
         texts: &[Arc<str>],
@@ -179,7 +178,7 @@ impl OpenModel {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] at shutdown.
-    pub(crate) async fn first_cut(
+    pub async fn first_cut(
         self: &Arc<Self>,
         texts: &Arc<[Arc<str>]>,
         form: TextForm,
@@ -201,25 +200,29 @@ impl OpenModel {
         looking.await.map_err(Error::internal)
     }
 
+    /// What embeddings of texts are kept under: the model, and for labels its templates too,
+    /// which may change without the weights.
+    #[must_use]
+    pub fn text_key(&self, form: TextForm) -> String {
+        warm_up::key(self, form)
+    }
+
     /// What is known of texts without running the model.
-    #[cfg(test)]
-    pub(crate) fn known_texts(
-        &self,
-        form: TextForm,
-        texts: &[Arc<str>],
-    ) -> Vec<Option<Arc<[f32]>>> {
+    #[must_use]
+    pub fn known_texts(&self, form: TextForm, texts: &[Arc<str>]) -> Vec<Option<Arc<[f32]>>> {
         self.pool.known(form, texts)
     }
 
     /// True for what this model can have made of a picture or a text: rows may come from
     /// elsewhere.
-    pub(crate) fn can_have_made(&self, vector: &[f32]) -> bool {
+    #[must_use]
+    pub fn can_have_made(&self, vector: &[f32]) -> bool {
         warm_up::is_embedding(vector, self.pool.encoder().dim())
     }
 
     /// Embeds texts ahead of the first request that needs them, in the background. With
     /// a store they are looked up and kept there.
-    pub(crate) fn warm_up(
+    pub fn warm_up(
         self: &Arc<Self>,
         texts: Arc<[Arc<str>]>,
         form: TextForm,
@@ -232,8 +235,8 @@ impl OpenModel {
     /// come between. With a store they are looked up and kept there.
     ///
     /// # Errors
-    /// As [`OpenModel::embed_texts`].
-    pub(crate) async fn embed_ahead(
+    /// As [`ClipModel::embed_texts`].
+    pub async fn embed_ahead(
         &self,
         texts: &[Arc<str>],
         form: TextForm,
@@ -270,8 +273,9 @@ pub(crate) fn cannot_open(error: &dyn StdError) -> Error {
     Error::new(ErrorKind::Internal, message).with_code("model_not_opened")
 }
 
-/// The two options by which a stage names its model.
-pub(crate) fn options() -> [OptionSpec; 2] {
+/// The two options by which a stage names its model, see [`crate::Services::model_of`].
+#[must_use]
+pub fn options() -> [OptionSpec; 2] {
     [
         OptionSpec::new(
             "model",
@@ -306,7 +310,8 @@ fn prepared() -> OptionSpec {
 }
 
 /// The options of a stage whose embeddings are kept: its model's, and that one.
-pub(crate) fn embedding_options() -> Vec<OptionSpec> {
+#[must_use]
+pub fn embedding_options() -> Vec<OptionSpec> {
     let mut options = Vec::from(options());
     options.push(prepared());
     options
@@ -316,7 +321,7 @@ pub(crate) fn embedding_options() -> Vec<OptionSpec> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> {
+pub fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> {
     let name = options.text("prepared").unwrap_or_default();
     let fits = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
     if name.len() <= MAX_PREPARED_CHARS && name.chars().all(fits) {
@@ -328,25 +333,12 @@ pub(crate) fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> 
     }])
 }
 
-/// The model that those options name.
-///
-/// # Errors
-/// As [`Services::model`].
-pub(crate) async fn from_options(
-    services: &Services,
-    options: &Options,
-) -> Result<Arc<OpenModel>, Error> {
-    services
-        .model(options.text("model"), options.text("pretrained"))
-        .await
-}
-
 /// Checks that a vector comes of this model: those of different models have nothing to
 /// say about each other.
 ///
 /// # Errors
 /// [`ErrorKind::Internal`], naming both: the pipeline is set up wrongly.
-pub(crate) fn ensure_same(model: &OpenModel, embedding: &Embedding) -> Result<(), Error> {
+pub fn ensure_same(model: &ClipModel, embedding: &Embedding) -> Result<(), Error> {
     let rest = embedding.model.strip_prefix(&*model.key);
     if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(PREPARED_MARK)) {
         return Ok(());

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use omnizap_contract::{Call, Error, Image, Options};
-use omnizap_models::{Device, NSFW_CLASSES, NSFW_MODEL, NsfwNet};
+use omnizap_models::{Device, NSFW_MODEL, NsfwNet};
 
-use crate::model_pool::{Pool, PoolLimits};
-use crate::open_model;
+use super::clip;
+use super::pool::{Pool, PoolLimits};
+
+pub use omnizap_models::{NSFW_CLASSES, NsfwClasses};
 
 /// The classifier, open, shared by the stages that run it or know it.
 pub struct NsfwModel {
@@ -31,10 +33,10 @@ impl NsfwModel {
         let net = opening
             .await
             .map_err(Error::internal)?
-            .map_err(|error: omnizap_models::Error| open_model::cannot_open(&error))?;
+            .map_err(|error: omnizap_models::Error| clip::cannot_open(&error))?;
         Ok(Self {
-            key: open_model::key(NSFW_MODEL, net.fingerprint()),
-            pool: Pool::start(net, limits).map_err(|error| open_model::cannot_open(&error))?,
+            key: clip::key(NSFW_MODEL, net.fingerprint()),
+            pool: Pool::start(net, limits).map_err(|error| clip::cannot_open(&error))?,
         })
     }
 
@@ -46,8 +48,9 @@ impl NsfwModel {
 
     /// What tells the probabilities of pictures apart: the model with its weights, and how
     /// the pictures were prepared.
-    pub(crate) fn id(&self, options: &Options) -> Arc<str> {
-        open_model::prepared_id(&self.key, options)
+    #[must_use]
+    pub fn id(&self, options: &Options) -> Arc<str> {
+        clip::prepared_id(&self.key, options)
     }
 
     /// The probabilities of the model's classes, in their order.
@@ -60,7 +63,8 @@ impl NsfwModel {
 }
 
 /// True for what the model can have said under this id: rows may come from elsewhere.
-pub(crate) fn is_classes(vector: &[f32]) -> bool {
+#[must_use]
+pub fn is_classes(vector: &[f32]) -> bool {
     let sum: f32 = vector.iter().sum();
     vector.len() == NSFW_CLASSES.len()
         && vector.iter().all(|share| (0.0..=1.0).contains(share))

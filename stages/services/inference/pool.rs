@@ -106,7 +106,6 @@ impl<E: Encoder> Pool<E> {
     }
 
     /// What the cache holds of these texts, in their order.
-    #[cfg(test)]
     pub(crate) fn known(&self, form: TextForm, texts: &[Arc<str>]) -> Vec<Option<Arc<[f32]>>> {
         self.shared.cache.get_all(form, texts)
     }

@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 /// Most subtags kept.
-pub(super) const MAX_SUBTAGS: usize = 20;
+const MAX_SUBTAGS: usize = 20;
 /// Most traits of style kept.
-pub(super) const MAX_STYLE_TRAITS: usize = 12;
+const MAX_STYLE_TRAITS: usize = 12;
 /// Most emotions kept.
-pub(super) const MAX_EMOTIONS: usize = 10;
+const MAX_EMOTIONS: usize = 10;
 /// Most names of packs kept.
-pub(super) const MAX_PACK_SUGGESTIONS: usize = 12;
+const MAX_PACK_SUGGESTIONS: usize = 12;
 /// Longest entry kept, in characters; a longer one is no tag but a text.
-pub(super) const MAX_ENTRY_CHARS: usize = 80;
+const MAX_ENTRY_CHARS: usize = 80;
 
 /// Words around the labels of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -11,18 +11,21 @@ use async_openai::error::OpenAIError;
 use async_openai::middleware::HttpRequestFactory;
 use bytes::{Bytes, BytesMut};
 use omnizap_contract::BoxFuture;
+use omnizap_contract::common::backoff::Backoff;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
 /// Most tries of one question.
-pub(super) const MAX_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 /// Longest body read, in bytes. An answer takes a few thousand.
-pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
+const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Longest body read of an answer that says no, in bytes; the rest is left out.
-pub(super) const MAX_ERROR_BYTES: usize = 4 * 1024;
+const MAX_ERROR_BYTES: usize = 4 * 1024;
 /// First pause before another try where the server names none; doubles each time.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
 /// A transport for one question.
 #[derive(Clone, Debug)]
@@ -64,12 +67,15 @@ impl tower::Service<HttpRequestFactory> for Transport {
 impl Transport {
     async fn send(&self, request: &HttpRequestFactory) -> Result<Response, OpenAIError> {
         let mut tries = 1;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let outcome = self.attempt(request).await;
             let Next::Retry { pause } = next(&outcome, SystemTime::now()) else {
                 return outcome.map(Response::from);
             };
-            let pause = pause.unwrap_or_else(|| jittered(tries));
+            // Ours grows with every try, those included whose pause the server named.
+            let own = backoff.pause();
+            let pause = pause.unwrap_or(own);
             if tries == MAX_TRIES || Instant::now() + pause >= self.deadline {
                 return outcome.map(Response::from);
             }
@@ -142,13 +148,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// Between half and the whole of a pause that doubles with each try, so that many who
-/// failed together do not come back together.
-fn jittered(tries: u32) -> Duration {
-    let pause = FIRST_PAUSE * 2u32.saturating_pow(tries.saturating_sub(1).min(8));
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,16 +196,5 @@ mod tests {
             after(0)
         );
         assert_eq!(answer(503, Some("soon"), ""), Next::Retry { pause: None });
-    }
-
-    #[test]
-    fn pauses_grow_and_vary_within_bounds() {
-        for tries in 1..=MAX_TRIES {
-            let whole = FIRST_PAUSE * 2u32.pow(tries - 1);
-            for _ in 0..100 {
-                let pause = jittered(tries);
-                assert!(pause >= whole / 2 && pause <= whole, "{pause:?}");
-            }
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::{Inner, StoreError, image_change, image_embedding, limits, vector};
-use crate::vector_index::Row;
+use crate::vectors::Row;
 
 /// What reading on is called in errors.
 const FOLLOWING: &str = "following the store";

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnizap_contract::common::digest::Sha256Hex;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult,
@@ -16,7 +17,7 @@ use super::{
     Inner, Store, StoreError, evidence, image_embedding, image_name, limits, nsfw_classes,
     theme_feedback,
 };
-use crate::vector_index::Row;
+use crate::vectors::Row;
 
 /// Which images to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +36,7 @@ impl Which {
     /// The image with this name or these bytes; none where the text is no hash.
     #[must_use]
     pub fn hash(text: &str) -> Option<Self> {
-        let hash = text.trim().to_ascii_lowercase();
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hash.then_some(Self::Hash(hash))
+        Sha256Hex::parse(text).map(|hash| Self::Hash(hash.to_string()))
     }
 }
 

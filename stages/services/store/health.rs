@@ -4,10 +4,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{StoreError, limits};
+use super::{Store, StoreError, limits};
 
 /// A fault is logged at most so often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// What a stage says of itself that needs no more than the store: why it serves less than it
+    /// should, if so.
+    #[must_use]
+    pub fn health(&self) -> omnizap_contract::Health {
+        omnizap_contract::Health {
+            degraded: self.degraded(),
+            ..omnizap_contract::Health::default()
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Health {

@@ -1,25 +1,18 @@
 //! The keys of the store: hashes of what they stand for, so that text of any length
 //! and alphabet has one, and two texts have the same only if they are the same.
 
-use std::fmt::Write as _;
+use omnizap_contract::common::digest::Sha256Hex;
 
-use sha2::{Digest, Sha256};
-
-/// SHA-256 in lower-case hex: 64 characters.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+/// The key of a text as it is: 64 characters.
+pub(super) fn key_of(text: &str) -> String {
+    Sha256Hex::of(text.as_bytes()).to_string()
 }
 
 /// The key under which feedback on a label adds up: without case, as labels of a
 /// request are compared without case.
 #[must_use]
 pub fn label_key(label: &str) -> String {
-    sha256_hex(label.trim().to_lowercase().as_bytes())
+    key_of(&label.trim().to_lowercase())
 }
 
 /// The key of a set of labels, whatever their order and case, and however often one comes.
@@ -29,12 +22,12 @@ pub fn label_set<'a>(labels: impl IntoIterator<Item = &'a str>) -> String {
     let mut labels: Vec<_> = labels.collect();
     labels.sort_unstable();
     labels.dedup();
-    sha256_hex(labels.join("\0").as_bytes())
+    key_of(&labels.join("\0"))
 }
 
 /// A label as people may read it in a table. PostgreSQL refuses NUL in text; the key
 /// is made of the label as it was.
-pub(crate) fn readable(label: &str) -> String {
+pub(super) fn readable(label: &str) -> String {
     label.chars().filter(|char| !char.is_control()).collect()
 }
 
@@ -54,13 +47,5 @@ mod tests {
         assert_eq!(label_set([" dog", "cat", "DOG"]), key);
         assert_ne!(label_set(["cat"]), key);
         assert_ne!(label_set(["cat\0dog"]), label_set(["cat", "do", "g"]));
-    }
-
-    #[test]
-    fn the_hash_is_sha_256() {
-        assert_eq!(
-            sha256_hex(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
     }
 }

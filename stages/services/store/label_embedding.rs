@@ -10,7 +10,7 @@ use sea_orm::entity::prelude::{
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
 
-use super::keys::{readable, sha256_hex};
+use super::keys::{key_of, readable};
 use super::vector;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -44,10 +44,7 @@ pub(super) async fn find<C: ConnectionTrait>(
     model: &str,
     texts: &[&str],
 ) -> Result<HashMap<usize, Vec<f32>>, DbErr> {
-    let keys: Vec<_> = texts
-        .iter()
-        .map(|text| sha256_hex(text.as_bytes()))
-        .collect();
+    let keys: Vec<_> = texts.iter().map(|text| key_of(text)).collect();
     let mut by_key = HashMap::new();
     for keys in keys.chunks(ROWS) {
         let rows = Entity::find()
@@ -76,7 +73,7 @@ pub(super) async fn save<C: ConnectionTrait>(
     // copies that write the same texts lock them in the same order.
     let rows: BTreeMap<_, _> = vectors
         .iter()
-        .map(|&(text, vector)| (sha256_hex(text.as_bytes()), (text, vector)))
+        .map(|&(text, vector)| (key_of(text), (text, vector)))
         .collect();
     let rows: Vec<_> = rows
         .into_iter()

@@ -38,7 +38,8 @@ pub const TRANSACTION_TRIES: u32 = 5;
 pub const QUEUE: usize = 1024;
 /// Images written in one transaction.
 pub const BATCH: usize = 64;
-/// First pause after a failed batch; doubles up to [`BATCH_PAUSE_MAX`].
+/// First pause after a failed batch; doubles up to [`BATCH_PAUSE_MAX`], each shortened by chance
+/// by up to a half, so that copies do not come back together.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between two tries of a batch.
 pub const BATCH_PAUSE_MAX: Duration = Duration::from_secs(2);

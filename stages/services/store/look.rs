@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use omnizap_contract::common::round::round;
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
     EnumIter, PrimaryKeyTrait,
@@ -18,8 +19,11 @@ use sea_orm::{
     QuerySelect,
 };
 
-use super::keys::{label_key, sha256_hex};
+use super::keys::{key_of, label_key};
 use super::limits;
+
+/// Decimals of a kept probability, as answers show them: equal answers give equal rows.
+const DECIMALS: u8 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "omnizap_looks")]
@@ -83,10 +87,9 @@ impl LookLabels {
         let count = scores.len();
         scores.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         scores.truncate(limits::LABELS_PER_LOOK);
-        // Six decimals, as answers show them: equal answers give equal rows.
         let best = scores
             .into_iter()
-            .map(|(label, probability)| (label.into(), (probability * 1e6).round() / 1e6))
+            .map(|(label, probability)| (label.into(), round(probability, DECIMALS)))
             .collect();
         Self { count, best }
     }
@@ -142,7 +145,7 @@ pub(super) async fn save<C: ConnectionTrait>(
     look: &Look,
 ) -> Result<(), DbErr> {
     let asked = format!("{}\0{}\0{model}", look.theme, look.label_set);
-    let look_key = sha256_hex(asked.as_bytes());
+    let look_key = key_of(&asked);
     let labels_json = look.labels.encode();
     let key = (content_hash.to_owned(), look_key.clone());
     let known = Entity::find_by_id(key).one(db).await?;

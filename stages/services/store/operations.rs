@@ -10,7 +10,7 @@ use super::{
     expansion, image_embedding, image_name, judgement, label_embedding, limits, look, nsfw_classes,
     theme_feedback,
 };
-use crate::vector_index::Row;
+use crate::vectors::Row;
 
 impl Store {
     /// Counts one judgement. Once this returns, it is on the disk.

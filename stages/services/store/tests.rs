@@ -26,7 +26,7 @@ mod similar;
 use self::fixture::{Fixture, databases};
 
 fn hash(text: &str) -> String {
-    keys::sha256_hex(text.as_bytes())
+    keys::key_of(text)
 }
 
 fn image(name: &str, vector: &[f32], labels: &[(&str, f64)]) -> ImageRecord {

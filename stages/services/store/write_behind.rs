@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use omnizap_contract::Embedding;
+use omnizap_contract::common::backoff::Backoff;
 use tokio::sync::{mpsc, oneshot};
 
 use super::look::Look;
@@ -140,7 +141,7 @@ fn sort(job: Job, batch: &mut Vec<ImageRecord>, flushes: &mut Vec<oneshot::Sende
 /// database is there is written image by image, and what fails by itself is dropped:
 /// one image never holds up the others. `None` where the store is gone.
 async fn write(store: &Weak<Inner>, mut batch: Vec<ImageRecord>) -> Option<()> {
-    let mut pause = limits::BATCH_PAUSE;
+    let mut backoff = Backoff::new(limits::BATCH_PAUSE, limits::BATCH_PAUSE_MAX);
     while !batch.is_empty() {
         let inner = store.upgrade()?;
         let counts = &inner.queue.counts;
@@ -172,8 +173,7 @@ async fn write(store: &Weak<Inner>, mut batch: Vec<ImageRecord>) -> Option<()> {
             batch = failed;
         }
         drop(inner);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(limits::BATCH_PAUSE_MAX);
+        tokio::time::sleep(backoff.pause()).await;
     }
     Some(())
 }

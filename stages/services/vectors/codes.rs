@@ -182,8 +182,8 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector_index::kernels::product;
-    use crate::vector_index::normalised;
+    use crate::vectors::kernels::product;
+    use crate::vectors::normalised;
 
     /// Vectors on which rounding to bytes does badly, beside such on which it does well.
     pub(crate) fn vectors(dim: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {

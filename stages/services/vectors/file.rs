@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use omnizap_contract::common::digest::Sha256Hex;
 
-use super::matrix::Key;
-use super::partition::{Centroids, Partition, Places, hash};
+use super::key::{Key, hash};
+use super::partition::{Centroids, Partition, Places};
 use super::view::View;
-use crate::store::keys;
 
 /// What a file begins with; the last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"OZINDEX\x02";
@@ -25,6 +24,8 @@ const ENDING: &str = "index";
 /// Largest file that is read: 1,000,000 rows and 4,096 centroids of 4,096 dimensions.
 const MAX_BYTES: u64 = 128 << 20;
 const DIGEST: usize = 32;
+/// Digits of the model id's hash in the name of its file.
+const NAME_DIGITS: usize = 24;
 /// What a file that is being written is called, before it has its name.
 const UNFINISHED: &str = "unfinished-";
 /// Age from which an unfinished file is one of a process that was killed.
@@ -32,8 +33,8 @@ const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// Where the partition of a model is.
 pub(super) fn path(folder: &Path, model: &str) -> PathBuf {
-    let name = keys::sha256_hex(model.as_bytes());
-    folder.join(format!("{}.{ENDING}", &name[..24]))
+    let name = Sha256Hex::of(model.as_bytes());
+    folder.join(format!("{name:.NAME_DIGITS$}.{ENDING}"))
 }
 
 /// Writes the partition of a model, durably, or leaves what was there.
@@ -69,7 +70,7 @@ pub(super) fn save(
         bytes.extend(hash.to_le_bytes());
         bytes.extend(list.to_le_bytes());
     }
-    bytes.extend(Sha256::digest(&bytes));
+    bytes.extend(digest(&bytes));
     fs::create_dir_all(folder)?;
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED)
@@ -113,6 +114,18 @@ fn remove_left_over(entry: &fs::DirEntry) {
     }
 }
 
+/// The SHA-256 as a file ends with it: a byte for two digits.
+fn digest(bytes: &[u8]) -> [u8; DIGEST] {
+    let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
+    let digits = Sha256Hex::of(bytes);
+    let mut digest = [0; DIGEST];
+    for (byte, pair) in digest.iter_mut().zip(digits.as_bytes().as_chunks().0) {
+        let [high, low] = *pair;
+        *byte = value(high) << 4 | value(low);
+    }
+    digest
+}
+
 fn load(path: &Path) -> io::Result<(String, Partition)> {
     if fs::metadata(path)?.len() > MAX_BYTES {
         return Err(io::Error::other("larger than such a file can be"));
@@ -126,7 +139,7 @@ fn load(path: &Path) -> io::Result<(String, Partition)> {
     if !text.starts_with(&MAGIC) {
         return Err(io::Error::other("of another version"));
     }
-    if Sha256::digest(text)[..] != *digest {
+    if self::digest(text) != *digest {
         return Err(io::Error::other("damaged"));
     }
     parse(&text[MAGIC.len()..]).ok_or_else(|| io::Error::other("makes no sense"))

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Row;
+use super::key::Key;
 use super::partition::Partition;
 use super::view::{RowNumber, SEGMENT_ROWS, View};
 
@@ -14,24 +15,6 @@ use super::view::{RowNumber, SEGMENT_ROWS, View};
 const GONE_SHARE: usize = 4;
 /// Fewest rows that are gone for that.
 const GONE_MIN: usize = 16 * SEGMENT_ROWS;
-
-/// What tells one image from another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    /// Its bytes.
-    Content(Arc<str>),
-    /// Its name, where the bytes are not known.
-    Name(Arc<str>),
-}
-
-impl Key {
-    pub(super) fn of(row: &Row) -> Self {
-        match &row.content_hash {
-            Some(hash) => Self::Content(hash.clone()),
-            None => Self::Name(row.image_hash.clone()),
-        }
-    }
-}
 
 pub(super) struct Matrix {
     max_rows: usize,

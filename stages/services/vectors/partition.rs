@@ -13,14 +13,13 @@
 //! expects next to nothing of those that are left, a search ends.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::codes::{Codes, Estimate, Fit, Question};
 use super::collect::Collector;
 use super::kernels::{Line, WideLine, code_products, product, touch};
-use super::matrix::Key;
+use super::key::{Key, hash};
 use super::stop::{self, Near, Shape};
 use super::view::{RowNumber, View};
 
@@ -99,32 +98,6 @@ impl Centroids {
 
 /// Where rows belong that are not there yet: the hash of a row's key, and its list.
 pub(super) type Places = HashMap<u64, u32>;
-
-/// A key as it is kept in a file. Two keys of one hash share a list, which costs a
-/// little recall and nothing else.
-pub(super) fn hash(key: &Key) -> u64 {
-    /// FNV-1a: the same on every machine and in every version.
-    struct Fnv(u64);
-    impl Hasher for Fnv {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            for &byte in bytes {
-                self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-    }
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    match key {
-        Key::Content(text) => hasher.write(text.as_bytes()),
-        Key::Name(text) => {
-            0u8.hash(&mut hasher);
-            hasher.write(text.as_bytes());
-        }
-    }
-    hasher.finish()
-}
 
 /// A row of a list.
 #[derive(Clone, Copy, Debug)]

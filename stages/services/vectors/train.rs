@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::freedom;
 use super::kernels::WideLine;
 use super::normalised;
 use super::partition::{Centroids, Partition};
-use super::stop;
 use super::view::{RowNumber, View};
 
 /// Lists a square root of the number of rows.
@@ -36,7 +36,7 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     random.shuffle(&mut shuffled);
     // Those that questions are made of are no part of the sample: it is nearer to the centroids
     // than anything that comes later, and lists of few rows are made around each of them.
-    let questions = stop::QUESTIONS.min(shuffled.len() / QUESTIONS_SHARE);
+    let questions = freedom::QUESTIONS.min(shuffled.len() / QUESTIONS_SHARE);
     let (sample, questions) = shuffled.split_at(shuffled.len() - questions);
     let sample = &sample[..sample.len().min(count * SAMPLE)];
     let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
@@ -68,7 +68,7 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
         return None;
     }
     let questions = questions.iter().copied();
-    partition.freedom = stop::freedom(&partition, view, questions, ended)?;
+    partition.freedom = freedom::measured(&partition, view, questions, ended)?;
     Some(partition)
 }
 

@@ -4,12 +4,12 @@ use std::ffi::c_void;
 
 use omnizap_contract::{Inputs, TensorData, Value, abi};
 
-use crate::plugin::manifest::StageManifest;
-use crate::plugin::types;
+use crate::manifest::StageManifest;
+use crate::types;
 
 /// The inputs of a call as the ABI shows them. Pixels, vectors and texts stay where they are.
-pub(in crate::plugin) struct Views {
-    pub(in crate::plugin) values: Vec<abi::Value>,
+pub(crate) struct Views {
+    pub(crate) values: Vec<abi::Value>,
     /// Shapes of few sides, with room for one of each input: it never grows, so they stay
     /// where the views say.
     shapes: Vec<[i64; FEW_SIDES]>,
@@ -29,7 +29,7 @@ enum Kept {
 }
 
 impl Views {
-    pub(in crate::plugin) fn of(manifest: &StageManifest, inputs: &Inputs) -> Self {
+    pub(crate) fn of(manifest: &StageManifest, inputs: &Inputs) -> Self {
         let mut views = Self {
             values: Vec::with_capacity(manifest.inputs.len()),
             shapes: Vec::with_capacity(manifest.inputs.len()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnizap_contract::abi;
 
 use super::MAX_ALLOCATED;
-use crate::plugin::manifest::OutputPort;
+use crate::manifest::OutputPort;
 
 /// Most items of a list that a plugin gives.
 const MAX_ITEMS: usize = 1 << 16;

@@ -9,8 +9,8 @@ use omnizap_contract::{Embedding, Image, PortType, Score, Scores, Tensor, Tensor
 use super::CallState;
 use super::memory::{Lent, Owner, Taken};
 use super::read::{check_shape, copy, flat, items, utf8};
-use crate::plugin::manifest::OutputPort;
-use crate::plugin::types;
+use crate::manifest::OutputPort;
+use crate::types;
 
 impl CallState<'_> {
     /// # Safety

@@ -7,11 +7,11 @@ use omnizap_contract::{Call, Channels, Inputs, PortType, abi};
 
 use super::Answer;
 use super::arena::Arena;
-use crate::plugin::call::{CallState, Views};
-use crate::plugin::fault::ErrorBuffers;
-use crate::plugin::instance::{Instance, abi_call, finish};
-use crate::plugin::manifest::StageManifest;
-use crate::plugin::types;
+use crate::call::{CallState, Views};
+use crate::fault::ErrorBuffers;
+use crate::instance::{Instance, abi_call, finish};
+use crate::manifest::StageManifest;
+use crate::types;
 
 /// What a call is lent.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use omnizap_contract::{
 use serde_json::{Map, Value as Json};
 
 use super::Limits;
-use super::call::{PluginStage, nobody_waits};
+use super::guarded::{PluginStage, nobody_waits};
 use super::queue::{Job, Queue};
 
 /// When a client whose call did not fit may try again.

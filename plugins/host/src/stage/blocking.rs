@@ -7,7 +7,7 @@ use omnizap_contract::{AsyncStage, BoxFuture, Call, Error, Health, Inputs, Outpu
 use serde_json::{Map, Value as Json};
 use tokio::sync::Semaphore;
 
-use super::call::{PluginStage, nobody_waits};
+use super::guarded::{PluginStage, nobody_waits};
 
 pub(super) struct Blocking {
     stage: Arc<PluginStage>,

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use omnizap_contract::{Options, abi};
 
-use crate::plugin::fault::Fault;
-use crate::plugin::instance::Instance;
-use crate::plugin::library::Library;
-use crate::plugin::manifest::StageManifest;
+use crate::fault::Fault;
+use crate::instance::Instance;
+use crate::library::Library;
+use crate::manifest::StageManifest;
 
 pub(super) struct Instances {
     library: Arc<Library>,

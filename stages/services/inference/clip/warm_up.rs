@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{Call, Cancel, Error};
-use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::OpenModel;
-use crate::model_pool::TextForm;
+use super::ClipModel;
+use crate::inference::pool::TextForm;
 use crate::store::Store;
 
 /// How long it may take; requests are served meanwhile and find their own texts missing.
@@ -17,12 +17,14 @@ const TIME: Duration = Duration::from_secs(600);
 /// Texts that are run and kept at a time. A request's own texts wait for no more than
 /// these, and what was done is not lost when the program ends in the middle.
 const TEXTS_AT_A_TIME: usize = 8;
+/// Digits of the templates' digest in [`key`]: a model has had a handful of lists of them.
+const TEMPLATES_DIGITS: usize = 8;
 /// How far the length of a kept vector may be from 1.
 const NORM_TOLERANCE: f32 = 1e-3;
 
 /// Embeds texts in the background; with a store, looks there first and keeps what is new.
 pub(super) fn spawn(
-    model: Arc<OpenModel>,
+    model: Arc<ClipModel>,
     texts: Arc<[Arc<str>]>,
     form: TextForm,
     store: Option<Store>,
@@ -37,9 +39,9 @@ pub(super) fn spawn(
 /// Embeds texts, a few at a time; with a store, looks there first and keeps what is new.
 ///
 /// # Errors
-/// As [`OpenModel::embed_texts`].
+/// As [`ClipModel::embed_texts`].
 pub(super) async fn run(
-    model: &OpenModel,
+    model: &ClipModel,
     texts: &[Arc<str>],
     form: TextForm,
     store: Option<&Store>,
@@ -75,7 +77,7 @@ pub(super) fn call() -> Call {
 
 /// Takes over what the database knows, and gives back what it does not.
 async fn recall(
-    model: &OpenModel,
+    model: &ClipModel,
     texts: &[Arc<str>],
     form: TextForm,
     store: &Store,
@@ -102,7 +104,7 @@ async fn recall(
 
 /// Embeds texts that the database does not know, and keeps them.
 async fn embed(
-    model: &OpenModel,
+    model: &ClipModel,
     texts: &[Arc<str>],
     form: TextForm,
     store: Option<&Store>,
@@ -119,20 +121,14 @@ async fn embed(
     Ok(())
 }
 
-/// What the vectors are kept under: the model, and for labels its templates too, which
-/// may change without the weights.
-pub(crate) fn key(model: &OpenModel, form: TextForm) -> String {
+/// As [`ClipModel::text_key`].
+pub(super) fn key(model: &ClipModel, form: TextForm) -> String {
     let templates = model.pool.encoder().templates();
     if form == TextForm::Raw || templates.is_empty() {
         return model.key.to_string();
     }
-    let digest = Sha256::digest(templates.join("\n"));
-    let digits: String = digest
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{}+{digits}", model.key)
+    let digest = Sha256Hex::of(templates.join("\n").as_bytes());
+    format!("{}+{digest:.TEMPLATES_DIGITS$}", model.key)
 }
 
 /// True for what a model of this dimension can have made: rows may come from elsewhere.

@@ -8,7 +8,7 @@ use super::{Fixture, evidence, feedback, hash, image, tally, until};
 use crate::store::connect::Target;
 use crate::store::limits;
 use crate::store::vector::to_bytes;
-use crate::vector_index::Query;
+use crate::vectors::Query;
 
 /// The tables as that service made them.
 const TABLES: [&str; 4] = [

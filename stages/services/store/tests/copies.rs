@@ -7,7 +7,7 @@ use omnizap_contract::Embedding;
 
 use super::{databases, hash, image, until};
 use crate::store::limits;
-use crate::vector_index::Query;
+use crate::vectors::Query;
 
 #[tokio::test]
 async fn copies_that_rename_one_image_at_once_leave_one_row() {

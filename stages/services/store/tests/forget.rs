@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use super::{Fixture, databases, evidence, feedback, hash, image, tally, until};
 use crate::store::connect::Target;
 use crate::store::{Asked, Forgotten, ImageRecord, Store, Which, limits};
-use crate::vector_index::Query;
+use crate::vectors::Query;
 
 fn forgotten(images: u64, labels: u64, feedback: u64) -> Forgotten {
     Forgotten {

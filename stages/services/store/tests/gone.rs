@@ -11,7 +11,7 @@ use super::{Fixture, databases, hash, image, until};
 use crate::store::connect::Target;
 use crate::store::vector::to_bytes;
 use crate::store::{ImageRecord, Store};
-use crate::vector_index::{Hit, Query};
+use crate::vectors::{Hit, Query};
 
 const DIM: usize = 65;
 /// Within which a copy knows what the database says.

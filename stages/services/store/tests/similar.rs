@@ -10,7 +10,7 @@ use super::{databases, hash, until};
 use crate::store::connect::Target;
 use crate::store::image_embedding::{ActiveModel, Entity};
 use crate::store::vector::to_bytes;
-use crate::vector_index::Query;
+use crate::vectors::Query;
 
 /// Rows of the usual runs.
 const ROWS: [usize; 5] = [500, 1_500, 2_100, 3_000, 5_000];
@@ -124,7 +124,7 @@ async fn similar_images_are_those_of_brute_force() {
             assert_eq!(index.len(), rows, "{}", database.kind);
             // Both before there are lists, where no partition was built yet, and after.
             let half = rows / 2;
-            let lists = if half >= crate::vector_index::PARTITION_FROM {
+            let lists = if half >= crate::vectors::PARTITION_FROM {
                 2
             } else {
                 0

@@ -1,7 +1,7 @@
 //! The scan of bytes gives what a scan of the floats gives, on vectors made to be hard.
 
 use super::*;
-use crate::vector_index::kernels::product;
+use crate::vectors::kernels::product;
 
 /// A cosine to six decimals.
 fn told(cosine: f32) -> f64 {

@@ -216,8 +216,8 @@ fn searches_go_on_while_rows_come_and_a_partition_is_built() {
 
 #[test]
 fn rows_that_make_room_leave_their_lists() {
-    use crate::vector_index::matrix::Matrix;
-    use crate::vector_index::view::SEGMENT_ROWS;
+    use crate::vectors::matrix::Matrix;
+    use crate::vectors::view::SEGMENT_ROWS;
     let mut matrix = Matrix::new(DIM, 3_000);
     let vectors = clustered(6_000, 11);
     for (number, vector) in vectors.iter().enumerate() {

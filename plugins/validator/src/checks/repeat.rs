@@ -1,12 +1,13 @@
 //! Checks of calls that are repeated, one after the other and at the same time.
 
-use engine::plugin::probe::{Answer, Specimen};
 use omnizap_contract::{Inputs, abi};
+use omnizap_host::probe::{Answer, Specimen};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::random::describe;
-use super::same::difference;
-use super::trial::{StageTrial, must_be_sound};
+use crate::check::{Check, Gate, Run};
+use crate::random::describe;
+use crate::same::difference;
+use crate::trial::{StageTrial, must_be_sound};
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// Inputs that are given again.
 const CALLS: usize = 16;

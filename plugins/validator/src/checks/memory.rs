@@ -1,13 +1,14 @@
 //! Checks of what a stage does with memory that it only borrows, and with pictures in forms
 //! that are rare.
 
-use engine::plugin::probe::{Answer, Lent, Memory, Picture, Specimen};
 use omnizap_contract::{Channels, Inputs, PortType, abi};
+use omnizap_host::probe::{Answer, Lent, Memory, Picture, Specimen};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::random::describe;
-use super::same::difference;
-use super::trial::{StageTrial, must_be_sound};
+use crate::check::{Check, Gate, Run};
+use crate::random::describe;
+use crate::same::difference;
+use crate::trial::{StageTrial, must_be_sound};
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// Width and height of pictures that break what was tried with photographs only.
 const ODD_SIDES: [(usize, usize); 11] = [

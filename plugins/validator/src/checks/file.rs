@@ -1,10 +1,11 @@
 //! Checks of the file as data; no code of the plugin runs.
 
-use engine::plugin::{FileError, StageManifest};
 use omnizap_contract::abi;
+use omnizap_host::{FileError, StageManifest};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict};
-use super::trial::FileTrial;
+use crate::check::{Check, Gate, Run};
+use crate::trial::FileTrial;
+use crate::verdict::{Finding, Passed, Verdict};
 
 pub(super) const LIBRARY: Check = Check {
     id: "library",
@@ -82,7 +83,7 @@ pub(super) const DOCS: Check = Check {
 const OF_THE_LINKER: [&str; 5] = ["_init", "_fini", "_edata", "_end", "__bss_start"];
 
 /// Reading stops at the first thing that is wrong: the check that it belongs to fails.
-pub(super) fn read(trial: &FileTrial, check: &str) -> Verdict {
+pub(crate) fn read(trial: &FileTrial, check: &str) -> Verdict {
     match &trial.manifest {
         Err(error) if belongs_to(error) == check => Err(Finding::new(error.to_string())),
         _ => Ok(Passed::Ok),

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use engine::plugin::probe::{Answer, Lent, Specimen};
 use omnizap_contract::{Call, Channels, Inputs, PortType};
+use omnizap_host::probe::{Answer, Lent, Specimen};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::random;
-use super::trial::StageTrial;
+use crate::check::{Check, Gate, Run};
+use crate::random;
+use crate::trial::StageTrial;
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// The time in which a call ends once nobody waits for it. Asking every millisecond or so is
 /// what the ABI wants; the rest is for a busy machine.

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use engine::plugin::probe::{Specimen, Trouble, process};
 use omnizap_contract::{Options, abi};
+use omnizap_host::probe::{Specimen, Trouble, process};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, spell};
-use super::random;
-use super::trial::{StageTrial, must_be_sound, refused, say};
+use crate::check::{Check, Gate, Run};
+use crate::random;
+use crate::trial::{StageTrial, must_be_sound, refused, say, spell};
+use crate::verdict::{Finding, Passed, Verdict};
 
 /// The time that `create` may take, in the fastest of [`CREATES`].
 const CREATE_LIMIT: Duration = Duration::from_millis(100);

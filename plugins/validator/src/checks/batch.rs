@@ -1,11 +1,12 @@
 //! `run_batch` beside `run`.
 
-use engine::plugin::probe::Lent;
 use omnizap_contract::{Inputs, abi};
+use omnizap_host::probe::Lent;
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::same::difference;
-use super::trial::{StageTrial, must_be_sound, say};
+use crate::check::{Check, Gate, Run};
+use crate::same::difference;
+use crate::trial::{StageTrial, must_be_sound, say};
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 pub(super) const BATCH: Check = Check {
     id: "batch",

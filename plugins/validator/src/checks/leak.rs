@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use engine::plugin::probe::process::{Usage, usage};
 use omnizap_contract::Inputs;
+use omnizap_host::probe::process::{Usage, usage};
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::trial::StageTrial;
+use crate::check::{Check, Gate, Run};
+use crate::trial::StageTrial;
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// Inputs that are given again and again, so that caches fill before anything is measured.
 const INPUTS: usize = 8;

@@ -1,10 +1,11 @@
 //! Checks of what `run` answers to random inputs.
 
-use engine::plugin::probe::Answer;
+use omnizap_host::probe::Answer;
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::random::describe;
-use super::trial::StageTrial;
+use crate::check::{Check, Gate, Run};
+use crate::random::describe;
+use crate::trial::StageTrial;
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// Calls with random inputs.
 const CALLS: usize = 64;

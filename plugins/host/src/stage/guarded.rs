@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use omnizap_contract::common::breaker::{Admitted, Breaker};
 use omnizap_contract::{Call, Error, ErrorKind, Health, Inputs, Options, Outputs, Stage, abi};
 use serde_json::{Map, Value as Json, json};
 
 use super::Limits;
 use super::instances::Instances;
-use crate::plugin::breaker::Breaker;
-use crate::plugin::fault::Fault;
-use crate::plugin::library::Library;
-use crate::plugin::manifest::StageManifest;
-use crate::plugin::types::{error_kind, status_name};
+use crate::fault::Fault;
+use crate::library::Library;
+use crate::manifest::StageManifest;
+use crate::types::{error_kind, status_name};
 
 /// A stage of a pipeline that a plugin runs.
 pub(super) struct PluginStage {
@@ -86,9 +86,12 @@ impl PluginStage {
     /// batch counts as one call, that failed if none of it went well.
     pub(super) fn run_all(&self, batch: &[(&Inputs, &Call)]) -> Vec<Result<Outputs, Error>> {
         // A stage that rests after faults is tried with one call.
-        if batch.len() == 1 || self.breaker.stopped().is_some() {
+        if batch.len() == 1 || self.breaker.open().is_some() {
             return self.run_each(batch);
         }
+        let Ok(admitted) = self.breaker.admit(Instant::now()) else {
+            return self.run_each(batch);
+        };
         let fail = |fault: &Fault| -> Vec<Result<Outputs, Error>> {
             let all = batch.iter();
             all.map(|_| Err(self.error(fault.clone()))).collect()
@@ -96,7 +99,7 @@ impl PluginStage {
         let instance = match self.instances.take() {
             Ok(instance) => instance,
             Err(fault) => {
-                self.count_faults(1, true);
+                self.count_faults(admitted, 1, true);
                 return fail(&fault);
             }
         };
@@ -113,7 +116,7 @@ impl PluginStage {
             Ok(each) => {
                 let faults = each.iter().filter(|one| one.as_ref().is_err_and(is_fault));
                 let faults = faults.count();
-                self.count_faults(faults as u64, faults == each.len());
+                self.count_faults(admitted, faults as u64, faults == each.len());
                 each.into_iter()
                     .map(|one| one.map_err(|fault| self.error(fault)))
                     .collect()
@@ -132,7 +135,7 @@ impl PluginStage {
                 self.run_each(batch)
             }
             Err(fault) => {
-                self.count_faults(u64::from(is_fault(&fault)), is_fault(&fault));
+                self.count_faults(admitted, u64::from(is_fault(&fault)), is_fault(&fault));
                 fail(&fault)
             }
         }
@@ -150,12 +153,12 @@ impl PluginStage {
         .collect()
     }
 
-    fn count_faults(&self, faults: u64, nothing_went_well: bool) {
+    fn count_faults(&self, call: Admitted, faults: u64, nothing_went_well: bool) {
         self.faults.fetch_add(faults, Ordering::Relaxed);
         if nothing_went_well {
-            self.breaker.failed();
+            self.breaker.failed(call, Instant::now());
         } else {
-            self.breaker.succeeded();
+            self.breaker.succeeded(call);
         }
     }
 
@@ -191,7 +194,7 @@ impl PluginStage {
 impl Stage for PluginStage {
     fn health(&self) -> Health {
         let id = &self.manifest.id;
-        let stopped = self.breaker.stopped();
+        let stopped = self.breaker.open();
         let mut facts = Map::new();
         let state = if stopped.is_some() {
             "stopped"
@@ -229,9 +232,10 @@ impl Stage for PluginStage {
     }
 
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        if let Err(rest) = self.breaker.admit() {
-            return Err(self.stopped(rest));
-        }
+        let admitted = match self.breaker.admit(Instant::now()) {
+            Ok(admitted) => admitted,
+            Err(rest) => return Err(self.stopped(rest)),
+        };
         let taken = self.instances.take();
         let result = taken.and_then(|instance| {
             let result = instance.run(&self.manifest, inputs, call);
@@ -241,11 +245,11 @@ impl Stage for PluginStage {
         });
         match result {
             Ok(outputs) => {
-                self.breaker.succeeded();
+                self.breaker.succeeded(admitted);
                 Ok(outputs)
             }
             Err(fault) => {
-                self.count_faults(u64::from(is_fault(&fault)), is_fault(&fault));
+                self.count_faults(admitted, u64::from(is_fault(&fault)), is_fault(&fault));
                 Err(self.error(fault))
             }
         }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use engine::plugin::probe::Probe;
+use omnizap_host::probe::Probe;
 
-use super::check::{Check, Finding, Gate, Passed, Run, Verdict, skipped};
-use super::trial::LibraryTrial;
+use crate::check::{Check, Gate, Run};
+use crate::trial::LibraryTrial;
+use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 pub(super) const OPEN: Check = Check {
     id: "open",
@@ -38,7 +39,7 @@ fn open(path: &Path) -> Verdict {
     }
 }
 
-fn init_twice(trial: &LibraryTrial) -> Verdict {
+fn init_twice(trial: &LibraryTrial<'_>) -> Verdict {
     // What is wrong with instances as such is for other checks.
     let worked = use_once(trial).is_ok();
     let use_again = |when: &str| {
@@ -70,14 +71,14 @@ fn init_twice(trial: &LibraryTrial) -> Verdict {
     Ok(Passed::Ok)
 }
 
-fn use_once(trial: &LibraryTrial) -> Result<(), Finding> {
+fn use_once(trial: &LibraryTrial<'_>) -> Result<(), Finding> {
     match trial.first_stage() {
         Some(stage) => stage.instance().map(|_| ()),
         None => Ok(()),
     }
 }
 
-fn unknown_ids(trial: &LibraryTrial) -> Verdict {
+fn unknown_ids(trial: &LibraryTrial<'_>) -> Verdict {
     if trial.probe.has_unknown_factory() {
         return Err(Finding::new(
             "get_factory gave a factory for an id that does not exist",

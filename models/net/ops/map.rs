@@ -1,0 +1,23 @@
+//! What the operations of pictures are given and give.
+
+use burn::tensor::Tensor;
+
+/// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Map {
+    pub(crate) data: Tensor<2>,
+    pub(crate) n: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Map {
+    /// The same places with other channels.
+    pub(crate) fn with(&self, data: Tensor<2>) -> Self {
+        Self { data, ..*self }
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.data.dims()[1]
+    }
+}

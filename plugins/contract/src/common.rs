@@ -1,0 +1,15 @@
+//! Small mechanisms that more than one room needs, so that each stands once.
+//!
+//! - [`digest`]: SHA-256 and its 64 digits
+//! - [`names`]: the valid name that was probably meant
+//! - [`round`]: numbers as answers show them
+//! - [`chain`]: an error and its causes
+//! - [`backoff`]: pauses between tries
+//! - [`breaker`]: leaves alone what keeps failing
+
+pub mod backoff;
+pub mod breaker;
+pub mod chain;
+pub mod digest;
+pub mod names;
+pub mod round;
