@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use engine::pipeline::graph::State;
 
-use super::pipelines::Workshop;
+use super::pipelines;
 use super::{Common, Failure};
 
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(super) struct CheckArgs {
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let graphs = Workshop::open(common)?.graphs(args.file.as_deref())?;
+    let graphs = pipelines::graphs(common, args.file.as_deref())?;
     for graph in &graphs {
         let active = graph.order.len();
         let route = graph.file.route.as_ref();
@@ -36,6 +36,9 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<ExitCode, Failure
                     println!("  `{}` is pruned: {reason}", graph.stage_name(index));
                 }
             }
+        }
+        for warning in graph.warnings.iter() {
+            println!("warning: {warning}");
         }
     }
     Ok(ExitCode::SUCCESS)

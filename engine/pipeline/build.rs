@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use omnizap_contract::common::chain::chain;
 use omnizap_contract::{Input, Output, Runner, Value};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::condition::Condition;
 use super::config::OnError;
 use super::diagnostic::Diagnostic;
-use super::graph::{Graph, Source, State};
+use super::graph::{Demander, Graph, Source, State};
 use super::trace::Trace;
 
 /// How often stages that are starting are asked whether they have.
@@ -47,6 +48,8 @@ pub(super) struct Step {
     /// For each input the slots that may feed it, nearest first.
     pub(super) input_slots: Vec<Vec<usize>>,
     pub(super) condition: Option<StepCondition>,
+    /// Where it runs on demand, the steps that may ask for it.
+    pub(super) demand: Option<Vec<StepDemander>>,
     pub(super) first_slot: usize,
     /// How many steps must end before this one.
     pub(super) waits_for: usize,
@@ -63,6 +66,15 @@ pub(super) struct StepCondition {
     pub(super) condition: Condition,
     /// For each variable its slots, nearest first, and its neutral value.
     pub(super) variables: Vec<(Vec<usize>, Value)>,
+}
+
+/// A step that may ask for one that runs on demand.
+pub(super) struct StepDemander {
+    pub(super) node: usize,
+    pub(super) asks_condition: bool,
+    pub(super) asks_demand: bool,
+    /// For each input that the other one feeds, the slots that make it unnecessary.
+    pub(super) unless: Option<Vec<Vec<usize>>>,
 }
 
 /// How often a stage ended in which way, since the pipeline was built.
@@ -274,6 +286,16 @@ impl SlotLayout {
         sources.iter().map(slot).collect()
     }
 
+    fn demander(&self, demander: &Demander) -> StepDemander {
+        let unless = demander.unless.as_ref();
+        StepDemander {
+            node: demander.node,
+            asks_condition: demander.asks_condition,
+            asks_demand: demander.asks_demand,
+            unless: unless.map(|inputs| inputs.iter().map(|from| self.slots_of(from)).collect()),
+        }
+    }
+
     fn step(&self, graph: &Graph, node: usize, runner: Runner) -> Step {
         let entry = &graph.file.stages[node];
         let bound = &graph.nodes[node];
@@ -285,8 +307,13 @@ impl SlotLayout {
                 .map(|(sources, neutral)| (self.slots_of(sources), Value::from(neutral.clone())))
                 .collect(),
         });
+        let demand = bound.demand.as_ref().map(|demanders| {
+            let each = demanders.iter();
+            each.map(|demander| self.demander(demander)).collect()
+        });
         let order = graph.order.iter().copied();
         Step {
+            demand,
             runner,
             inputs: bound.ports.inputs.clone().into(),
             outputs: bound.ports.outputs.clone(),
@@ -310,19 +337,4 @@ impl SlotLayout {
             counters: Counters::default(),
         }
     }
-}
-
-/// An error and its causes, for the operator.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use omnizap_contract::{Options, StageKind};
 use toml::Spanned;
-use toml::de::DeTable;
 
-pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_plugins};
+pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
 pub use self::route::Route;
 use self::stage::{read_stages, report_duplicate_names};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
 use super::interpolate::Environment;
-use super::reader::{Entries, Node, Reader};
+use super::layers::Layers;
+use super::reader::{Entries, Reader};
 use super::registry::Registry;
 use super::request::{Field, read_request};
+use super::tree::{Node, Table};
 
 /// The deadline of a request whose pipeline sets no `deadline_ms`.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ pub const MAX_STAGES: usize = 256;
 pub const MAX_RETRIES: u32 = 5;
 /// Largest `max_in_flight`.
 pub const MAX_IN_FLIGHT: usize = 4096;
+/// What stands in `order` of the response for the fields that it does not name.
+pub const REST: &str = "...";
 /// The name under which bindings and messages refer to the request.
 pub const REQUEST: &str = "request";
 
@@ -55,9 +58,11 @@ pub struct PipelineFile {
     pub stages: Vec<StageEntry>,
     /// Fields of the response that need a live producer.
     pub require: Vec<Spanned<String>>,
-    /// True where a stage could not be read at all, so that what it would have
+    /// The order of the response's fields; [`REST`] stands for those that are not named.
+    pub shown: Vec<Spanned<String>>,
+    /// True where a stage or a field could not be read at all, so that what it would have
     /// given is unknown, and a missing input may be missing for that reason only.
-    pub has_unreadable_stage: bool,
+    pub has_unreadable_part: bool,
 }
 
 impl fmt::Debug for PipelineFile {
@@ -71,6 +76,8 @@ impl fmt::Debug for PipelineFile {
 pub struct StageEntry {
     /// Its own name: `name`, else what it uses.
     pub name: Spanned<String>,
+    /// The files that say something of it, each with the line where it begins to.
+    pub origin: Vec<(Arc<str>, usize)>,
     /// The kind that `uses` names.
     pub kind: Arc<dyn StageKind>,
     /// False where the file switches it off.
@@ -81,6 +88,8 @@ pub struct StageEntry {
     pub inputs: Vec<(Spanned<String>, Spanned<String>)>,
     /// When to run it at all.
     pub condition: Option<Spanned<Condition>>,
+    /// True where it runs only where what it gives is needed.
+    pub on_demand: bool,
     /// The longest that one attempt may take.
     pub timeout: Option<Duration>,
     /// How often to try again after a transient error.
@@ -106,27 +115,20 @@ pub enum OnError {
 /// Gives every mistake that can be found without binding its stages, and, where
 /// it is whole enough for [`super::graph`] to look for more, the file itself.
 pub fn read_pipeline(
-    source: &SourceText,
+    layers: &Layers,
     registry: &Registry,
     environment: Environment<'_>,
 ) -> (Option<PipelineFile>, Diagnostics) {
-    let mut reader = Reader::new(source, environment);
-    let (root, errors) = DeTable::parse_recoverable(&source.text);
-    if !errors.is_empty() {
-        reader.report_not_toml(&errors);
-        return (None, reader.diagnostics);
-    }
-    let file = read_root(&mut reader, root.get_ref(), registry);
+    let mut reader = Reader::new(&layers.source, environment);
+    let file = read_root(&mut reader, &layers.root, registry);
     (file, reader.diagnostics)
 }
 
-fn read_root(
-    reader: &mut Reader<'_>,
-    root: &DeTable<'_>,
-    registry: &Registry,
-) -> Option<PipelineFile> {
+fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Option<PipelineFile> {
     // `plugin` was read before, by `read_plugins`: what it brings is in the registry.
-    let sections = ["pipeline", "request", "response", "stage", "plugin"];
+    let sections = [
+        "pipeline", "request", "response", "defaults", "stage", "plugin",
+    ];
     let entries = reader.entries(root, "the file", &sections);
 
     let mut name = None;
@@ -148,18 +150,25 @@ fn read_root(
         let missing = reader.at(0..0, "the file has no [pipeline] section");
         reader.report(missing.help("begin with: [pipeline] and name = \"...\""));
     }
-    let request = entries
+    let (request, has_unreadable_field) = entries
         .get(REQUEST)
         .map(|node| read_request(reader, node))
         .unwrap_or_default();
-    let require = entries
+    let (require, shown) = entries
         .get("response")
-        .map(|node| read_require(reader, node))
+        .map(|node| read_response(reader, node))
+        .unwrap_or_default();
+    let defaults = entries
+        .get("defaults")
+        .and_then(|node| read_defaults(reader, node))
         .unwrap_or_default();
     let (stages, has_unreadable_stage) = entries
         .get("stage")
-        .map(|node| read_stages(reader, node, registry))
+        .map(|node| read_stages(reader, node, &defaults, registry))
         .unwrap_or_default();
+    if !has_unreadable_stage {
+        report_unused_defaults(reader, &defaults, &stages);
+    }
     report_duplicate_names(reader, &stages);
     route::check_parameters(reader, route.as_ref(), settings_route.as_ref(), &request);
     Some(PipelineFile {
@@ -171,13 +180,14 @@ fn read_root(
         request,
         stages,
         require,
-        has_unreadable_stage,
+        shown,
+        has_unreadable_part: has_unreadable_stage || has_unreadable_field,
     })
 }
 
 fn read_name(
     reader: &mut Reader<'_>,
-    entries: &Entries<'_, '_>,
+    entries: &Entries<'_>,
     section: Range<usize>,
 ) -> Option<Spanned<String>> {
     let Some(node) = entries.get("name") else {
@@ -194,11 +204,7 @@ fn read_name(
     Some(name)
 }
 
-fn read_route(
-    reader: &mut Reader<'_>,
-    entries: &Entries<'_, '_>,
-    key: &str,
-) -> Option<Spanned<Route>> {
+fn read_route(reader: &mut Reader<'_>, entries: &Entries<'_>, key: &str) -> Option<Spanned<Route>> {
     let node = entries.get(key)?;
     let text = reader.string(node, &format!("`{key}`"))?;
     match text.parse() {
@@ -211,20 +217,48 @@ fn read_route(
     }
 }
 
-fn read_require(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Spanned<String>> {
+/// What the response requires, and in which order it shows its fields.
+fn read_response(
+    reader: &mut Reader<'_>,
+    node: &Node,
+) -> (Vec<Spanned<String>>, Vec<Spanned<String>>) {
     let Some(table) = reader.table(node, "`response`") else {
-        return Vec::new();
+        return Default::default();
     };
-    let entries = reader.entries(table, "`response`", &["require"]);
-    let Some(node) = entries.get("require") else {
-        return Vec::new();
+    let entries = reader.entries(table, "`response`", &["require", "order"]);
+    let mut names = |key: &str| {
+        let node = entries.get(key)?;
+        let what = format!("`{key}`");
+        let Some(items) = node.get_ref().as_list() else {
+            reader.wrong_type(node, &what, "a list of response fields");
+            return None;
+        };
+        let items = items.iter();
+        let names = items.filter_map(|item| reader.spanned_string(item, &what));
+        Some(names.collect())
     };
-    let Some(items) = node.get_ref().as_array() else {
-        reader.wrong_type(node, "`require`", "a list of response fields");
-        return Vec::new();
-    };
-    let items = items.iter();
-    items
-        .filter_map(|item| reader.spanned_string(item, "`require`"))
-        .collect()
+    let (require, shown) = (names("require"), names("order"));
+    (require.unwrap_or_default(), shown.unwrap_or_default())
+}
+
+/// The options of `[defaults.with]`.
+fn read_defaults<'t>(reader: &mut Reader<'_>, node: &'t Node) -> Option<Entries<'t>> {
+    let table = reader.table(node, "`defaults`")?;
+    let entries = reader.entries(table, "`defaults`", &["with"]);
+    let with = reader.table(entries.get("with")?, "`defaults.with`")?;
+    Some(reader.any_entries(with))
+}
+
+fn report_unused_defaults(reader: &mut Reader<'_>, defaults: &Entries<'_>, stages: &[StageEntry]) {
+    let specs = stages.iter().map(|stage| stage.kind.spec());
+    let options: Vec<&str> = specs
+        .flat_map(|spec| spec.options.iter().map(|option| &*option.name))
+        .collect();
+    for (name, span, _) in defaults.iter() {
+        if !options.contains(&name) {
+            let unused = format!("`defaults.with`: no stage of this file has the option `{name}`");
+            let unused = reader.at(span, unused);
+            reader.report(unused.nearest(name, options.iter().copied()));
+        }
+    }
 }

@@ -2,15 +2,35 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name and text of a file, so that a byte offset can be shown to a person.
+use omnizap_contract::common::names::suggestion;
+
+/// The name and text of a file, so that a byte offset can be shown to a person; behind it the texts
+/// of what the file extends.
 #[derive(Clone, Debug)]
 pub struct SourceText {
     /// What to call the file in messages.
     pub name: Arc<str>,
-    /// All of it.
+    /// All of it, and all of the others.
     pub text: Arc<str>,
+    /// Name and first byte of each of the others.
+    others: Arc<[(Arc<str>, usize)]>,
+}
+
+/// What begins the name of a text that the program brings.
+pub const BUILTIN: &str = "builtin:";
+
+/// A place in a text, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place<'s> {
+    /// The file's name.
+    pub file: &'s Arc<str>,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
 }
 
 impl SourceText {
@@ -20,16 +40,71 @@ impl SourceText {
         Self {
             name: name.into(),
             text: text.into(),
+            others: Arc::default(),
         }
     }
 
-    /// Line and column, both from 1, the column in characters.
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn read(path: &std::path::Path) -> std::io::Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        Ok(Self::new(path.display().to_string(), text))
+    }
+
+    /// Puts another text behind these; its first byte.
+    pub(super) fn append(&mut self, other: &Self) -> usize {
+        // One byte between them: the end of a text is a place of its own.
+        let start = self.text.len() + 1;
+        self.text = [&*self.text, "\n", &*other.text].concat().into();
+        let others = self.others.iter().cloned();
+        self.others = others.chain([(other.name.clone(), start)]).collect();
+        start
+    }
+
+    /// The names of the texts, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.name).chain(self.others.iter().map(|(name, _)| name))
+    }
+
+    /// The files behind the first text: what it extends.
+    pub fn bases(&self) -> impl Iterator<Item = PathBuf> {
+        let names = self.others.iter().map(|(name, _)| name);
+        let files = names.filter(|name| !name.starts_with(BUILTIN));
+        files.map(|name| PathBuf::from(&**name))
+    }
+
+    /// The name of the text that an offset is in.
     #[must_use]
-    pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.floor(offset)];
+    pub fn file_of(&self, offset: usize) -> &Arc<str> {
+        self.part(offset).0
+    }
+
+    /// The place of an offset.
+    #[must_use]
+    pub fn place(&self, offset: usize) -> Place<'_> {
+        let (file, text, start) = self.part(offset);
+        let before = &text[..self.floor(offset) - start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
-        (line, before[line_start..].chars().count() + 1)
+        Place {
+            file,
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// The name, the text and the first byte of the text that an offset is in.
+    fn part(&self, offset: usize) -> (&Arc<str>, &str, usize) {
+        let offset = offset.min(self.text.len());
+        let parts = self.others.iter().map(|(name, start)| (name, *start));
+        let parts: Vec<_> = std::iter::once((&self.name, 0)).chain(parts).collect();
+        let after = parts.partition_point(|(_, start)| *start <= offset);
+        let (name, start) = parts[after.saturating_sub(1)];
+        let end = parts
+            .get(after)
+            .map_or(self.text.len(), |(_, start)| *start);
+        (name, &self.text[start..end], start)
     }
 
     fn floor(&self, offset: usize) -> usize {
@@ -79,18 +154,19 @@ impl Diagnostic {
         }
     }
 
-    /// Line and column of its first character, from 1.
+    /// The place of its first character.
     #[must_use]
-    pub fn position(&self) -> (usize, usize) {
-        self.source.position(self.span.start)
+    pub fn place(&self) -> Place<'_> {
+        self.source.place(self.span.start)
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = self.position();
-        writeln!(f, "{}:{line}:{column}: {}", self.source.name, self.message)?;
-        let text = self.source.text.lines().nth(line - 1).unwrap_or_default();
+        let Place { file, line, column } = self.place();
+        writeln!(f, "{file}:{line}:{column}: {}", self.message)?;
+        let (_, text, _) = self.source.part(self.span.start);
+        let text = text.lines().nth(line - 1).unwrap_or_default();
         let gutter = line.to_string().len();
         writeln!(f, "{line} | {text}")?;
         let start = self.source.floor(self.span.start);
@@ -119,14 +195,23 @@ impl fmt::Display for Diagnostic {
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds a mistake.
+    /// Adds a mistake; the same one twice is one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        let is_same = |other: &Diagnostic| {
+            other.span == diagnostic.span
+                && other.message == diagnostic.message
+                && other.source.name == diagnostic.source.name
+        };
+        if !self.0.iter().any(is_same) {
+            self.0.push(diagnostic);
+        }
     }
 
     /// Adds all of another list.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        for diagnostic in other.0 {
+            self.push(diagnostic);
+        }
     }
 
     /// True where nothing is wrong.
@@ -168,31 +253,3 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-/// Similarity (Jaro-Winkler) from which a name counts as a misspelling of another.
-const NEAR: f64 = 0.72;
-
-/// The valid name that was probably meant.
-#[must_use]
-pub fn nearest<'a>(given: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let given = given.to_lowercase();
-    valid
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, name)| name)
-}
-
-/// "did you mean" for a near miss, "expected one of" for anything else.
-#[must_use]
-pub fn suggestion<'a>(given: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let mut names: Vec<_> = valid.into_iter().collect();
-    names.sort_unstable();
-    names.dedup();
-    match nearest(given, names.iter().copied()) {
-        Some(name) => Some(format!("did you mean `{name}`?")),
-        None if names.is_empty() => None,
-        None => Some(format!("expected one of: {}", names.join(", "))),
-    }
-}

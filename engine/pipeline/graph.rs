@@ -10,9 +10,11 @@
 //! and whoever required what only it gave is pruned with it.
 
 mod binder;
+mod demand;
 mod effective;
 mod order;
 mod required;
+mod response;
 
 use omnizap_contract::{PortType, Ports};
 use serde_json::Value as Json;
@@ -34,6 +36,8 @@ pub struct Graph {
     pub order: Vec<usize>,
     /// Fields of the response, in their order.
     pub response: Vec<ResponseField>,
+    /// What is allowed and may not be meant.
+    pub warnings: Diagnostics,
 }
 
 /// A stage in its graph.
@@ -50,6 +54,24 @@ pub struct Node {
     pub variables: Vec<(Vec<Source>, Json)>,
     /// The active nodes that must have ended before this one starts.
     pub depends_on: Vec<usize>,
+    /// Where it runs on demand, those that may ask for it.
+    pub demand: Option<Vec<Demander>>,
+    /// The nodes that must have ended before it is known whether anyone asks for it.
+    waits_to_decide: Vec<usize>,
+}
+
+/// A node that takes what another gives that runs on demand.
+#[derive(Clone, Debug)]
+pub struct Demander {
+    /// Which.
+    pub node: usize,
+    /// Whether its condition is known before; it asks for nothing where that is false.
+    pub asks_condition: bool,
+    /// Whether it runs on demand itself; then it asks where somebody asks for it.
+    pub asks_demand: bool,
+    /// For each of its inputs that the other one feeds, what makes the input unnecessary; `None`
+    /// where one of them is necessary.
+    pub unless: Option<Vec<Vec<Source>>>,
 }
 
 /// Whether a stage takes part.
@@ -122,7 +144,7 @@ pub fn bind(file: &PipelineFile) -> Result<Graph, Diagnostics> {
     }
     let order = binder.find_order();
     binder.diagnostics.clone().into_result()?;
-    let graph = binder.effective_graph(&order);
+    let graph = binder.effective_graph(&order)?;
     required::check(&graph)?;
     Ok(graph)
 }

@@ -81,19 +81,9 @@ pub fn interpolate<'a>(
     Ok(Cow::Owned(filled))
 }
 
-/// The bool that a string spells, in the spellings that environments use.
-#[must_use]
-pub fn parse_bool(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "y" | "on" => Some(true),
-        "0" | "false" | "no" | "n" | "off" => Some(false),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{InterpolationError, interpolate, parse_bool};
+    use super::{InterpolationError, interpolate};
 
     fn check(text: &str, expected: Result<&str, InterpolationError>) {
         let environment = |name: &str| match name {
@@ -136,19 +126,5 @@ mod tests {
             Err(InterpolationError::BadName("not ok".into())),
         );
         check("${}", Err(InterpolationError::BadName(String::new())));
-    }
-
-    #[test]
-    fn bools_are_read_as_environments_spell_them() {
-        for (text, expected) in [
-            ("true", true),
-            ("ON", true),
-            ("1", true),
-            ("no", false),
-            ("0", false),
-        ] {
-            assert_eq!(parse_bool(text), Some(expected), "{text}");
-        }
-        assert_eq!(parse_bool("maybe"), None);
     }
 }

@@ -3,15 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use omnizap_contract::option::parse_bool;
 use serde_json::Value as Json;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Diagnostics, SourceText};
-use super::interpolate::{Environment, interpolate, parse_bool};
-
-/// A TOML value with its place in the file.
-pub(super) type Node<'i> = Spanned<DeValue<'i>>;
+use super::interpolate::{Environment, interpolate};
+use super::tree::{Item, Node, Table};
 
 /// A file that is being read: its text, the variables it may use, and what was
 /// found wrong with it so far.
@@ -22,17 +20,18 @@ pub(super) struct Reader<'a> {
 }
 
 /// One value of a TOML table by key, the keys checked.
-pub(super) struct Entries<'t, 'i>(Vec<(&'t str, Range<usize>, &'t Node<'i>)>);
+#[derive(Default)]
+pub(super) struct Entries<'t>(Vec<(&'t str, Range<usize>, &'t Node)>);
 
-impl<'t, 'i> Entries<'t, 'i> {
-    pub(super) fn get(&self, key: &str) -> Option<&'t Node<'i>> {
+impl<'t> Entries<'t> {
+    pub(super) fn get(&self, key: &str) -> Option<&'t Node> {
         self.0
             .iter()
             .find(|entry| entry.0 == key)
             .map(|entry| entry.2)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'t str, Range<usize>, &'t Node<'i>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'t str, Range<usize>, &'t Node)> {
         self.0.iter().cloned()
     }
 }
@@ -47,15 +46,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports what keeps the file from being TOML.
-    pub(super) fn report_not_toml(&mut self, errors: &[toml::de::Error]) {
-        for error in errors {
-            let span = error.span().unwrap_or(0..0);
-            let wrong = self.at(span, format!("not TOML: {}", error.message().trim()));
-            self.report(wrong);
-        }
-    }
-
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
@@ -66,12 +56,12 @@ impl<'a> Reader<'a> {
 
     /// The entries of a table, in the order of the file; a key that is not among
     /// the valid ones is reported and left out.
-    pub(super) fn entries<'t, 'i>(
+    pub(super) fn entries<'t>(
         &mut self,
-        table: &'t DeTable<'i>,
+        table: &'t Table,
         what: &str,
         valid: &[&str],
-    ) -> Entries<'t, 'i> {
+    ) -> Entries<'t> {
         let entries = self.any_entries(table);
         let (known, unknown): (Vec<_>, Vec<_>) = entries
             .0
@@ -85,20 +75,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a table whose keys are the user's own.
-    pub(super) fn any_entries<'t, 'i>(&self, table: &'t DeTable<'i>) -> Entries<'t, 'i> {
-        let mut entries: Vec<_> = table
-            .iter()
-            .map(|(key, value)| (key.get_ref().as_ref(), key.span(), value))
-            .collect();
-        entries.sort_by_key(|entry| entry.1.start);
-        Entries(entries)
+    pub(super) fn any_entries<'t>(&self, table: &'t Table) -> Entries<'t> {
+        let entries = table.iter();
+        Entries(
+            entries
+                .map(|(key, value)| (key.get_ref().as_str(), key.span(), value))
+                .collect(),
+        )
     }
 
-    pub(super) fn table<'t, 'i>(
-        &mut self,
-        node: &'t Node<'i>,
-        what: &str,
-    ) -> Option<&'t DeTable<'i>> {
+    pub(super) fn table<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t Table> {
         let table = node.get_ref().as_table();
         if table.is_none() {
             self.wrong_type(node, what, "a table");
@@ -106,15 +92,16 @@ impl<'a> Reader<'a> {
         table
     }
 
-    pub(super) fn wrong_type(&mut self, node: &Node<'_>, what: &str, expected: &str) {
+    pub(super) fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
         let found = match node.get_ref() {
-            DeValue::String(text) => format!("the string {text:?}"),
-            DeValue::Integer(integer) => format!("the integer {integer}"),
-            DeValue::Float(float) => format!("the float {float}"),
-            DeValue::Boolean(bool) => format!("`{bool}`"),
-            DeValue::Datetime(datetime) => format!("the date {datetime}"),
-            DeValue::Array(_) => "a list".into(),
-            DeValue::Table(_) => "a table".into(),
+            Item::String(text) => format!("the string {text:?}"),
+            Item::Integer(integer) => format!("the integer {integer}"),
+            Item::HugeInteger(integer) => format!("the integer {integer}"),
+            Item::Float(float) => format!("the float {float}"),
+            Item::Bool(bool) => format!("`{bool}`"),
+            Item::Datetime(datetime) => format!("the date {datetime}"),
+            Item::List(_) => "a list".into(),
+            Item::Table(_) => "a table".into(),
         };
         let wrong = self.at(
             node.span(),
@@ -124,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string with its variables filled in.
-    pub(super) fn string(&mut self, node: &Node<'_>, what: &str) -> Option<String> {
+    pub(super) fn string(&mut self, node: &Node, what: &str) -> Option<String> {
         let Some(text) = node.get_ref().as_str() else {
             self.wrong_type(node, what, "a string");
             return None;
@@ -132,11 +119,7 @@ impl<'a> Reader<'a> {
         self.fill(text, node.span())
     }
 
-    pub(super) fn spanned_string(
-        &mut self,
-        node: &Node<'_>,
-        what: &str,
-    ) -> Option<Spanned<String>> {
+    pub(super) fn spanned_string(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
         let text = self.string(node, what)?;
         Some(Spanned::new(node.span(), text))
     }
@@ -153,10 +136,10 @@ impl<'a> Reader<'a> {
     }
 
     /// A bool, or a string that spells one once its variables are filled in.
-    pub(super) fn bool(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
+    pub(super) fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match node.get_ref() {
-            DeValue::Boolean(bool) => Some(*bool),
-            DeValue::String(text) => {
+            Item::Bool(bool) => Some(*bool),
+            Item::String(text) => {
                 let filled = self.fill(text, node.span())?;
                 let bool = parse_bool(&filled);
                 if bool.is_none() {
@@ -176,8 +159,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A bool, or a list of them that is true where all are.
-    pub(super) fn all(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
-        let DeValue::Array(items) = node.get_ref() else {
+    pub(super) fn all(&mut self, node: &Node, what: &str) -> Option<bool> {
+        let Item::List(items) = node.get_ref() else {
             return self.bool(node, what);
         };
         let bools: Vec<_> = items.iter().map(|item| self.bool(item, what)).collect();
@@ -187,18 +170,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within inclusive bounds, or a string that spells one.
-    pub(super) fn integer(
-        &mut self,
-        node: &Node<'_>,
-        what: &str,
-        bounds: (i64, i64),
-    ) -> Option<i64> {
+    pub(super) fn integer(&mut self, node: &Node, what: &str, bounds: (i64, i64)) -> Option<i64> {
         let expected = format!("a whole number from {} to {}", bounds.0, bounds.1);
         let integer = match node.get_ref() {
-            DeValue::Integer(integer) => {
-                i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-            }
-            DeValue::String(text) => self.fill(text, node.span())?.trim().parse().ok(),
+            Item::Integer(integer) => Some(*integer),
+            Item::String(text) => self.fill(text, node.span())?.trim().parse().ok(),
             _ => None,
         };
         let integer = integer.filter(|integer| (bounds.0..=bounds.1).contains(integer));
@@ -209,41 +185,37 @@ impl<'a> Reader<'a> {
     }
 
     /// A duration in milliseconds, at least one and at most a day.
-    pub(super) fn milliseconds(&mut self, node: &Node<'_>, what: &str) -> Option<Duration> {
+    pub(super) fn milliseconds(&mut self, node: &Node, what: &str) -> Option<Duration> {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         let milliseconds = self.integer(node, what, (1, DAY_MS))?;
         Some(Duration::from_millis(milliseconds.unsigned_abs()))
     }
 
     /// Any value as JSON, the variables of its strings filled in.
-    pub(super) fn json(&mut self, node: &Node<'_>, what: &str) -> Option<Json> {
+    pub(super) fn json(&mut self, node: &Node, what: &str) -> Option<Json> {
         Some(match node.get_ref() {
-            DeValue::String(text) => Json::from(self.fill(text, node.span())?),
-            DeValue::Boolean(bool) => Json::from(*bool),
-            DeValue::Integer(integer) => {
-                match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                    Ok(integer) => Json::from(integer),
-                    Err(_) => {
-                        self.wrong_type(node, what, "an integer of at most 64 bits");
-                        return None;
-                    }
-                }
+            Item::String(text) => Json::from(self.fill(text, node.span())?),
+            Item::Bool(bool) => Json::from(*bool),
+            Item::Integer(integer) => Json::from(*integer),
+            Item::HugeInteger(_) => {
+                self.wrong_type(node, what, "an integer of at most 64 bits");
+                return None;
             }
-            DeValue::Float(float) => match float.as_str().parse::<f64>() {
+            Item::Float(float) => match float.parse::<f64>() {
                 Ok(float) if float.is_finite() => Json::from(float),
                 _ => {
                     self.wrong_type(node, what, "a finite number");
                     return None;
                 }
             },
-            DeValue::Array(items) => {
+            Item::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items.iter() {
                     list.push(self.json(item, what)?);
                 }
                 Json::Array(list)
             }
-            DeValue::Datetime(_) | DeValue::Table(_) => {
+            Item::Datetime(_) | Item::Table(_) => {
                 self.wrong_type(node, what, "a string, a number, a bool or a list");
                 return None;
             }

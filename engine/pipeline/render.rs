@@ -1,6 +1,7 @@
 //! A graph for people and tools: text, Mermaid, Graphviz DOT, JSON.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use omnizap_contract::Presence;
 use serde_json::{Value as Json, json};
@@ -110,6 +111,12 @@ fn text(graph: &Graph) -> String {
         if let Some(condition) = &entry.condition {
             let _ = writeln!(out, "    {:width$}  if {}", "", condition.get_ref().text());
         }
+        if entry.on_demand {
+            let _ = writeln!(out, "    {:width$}  on demand", "");
+        }
+        if graph.file.source.names().count() > 1 {
+            let _ = writeln!(out, "    {:width$}  from {}", "", from(&entry.origin));
+        }
     }
     let _ = write!(out, "  response  ");
     let fields = graph.response.iter().map(|field| {
@@ -122,6 +129,12 @@ fn text(graph: &Graph) -> String {
     });
     let _ = writeln!(out, "{}", fields.collect::<Vec<_>>().join(", "));
     out
+}
+
+/// The files that say something of a stage, the deepest first.
+fn from(origin: &[(Arc<str>, usize)]) -> String {
+    let places = origin.iter().map(|(file, line)| format!("{file}:{line}"));
+    places.collect::<Vec<_>>().join(", changed by ")
 }
 
 /// Edges between active nodes: from, to, the ports on the way.
@@ -244,6 +257,8 @@ pub fn to_json(graph: &Graph) -> Json {
             json!({
                 "name": entry.name.get_ref(), "uses": entry.kind.spec().name,
                 "doc": entry.kind.spec().doc, "state": state, "reason": reason,
+                "on_demand": entry.on_demand,
+                "from": from(&entry.origin),
                 "if": entry.condition.as_ref().map(|condition| condition.get_ref().text()),
                 "options": entry.options.as_map(), "inputs": inputs, "outputs": outputs,
             })

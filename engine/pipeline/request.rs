@@ -4,7 +4,8 @@
 use omnizap_contract::{PortType, Value};
 use toml::Spanned;
 
-use super::reader::{Node, Reader};
+use super::reader::Reader;
+use super::tree::Node;
 
 mod list;
 mod value;
@@ -103,19 +104,22 @@ const FIELD_TYPES: [PortType; 7] = [
     PortType::Json,
 ];
 
-pub(super) fn read_request(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Field> {
+/// The fields that could be read, and whether there were others.
+pub(super) fn read_request(reader: &mut Reader<'_>, node: &Node) -> (Vec<Field>, bool) {
     let Some(table) = reader.table(node, "`request`") else {
-        return Vec::new();
+        return (Vec::new(), true);
     };
-    let mut fields = Vec::new();
+    let (mut fields, mut all) = (Vec::new(), 0);
     for (name, span, node) in reader.any_entries(table).iter() {
         let name = Spanned::new(span, name.to_owned());
         fields.extend(read_field(reader, name, node));
+        all += 1;
     }
-    fields
+    let has_unreadable = fields.len() < all;
+    (fields, has_unreadable)
 }
 
-fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -> Option<Field> {
+fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Option<Field> {
     let what = format!("request field `{}`", name.get_ref());
     let table = reader.table(node, &what)?;
     let entries = reader.entries(table, &what, &FIELD_KEYS);
@@ -221,35 +225,15 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node<'_>) -
     })
 }
 
-fn read_default(
-    reader: &mut Reader<'_>,
-    ty: PortType,
-    node: &Node<'_>,
-    what: &str,
-) -> Option<Value> {
+fn read_default(reader: &mut Reader<'_>, ty: PortType, node: &Node, what: &str) -> Option<Value> {
     let what = format!("`default` of {what}");
     let json = reader.json(node, &what)?;
-    let value = match ty {
-        PortType::Text => json.as_str().map(Value::from),
-        PortType::Bool => match &json {
-            serde_json::Value::String(text) => super::interpolate::parse_bool(text),
-            other => other.as_bool(),
-        }
-        .map(Value::from),
-        PortType::Integer => match &json {
-            serde_json::Value::String(text) => text.trim().parse().ok(),
-            other => other.as_i64(),
-        }
-        .map(Value::from),
-        PortType::Number => match &json {
-            serde_json::Value::String(text) => text.trim().parse().ok(),
-            other => other.as_f64(),
-        }
-        .filter(|number: &f64| number.is_finite())
-        .map(Value::from),
-        PortType::Json => Some(Value::from(json)),
-        _ => None,
+    // Strings, which may come from the environment, become what they spell.
+    let spelt = match ty.option_type() {
+        Some(option) => option.coerce(&json),
+        None => Some(json),
     };
+    let value = spelt.and_then(|json| ty.value_of(&json));
     if value.is_none() {
         reader.wrong_type(node, &what, &format!("a value of type {ty}"));
     }

@@ -13,11 +13,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use omnizap_contract::common::chain::chain;
+use omnizap_contract::common::round::round_json;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Presence, Runner, Value};
 use serde_json::{Map, Value as Json};
 
 use self::attempt::{Attempted, attempt_all, deadline_error};
-use super::build::{Pipeline, Step};
+use super::build::{Pipeline, Step, StepCondition};
 use super::config::OnError;
 use super::trace::{Outcome, StageTrace, Trace};
 
@@ -96,7 +98,7 @@ impl Pipeline {
                 let value = slots.iter().find_map(|slot| values[*slot].as_ref());
                 let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
                 let json = match field.decimals {
-                    Some(decimals) => round(json, decimals),
+                    Some(decimals) => round_json(json, decimals),
                     None => json,
                 };
                 (field.name.clone(), json)
@@ -179,12 +181,13 @@ impl<'p> Run<'p> {
 
     /// The inputs of a stage, or why it does not run.
     fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, Refusal> {
+        if !self.is_needed(step) {
+            return Err(Refusal::Skip(
+                "nothing that runs needs what it gives".into(),
+            ));
+        }
         if let Some(condition) = &step.condition {
-            let values = condition.variables.iter().map(|(slots, neutral)| {
-                let value = slots.iter().find_map(|slot| self.values[*slot].as_ref());
-                Some(value.unwrap_or(neutral))
-            });
-            match condition.condition.evaluate(values) {
+            match self.holds(condition) {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = format!("`if = {:?}` is false", condition.condition.text());
@@ -202,6 +205,35 @@ impl<'p> Run<'p> {
             values.push(value);
         }
         Ok(Inputs::new(step.inputs.clone(), values))
+    }
+
+    /// Whether a condition holds with what is known now.
+    fn holds(&self, condition: &StepCondition) -> Result<bool, String> {
+        let values = condition.variables.iter().map(|(slots, neutral)| {
+            let value = slots.iter().find_map(|slot| self.values[*slot].as_ref());
+            Some(value.unwrap_or(neutral))
+        });
+        condition.condition.evaluate(values)
+    }
+
+    /// True where a stage always runs, or a stage that will run asks for what it gives.
+    fn is_needed(&self, step: &Step) -> bool {
+        let Some(demanders) = &step.demand else {
+            return true;
+        };
+        let has = |slots: &Vec<usize>| slots.iter().any(|slot| self.values[*slot].is_some());
+        demanders.iter().any(|demander| {
+            let other = step_of(self.pipeline, demander.node);
+            let is_off = demander.asks_condition
+                && (other.condition.as_ref())
+                    .is_some_and(|condition| self.holds(condition) == Ok(false));
+            let is_known = demander
+                .unless
+                .as_ref()
+                .is_some_and(|inputs| inputs.iter().all(has));
+            let is_unasked = demander.asks_demand && !self.is_needed(other);
+            !is_off && !is_known && !is_unasked
+        })
     }
 
     fn why_absent(&self, node: usize, input: usize) -> String {
@@ -246,7 +278,7 @@ impl<'p> Run<'p> {
                 let stage = self.pipeline.graph.stage_name(node);
                 tracing::warn!(
                     stage,
-                    error = %super::build::chain(&error),
+                    error = %chain(&error),
                     "a stage failed and is skipped, as its on_error says"
                 );
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -327,26 +359,4 @@ fn step_of(pipeline: &Pipeline, node: usize) -> &Step {
     pipeline.steps[node]
         .as_ref()
         .expect("only active nodes become ready, and every active node has a step")
-}
-
-/// Every number of a JSON value rounded to that many decimals, half away from zero.
-fn round(json: Json, decimals: u8) -> Json {
-    match json {
-        Json::Number(number) if number.is_f64() => {
-            let scale = 10_f64.powi(i32::from(decimals));
-            let exact = number.as_f64().unwrap_or_default();
-            Json::from((exact * scale).round() / scale)
-        }
-        Json::Array(items) => items
-            .into_iter()
-            .map(|item| round(item, decimals))
-            .collect(),
-        Json::Object(fields) => Json::Object(
-            fields
-                .into_iter()
-                .map(|(name, value)| (name, round(value, decimals)))
-                .collect(),
-        ),
-        other => other,
-    }
 }

@@ -3,19 +3,19 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use omnizap_contract::common::digest::{DIGITS, Sha256Hex};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use crate::pipeline::diagnostic::{Diagnostics, SourceText};
 use crate::pipeline::interpolate::Environment;
-use crate::pipeline::reader::{Node, Reader};
+use crate::pipeline::layers::Layers;
+use crate::pipeline::reader::Reader;
+use crate::pipeline::tree::{self, Item, Node};
 
 /// The file beside the pipelines that allows plugins to all of them.
 pub const PLUGINS_FILE: &str = "plugins.toml";
 /// Most plugins of one file.
 const MAX_PLUGINS: usize = 64;
-/// Hexadecimal digits of a SHA-256.
-const DIGITS: usize = 64;
 
 /// A plugin that a file allows.
 #[derive(Clone, Debug)]
@@ -26,51 +26,62 @@ pub struct PluginEntry {
     pub span: Range<usize>,
     /// The library; a relative path starts at the folder of the file that names it.
     pub path: PathBuf,
-    /// The SHA-256 that the library must have, in lower-case hexadecimal.
-    pub sha256: Spanned<String>,
+    /// The SHA-256 that the library must have.
+    pub sha256: Spanned<Sha256Hex>,
 }
 
-/// Reads the plugins that a file allows. `only_plugins` says that the file may hold nothing
-/// else; mistakes in other parts of a pipeline file are for its own reader.
+/// Reads the plugins that a pipeline's files allow.
+#[must_use]
 pub fn read_plugins(
+    layers: &Layers,
+    environment: Environment<'_>,
+) -> (Vec<PluginEntry>, Diagnostics) {
+    let mut reader = Reader::new(&layers.source, environment);
+    let plugins = read_list(&mut reader, layers.root.get("plugin"));
+    (plugins, reader.diagnostics)
+}
+
+/// Reads a file that allows plugins and holds nothing else.
+#[must_use]
+pub fn read_allowed(
     source: &SourceText,
-    only_plugins: bool,
     environment: Environment<'_>,
 ) -> (Vec<PluginEntry>, Diagnostics) {
     let mut reader = Reader::new(source, environment);
-    let (root, errors) = DeTable::parse_recoverable(&source.text);
+    let (root, errors) = tree::parse(&source.text, 0);
+    for (span, message) in &errors {
+        let wrong = reader.at(span.clone(), format!("not TOML: {message}"));
+        reader.report(wrong);
+    }
     if !errors.is_empty() {
-        if only_plugins {
-            reader.report_not_toml(&errors);
-        }
         return (Vec::new(), reader.diagnostics);
     }
-    let entries = if only_plugins {
-        reader.entries(root.get_ref(), "the file", &["plugin"])
-    } else {
-        reader.any_entries(root.get_ref())
+    let entries = reader.entries(&root, "the file", &["plugin"]);
+    let plugins = read_list(&mut reader, entries.get("plugin"));
+    (plugins, reader.diagnostics)
+}
+
+fn read_list(reader: &mut Reader<'_>, node: Option<&Node>) -> Vec<PluginEntry> {
+    let Some(node) = node else {
+        return Vec::new();
     };
-    let Some(node) = entries.get("plugin") else {
-        return (Vec::new(), reader.diagnostics);
-    };
-    let DeValue::Array(items) = node.get_ref() else {
+    let Item::List(items) = node.get_ref() else {
         reader.wrong_type(node, "`plugin`", "a list of tables, written [[plugin]]");
-        return (Vec::new(), reader.diagnostics);
+        return Vec::new();
     };
     if items.len() > MAX_PLUGINS {
         let many = format!("{} plugins: at most {MAX_PLUGINS} are allowed", items.len());
         let many = reader.at(node.span(), many);
         reader.report(many);
-        return (Vec::new(), reader.diagnostics);
+        return Vec::new();
     }
-    let plugins = items
-        .iter()
-        .filter_map(|item| read_plugin(&mut reader, item));
-    let plugins: Vec<_> = plugins.collect();
-    (plugins, reader.diagnostics)
+    let plugins = items.iter();
+    plugins
+        .filter_map(|item| read_plugin(reader, item))
+        .collect()
 }
 
-fn read_plugin(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<PluginEntry> {
+fn read_plugin(reader: &mut Reader<'_>, node: &Node) -> Option<PluginEntry> {
     let table = reader.table(node, "`plugin`")?;
     let entries = reader.entries(table, "`plugin`", &["path", "sha256"]);
     let mut given = Vec::new();
@@ -86,23 +97,19 @@ fn read_plugin(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<PluginEntry> 
     }
     let sha256 = given.pop()??;
     let path = given.pop()??;
-    let hash = sha256.get_ref();
-    if hash.len() != DIGITS
-        || !hash
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    {
-        let wrong = format!("`sha256`: expected {DIGITS} hexadecimal digits in lower case");
+    let Some(hash) = Sha256Hex::parse(sha256.get_ref()) else {
+        let wrong = format!("`sha256`: expected {DIGITS} hexadecimal digits");
         let wrong = reader.at(sha256.span(), wrong);
         reader.report(wrong.help("`omnizap plugins allow FILE` writes the whole entry"));
         return None;
-    }
-    let folder = Path::new(&*reader.source.name).parent();
+    };
+    let file = reader.source.file_of(path.span().start);
+    let folder = Path::new(&**file).parent();
     let folder = folder.unwrap_or(Path::new("")).to_owned();
     Some(PluginEntry {
         source: reader.source.clone(),
         span: path.span(),
         path: folder.join(path.get_ref()),
-        sha256,
+        sha256: Spanned::new(sha256.span(), hash),
     })
 }

@@ -1,22 +1,25 @@
 //! The `[[stage]]` tables of a pipeline file.
 
+use std::sync::Arc;
+
+use omnizap_contract::common::names::nearest;
 use toml::Spanned;
-use toml::de::DeValue;
 
 use super::{MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError, REQUEST, StageEntry};
 use crate::pipeline::condition::Condition;
-use crate::pipeline::diagnostic::nearest;
 use crate::pipeline::options::read_options;
-use crate::pipeline::reader::{Entries, Node, Reader};
+use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::registry::Registry;
+use crate::pipeline::tree::{Item, Node, Table};
 
-const STAGE_KEYS: [&str; 10] = [
+const STAGE_KEYS: [&str; 11] = [
     "uses",
     "name",
     "enabled",
     "with",
     "inputs",
     "if",
+    "run",
     "timeout_ms",
     "retry",
     "on_error",
@@ -26,10 +29,11 @@ const STAGE_KEYS: [&str; 10] = [
 /// The stages that could be read, and whether there were others.
 pub(super) fn read_stages(
     reader: &mut Reader<'_>,
-    node: &Node<'_>,
+    node: &Node,
+    defaults: &Entries<'_>,
     registry: &Registry,
 ) -> (Vec<StageEntry>, bool) {
-    let DeValue::Array(items) = node.get_ref() else {
+    let Item::List(items) = node.get_ref() else {
         reader.wrong_type(node, "`stage`", "a list of tables, written [[stage]]");
         return (Vec::new(), true);
     };
@@ -41,13 +45,18 @@ pub(super) fn read_stages(
     }
     let stages: Vec<_> = items
         .iter()
-        .filter_map(|item| read_stage(reader, item, registry))
+        .filter_map(|item| read_stage(reader, item, defaults, registry))
         .collect();
     let unreadable = stages.len() < items.len();
     (stages, unreadable)
 }
 
-fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> Option<StageEntry> {
+fn read_stage(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    defaults: &Entries<'_>,
+    registry: &Registry,
+) -> Option<StageEntry> {
     let table = reader.table(node, "`stage`")?;
     let entries = reader.entries(table, "`stage`", &STAGE_KEYS);
     let Some(uses) = entries.get("uses") else {
@@ -92,7 +101,8 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
         .and_then(|node| reader.all(node, &what("enabled")))
         .unwrap_or(true)
         && kind.is_none_or(|kind| kind.withheld().is_none());
-    let options = kind.map(|kind| read_options(reader, &**kind, entries.get("with"), uses.span()));
+    let with = entries.get("with");
+    let options = kind.map(|kind| read_options(reader, &**kind, with, defaults, uses.span()));
     let inputs = read_inputs(reader, &entries, &what("inputs"));
     let condition = entries.get("if").and_then(|node| {
         let text = reader.string(node, &what("if"))?;
@@ -119,14 +129,23 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
         .get("max_in_flight")
         .and_then(|node| reader.integer(node, &what("max_in_flight"), (1, MAX_IN_FLIGHT as i64)))
         .and_then(|limit| usize::try_from(limit).ok());
-    let on_error = read_on_error(reader, &entries, &what("on_error"));
+    let on_error = read_word(
+        reader,
+        &entries,
+        "on_error",
+        &what,
+        [OnError::Fail, OnError::Skip],
+    );
+    let on_demand = read_word(reader, &entries, "run", &what, [false, true]);
     Some(StageEntry {
+        origin: origin(reader, table),
         kind: kind?.clone(),
         options: options?,
         name,
         enabled,
         inputs,
         condition,
+        on_demand,
         timeout,
         retry,
         on_error,
@@ -136,7 +155,7 @@ fn read_stage(reader: &mut Reader<'_>, node: &Node<'_>, registry: &Registry) -> 
 
 fn read_inputs(
     reader: &mut Reader<'_>,
-    entries: &Entries<'_, '_>,
+    entries: &Entries<'_>,
     what: &str,
 ) -> Vec<(Spanned<String>, Spanned<String>)> {
     let Some(node) = entries.get("inputs") else {
@@ -154,20 +173,59 @@ fn read_inputs(
     inputs
 }
 
-fn read_on_error(reader: &mut Reader<'_>, entries: &Entries<'_, '_>, what: &str) -> OnError {
-    let Some(node) = entries.get("on_error") else {
-        return OnError::default();
+/// The words that `on_error` and `run` take, the one that is meant without the key first.
+const WORDS: [(&str, [&str; 2]); 2] = [
+    ("on_error", ["fail", "skip"]),
+    ("run", ["always", "on demand"]),
+];
+
+fn read_word<T: Copy>(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_>,
+    key: &str,
+    what: &dyn Fn(&str) -> String,
+    values: [T; 2],
+) -> T {
+    let words = WORDS.iter().find(|(known, _)| *known == key);
+    let words = words.map_or([""; 2], |(_, words)| *words);
+    let Some(node) = entries.get(key) else {
+        return values[0];
     };
-    match reader.string(node, what).as_deref() {
-        Some("fail") | None => OnError::Fail,
-        Some("skip") => OnError::Skip,
-        Some(other) => {
-            let wrong = format!("{what}: expected \"fail\" or \"skip\", found {other:?}");
-            let wrong = reader.at(node.span(), wrong);
-            reader.report(wrong);
-            OnError::Fail
+    let Some(given) = reader.string(node, &what(key)) else {
+        return values[0];
+    };
+    if let Some(place) = words.iter().position(|word| *word == given) {
+        return values[place];
+    }
+    let [first, second] = words;
+    let wrong = format!(
+        "{}: expected {first:?} or {second:?}, found {given:?}",
+        what(key)
+    );
+    let wrong = reader.at(node.span(), wrong);
+    reader.report(wrong);
+    values[0]
+}
+
+/// The files that a stage's table comes from, each with the line of its first key there.
+fn origin(reader: &Reader<'_>, table: &Table) -> Vec<(Arc<str>, usize)> {
+    let mut spans: Vec<usize> = table.iter().map(|(key, _)| key.span().start).collect();
+    let nested = ["with", "inputs"]
+        .into_iter()
+        .filter_map(|key| table.get(key));
+    let nested = nested.filter_map(|node| node.get_ref().as_table());
+    spans.extend(nested.flat_map(|table| table.iter().map(|(key, _)| key.span().start)));
+    // The text of the file itself begins the texts, what it extends comes behind.
+    spans.sort_unstable_by(|a, b| b.cmp(a));
+    let mut found: Vec<(Arc<str>, usize)> = Vec::new();
+    for span in spans {
+        let place = reader.source.place(span);
+        match found.last_mut() {
+            Some((file, line)) if file == place.file => *line = place.line,
+            _ => found.push((place.file.clone(), place.line)),
         }
     }
+    found
 }
 
 pub(super) fn report_duplicate_names(reader: &mut Reader<'_>, stages: &[StageEntry]) {
@@ -177,13 +235,23 @@ pub(super) fn report_duplicate_names(reader: &mut Reader<'_>, stages: &[StageEnt
             .iter()
             .find(|earlier| earlier.name.get_ref() == name);
         if let Some(earlier) = earlier {
-            let (line, _) = reader.source.position(earlier.name.span().start);
+            let other = reader.source.place(earlier.name.span().start);
+            let (is_base, line) = (*other.file != reader.source.name, other.line);
+            let whose = if is_base {
+                format!("line {line} of {}", other.file)
+            } else {
+                format!("line {line}")
+            };
             let duplicate = reader.at(
                 stage.name.span(),
-                format!("two stages are named `{name}`, the other at line {line}"),
+                format!("two stages are named `{name}`, the other at {whose}"),
             );
-            reader
-                .report(duplicate.help(format!("give one a name of its own: name = \"{name}-2\"")));
+            let own = format!("give one a name of its own: name = \"{name}-2\"");
+            reader.report(duplicate.help(if is_base {
+                format!("to change that one write name = \"{name}\" instead of uses; to have both, {own}")
+            } else {
+                own
+            }));
         }
     }
 }

@@ -4,13 +4,14 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Input, PortType, Ports, Presence};
 use serde_json::Value as Json;
 
 use super::Source;
 use crate::pipeline::condition::is_expressible;
 use crate::pipeline::config::{PipelineFile, REQUEST, StageEntry};
-use crate::pipeline::diagnostic::{Diagnostic, Diagnostics, suggestion};
+use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
 pub(super) struct Binder<'f> {
     pub(super) file: &'f PipelineFile,
@@ -92,7 +93,7 @@ impl<'f> Binder<'f> {
         }
         let sources = self.earlier(index, |name, ty| *name == *input.name && ty == input.ty);
         let missing = sources.is_empty() && matches!(input.presence, Presence::Required);
-        if missing && !self.file.has_unreadable_stage {
+        if missing && !self.file.has_unreadable_part {
             self.report_missing(index, stage, input);
         }
         sources

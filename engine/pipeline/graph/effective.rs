@@ -1,14 +1,18 @@
 //! The graph without what is off and what that takes with it, and its response.
 
 use omnizap_contract::Presence;
-use serde_json::Value as Json;
 
 use super::binder::Binder;
-use super::{Graph, Node, ResponseField, Source, State};
+use super::order::in_order;
+use super::{Graph, Node, Source, State, demand};
+use crate::pipeline::diagnostic::Diagnostics;
 
 impl Binder<'_> {
     /// The graph without what is off and what that takes with it.
-    pub(super) fn effective_graph(self, order: &[usize]) -> Graph {
+    ///
+    /// # Errors
+    /// A response that contradicts itself.
+    pub(super) fn effective_graph(self, order: &[usize]) -> Result<Graph, Diagnostics> {
         let stages = &self.file.stages;
         let mut states: Vec<State> = stages
             .iter()
@@ -37,7 +41,8 @@ impl Binder<'_> {
                 })
                 .collect()
         };
-        let nodes = (0..stages.len())
+        let (response, warnings) = self.response(active)?;
+        let mut nodes: Vec<Node> = (0..stages.len())
             .map(|node| Node {
                 ports: self.ports[node].clone(),
                 state: states[node].clone(),
@@ -50,15 +55,22 @@ impl Binder<'_> {
                     .map(|(sources, neutral)| (live(sources), neutral.clone()))
                     .collect(),
                 depends_on: self.feeders(node, active),
+                demand: None,
+                waits_to_decide: Vec::new(),
             })
             .collect();
-        Graph {
-            response: self.response(active),
+        demand::bind(stages, &mut nodes, &response);
+        // What runs on demand waits for more than what feeds it.
+        let order = in_order(nodes.len(), |node| nodes[node].depends_on.clone());
+        let order = order.unwrap_or_default();
+        Ok(Graph {
+            response,
+            warnings,
             file: self.file.clone(),
+            order: order.into_iter().filter(|node| active(*node)).collect(),
             nodes,
-            order: order.iter().copied().filter(|node| active(*node)).collect(),
             request_ports: self.request_ports,
-        }
+        })
     }
 
     fn why_prune(&self, node: usize, states: &[State]) -> Option<String> {
@@ -94,50 +106,5 @@ impl Binder<'_> {
             ));
         }
         None
-    }
-
-    fn response(&self, active: impl Fn(usize) -> bool) -> Vec<ResponseField> {
-        let mut fields: Vec<ResponseField> = Vec::new();
-        for (node, ports) in self.ports.iter().enumerate() {
-            for (output, port) in ports.outputs.iter().enumerate() {
-                let Some(publish) = &port.publish else {
-                    continue;
-                };
-                let index = fields
-                    .iter()
-                    .position(|field| field.name == publish.field)
-                    .unwrap_or_else(|| {
-                        fields.push(ResponseField {
-                            name: publish.field.to_string(),
-                            sources: Vec::new(),
-                            neutral: Json::Null,
-                            decimals: None,
-                        });
-                        fields.len() - 1
-                    });
-                let field = &mut fields[index];
-                field.neutral = publish.neutral.clone();
-                field.decimals = publish.decimals;
-                if active(node) {
-                    field.sources.insert(0, Source::Stage { node, output });
-                }
-            }
-        }
-        // What an upload says of itself comes last, unless a stage says better.
-        let mut port = 0;
-        for field in &self.file.request {
-            for (position, (name, _)) in field.ports().enumerate() {
-                if position > 0 && !fields.iter().any(|field| field.name == *name.get_ref()) {
-                    fields.push(ResponseField {
-                        name: name.get_ref().clone(),
-                        sources: vec![Source::Request(port)],
-                        neutral: Json::Null,
-                        decimals: None,
-                    });
-                }
-                port += 1;
-            }
-        }
-        fields
     }
 }

@@ -6,18 +6,31 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::Source;
 use super::binder::Binder;
 
+fn edges(
+    nodes: usize,
+    feeders: impl Fn(usize) -> Vec<usize>,
+) -> (DiGraph<usize, ()>, Vec<NodeIndex>) {
+    let mut graph = DiGraph::new();
+    let indices: Vec<NodeIndex> = (0..nodes).map(|node| graph.add_node(node)).collect();
+    for node in 0..nodes {
+        for feeder in feeders(node) {
+            graph.update_edge(indices[feeder], indices[node], ());
+        }
+    }
+    (graph, indices)
+}
+
+/// Every node after those that it waits for; [`None`] where they wait for each other.
+pub(super) fn in_order(nodes: usize, feeders: impl Fn(usize) -> Vec<usize>) -> Option<Vec<usize>> {
+    let (graph, _) = edges(nodes, feeders);
+    let order = toposort(&graph, None).ok()?;
+    Some(order.into_iter().map(|index| graph[index]).collect())
+}
+
 impl Binder<'_> {
     /// Every stage after those that feed it; a cycle is reported.
     pub(super) fn find_order(&mut self) -> Vec<usize> {
-        let mut graph = DiGraph::<usize, ()>::new();
-        let indices: Vec<NodeIndex> = (0..self.ports.len())
-            .map(|node| graph.add_node(node))
-            .collect();
-        for node in 0..self.ports.len() {
-            for feeder in self.feeders(node, |_| true) {
-                graph.update_edge(indices[feeder], indices[node], ());
-            }
-        }
+        let (graph, indices) = edges(self.ports.len(), |node| self.feeders(node, |_| true));
         if let Ok(order) = toposort(&graph, None) {
             return order.into_iter().map(|index| graph[index]).collect();
         }

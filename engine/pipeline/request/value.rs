@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use omnizap_contract::option::parse_bool;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
 
 use super::{Field, list};
-use crate::pipeline::interpolate::parse_bool;
 
 /// Longest piece of a client's text that an error repeats, in characters.
 const MAX_ECHO: usize = 40;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use omnizap_contract::common::backoff::Backoff;
 use omnizap_contract::{Call, Error, ErrorKind, Inputs, Outputs, Runner, Stage};
 use tokio::sync::Semaphore;
 
@@ -72,21 +73,18 @@ pub(super) async fn attempt_all(
     };
     let mut ran = Duration::ZERO;
     let mut attempts = 0;
-    let mut backoff = RETRY_BACKOFF;
+    let mut backoff = Backoff::new(RETRY_BACKOFF, MAX_RETRY_BACKOFF);
     let result = loop {
         attempts += 1;
         let (result, took) = attempt(step, &compute, &inputs, &call).await;
         ran += took;
         match result {
             Err(error) if error.kind().is_transient() && attempts <= step.retry => {
-                // Spread the retries of requests that failed together: half to all of the wait.
-                let jitter = 0.5 + 0.5 * fraction(call.request_id.as_bytes(), attempts);
-                let wait = error.retry_after().unwrap_or(backoff.mul_f64(jitter));
+                let wait = error.retry_after().unwrap_or_else(|| backoff.pause());
                 if wait >= call.remaining() {
                     break Err(error);
                 }
                 tokio::time::sleep(wait).await;
-                backoff = (backoff * 2).min(MAX_RETRY_BACKOFF);
             }
             result => break result,
         }
@@ -182,13 +180,4 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".into());
     Error::internal(format!("the stage panicked: {text}"))
-}
-
-/// A number in 0..1 that differs from request to request (FNV-1a).
-fn fraction(bytes: &[u8], salt: u32) -> f64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(salt);
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    (hash >> 11) as f64 / (1_u64 << 53) as f64
 }

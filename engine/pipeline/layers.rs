@@ -1,0 +1,256 @@
+//! A pipeline file and what it extends, parsed once each and laid over each other.
+
+use std::path::{Component, Path, PathBuf};
+
+use omnizap_contract::common::names::suggestion;
+use toml::Spanned;
+
+use super::diagnostic::{BUILTIN, Diagnostics, SourceText};
+use super::interpolate::Environment;
+use super::reader::Reader;
+use super::tree::{self, Item, Node, Table};
+
+/// Most files that extend each other.
+pub const MAX_LAYERS: usize = 8;
+
+/// Finds the pipeline that a file extends: by the text of its `extends`, and the name of the file
+/// that says so. The message of an error says what was expected.
+pub type FindBase<'a> = &'a dyn Fn(&str, &str) -> Result<SourceText, String>;
+
+/// A pipeline's texts as one tree.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// The texts: first that of the file itself, then that of what it extends, and so on.
+    pub source: SourceText,
+    pub(super) root: Table,
+}
+
+impl Layers {
+    /// Parses a file and what it extends. [`None`] where one of them is not TOML or not there.
+    #[must_use]
+    pub fn parse(
+        source: &SourceText,
+        environment: Environment<'_>,
+        find: FindBase<'_>,
+    ) -> (Option<Self>, Diagnostics) {
+        let mut reader = Reader::new(source, environment);
+        let root = read_layers(&mut reader, find);
+        let source = reader.source.clone();
+        (root.map(|root| Self { source, root }), reader.diagnostics)
+    }
+}
+
+fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
+    let mut layers: Vec<Table> = Vec::new();
+    let (mut name, mut start) = (reader.source.name.clone(), 0);
+    let mut seen = vec![name.clone()];
+    loop {
+        let (mut root, errors) = tree::parse(&reader.source.text[start..], start);
+        for (span, message) in &errors {
+            let wrong = reader.at(span.clone(), format!("not TOML: {message}"));
+            reader.report(wrong);
+        }
+        if !errors.is_empty() {
+            return None;
+        }
+        let extends = root.remove("extends");
+        layers.push(root);
+        let Some(extends) = extends else {
+            break;
+        };
+        let wanted = reader.string(&extends, "`extends`")?;
+        let refused = match find(&wanted, &name) {
+            Ok(base) if seen.contains(&base.name) => {
+                format!("`extends`: {} extends itself", base.name)
+            }
+            Ok(_) if layers.len() == MAX_LAYERS => {
+                format!("`extends`: at most {MAX_LAYERS} files may extend each other")
+            }
+            Ok(base) => {
+                name = base.name.clone();
+                seen.push(name.clone());
+                start = reader.source.append(&base);
+                continue;
+            }
+            Err(message) => format!("`extends`: {message}"),
+        };
+        let refused = reader.at(extends.span(), refused);
+        reader.report(refused.help(format!(
+            "expected \"{BUILTIN}NAME\", or a path from the folder of this file"
+        )));
+        return None;
+    }
+    let mut root = layers.pop()?;
+    while let Some(over) = layers.pop() {
+        lay_over(reader, &mut root, over);
+    }
+    Some(root)
+}
+
+/// Lays a file over what it extends.
+fn lay_over(reader: &mut Reader<'_>, root: &mut Table, over: Table) {
+    for (key, node) in over {
+        match (key.get_ref().as_str(), root.get_mut(key.get_ref()), node) {
+            ("stage", Some(Item::List(stages)), node) if node.get_ref().as_list().is_some() => {
+                lay_stages_over(reader, stages, node);
+            }
+            ("plugin", Some(Item::List(plugins)), node) if node.get_ref().as_list().is_some() => {
+                if let Item::List(more) = node.into_inner() {
+                    plugins.extend(more);
+                }
+            }
+            ("pipeline" | "response" | "request" | "defaults", Some(Item::Table(below)), node)
+                if node.get_ref().as_table().is_some() =>
+            {
+                if let Item::Table(over) = node.into_inner() {
+                    below.lay_over(over, 1);
+                }
+            }
+            (_, _, node) => root.insert(key, node),
+        }
+    }
+}
+
+/// The name of a stage, as far as it is known before variables are filled in.
+fn stage_name(stage: &Node) -> Option<&str> {
+    let table = stage.get_ref().as_table()?;
+    let name = table.get("name").or_else(|| table.get("uses"))?;
+    name.get_ref().as_str()
+}
+
+fn text<'t>(stage: &'t Node, key: &str) -> Option<&'t str> {
+    stage.get_ref().as_table()?.get(key)?.get_ref().as_str()
+}
+
+/// Each stage of `over` changes the one of its name, or is a new one.
+fn lay_stages_over(reader: &mut Reader<'_>, stages: &mut Vec<Node>, over: Node) {
+    let Item::List(over) = over.into_inner() else {
+        return;
+    };
+    for mut stage in over {
+        let goes = place(reader, &mut stage);
+        let named = text(&stage, "name").map(str::to_owned);
+        let below = named.as_deref().and_then(|named| {
+            let mut each = stages.iter();
+            each.position(|below| stage_name(below) == Some(named))
+        });
+        let uses = text(&stage, "uses");
+        let stage = match below {
+            Some(below) if uses.is_none() || uses == text(&stages[below], "uses") => {
+                let mut changed = stages[below].clone();
+                if let (Item::Table(changed), Item::Table(over)) =
+                    (changed.get_mut(), stage.into_inner())
+                {
+                    changed.lay_over(over, 1);
+                }
+                changed
+            }
+            // It is of another kind, so nothing but its place stays.
+            Some(_) => stage,
+            None => {
+                if let (Some(named), None) = (&named, uses) {
+                    let span = stage
+                        .get_ref()
+                        .as_table()
+                        .and_then(|table| table.get("name"));
+                    let span = span.map_or(stage.span(), Spanned::span);
+                    let unknown = format!("there is no stage `{named}` to be changed");
+                    let unknown = reader.at(span, unknown);
+                    let names = stages.iter().filter_map(stage_name);
+                    reader.report(unknown.nearest(named, names));
+                    continue;
+                }
+                stage
+            }
+        };
+        let own = below.unwrap_or(stages.len());
+        if let Some(below) = below {
+            stages.remove(below);
+        }
+        let to = match goes {
+            None => own,
+            Some((where_to, anchor)) => {
+                let name = anchor.get_ref();
+                let found = stages
+                    .iter()
+                    .position(|stage| stage_name(stage) == Some(name));
+                match found {
+                    Some(found) => found + usize::from(where_to == "after"),
+                    None => {
+                        let what = format!("`{where_to}`: there is no stage `{name}`");
+                        let unknown = reader.at(anchor.span(), what);
+                        let names = stages.iter().filter_map(stage_name);
+                        let help = suggestion(name, names).unwrap_or_default();
+                        reader.report(unknown.help(help));
+                        own
+                    }
+                }
+            }
+        };
+        stages.insert(to.min(stages.len()), stage);
+    }
+}
+
+/// Where a stage is to go, taken out of its table.
+fn place(reader: &mut Reader<'_>, stage: &mut Node) -> Option<(&'static str, Spanned<String>)> {
+    let Item::Table(table) = stage.get_mut() else {
+        return None;
+    };
+    let mut found = None;
+    for key in ["after", "before"] {
+        let Some(node) = table.remove(key) else {
+            continue;
+        };
+        let Some(anchor) = reader.spanned_string(&node, &format!("`{key}`")) else {
+            continue;
+        };
+        if found.is_some() {
+            let both = reader.at(
+                node.span(),
+                "a stage goes `after` another or `before` it, not both",
+            );
+            reader.report(both);
+        }
+        found.get_or_insert((key, anchor));
+    }
+    found
+}
+
+/// A path without the steps up that it takes back, for names that people read.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        let is_up = part == Component::ParentDir;
+        match normal.components().next_back() {
+            Some(Component::Normal(_)) if is_up => {
+                normal.pop();
+            }
+            _ => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// Finds a base among the pipelines that the program brings, by name and text, and on disk, from
+/// the folder of the file that extends it.
+///
+/// # Errors
+/// What was expected.
+pub fn find_base(
+    builtins: &[(&str, &str)],
+    wanted: &str,
+    extended_by: &str,
+) -> Result<SourceText, String> {
+    if let Some(name) = wanted.strip_prefix(BUILTIN) {
+        let found = builtins.iter().find(|(known, _)| *known == name);
+        let Some((_, text)) = found else {
+            let names = builtins.iter().map(|(known, _)| *known);
+            let help = suggestion(name, names).unwrap_or_default();
+            return Err(format!("the program brings no pipeline `{name}`: {help}"));
+        };
+        return Ok(SourceText::new(wanted, *text));
+    }
+    let folder = Path::new(extended_by).parent().unwrap_or(Path::new(""));
+    let path = normal(&folder.join(wanted));
+    SourceText::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
