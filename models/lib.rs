@@ -27,6 +27,7 @@
 //!   next start, what lies beside a checkpoint, [`Cache`] and [`hub`].
 //! - [`catalog`], [`verify`]: models on this machine, listed and checked.
 //! - `confidence`: what a model's logits are worth.
+//! - [`tls`]: the one TLS of the program.
 //! - `embedded`: the small model inside the program.
 //! - `nsfw`: [`NsfwNet`], a classifier of unsafe pictures inside the program.
 //!
@@ -55,6 +56,7 @@ mod net;
 mod nsfw;
 mod preset;
 mod source;
+pub mod tls;
 pub mod verify;
 
 pub use confidence::{Confidence, NoMatch, Temperature};

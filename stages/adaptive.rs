@@ -10,15 +10,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionSpec, OptionType, Options,
-    Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind, StageSpec, Value,
+    AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, Options, Outputs, Ports, Runner,
+    Score, Scores, StageKind, StageSpec,
 };
 use omnizap_services::store::{
     Asked, Store, StoreError, Tally, ThemeEvidence, label_key, limits, standing,
 };
 use omnizap_services::vectors::{Hit, Query};
-use serde_json::json;
 
 use self::law::Balances;
 
@@ -33,6 +33,46 @@ const TIME_SHARE: u32 = 4;
 /// Decimals of the published weights.
 const DECIMALS: u8 = 6;
 
+const SCORES: In<Scores> = In::required("scores", "what the model says");
+const THEME: In<Option<Text>> = In::optional("theme", "the theme of the request");
+const IMAGE_HASH: In<Option<Text>> =
+    In::optional("image_hash", "the name under which this image has feedback");
+const CONTENT_HASH: In<Option<Text>> = In::optional(
+    "content_hash",
+    "the hash of its bytes, by which it has all its other names",
+);
+const EMBEDDING: In<Option<Embedding>> = In::optional(
+    "embedding",
+    "the picture's vector, by which neighbours are found",
+);
+const MOVED: Out<Scores> = Out::new("scores", "the scores, moved by feedback; their sum stays 1");
+const AFFINITY_WEIGHT: Out<f64> = Out::new(
+    "affinity_weight",
+    "what feedback says of the winning label, -1 to 1",
+)
+.published("0.0")
+.rounded(DECIMALS);
+const AFFINITY_WEIGHT_RAW: Out<f64> = Out::new(
+    "affinity_weight_raw",
+    "share of acceptances among the judgements of this image and theme",
+)
+.published("0.0")
+.rounded(DECIMALS);
+
+const ALPHA: Opt<f64> = Opt::number(
+    "alpha",
+    0.4,
+    "how far feedback may move scores: the odds of two labels at most by exp(2 alpha)",
+)
+.within(0.0, 1.0)
+.public("adaptive_alpha");
+const NEIGHBOURS: Opt<usize> = Opt::count(
+    "neighbours",
+    8,
+    "how many similar images have a say; 0 for none",
+)
+.within(0, 64);
+
 /// The kind `adaptive`.
 pub struct Adaptive {
     store: Store,
@@ -46,25 +86,9 @@ impl Adaptive {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "adaptive".into(),
-    doc: "moves the scores by what feedback says of each label under the theme".into(),
-    options: vec![
-        OptionSpec::new(
-            "alpha",
-            OptionType::Number { min: 0.0, max: 1.0 },
-            0.4,
-            "how far feedback may move scores: the odds of two labels at most by exp(2 alpha)",
-        )
-        .public("adaptive_alpha"),
-        OptionSpec::new(
-            "neighbours",
-            OptionType::Integer { min: 0, max: 64 },
-            8,
-            "how many similar images have a say; 0 for none",
-        ),
-    ],
-    feature: Some("adaptive_scoring".into()),
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let doc = "moves the scores by what feedback says of each label under the theme";
+    StageSpec::new("adaptive", doc, [ALPHA.spec(), NEIGHBOURS.spec()]).feature("adaptive_scoring")
 });
 
 impl StageKind for Adaptive {
@@ -72,60 +96,30 @@ impl StageKind for Adaptive {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        let weight = |name: &'static str, doc: &'static str| {
-            Output::new(name, PortType::Number, doc)
-                .published(json!(0.0))
-                .rounded(DECIMALS)
-        };
-        Ports {
-            inputs: vec![
-                Input::required("scores", PortType::Scores, "what the model says"),
-                Input::optional("theme", PortType::Text, "the theme of the request"),
-                Input::optional(
-                    "image_hash",
-                    PortType::Text,
-                    "the name under which this image has feedback",
-                ),
-                Input::optional(
-                    "content_hash",
-                    PortType::Text,
-                    "the hash of its bytes, by which it has all its other names",
-                ),
-                Input::optional(
-                    "embedding",
-                    PortType::Embedding,
-                    "the picture's vector, by which neighbours are found",
-                ),
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new(
+            [
+                SCORES.port(),
+                THEME.port(),
+                IMAGE_HASH.port(),
+                CONTENT_HASH.port(),
+                EMBEDDING.port(),
             ],
-            outputs: vec![
-                Output::new(
-                    "scores",
-                    PortType::Scores,
-                    "the scores, moved by feedback; their sum stays 1",
-                ),
-                weight(
-                    "affinity_weight",
-                    "what feedback says of the winning label, -1 to 1",
-                ),
-                weight(
-                    "affinity_weight_raw",
-                    "share of acceptances among the judgements of this image and theme",
-                ),
+            [
+                MOVED.port(),
+                AFFINITY_WEIGHT.port(),
+                AFFINITY_WEIGHT_RAW.port(),
             ],
-        }
+        )
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            self.store.start()?;
-            Ok(Runner::Async(Arc::new(Adapter {
-                store: self.store.clone(),
-                alpha: options.number("alpha").unwrap_or(0.0),
-                neighbours: usize::try_from(options.integer("neighbours").unwrap_or(0))
-                    .unwrap_or(0),
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        self.store.start()?;
+        Ok(Runner::waits(Adapter {
+            store: self.store.clone(),
+            alpha: options.get(ALPHA),
+            neighbours: options.get(NEIGHBOURS),
+        }))
     }
 }
 
@@ -135,7 +129,7 @@ struct Adapter {
     neighbours: usize,
 }
 
-impl AsyncStage for Adapter {
+impl Observed for Adapter {
     fn idle(&self) -> Option<String> {
         (self.alpha == 0.0).then(|| "alpha is 0, so that feedback changes nothing".to_owned())
     }
@@ -143,32 +137,28 @@ impl AsyncStage for Adapter {
     fn health(&self) -> Health {
         self.store.health()
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let scores = inputs.scores("scores")?;
-            let theme = inputs.optional_text("theme").map(|theme| theme.trim());
-            let Some(theme) = theme.filter(|theme| may_have_feedback(theme)) else {
-                return Ok(outputs(scores.clone(), 0.0, 0.0));
-            };
-            let question = Question {
-                image: inputs.optional_text("image_hash"),
-                content: inputs.optional_text("content_hash"),
-                near: self.near(inputs).await,
-            };
-            match self.evidence(theme, scores, &question, call).await {
-                Ok(evidence) => Ok(self.adapt(scores, &evidence, &question)),
-                Err(error) => {
-                    // Health says so too, for as long as it lasts.
-                    tracing::debug!(%error, request = %call.request_id, "scores without feedback");
-                    Ok(outputs(scores.clone(), 0.0, 0.0))
-                }
+impl AsyncStage for Adapter {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let scores = inputs.get(SCORES)?;
+        let theme = inputs.get(THEME)?.map(|theme| theme.trim());
+        let Some(theme) = theme.filter(|theme| may_have_feedback(theme)) else {
+            return Ok(outputs(scores.clone(), 0.0, 0.0));
+        };
+        let question = Question {
+            image: inputs.get(IMAGE_HASH)?,
+            content: inputs.get(CONTENT_HASH)?,
+            near: self.near(inputs).await?,
+        };
+        match self.evidence(theme, scores, &question, call).await {
+            Ok(evidence) => Ok(self.adapt(scores, &evidence, &question)),
+            Err(error) => {
+                // Health says so too, for as long as it lasts.
+                tracing::debug!(%error, request = %call.request_id, "scores without feedback");
+                Ok(outputs(scores.clone(), 0.0, 0.0))
             }
-        })
+        }
     }
 }
 
@@ -202,12 +192,12 @@ impl Question<'_> {
 
 impl Adapter {
     /// The images that look most like the one asked about.
-    async fn near(&self, inputs: &Inputs) -> Vec<Hit> {
-        let Some(Value::Embedding(embedding)) = inputs.get("embedding") else {
-            return Vec::new();
+    async fn near(&self, inputs: &Inputs) -> Result<Vec<Hit>, Error> {
+        let Some(embedding) = inputs.get(EMBEDDING)? else {
+            return Ok(Vec::new());
         };
         if self.neighbours == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let query = Query {
             model: embedding.model.clone(),
@@ -215,10 +205,10 @@ impl Adapter {
             threshold: NEIGHBOUR_THRESHOLD,
             limit: self.neighbours,
             scan: NEIGHBOUR_SCAN,
-            image_hash: inputs.optional_text("image_hash").cloned(),
-            content_hash: inputs.optional_text("content_hash").cloned(),
+            image_hash: inputs.get(IMAGE_HASH)?.cloned(),
+            content_hash: inputs.get(CONTENT_HASH)?.cloned(),
         };
-        self.store.similar(query).await
+        Ok(self.store.similar(query).await)
     }
 
     async fn evidence(
@@ -266,9 +256,9 @@ fn may_have_feedback(theme: &str) -> bool {
 
 fn outputs(scores: Arc<Scores>, weight: f64, raw: f64) -> Outputs {
     Outputs::new()
-        .with("scores", Value::Scores(scores))
-        .with("affinity_weight", weight)
-        .with("affinity_weight_raw", raw)
+        .with(MOVED, scores)
+        .with(AFFINITY_WEIGHT, weight)
+        .with(AFFINITY_WEIGHT_RAW, raw)
 }
 
 /// The place of the likeliest label; of equals the one whose name comes first, whatever the

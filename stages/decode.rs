@@ -4,14 +4,14 @@
 //! is checked against the limits before any pixel is decoded.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use bytes::Bytes;
 use image::DynamicImage;
 use image::metadata::Orientation;
+use omnizap_contract::typed::{In, OneOf, Opt, Out, Text};
 use omnizap_contract::{
-    BoxFuture, Call, Channels, Error, Image, Input, Inputs, OptionFault, OptionSpec, OptionType,
-    Options, Output, Outputs, PortType, Ports, Runner, Stage, StageKind, StageSpec,
+    Bytes, Call, Channels, Error, Image, Inputs, Observed, OptionFault, Options, Outputs, Ports,
+    Runner, Stage, StageKind, StageSpec, choices,
 };
 
 mod fault;
@@ -24,69 +24,75 @@ mod pixels;
 use limits::Limits;
 use pixels::Alpha;
 
-/// Pixels beyond which a picture is refused: 50 million, as of a 50 MP camera.
-const MAX_PIXELS: i64 = 50_000_000;
-/// The longest side that JPEG and GIF can express.
-const MAX_SIDE: i64 = 65_535;
-/// Bytes that decoding may hold at once: enough for `MAX_PIXELS` of 16-bit RGBA.
-const MAX_ALLOC_BYTES: i64 = 512 * 1024 * 1024;
-/// Mid-gray: a white sticker and a black one both stay visible on it.
-const BACKGROUND: &str = "#808080";
+const FILE: In<Bytes> = In::required("file", "the uploaded file");
+const IMAGE: Out<Image> = Out::new("image", "the picture, [height, width, 3], 8-bit RGB");
+
+/// By default 50 million, as of a 50 MP camera.
+const MAX_PIXELS: Opt<i64> = Opt::integer(
+    "max_pixels",
+    50_000_000,
+    "most pixels of a picture, checked in its header before decoding",
+)
+.within(1, 1_000_000_000);
+/// By default the longest side that JPEG and GIF can express.
+const MAX_SIDE: Opt<i64> =
+    Opt::integer("max_side", 65_535, "longest side of a picture in pixels").within(1, 1_000_000);
+/// By default enough for [`MAX_PIXELS`] of 16-bit RGBA.
+const MAX_ALLOC_BYTES: Opt<i64> = Opt::integer(
+    "max_alloc_bytes",
+    512 * 1024 * 1024,
+    "most bytes that decoding one picture may hold",
+)
+.within(1 << 20, 1 << 36);
+const ORIENTATION: Opt<OneOf<Turn>> = Opt::one_of(
+    "orientation",
+    Turn::Apply as usize,
+    "whether a picture is turned upright as its EXIF data says",
+);
+const ALPHA: Opt<OneOf<Transparency>> = Opt::one_of(
+    "alpha",
+    Transparency::Compose as usize,
+    "transparency: `compose` on the background, or `drop` and keep the colours beneath",
+);
+const BACKGROUND: Opt<Text> = Opt::text(
+    "background",
+    MID_GRAY,
+    "the colour beneath transparent pixels, as #rrggbb",
+);
+
+/// A white sticker and a black one both stay visible on it.
+const MID_GRAY: &str = "#808080";
+
+choices! {
+    /// Whether a picture is turned upright.
+    enum Turn {
+        Apply = "apply",
+        Ignore = "ignore",
+    }
+}
+
+choices! {
+    /// What becomes of transparency; [`Alpha`] once the background is known.
+    enum Transparency {
+        Compose = "compose",
+        Drop = "drop",
+    }
+}
 
 /// The kind `decode`.
 pub struct Decode;
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "decode".into(),
-    doc: "decodes JPEG, PNG, WebP, GIF, BMP and TIFF (the first frame) to 8-bit RGB".into(),
-    options: vec![
-        OptionSpec::new(
-            "max_pixels",
-            OptionType::Integer {
-                min: 1,
-                max: 1_000_000_000,
-            },
-            MAX_PIXELS,
-            "most pixels of a picture, checked in its header before decoding",
-        ),
-        OptionSpec::new(
-            "max_side",
-            OptionType::Integer {
-                min: 1,
-                max: 1_000_000,
-            },
-            MAX_SIDE,
-            "longest side of a picture in pixels",
-        ),
-        OptionSpec::new(
-            "max_alloc_bytes",
-            OptionType::Integer {
-                min: 1 << 20,
-                max: 1 << 36,
-            },
-            MAX_ALLOC_BYTES,
-            "most bytes that decoding one picture may hold",
-        ),
-        OptionSpec::new(
-            "orientation",
-            OptionType::Choice((&["apply", "ignore"]).into()),
-            "apply",
-            "whether a picture is turned upright as its EXIF data says",
-        ),
-        OptionSpec::new(
-            "alpha",
-            OptionType::Choice((&["compose", "drop"]).into()),
-            "compose",
-            "transparency: `compose` on the background, or `drop` and keep the colours beneath",
-        ),
-        OptionSpec::new(
-            "background",
-            OptionType::Text,
-            BACKGROUND,
-            "the colour beneath transparent pixels, as #rrggbb",
-        ),
-    ],
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let doc = "decodes JPEG, PNG, WebP, GIF, BMP and TIFF (the first frame) to 8-bit RGB";
+    let options = [
+        MAX_PIXELS.spec(),
+        MAX_SIDE.spec(),
+        MAX_ALLOC_BYTES.spec(),
+        ORIENTATION.spec(),
+        ALPHA.spec(),
+        BACKGROUND.spec(),
+    ];
+    StageSpec::new("decode", doc, options)
 });
 
 impl StageKind for Decode {
@@ -94,33 +100,22 @@ impl StageKind for Decode {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![Input::required(
-                "file",
-                PortType::Bytes,
-                "the uploaded file",
-            )],
-            outputs: vec![Output::new(
-                "image",
-                PortType::Image,
-                "the picture, [height, width, 3], 8-bit RGB",
-            )],
-        }
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new([FILE.port()], [IMAGE.port()])
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        match parse_colour(options.text("background").unwrap_or(BACKGROUND)) {
+        match parse_colour(options.get(BACKGROUND)) {
             Some(_) => Ok(()),
-            None => Err(vec![OptionFault {
-                option: "background".into(),
-                message: format!("expected a colour as #rrggbb, such as {BACKGROUND:?}"),
-            }]),
+            None => {
+                let message = format!("expected a colour as #rrggbb, such as {MID_GRAY:?}");
+                Err(vec![OptionFault::new(BACKGROUND, message)])
+            }
         }
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async { Ok(Runner::Compute(Arc::new(Decoder::new(options)))) })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        Ok(Runner::compute(Decoder::new(options)))
     }
 }
 
@@ -132,22 +127,19 @@ struct Decoder {
 
 impl Decoder {
     fn new(options: &Options) -> Self {
-        let limit = |name, default| {
-            let value = options.integer(name).unwrap_or(default);
-            u64::try_from(value).unwrap_or_default()
-        };
-        let background = options.text("background").and_then(parse_colour);
+        let limit = |option: Opt<i64>| u64::try_from(options.get(option)).unwrap_or_default();
         Self {
             limits: Limits {
-                max_pixels: limit("max_pixels", MAX_PIXELS),
-                max_side: limit("max_side", MAX_SIDE),
-                max_alloc_bytes: limit("max_alloc_bytes", MAX_ALLOC_BYTES),
+                max_pixels: limit(MAX_PIXELS),
+                max_side: limit(MAX_SIDE),
+                max_alloc_bytes: limit(MAX_ALLOC_BYTES),
             },
-            apply_orientation: options.text("orientation") != Some("ignore"),
-            alpha: match options.text("alpha") {
-                Some("drop") => Alpha::Drop,
-                _ => Alpha::Compose {
-                    background: background.unwrap_or([0x80; 3]),
+            apply_orientation: options.get(ORIENTATION) == Turn::Apply,
+            alpha: match options.get(ALPHA) {
+                Transparency::Drop => Alpha::Drop,
+                Transparency::Compose => Alpha::Compose {
+                    // It was checked: no colour is not among what may stand there.
+                    background: parse_colour(options.get(BACKGROUND)).unwrap_or_default(),
                 },
             },
         }
@@ -176,10 +168,12 @@ impl Decoder {
     }
 }
 
+impl Observed for Decoder {}
+
 impl Stage for Decoder {
-    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        let image = self.decode(inputs.bytes("file")?)?;
-        Ok(Outputs::new().with("image", image))
+    fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+        let image = self.decode(inputs.get(FILE)?)?;
+        Ok(Outputs::new().with(IMAGE, image))
     }
 }
 

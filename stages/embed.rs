@@ -2,13 +2,19 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::typed::{In, Out, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, Options,
-    Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Embedding, Error, Facts, Health, Image, Inputs, Observed, OptionFault,
+    Options, Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::Services;
-use omnizap_services::inference::clip::{self, ClipModel};
-use serde_json::{Map, Value as Json, json};
+use omnizap_services::inference::clip::{self, ClipModel, MODEL, PREPARED, PRETRAINED};
+
+const IMAGE: In<Image> = In::required("image", "the decoded picture");
+const EMBEDDING: Out<Embedding> = Out::new("embedding", "the picture's vector, L2 norm 1");
+const MODEL_NAME: Out<Text> =
+    Out::new("model", "the name of the model that answered").published("null");
+const DEVICE: Out<Text> = Out::new("device", "what the model ran on").published("null");
 
 /// The kind `embed`.
 pub struct Embed {
@@ -24,11 +30,9 @@ impl Embed {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "embed".into(),
-    doc: "runs the image tower of the model".into(),
-    options: clip::embedding_options(),
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let options = [MODEL.spec(), PRETRAINED.spec(), PREPARED.spec()];
+    StageSpec::new("embed", "runs the image tower of the model", options)
 });
 
 impl StageKind for Embed {
@@ -36,41 +40,21 @@ impl StageKind for Embed {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![Input::required(
-                "image",
-                PortType::Image,
-                "the decoded picture",
-            )],
-            outputs: vec![
-                Output::new(
-                    "embedding",
-                    PortType::Embedding,
-                    "the picture's vector, L2 norm 1",
-                ),
-                Output::new(
-                    "model",
-                    PortType::Text,
-                    "the name of the model that answered",
-                )
-                .published(Json::Null),
-                Output::new("device", PortType::Text, "what the model ran on")
-                    .published(Json::Null),
-            ],
-        }
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new(
+            [IMAGE.port()],
+            [EMBEDDING.port(), MODEL_NAME.port(), DEVICE.port()],
+        )
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         clip::check_prepared(options)
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            let model = self.services.model_of(options).await?;
-            let id = model.embedding_id(options);
-            Ok(Runner::Async(Arc::new(Embedder { model, id })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        let model = self.services.model_of(options).await?;
+        let id = model.embedding_id(options);
+        Ok(Runner::waits(Embedder { model, id }))
     }
 }
 
@@ -80,35 +64,31 @@ struct Embedder {
     id: Arc<str>,
 }
 
-impl AsyncStage for Embedder {
-    fn describe(&self) -> Map<String, Json> {
+impl Observed for Embedder {
+    fn describe(&self) -> Facts {
         self.model.facts()
     }
 
     fn health(&self) -> Health {
-        let mut facts = self.model.facts();
-        if let Some(note) = self.model.note() {
-            facts.insert("note".into(), json!(note));
-        }
+        let facts = self.model.facts();
         Health {
-            facts,
+            facts: match self.model.note() {
+                Some(note) => facts.with("note", note),
+                None => facts,
+            },
             ..Health::default()
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let image = inputs.image("image")?.clone();
-            let vector = self.model.embed_image(image, call).await?;
-            let model = self.id.clone();
-            Ok(Outputs::new()
-                .with("embedding", Embedding { model, vector })
-                .with("model", self.model.name().clone())
-                .with("device", self.model.device()))
-        })
+impl AsyncStage for Embedder {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let image = inputs.get(IMAGE)?.clone();
+        let vector = self.model.embed_image(image, call).await?;
+        let model = self.id.clone();
+        Ok(Outputs::new()
+            .with(EMBEDDING, Embedding { model, vector })
+            .with(MODEL_NAME, self.model.name().clone())
+            .with(DEVICE, self.model.device()))
     }
 }

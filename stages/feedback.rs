@@ -4,16 +4,33 @@
 //! default labels where it was ever asked with those. A client that brings labels of its own
 //! says which by sending them here too, and a client that means a certain label names it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use omnizap_contract::common::digest::{self, Sha256Hex};
+use omnizap_contract::typed::{In, Out, Spec, Text, TextList};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
-    Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Error, ErrorKind, Health, Inputs, Observed, Options, Outputs, Ports, Runner,
+    StageKind, StageSpec,
 };
-use omnizap_services::labels::{self, Bounds};
+use omnizap_services::labels::{self, Bounds, MAX_LABEL_CHARS, MAX_LABELS, OVER_LIMIT};
 use omnizap_services::store::{Feedback, Store, label_key, label_set, limits};
-use serde_json::json;
+
+const IMAGE_HASH: In<Text> = In::required(
+    "image_hash",
+    "image_hash of a classification, 64 hexadecimal digits",
+);
+const THEME: In<Text> = In::required("theme", "the theme, 1 to 120 characters");
+const ACCEPTED: In<bool> = In::or("accepted", true, "whether the image was taken");
+const ASSET_ID: In<Option<Text>> = In::optional("asset_id", "the client's own id of the image");
+const LABELS: In<Option<TextList>> = In::optional(
+    "labels",
+    "the labels that the judged answer chose from, where the request brought some",
+);
+const CATEGORY: In<Option<Text>> = In::optional(
+    "category",
+    "the label that is judged; the one that the model put first where absent",
+);
+const OK: Out<bool> = Out::new("ok", "true once the judgement is durable").published("false");
 
 /// The kind `feedback`.
 pub struct GiveFeedback {
@@ -28,33 +45,20 @@ impl GiveFeedback {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "feedback".into(),
-    doc: "counts a judgement of an image under a theme; answers once it is durable".into(),
-    options: vec![
-        OptionSpec::new(
-            "max_labels",
-            OptionType::Integer { min: 1, max: 4096 },
-            256,
-            "most different labels of a judgement, as many as `score` takes",
-        ),
-        OptionSpec::new(
-            "over_limit",
-            OptionType::Choice((&["reject", "cut"]).into()),
-            "reject",
-            "a judgement with more labels is refused, or loses the last ones, as in `score`",
-        ),
-        OptionSpec::new(
-            "max_label_chars",
-            OptionType::Integer {
-                min: 1,
-                max: 10_000,
-            },
-            200,
-            "most characters of a label",
-        ),
-    ],
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let options = [
+        Spec {
+            doc: "most different labels of a judgement, as many as `score` takes",
+            ..MAX_LABELS.spec()
+        },
+        Spec {
+            doc: "a judgement with more labels is refused, or loses the last ones, as in `score`",
+            ..OVER_LIMIT.spec()
+        },
+        MAX_LABEL_CHARS.spec(),
+    ];
+    let doc = "counts a judgement of an image under a theme; answers once it is durable";
+    StageSpec::new("feedback", doc, options)
 });
 
 impl StageKind for GiveFeedback {
@@ -62,47 +66,26 @@ impl StageKind for GiveFeedback {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![
-                Input::required(
-                    "image_hash",
-                    PortType::Text,
-                    "image_hash of a classification, 64 hexadecimal digits",
-                ),
-                Input::required("theme", PortType::Text, "the theme, 1 to 120 characters"),
-                Input::with_default("accepted", true, "whether the image was taken"),
-                Input::optional(
-                    "asset_id",
-                    PortType::Text,
-                    "the client's own id of the image",
-                ),
-                Input::optional(
-                    "labels",
-                    PortType::TextList,
-                    "the labels that the judged answer chose from, where the request brought some",
-                ),
-                Input::optional(
-                    "category",
-                    PortType::Text,
-                    "the label that is judged; the one that the model put first where absent",
-                ),
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new(
+            [
+                IMAGE_HASH.port(),
+                THEME.port(),
+                ACCEPTED.port(),
+                ASSET_ID.port(),
+                LABELS.port(),
+                CATEGORY.port(),
             ],
-            outputs: vec![
-                Output::new("ok", PortType::Bool, "true once the judgement is durable")
-                    .published(json!(false)),
-            ],
-        }
+            [OK.port()],
+        )
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            self.store.start()?;
-            Ok(Runner::Async(Arc::new(Recorder {
-                store: self.store.clone(),
-                bounds: Bounds::of(options),
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        self.store.start()?;
+        Ok(Runner::waits(Recorder {
+            store: self.store.clone(),
+            bounds: Bounds::of(options),
+        }))
     }
 }
 
@@ -111,47 +94,39 @@ struct Recorder {
     bounds: Bounds,
 }
 
-impl AsyncStage for Recorder {
+impl Observed for Recorder {
     fn health(&self) -> Health {
         self.store.health()
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        _call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let (label_set, label) = self.about(inputs)?;
-            let feedback = Feedback {
-                image_hash: image_hash(inputs.text("image_hash")?)?,
-                theme: theme(inputs.text("theme")?)?,
-                accepted: inputs.bool("accepted")?,
-                asset_id: match inputs.optional_text("asset_id") {
-                    Some(id) => asset_id(id)?,
-                    None => None,
-                },
-                label_set,
-                label,
-            };
-            self.store.record_feedback(&feedback).await?;
-            Ok(Outputs::new().with("ok", true))
-        })
+impl AsyncStage for Recorder {
+    async fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+        let (label_set, label) = self.about(inputs)?;
+        let feedback = Feedback {
+            image_hash: image_hash(inputs.get(IMAGE_HASH)?)?,
+            theme: theme(inputs.get(THEME)?)?,
+            accepted: inputs.get(ACCEPTED)?,
+            asset_id: match inputs.get(ASSET_ID)? {
+                Some(id) => asset_id(id)?,
+                None => None,
+            },
+            label_set,
+            label,
+        };
+        self.store.record_feedback(&feedback).await?;
+        Ok(Outputs::new().with(OK, true))
     }
 }
 
 impl Recorder {
     /// What a judgement says that it is about: a set of labels, and one label.
     fn about(&self, inputs: &Inputs) -> Result<(Option<String>, Option<String>), Error> {
-        let labels = match inputs.optional_text_list("labels") {
+        let labels = match inputs.get(LABELS)? {
             Some(labels) => labels::normalise(labels, self.bounds)?,
             None => Vec::new(),
         };
-        let category: Vec<_> = inputs
-            .optional_text("category")
-            .cloned()
-            .into_iter()
-            .collect();
+        let category: Vec<_> = inputs.get(CATEGORY)?.cloned().into_iter().collect();
         let named = labels::normalise(&category, self.bounds).map_err(|error| {
             let message = error.message().replace("labels: label 1", "category:");
             invalid(message).with_code("invalid_category")
@@ -215,6 +190,8 @@ fn invalid(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use omnizap_contract::Value;
     use omnizap_services::store::{Asked, Tally};
 
@@ -242,7 +219,7 @@ mod tests {
             ],
         );
         let outputs = stage.run(&inputs, &call()).await?;
-        Ok(matches!(outputs.get("ok"), Some(Value::Bool(true))))
+        Ok(outputs.get(OK) == Some(true))
     }
 
     async fn tally(store: &Store, theme: &str, image_hash: &str) -> Tally {

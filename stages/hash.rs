@@ -4,21 +4,33 @@
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::common::digest::{self, Sha256Hex};
+use omnizap_contract::typed::{In, Out, Text};
 use omnizap_contract::{
-    BoxFuture, Call, Error, ErrorKind, Input, Inputs, Options, Output, Outputs, PortType, Ports,
-    Runner, Stage, StageKind, StageSpec,
+    Bytes, Call, Error, ErrorKind, Inputs, Observed, Options, Outputs, Ports, Runner, Stage,
+    StageKind, StageSpec,
 };
-use serde_json::Value as Json;
+
+const FILE: In<Bytes> = In::required("file", "the uploaded file");
+const ASSET_SHA256: In<Option<Text>> = In::optional(
+    "asset_sha256",
+    "the name that the client gives the image, 64 hexadecimal digits",
+);
+const CONTENT_HASH: Out<Text> = Out::new(
+    "content_hash",
+    "SHA-256 of the bytes, lower-case hexadecimal: what caches are keyed by",
+);
+const IMAGE_HASH: Out<Text> = Out::new(
+    "image_hash",
+    "asset_sha256 where it was sent, else the content hash: what feedback refers to",
+)
+.published("null");
 
 /// The kind `hash`.
 pub struct Hash;
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "hash".into(),
-    doc: "hashes the uploaded bytes and settles the name under which feedback will find them"
-        .into(),
-    options: Vec::new(),
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let doc = "hashes the uploaded bytes and settles the name under which feedback will find them";
+    StageSpec::new("hash", doc, [])
 });
 
 impl StageKind for Hash {
@@ -26,51 +38,32 @@ impl StageKind for Hash {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![
-                Input::required("file", PortType::Bytes, "the uploaded file"),
-                Input::optional(
-                    "asset_sha256",
-                    PortType::Text,
-                    "the name that the client gives the image, 64 hexadecimal digits",
-                ),
-            ],
-            outputs: vec![
-                Output::new(
-                    "content_hash",
-                    PortType::Text,
-                    "SHA-256 of the bytes, lower-case hexadecimal: what caches are keyed by",
-                ),
-                Output::new(
-                    "image_hash",
-                    PortType::Text,
-                    "asset_sha256 where it was sent, else the content hash: what feedback refers to",
-                )
-                .published(Json::Null),
-            ],
-        }
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new(
+            [FILE.port(), ASSET_SHA256.port()],
+            [CONTENT_HASH.port(), IMAGE_HASH.port()],
+        )
     }
 
-    fn build<'a>(&'a self, _options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async { Ok(Runner::Compute(Arc::new(HashBytes))) })
+    async fn build(&self, _: &Options) -> Result<Runner, Error> {
+        Ok(Runner::compute(HashBytes))
     }
 }
 
 struct HashBytes;
 
+impl Observed for HashBytes {}
+
 impl Stage for HashBytes {
-    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
+    fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
         // The cheap check first: a malformed name costs no pass over the bytes.
-        let named = inputs
-            .optional_text("asset_sha256")
-            .map(|text| parse_sha256(text))
-            .transpose()?;
-        let content_hash: Arc<str> = Sha256Hex::of(inputs.bytes("file")?).as_str().into();
+        let named = inputs.get(ASSET_SHA256)?;
+        let named = named.map(|text| parse_sha256(text)).transpose()?;
+        let content_hash: Arc<str> = Sha256Hex::of(inputs.get(FILE)?).as_str().into();
         let image_hash = named.unwrap_or_else(|| content_hash.clone());
         Ok(Outputs::new()
-            .with("content_hash", content_hash)
-            .with("image_hash", image_hash))
+            .with(CONTENT_HASH, content_hash)
+            .with(IMAGE_HASH, image_hash))
     }
 }
 
@@ -91,7 +84,6 @@ fn parse_sha256(text: &str) -> Result<Arc<str>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use omnizap_contract::Value;
 
     use super::*;
@@ -103,7 +95,7 @@ mod tests {
             ("asset_sha256", named.map(Value::from)),
         ];
         let outputs = run(&Hash, &HashBytes, values, &call())?;
-        let text = |port: &str| outputs.get(port).map(|v| v.to_json()).unwrap();
+        let text = |port: &str| outputs.value(port).map(|v| v.to_json()).unwrap();
         let text = |port: &str| text(port).as_str().unwrap().to_owned();
         Ok((text("content_hash"), text("image_hash")))
     }

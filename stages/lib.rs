@@ -31,7 +31,7 @@
 
 use std::sync::Arc;
 
-use omnizap_contract::StageKind;
+use omnizap_contract::Kind;
 
 pub mod adaptive;
 pub mod decode;
@@ -55,7 +55,7 @@ pub use omnizap_services::{Services, ServicesConfig};
 
 /// Every built-in stage: the one list of them.
 #[must_use]
-pub fn builtins(services: &Services) -> Vec<Arc<dyn StageKind>> {
+pub fn builtins(services: &Services) -> Vec<Arc<dyn Kind>> {
     vec![
         Arc::new(hash::Hash),
         Arc::new(recall::Recall::new(services)),

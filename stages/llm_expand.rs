@@ -8,15 +8,78 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
-    OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
+    AsyncStage, Call, Error, ErrorKind, Health, Inputs, Observed, OptionFault, Options, Outputs,
+    Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::llm::{Expansion, Llm, Question};
-use serde_json::{Value as Json, json};
+use omnizap_services::store::limits::MODEL_CHARS;
+use serde_json::Value as Json;
 
-/// Widest name of a language model: that of its column in the store.
-const MODEL_CHARS: usize = 160;
+const TOP_LABELS: In<Json> = In::required("top_labels", "the best labels, as [{label, score, ..}]");
+const ENTROPY_NORMALIZED: In<f64> =
+    In::required("entropy_normalized", "how even the best scores are, 0 to 1");
+const BEST_LABELS: In<Option<Json>> = In::optional(
+    "best_labels",
+    "the same as top_labels, however many are shown; those where absent",
+);
+const GATE_ENTROPY: In<Option<f64>> = In::optional(
+    "gate_entropy",
+    "entropy_normalized, however many labels are shown; that where absent",
+);
+const CONFIDENCE_MARGIN: In<f64> = In::required(
+    "confidence_margin",
+    "lead of the first label over the second, 0 to 1",
+);
+const USED: Out<bool> = Out::new(
+    "llm_expansion_used",
+    "true where llm_expansion holds an answer of the model",
+)
+.published("false");
+const GATE_REASON: Out<Text> = Out::new(
+    "llm_expansion_gate_reason",
+    "enabled, entropy_gate, margin_gate, no_api_key, error, or disabled",
+)
+.published(r#""disabled""#);
+const EXPANSION: Out<Json> = Out::new(
+    "llm_expansion",
+    "{subtags, style_traits, emotions, pack_suggestions}, lists of strings",
+);
+
+const MODEL: Opt<Text> = Opt::text(
+    "model",
+    "gpt-4.1-mini",
+    "the language model, by the name that its server knows",
+)
+.public("llm_model");
+const TIMEOUT_MS: Opt<i64> = Opt::integer(
+    "timeout_ms",
+    6000,
+    "longest that an answer is waited for, all tries together, in milliseconds",
+)
+.within(100, 60_000)
+.public("llm_timeout_ms");
+const ENTROPY_MAX: Opt<f64> = Opt::number(
+    "entropy_max",
+    0.72,
+    "entropy_normalized above which the model is not asked (entropy_gate)",
+)
+.within(0.0, 1.0)
+.public("llm_entropy_max");
+const MARGIN_MIN: Opt<f64> = Opt::number(
+    "margin_min",
+    0.08,
+    "confidence_margin below which the model is not asked (margin_gate)",
+)
+.within(0.0, 1.0)
+.public("llm_margin_min");
+const LABELS: Opt<usize> = Opt::count(
+    "labels",
+    3,
+    "how many of the best labels the question names",
+)
+.within(1, 10);
 
 /// The kind `llm-expand`.
 pub struct LlmExpand {
@@ -31,49 +94,16 @@ impl LlmExpand {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "llm-expand".into(),
-    doc: "asks a language model for words around the best labels, where the answer is sure".into(),
-    options: vec![
-        OptionSpec::new(
-            "model",
-            OptionType::Text,
-            "gpt-4.1-mini",
-            "the language model, by the name that its server knows",
-        )
-        .public("llm_model"),
-        OptionSpec::new(
-            "timeout_ms",
-            OptionType::Integer {
-                min: 100,
-                max: 60_000,
-            },
-            6000,
-            "longest that an answer is waited for, all tries together, in milliseconds",
-        )
-        .public("llm_timeout_ms"),
-        OptionSpec::new(
-            "entropy_max",
-            OptionType::Number { min: 0.0, max: 1.0 },
-            0.72,
-            "entropy_normalized above which the model is not asked (entropy_gate)",
-        )
-        .public("llm_entropy_max"),
-        OptionSpec::new(
-            "margin_min",
-            OptionType::Number { min: 0.0, max: 1.0 },
-            0.08,
-            "confidence_margin below which the model is not asked (margin_gate)",
-        )
-        .public("llm_margin_min"),
-        OptionSpec::new(
-            "labels",
-            OptionType::Integer { min: 1, max: 10 },
-            3,
-            "how many of the best labels the question names",
-        ),
-    ],
-    feature: Some("llm_label_expansion".into()),
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let options = [
+        MODEL.spec(),
+        TIMEOUT_MS.spec(),
+        ENTROPY_MAX.spec(),
+        MARGIN_MIN.spec(),
+        LABELS.spec(),
+    ];
+    let doc = "asks a language model for words around the best labels, where the answer is sure";
+    StageSpec::new("llm-expand", doc, options).feature("llm_label_expansion")
 });
 
 impl StageKind for LlmExpand {
@@ -81,84 +111,42 @@ impl StageKind for LlmExpand {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![
-                Input::required(
-                    "top_labels",
-                    PortType::Json,
-                    "the best labels, as [{label, score, ..}]",
-                ),
-                Input::required(
-                    "entropy_normalized",
-                    PortType::Number,
-                    "how even the best scores are, 0 to 1",
-                ),
-                Input::optional(
-                    "best_labels",
-                    PortType::Json,
-                    "the same as top_labels, however many are shown; those where absent",
-                ),
-                Input::optional(
-                    "gate_entropy",
-                    PortType::Number,
-                    "entropy_normalized, however many labels are shown; that where absent",
-                ),
-                Input::required(
-                    "confidence_margin",
-                    PortType::Number,
-                    "lead of the first label over the second, 0 to 1",
-                ),
+    fn ports(&self, _: &Options) -> Ports {
+        // The neutral value comes from the type that makes the answers, so that both have one shape.
+        let expansion = EXPANSION.port().published(Expansion::default().to_json());
+        Ports::new(
+            [
+                TOP_LABELS.port(),
+                ENTROPY_NORMALIZED.port(),
+                BEST_LABELS.port(),
+                GATE_ENTROPY.port(),
+                CONFIDENCE_MARGIN.port(),
             ],
-            outputs: vec![
-                Output::new(
-                    "llm_expansion_used",
-                    PortType::Bool,
-                    "true where llm_expansion holds an answer of the model",
-                )
-                .published(json!(false)),
-                Output::new(
-                    "llm_expansion_gate_reason",
-                    PortType::Text,
-                    "enabled, entropy_gate, margin_gate, no_api_key, error, or disabled",
-                )
-                .published(json!("disabled")),
-                Output::new(
-                    "llm_expansion",
-                    PortType::Json,
-                    "{subtags, style_traits, emotions, pack_suggestions}, lists of strings",
-                )
-                .published(Expansion::default().to_json()),
-            ],
-        }
+            [USED.port(), GATE_REASON.port(), expansion],
+        )
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        let model = options.text("model").unwrap_or_default();
+        let model = options.get(MODEL);
         if !model.trim().is_empty() && model.chars().count() <= MODEL_CHARS {
             return Ok(());
         }
-        Err(vec![OptionFault {
-            option: "model".into(),
-            message: format!("must name a model in 1 to {MODEL_CHARS} characters"),
-        }])
+        let message = format!("must name a model in 1 to {MODEL_CHARS} characters");
+        Err(vec![OptionFault::new(MODEL, message)])
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            self.llm
-                .check()
-                .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
-            let millis = options.integer("timeout_ms").unwrap_or(6000);
-            Ok(Runner::Async(Arc::new(Expander {
-                llm: self.llm.clone(),
-                model: options.text("model").unwrap_or_default().trim().into(),
-                timeout: Duration::from_millis(u64::try_from(millis).unwrap_or(0)),
-                entropy_max: options.number("entropy_max").unwrap_or(0.0),
-                margin_min: options.number("margin_min").unwrap_or(1.0),
-                labels: usize::try_from(options.integer("labels").unwrap_or(1)).unwrap_or(1),
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        self.llm
+            .check()
+            .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
+        Ok(Runner::waits(Expander {
+            llm: self.llm.clone(),
+            model: options.get(MODEL).trim().into(),
+            timeout: Duration::from_millis(options.get(TIMEOUT_MS).unsigned_abs()),
+            entropy_max: options.get(ENTROPY_MAX),
+            margin_min: options.get(MARGIN_MIN),
+            labels: options.get(LABELS),
+        }))
     }
 }
 
@@ -186,7 +174,7 @@ impl Expander {
     }
 }
 
-impl AsyncStage for Expander {
+impl Observed for Expander {
     fn idle(&self) -> Option<String> {
         (!self.llm.has_key()).then(|| "there is no OPENAI_API_KEY".to_owned())
     }
@@ -197,36 +185,32 @@ impl AsyncStage for Expander {
             ..Health::default()
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let entropy = match inputs.optional_number("gate_entropy") {
-                Some(entropy) => entropy,
-                None => inputs.number("entropy_normalized")?,
-            };
-            let margin = inputs.number("confidence_margin")?;
-            if let Some(reason) = self.gate(entropy, margin) {
-                return Ok(outputs(reason, None));
+impl AsyncStage for Expander {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let entropy = match inputs.get(GATE_ENTROPY)? {
+            Some(entropy) => entropy,
+            None => inputs.get(ENTROPY_NORMALIZED)?,
+        };
+        let margin = inputs.get(CONFIDENCE_MARGIN)?;
+        if let Some(reason) = self.gate(entropy, margin) {
+            return Ok(outputs(reason, None));
+        }
+        let best = match inputs.get(BEST_LABELS)? {
+            Some(best) => best,
+            None => inputs.get(TOP_LABELS)?,
+        };
+        let labels = first_labels(best, self.labels);
+        let question = Question::new(self.model.clone(), labels);
+        let limit = self.timeout.min(call.remaining());
+        match self.llm.expand(question, limit).await {
+            Ok(expansion) => Ok(outputs("enabled", Some(&expansion))),
+            Err(error) => {
+                tracing::warn!(%error, request = %call.request_id, "no label expansion");
+                Ok(outputs("error", None))
             }
-            let best = match inputs.get("best_labels") {
-                Some(Value::Json(best)) => best,
-                _ => inputs.json("top_labels")?,
-            };
-            let labels = first_labels(best, self.labels);
-            let question = Question::new(self.model.clone(), labels);
-            let limit = self.timeout.min(call.remaining());
-            match self.llm.expand(question, limit).await {
-                Ok(expansion) => Ok(outputs("enabled", Some(&expansion))),
-                Err(error) => {
-                    tracing::warn!(%error, request = %call.request_id, "no label expansion");
-                    Ok(outputs("error", None))
-                }
-            }
-        })
+        }
     }
 }
 
@@ -242,9 +226,9 @@ fn first_labels(top_labels: &Json, count: usize) -> Vec<String> {
 fn outputs(reason: &str, expansion: Option<&Expansion>) -> Outputs {
     let json = expansion.map_or_else(|| Expansion::default().to_json(), Expansion::to_json);
     Outputs::new()
-        .with("llm_expansion_used", expansion.is_some())
-        .with("llm_expansion_gate_reason", reason)
-        .with("llm_expansion", json)
+        .with(USED, expansion.is_some())
+        .with(GATE_REASON, reason)
+        .with(EXPANSION, json)
 }
 
 #[cfg(test)]

@@ -2,19 +2,75 @@
 //! `nsfw_score >= threshold`; what the score is, `nsfw/model.rs`, `nsfw/contrast.rs` and
 //! `nsfw/label.rs` say.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
+use omnizap_contract::typed::{In, OneOf, Opt, Out};
 use omnizap_contract::{
-    BoxFuture, Error, ErrorKind, Input, Inputs, OptionFault, OptionSpec, OptionType, Options,
-    Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    Error, ErrorKind, Facts, Inputs, OptionFault, Options, Outputs, Ports, Runner, StageKind,
+    StageSpec, choices,
 };
 use omnizap_services::Services;
 use omnizap_services::inference::clip;
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 
 mod contrast;
 mod label;
 mod model;
+
+const NSFW_THRESHOLD: In<Option<f64>> = In::optional(
+    "nsfw_threshold",
+    "score from which this request takes a picture for nsfw, 0 to 1",
+);
+const NSFW_SCORE: Out<f64> = Out::new("nsfw_score", "how unsafe the picture is, 0 to 1")
+    .published("0.0")
+    .rounded(6);
+const IS_NSFW: Out<bool> =
+    Out::new("is_nsfw", "whether the score reaches the threshold").published("false");
+const CLASSES: Out<Json> = Out::new(
+    "nsfw_classes",
+    "the probability of each class of the model; null in other modes",
+)
+.optional()
+.published("null")
+.rounded(6);
+
+const MODE: Opt<OneOf<Mode>> = Opt::one_of(
+    "mode",
+    Mode::Model as usize,
+    "`model` asks a classifier of its own, `contrast` compares unsafe with safe prompts, `label` \
+     reads the score of an unsafe label",
+)
+.public("nsfw_mode");
+const THRESHOLD: Opt<f64> = Opt::number(
+    "threshold",
+    0.6,
+    "score from which a picture is nsfw, where the request sets none",
+)
+.within(0.0, 1.0)
+.public("nsfw_threshold");
+const ON_FAILURE: Opt<OneOf<OnFailure>> = Opt::one_of(
+    "on_failure",
+    OnFailure::Closed as usize,
+    "what a picture is taken for when the check fails and `on_error` is `skip`: `closed` says \
+     nsfw_score 1 and is_nsfw true, `open` 0 and false",
+);
+
+choices! {
+    /// What the score is made of.
+    enum Mode {
+        Model = "model",
+        Contrast = "contrast",
+        Label = "label",
+    }
+}
+
+choices! {
+    /// What a picture is taken for when the check fails.
+    enum OnFailure {
+        Closed = "closed",
+        Open = "open",
+    }
+}
 
 /// The kind `nsfw`.
 pub struct Nsfw {
@@ -30,59 +86,18 @@ impl Nsfw {
     }
 }
 
-/// What the score is made of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Model,
-    Contrast,
-    Label,
-}
-
-impl Mode {
-    const NAMES: [&str; 3] = ["model", "contrast", "label"];
-
-    fn of(options: &Options) -> Self {
-        match options.text("mode") {
-            Some("contrast") => Self::Contrast,
-            Some("label") => Self::Label,
-            _ => Self::Model,
-        }
-    }
-}
-
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = vec![
-        OptionSpec::new(
-            "mode",
-            OptionType::Choice((&Mode::NAMES).into()),
-            "model",
-            "`model` asks a classifier of its own, `contrast` compares unsafe with safe prompts, \
-             `label` reads the score of an unsafe label",
-        )
-        .public("nsfw_mode"),
-        OptionSpec::new(
-            "threshold",
-            OptionType::Number { min: 0.0, max: 1.0 },
-            0.6,
-            "score from which a picture is nsfw, where the request sets none",
-        )
-        .public("nsfw_threshold"),
-        OptionSpec::new(
-            "on_failure",
-            OptionType::Choice((&["closed", "open"]).into()),
-            "closed",
-            "what a picture is taken for when the check fails and `on_error` is `skip`: `closed` \
-             says nsfw_score 1 and is_nsfw true, `open` 0 and false",
-        ),
+    let options = [
+        MODE.spec(),
+        THRESHOLD.spec(),
+        ON_FAILURE.spec(),
+        contrast::UNSAFE_PROMPTS.spec(),
+        contrast::SAFE_PROMPTS.spec(),
+        clip::MODEL.spec(),
+        clip::PRETRAINED.spec(),
+        clip::PREPARED.spec(),
     ];
-    options.extend(contrast::options());
-    options.extend(clip::embedding_options());
-    StageSpec {
-        name: "nsfw".into(),
-        doc: "tells whether a picture is safe to show".into(),
-        options,
-        feature: None,
-    }
+    StageSpec::new("nsfw", "tells whether a picture is safe to show", options)
 });
 
 impl StageKind for Nsfw {
@@ -91,52 +106,27 @@ impl StageKind for Nsfw {
     }
 
     fn ports(&self, options: &Options) -> Ports {
-        let mode = Mode::of(options);
-        let mut inputs = match mode {
-            Mode::Model => model::inputs(),
-            Mode::Contrast => contrast::inputs(),
-            Mode::Label => label::inputs(),
-        };
-        inputs.push(Input::optional(
-            "nsfw_threshold",
-            PortType::Number,
-            "score from which this request takes a picture for nsfw, 0 to 1",
-        ));
-        let closed = options.text("on_failure") != Some("open");
-        let mut outputs = vec![
-            Output::new(
-                "nsfw_score",
-                PortType::Number,
-                "how unsafe the picture is, 0 to 1",
-            )
-            .when_failed(if closed { 1.0 } else { 0.0 })
-            .published(json!(0.0))
-            .rounded(6),
-            Output::new(
-                "is_nsfw",
-                PortType::Bool,
-                "whether the score reaches the threshold",
-            )
-            .when_failed(closed)
-            .published(json!(false)),
-        ];
-        // The Python service, whose mode it is, had no such field.
-        if mode != Mode::Label {
-            outputs.push(
-                Output::new(
-                    "nsfw_classes",
-                    PortType::Json,
-                    "the probability of each class of the model; null in other modes",
-                )
-                .optional()
-                .published(Json::Null)
-                .rounded(6),
-            );
+        let threshold = NSFW_THRESHOLD.port();
+        let closed = options.get(ON_FAILURE) == OnFailure::Closed;
+        let score = NSFW_SCORE.when_failed(if closed { 1.0 } else { 0.0 });
+        let is_nsfw = IS_NSFW.when_failed(closed);
+        match options.get(MODE) {
+            Mode::Model => Ports::new(
+                [model::IMAGE.port(), model::NSFW_RECALLED.port(), threshold],
+                [
+                    score,
+                    is_nsfw,
+                    CLASSES.port(),
+                    model::NSFW_PROBABILITIES.port(),
+                ],
+            ),
+            Mode::Contrast => Ports::new(
+                [contrast::EMBEDDING.port(), threshold],
+                [score, is_nsfw, CLASSES.port()],
+            ),
+            // The Python service, whose mode it is, had no field for the classes.
+            Mode::Label => Ports::new([label::CLIP_SCORES.port(), threshold], [score, is_nsfw]),
         }
-        if mode == Mode::Model {
-            outputs.extend(model::outputs());
-        }
-        Ports { inputs, outputs }
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
@@ -149,28 +139,26 @@ impl StageKind for Nsfw {
         }
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            let threshold = options.number("threshold").unwrap_or(0.6);
-            match Mode::of(options) {
-                Mode::Model => model::build(&self.services, options, threshold).await,
-                Mode::Contrast => contrast::build(&self.services, options, threshold).await,
-                Mode::Label => Ok(Runner::Inline(Arc::new(label::ByLabel { threshold }))),
-            }
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        let threshold = options.get(THRESHOLD);
+        match options.get(MODE) {
+            Mode::Model => model::build(&self.services, options, threshold).await,
+            Mode::Contrast => contrast::build(&self.services, options, threshold).await,
+            Mode::Label => Ok(Runner::inline(label::ByLabel { threshold })),
+        }
     }
 }
 
 /// What health says of a mode.
-fn facts(mode: &str) -> Map<String, Json> {
-    Map::from_iter([("nsfw_mode".to_owned(), json!(mode))])
+fn facts(mode: &str) -> Facts {
+    Facts::new().with("nsfw_mode", mode)
 }
 
 fn verdict(score: f64, threshold: f64) -> Outputs {
     // The score is compared before it is rounded for the response.
     Outputs::new()
-        .with("nsfw_score", score)
-        .with("is_nsfw", score >= threshold)
+        .with(NSFW_SCORE, score)
+        .with(IS_NSFW, score >= threshold)
 }
 
 /// The request's threshold, or the default one.
@@ -178,7 +166,7 @@ fn verdict(score: f64, threshold: f64) -> Outputs {
 /// # Errors
 /// [`ErrorKind::Invalid`] where it is not between 0 and 1.
 fn threshold(inputs: &Inputs, default: f64) -> Result<f64, Error> {
-    match inputs.optional_number("nsfw_threshold") {
+    match inputs.get(NSFW_THRESHOLD)? {
         None => Ok(default),
         // Not a number is in no range.
         Some(sent) if (0.0..=1.0).contains(&sent) => Ok(sent),
@@ -194,6 +182,7 @@ fn threshold(inputs: &Inputs, default: f64) -> Result<f64, Error> {
 mod tests {
     use omnizap_contract::{Score, Scores, Stage, Value};
     use omnizap_services::ServicesConfig;
+    use serde_json::json;
 
     use super::contrast::MAX_PROMPTS;
     use super::label::ByLabel;
@@ -217,8 +206,7 @@ mod tests {
         ];
         let inputs = inputs_with(&kind, [("mode", json!("label"))], values);
         let outputs = ByLabel { threshold: 0.6 }.run(&inputs, &call())?;
-        let score = outputs.get("nsfw_score").unwrap().to_json().as_f64();
-        let is_nsfw = outputs.get("is_nsfw").unwrap().to_json().as_bool();
+        let (score, is_nsfw) = (outputs.get(NSFW_SCORE), outputs.get(IS_NSFW));
         Ok((score.unwrap(), is_nsfw.unwrap()))
     }
 

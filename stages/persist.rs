@@ -4,12 +4,53 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::typed::{In, OneOf, Opt, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
-    Options, Outputs, PortType, Ports, Runner, StageKind, StageSpec, Value,
+    AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, Options,
+    Outputs, Ports, Runner, Scores, StageKind, StageSpec, choices,
 };
 use omnizap_services::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
-use serde_json::{Map, json};
+
+const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
+const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
+const IMAGE_HASH: In<Text> = In::required(
+    "image_hash",
+    "the name by which feedback will find the image",
+);
+const ASSET_ID: In<Option<Text>> = In::optional("asset_id", "the client's own id of it");
+const THEME: In<Option<Text>> = In::optional("theme", "the theme of the request");
+const CLIP_SCORES: In<Option<Scores>> = In::optional(
+    "clip_scores",
+    "what the model alone said: what feedback on the image will be about",
+);
+const DEFAULT_LABELS: In<Option<bool>> = In::optional(
+    "default_labels",
+    "true where the request brought no labels of its own",
+);
+const NSFW_PROBABILITIES: In<Option<Embedding>> = In::optional(
+    "nsfw_probabilities",
+    "what the nsfw model gave its classes, where it is new",
+);
+
+const WRITE: Opt<OneOf<Write>> = Opt::one_of(
+    "write",
+    Write::Behind as usize,
+    "when the image is written: behind the answer, through a bounded queue, or before it",
+);
+const EMBEDDINGS: Opt<bool> = Opt::flag(
+    "embeddings",
+    true,
+    "whether embeddings are kept; without them feedback teaches all the same, and no image is \
+     recalled or similar",
+);
+
+choices! {
+    /// When an image is written.
+    enum Write {
+        Behind = "behind",
+        Before = "before",
+    }
+}
 
 /// The kind `persist`.
 pub struct Persist {
@@ -24,24 +65,9 @@ impl Persist {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "persist".into(),
-    doc: "remembers the image's embedding, names and labels for later requests".into(),
-    options: vec![
-        OptionSpec::new(
-            "write",
-            OptionType::Choice(["behind", "before"].as_slice().into()),
-            "behind",
-            "when the image is written: behind the answer, through a bounded queue, or before it",
-        ),
-        OptionSpec::new(
-            "embeddings",
-            OptionType::Bool,
-            true,
-            "whether embeddings are kept; without them feedback teaches all the same, and no image is recalled or similar",
-        ),
-    ],
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let doc = "remembers the image's embedding, names and labels for later requests";
+    StageSpec::new("persist", doc, [WRITE.spec(), EMBEDDINGS.spec()])
 });
 
 impl StageKind for Persist {
@@ -50,46 +76,28 @@ impl StageKind for Persist {
     }
 
     fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![
-                Input::required("embedding", PortType::Embedding, "the picture's vector"),
-                Input::required("content_hash", PortType::Text, "SHA-256 of the bytes"),
-                Input::required(
-                    "image_hash",
-                    PortType::Text,
-                    "the name by which feedback will find the image",
-                ),
-                Input::optional("asset_id", PortType::Text, "the client's own id of it"),
-                Input::optional("theme", PortType::Text, "the theme of the request"),
-                Input::optional(
-                    "clip_scores",
-                    PortType::Scores,
-                    "what the model alone said: what feedback on the image will be about",
-                ),
-                Input::optional(
-                    "default_labels",
-                    PortType::Bool,
-                    "true where the request brought no labels of its own",
-                ),
-                Input::optional(
-                    "nsfw_probabilities",
-                    PortType::Embedding,
-                    "what the nsfw model gave its classes, where it is new",
-                ),
+        Ports::new(
+            [
+                EMBEDDING.port(),
+                CONTENT_HASH.port(),
+                IMAGE_HASH.port(),
+                ASSET_ID.port(),
+                THEME.port(),
+                CLIP_SCORES.port(),
+                DEFAULT_LABELS.port(),
+                NSFW_PROBABILITIES.port(),
             ],
-            outputs: Vec::new(),
-        }
+            [],
+        )
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            self.store.start()?;
-            Ok(Runner::Async(Arc::new(Persister {
-                store: self.store.clone(),
-                before: options.text("write") == Some("before"),
-                embeddings: options.bool("embeddings") == Some(true),
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        self.store.start()?;
+        Ok(Runner::waits(Persister {
+            store: self.store.clone(),
+            before: options.get(WRITE) == Write::Before,
+            embeddings: options.get(EMBEDDINGS),
+        }))
     }
 }
 
@@ -99,57 +107,52 @@ struct Persister {
     embeddings: bool,
 }
 
-impl AsyncStage for Persister {
+impl Observed for Persister {
     fn health(&self) -> Health {
         let stats = self.store.stats();
-        let mut facts = Map::new();
-        facts.insert("images_waiting".into(), json!(stats.images_waiting));
-        facts.insert("images_dropped".into(), json!(stats.images_dropped));
-        facts.insert("embeddings_kept".into(), json!(self.embeddings));
+        let facts = Facts::new()
+            .with("images_waiting", stats.images_waiting)
+            .with("images_dropped", stats.images_dropped)
+            .with("embeddings_kept", self.embeddings);
         Health {
             facts,
             ..self.store.health()
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let record = ImageRecord {
-                content_hash: inputs.text("content_hash")?.clone(),
-                image_hash: inputs.text("image_hash")?.clone(),
-                asset_id: line("asset_id", inputs, limits::ASSET_CHARS)?,
-                embedding: inputs.embedding("embedding")?.clone(),
-                keep_embedding: self.embeddings,
-                look: look(inputs)?,
-                nsfw: match inputs.get("nsfw_probabilities") {
-                    Some(Value::Embedding(probabilities)) => Some(probabilities.clone()),
-                    _ => None,
-                },
-            };
-            if !self.before {
-                // A full queue is counted and logged there; the answer does not suffer.
-                self.store.remember_later(record);
-            } else if let Err(error) = self.store.remember(record).await {
-                tracing::warn!(%error, request = %call.request_id, "the image was not stored");
-            }
-            Ok(Outputs::new())
-        })
+impl AsyncStage for Persister {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let record = ImageRecord {
+            content_hash: inputs.get(CONTENT_HASH)?.clone(),
+            image_hash: inputs.get(IMAGE_HASH)?.clone(),
+            asset_id: line(ASSET_ID, inputs, limits::ASSET_CHARS)?,
+            embedding: inputs.get(EMBEDDING)?.clone(),
+            keep_embedding: self.embeddings,
+            look: look(inputs)?,
+            nsfw: inputs.get(NSFW_PROBABILITIES)?.cloned(),
+        };
+        if !self.before {
+            // A full queue is counted and logged there; the answer does not suffer.
+            self.store.remember_later(record);
+        } else if let Err(error) = self.store.remember(record).await {
+            tracing::warn!(%error, request = %call.request_id, "the image was not stored");
+        }
+        Ok(Outputs::new())
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            self.store.flush().await;
-        })
+    async fn close(&self) {
+        self.store.flush().await;
     }
 }
 
 /// What a client sent as one line of text, trimmed; the pipeline file usually has checked it.
-fn line(port: &'static str, inputs: &Inputs, max_chars: usize) -> Result<Option<Arc<str>>, Error> {
-    let Some(text) = inputs.optional_text(port) else {
+fn line(
+    port: In<Option<Text>>,
+    inputs: &Inputs,
+    max_chars: usize,
+) -> Result<Option<Arc<str>>, Error> {
+    let Some(text) = inputs.get(port)? else {
         return Ok(None);
     };
     let trimmed = text.trim();
@@ -160,13 +163,14 @@ fn line(port: &'static str, inputs: &Inputs, max_chars: usize) -> Result<Option<
     } else {
         return Ok((!trimmed.is_empty()).then(|| trimmed.into()));
     };
+    let port = port.name();
     Err(Error::new(ErrorKind::Invalid, format!("{port}: {fault}"))
         .with_code(format!("invalid_{port}")))
 }
 
 /// What the model saw in the picture; none where it was not asked.
 fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
-    let Some(Value::Scores(scores)) = inputs.get("clip_scores") else {
+    let Some(scores) = inputs.get(CLIP_SCORES)? else {
         return Ok(None);
     };
     let labels = scores.iter().map(|score| &*score.label);
@@ -174,17 +178,18 @@ fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
         .iter()
         .map(|score| (&*score.label, score.probability));
     Ok(Some(Look {
-        theme: line("theme", inputs, limits::THEME_CHARS)?.unwrap_or_default(),
+        theme: line(THEME, inputs, limits::THEME_CHARS)?.unwrap_or_default(),
         label_set: label_set(labels).into(),
-        default_labels: matches!(inputs.get("default_labels"), Some(Value::Bool(true))),
+        default_labels: inputs.get(DEFAULT_LABELS)? == Some(true),
         labels: LookLabels::of(probabilities),
     }))
 }
 
 #[cfg(test)]
 mod tests {
-    use omnizap_contract::{Embedding, Score, Scores};
+    use omnizap_contract::{Score, Value};
     use omnizap_services::vectors::Query;
+    use serde_json::json;
 
     use super::*;
     use crate::testing::{call, inputs, options, store};

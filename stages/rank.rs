@@ -1,58 +1,111 @@
 //! `rank`: scores in their order, and how sure they are of it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use omnizap_contract::common::round::round;
+use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    BoxFuture, Call, Error, Input, Inputs, OptionSpec, OptionType, Options, Output, Outputs,
-    PortType, Ports, Runner, Score, Scores, Stage, StageKind, StageSpec, Value,
+    Call, Error, Inputs, Observed, Options, Outputs, Ports, Runner, Score, Scores, Stage,
+    StageKind, StageSpec,
 };
 use serde_json::{Map, Value as Json, json};
+
+const SCORES: In<Scores> = In::required("scores", "what every label got in the end");
+const CLIP_SCORES: In<Option<Scores>> = In::optional(
+    "clip_scores",
+    "what the model alone gave every label; the scores themselves where absent",
+);
+const CATEGORY: Out<Text> = Out::new("category", "the label that won").published("null");
+const CONFIDENCE: Out<f64> = number("confidence", "probability of the winner, 0 to 1");
+const ALL_SCORES: Out<Json> = Out::new(
+    "all_scores",
+    "probability by label, in the order of the labels",
+)
+.published("{}");
+const RAW_LOGITS: Out<Json> = Out::new(
+    "raw_logits",
+    "scaled cosine by label, in the order of the labels",
+)
+.published("{}");
+const TOP_LABELS: Out<Json> = Out::new(
+    "top_labels",
+    "the best top_k as {label, score, logit, clip_score}, best first",
+)
+.published("[]");
+const BEST_LABELS: Out<Json> = Out::new(
+    "best_labels",
+    "the best ten in the same form, whatever top_k, for later stages",
+);
+const GATE_ENTROPY: Out<f64> = Out::new(
+    "gate_entropy",
+    "entropy_normalized over the best gate_labels, whatever top_k, for later stages",
+);
+const ENTROPY: Out<f64> = number("entropy", "entropy over all labels, nats");
+const ENTROPY_TOP_K: Out<f64> = number(
+    "entropy_top_k",
+    "entropy over the best top_k, renormalised, nats",
+);
+const ENTROPY_NORMALIZED: Out<f64> = number("entropy_normalized", "entropy_top_k / ln k, 0 to 1");
+const CONFIDENCE_MARGIN: Out<f64> = number(
+    "confidence_margin",
+    "probability of the first minus that of the second",
+);
+const AMBIGUOUS: Out<bool> = Out::new(
+    "ambiguous",
+    "true where one of the two entropies is over its threshold",
+)
+.published("false");
+
+const TOP_K: Opt<usize> = Opt::count(
+    "top_k",
+    5,
+    "labels that are shown: in top_labels, entropy_top_k and entropy_normalized",
+)
+.within(1, 1000)
+.public("top_k");
+const GATE_LABELS: Opt<usize> = Opt::count(
+    "gate_labels",
+    5,
+    "labels in gate_entropy, by which later stages decide, whatever is shown",
+)
+.within(2, 1000);
+const ENTROPY_THRESHOLD: Opt<f64> = Opt::number(
+    "entropy_threshold",
+    2.5,
+    "entropy (nats) above which an answer is ambiguous",
+)
+.within(0.0, 100.0)
+.public("entropy_threshold");
+const ENTROPY_NORMALIZED_THRESHOLD: Opt<f64> = Opt::number(
+    "entropy_normalized_threshold",
+    0.76,
+    "entropy_normalized above which an answer is ambiguous",
+)
+.within(0.0, 1.0)
+.public("entropy_normalized_threshold");
 
 /// Decimals of every number in the response.
 const DECIMALS: u8 = 6;
 /// Labels for later stages, whatever is shown: as many as any of them asks for.
-const BEST_LABELS: usize = 10;
+const BEST_COUNT: usize = 10;
+
+/// A number of the response.
+const fn number(name: &'static str, doc: &'static str) -> Out<f64> {
+    Out::new(name, doc).published("0.0").rounded(DECIMALS)
+}
 
 /// The kind `rank`.
 pub struct Rank;
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "rank".into(),
-    doc: "orders the scores and measures how sure the winner is".into(),
-    options: vec![
-        OptionSpec::new(
-            "top_k",
-            OptionType::Integer { min: 1, max: 1000 },
-            5,
-            "labels that are shown: in top_labels, entropy_top_k and entropy_normalized",
-        )
-        .public("top_k"),
-        OptionSpec::new(
-            "gate_labels",
-            OptionType::Integer { min: 2, max: 1000 },
-            5,
-            "labels in gate_entropy, by which later stages decide, whatever is shown",
-        ),
-        OptionSpec::new(
-            "entropy_threshold",
-            OptionType::Number {
-                min: 0.0,
-                max: 100.0,
-            },
-            2.5,
-            "entropy (nats) above which an answer is ambiguous",
-        )
-        .public("entropy_threshold"),
-        OptionSpec::new(
-            "entropy_normalized_threshold",
-            OptionType::Number { min: 0.0, max: 1.0 },
-            0.76,
-            "entropy_normalized above which an answer is ambiguous",
-        )
-        .public("entropy_normalized_threshold"),
-    ],
-    feature: None,
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let doc = "orders the scores and measures how sure the winner is";
+    let options = [
+        TOP_K.spec(),
+        GATE_LABELS.spec(),
+        ENTROPY_THRESHOLD.spec(),
+        ENTROPY_NORMALIZED_THRESHOLD.spec(),
+    ];
+    StageSpec::new("rank", doc, options)
 });
 
 impl StageKind for Rank {
@@ -60,77 +113,28 @@ impl StageKind for Rank {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
-        let number = |name: &'static str, doc: &'static str| {
-            Output::new(name, PortType::Number, doc)
-                .published(json!(0.0))
-                .rounded(DECIMALS)
-        };
-        let map = |name: &'static str, doc: &'static str| {
-            Output::new(name, PortType::Json, doc).published(json!({}))
-        };
-        Ports {
-            inputs: vec![
-                Input::required(
-                    "scores",
-                    PortType::Scores,
-                    "what every label got in the end",
-                ),
-                Input::optional(
-                    "clip_scores",
-                    PortType::Scores,
-                    "what the model alone gave every label; the scores themselves where absent",
-                ),
+    fn ports(&self, _: &Options) -> Ports {
+        Ports::new(
+            [SCORES.port(), CLIP_SCORES.port()],
+            [
+                CATEGORY.port(),
+                CONFIDENCE.port(),
+                ALL_SCORES.port(),
+                RAW_LOGITS.port(),
+                TOP_LABELS.port(),
+                BEST_LABELS.port(),
+                GATE_ENTROPY.port(),
+                ENTROPY.port(),
+                ENTROPY_TOP_K.port(),
+                ENTROPY_NORMALIZED.port(),
+                CONFIDENCE_MARGIN.port(),
+                AMBIGUOUS.port(),
             ],
-            outputs: vec![
-                Output::new("category", PortType::Text, "the label that won").published(Json::Null),
-                number("confidence", "probability of the winner, 0 to 1"),
-                map(
-                    "all_scores",
-                    "probability by label, in the order of the labels",
-                ),
-                map(
-                    "raw_logits",
-                    "scaled cosine by label, in the order of the labels",
-                ),
-                Output::new(
-                    "top_labels",
-                    PortType::Json,
-                    "the best top_k as {label, score, logit, clip_score}, best first",
-                )
-                .published(json!([])),
-                Output::new(
-                    "best_labels",
-                    PortType::Json,
-                    "the best ten in the same form, whatever top_k, for later stages",
-                ),
-                Output::new(
-                    "gate_entropy",
-                    PortType::Number,
-                    "entropy_normalized over the best gate_labels, whatever top_k, for later stages",
-                ),
-                number("entropy", "entropy over all labels, nats"),
-                number(
-                    "entropy_top_k",
-                    "entropy over the best top_k, renormalised, nats",
-                ),
-                number("entropy_normalized", "entropy_top_k / ln k, 0 to 1"),
-                number(
-                    "confidence_margin",
-                    "probability of the first minus that of the second",
-                ),
-                Output::new(
-                    "ambiguous",
-                    PortType::Bool,
-                    "true where one of the two entropies is over its threshold",
-                )
-                .published(json!(false)),
-            ],
-        }
+        )
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async { Ok(Runner::Inline(Arc::new(Ranking::new(options)))) })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        Ok(Runner::inline(Ranking::new(options)))
     }
 }
 
@@ -143,27 +147,21 @@ struct Ranking {
 
 impl Ranking {
     fn new(options: &Options) -> Self {
-        let number = |name, default| options.number(name).unwrap_or(default);
-        let count = |name| {
-            let count = options.integer(name).unwrap_or(5);
-            usize::try_from(count).unwrap_or(1).max(1)
-        };
         Self {
-            top_k: count("top_k"),
-            gate_labels: count("gate_labels"),
-            entropy_threshold: number("entropy_threshold", 2.5),
-            entropy_normalized_threshold: number("entropy_normalized_threshold", 0.76),
+            top_k: options.get(TOP_K),
+            gate_labels: options.get(GATE_LABELS),
+            entropy_threshold: options.get(ENTROPY_THRESHOLD),
+            entropy_normalized_threshold: options.get(ENTROPY_NORMALIZED_THRESHOLD),
         }
     }
 }
 
+impl Observed for Ranking {}
+
 impl Stage for Ranking {
-    fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        let scores = inputs.scores("scores")?;
-        let clip_scores = match inputs.get("clip_scores") {
-            Some(Value::Scores(clip)) => clip,
-            _ => scores,
-        };
+    fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+        let scores = inputs.get(SCORES)?;
+        let clip_scores = inputs.get(CLIP_SCORES)?.unwrap_or(scores);
         let order = ranking(scores);
         let Some(&winner) = order.first() else {
             return Err(Error::internal("there is no label to rank"));
@@ -178,25 +176,25 @@ impl Stage for Ranking {
             || spread.entropy_normalized > self.entropy_normalized_threshold;
         let mut labels: Vec<Json> = order
             .iter()
-            .take(self.top_k.max(BEST_LABELS))
+            .take(self.top_k.max(BEST_COUNT))
             .map(|&index| shown(index, scores, clip_scores))
             .collect();
-        let best_labels: Json = labels.iter().take(BEST_LABELS).cloned().collect();
+        let best_labels: Json = labels.iter().take(BEST_COUNT).cloned().collect();
         labels.truncate(self.top_k);
         let winner = &scores[winner];
         Ok(Outputs::new()
-            .with("category", winner.label.clone())
-            .with("confidence", winner.probability)
-            .with("all_scores", by_label(scores, |score| score.probability))
-            .with("raw_logits", by_label(scores, |score| score.logit))
-            .with("top_labels", Json::from(labels))
-            .with("best_labels", best_labels)
-            .with("gate_entropy", gate.entropy_normalized)
-            .with("entropy", spread.entropy)
-            .with("entropy_top_k", spread.entropy_top_k)
-            .with("entropy_normalized", spread.entropy_normalized)
-            .with("confidence_margin", spread.margin)
-            .with("ambiguous", ambiguous))
+            .with(CATEGORY, winner.label.clone())
+            .with(CONFIDENCE, winner.probability)
+            .with(ALL_SCORES, by_label(scores, |score| score.probability))
+            .with(RAW_LOGITS, by_label(scores, |score| score.logit))
+            .with(TOP_LABELS, Json::from(labels))
+            .with(BEST_LABELS, best_labels)
+            .with(GATE_ENTROPY, gate.entropy_normalized)
+            .with(ENTROPY, spread.entropy)
+            .with(ENTROPY_TOP_K, spread.entropy_top_k)
+            .with(ENTROPY_NORMALIZED, spread.entropy_normalized)
+            .with(CONFIDENCE_MARGIN, spread.margin)
+            .with(AMBIGUOUS, ambiguous))
     }
 }
 
@@ -291,6 +289,8 @@ fn by_label(scores: &Scores, number: impl Fn(&Score) -> f64) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use omnizap_contract::{Output, Value};
+
     use super::*;
     use crate::testing::{call, options, run};
 
@@ -312,7 +312,7 @@ mod tests {
         let outputs = run(&Rank, &stage, values, &call()).unwrap();
         let ports = Rank.ports(&options(&Rank, []));
         let field = |port: &Output| {
-            let value = outputs.get(&port.name).unwrap().to_json();
+            let value = outputs.value(&port.name).unwrap().to_json();
             (port.name.to_string(), value)
         };
         ports.outputs.iter().map(field).collect()

@@ -10,15 +10,57 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::typed::{In, OneOf, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, OptionFault, OptionSpec,
-    OptionType, Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, OptionFault, Options, Outputs,
+    Ports, Runner, StageKind, StageSpec, choices,
 };
 use omnizap_services::Services;
 use omnizap_services::inference::clip::{self, ClipModel};
 use omnizap_services::inference::nsfw::is_classes;
 use omnizap_services::store::{Store, StoreError, limits};
-use serde_json::Value as Json;
+
+const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
+const RECALLED: Out<bool> = Out::new("recalled", "true where the embedding was found");
+const EMBEDDING: Out<Embedding> = Out::new(
+    "embedding",
+    "the picture's vector, L2 norm 1, where it was found",
+)
+.optional();
+const MODEL: Out<Text> = Out::new(
+    "model",
+    "the name of the model that embedded the picture, where it was found",
+)
+.optional()
+.published("null");
+const DEVICE: Out<Text> = Out::new("device", "what that model runs on")
+    .optional()
+    .published("null");
+const NSFW_RECALLED: Out<Embedding> = Out::new(
+    "nsfw_recalled",
+    "what the nsfw model gave its classes, where it was found",
+)
+.optional();
+const NSFW_UNKNOWN: Out<bool> = Out::new(
+    "nsfw_unknown",
+    "true where the nsfw model has yet to see the picture",
+);
+
+const NSFW_MODE: Opt<OneOf<NsfwMode>> = Opt::one_of(
+    "nsfw_mode",
+    NsfwMode::None as usize,
+    "the mode of the stage nsfw: `model` finds what its model said too, the others need nothing",
+);
+
+choices! {
+    /// What the stage nsfw makes its score of.
+    enum NsfwMode {
+        None = "none",
+        Model = "model",
+        Contrast = "contrast",
+        Label = "label",
+    }
+}
 
 /// The share of the time left that the store is waited for.
 const TIME_SHARE: u32 = 4;
@@ -38,19 +80,14 @@ impl Recall {
 }
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = clip::embedding_options();
-    options.push(OptionSpec::new(
-        "nsfw_mode",
-        OptionType::Choice((&["none", "model", "contrast", "label"]).into()),
-        "none",
-        "the mode of the stage nsfw: `model` finds what its model said too, the others need nothing",
-    ));
-    StageSpec {
-        name: "recall".into(),
-        doc: "finds what was made of an image that was seen before".into(),
-        options,
-        feature: Some("embedding_cache".into()),
-    }
+    let options = [
+        clip::MODEL.spec(),
+        clip::PRETRAINED.spec(),
+        clip::PREPARED.spec(),
+        NSFW_MODE.spec(),
+    ];
+    let doc = "finds what was made of an image that was seen before";
+    StageSpec::new("recall", doc, options).feature("embedding_cache")
 });
 
 impl StageKind for Recall {
@@ -59,69 +96,37 @@ impl StageKind for Recall {
     }
 
     fn ports(&self, _options: &Options) -> Ports {
-        Ports {
-            inputs: vec![Input::required(
-                "content_hash",
-                PortType::Text,
-                "SHA-256 of the bytes",
-            )],
-            outputs: vec![
-                Output::new(
-                    "recalled",
-                    PortType::Bool,
-                    "true where the embedding was found",
-                ),
-                Output::new(
-                    "embedding",
-                    PortType::Embedding,
-                    "the picture's vector, L2 norm 1, where it was found",
-                )
-                .optional(),
-                Output::new(
-                    "model",
-                    PortType::Text,
-                    "the name of the model that embedded the picture, where it was found",
-                )
-                .optional()
-                .published(Json::Null),
-                Output::new("device", PortType::Text, "what that model runs on")
-                    .optional()
-                    .published(Json::Null),
-                Output::new(
-                    "nsfw_recalled",
-                    PortType::Embedding,
-                    "what the nsfw model gave its classes, where it was found",
-                )
-                .optional(),
-                Output::new(
-                    "nsfw_unknown",
-                    PortType::Bool,
-                    "true where the nsfw model has yet to see the picture",
-                ),
+        Ports::new(
+            [CONTENT_HASH.port()],
+            [
+                RECALLED.port(),
+                EMBEDDING.port(),
+                MODEL.port(),
+                DEVICE.port(),
+                NSFW_RECALLED.port(),
+                NSFW_UNKNOWN.port(),
             ],
-        }
+        )
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         clip::check_prepared(options)
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            let store = self.services.store();
-            store.start()?;
-            let model = self.services.model_of(options).await?;
-            let nsfw = match options.text("nsfw_mode") {
-                Some("model") => Some(self.services.nsfw_model().await?.id(options)),
-                _ => None,
-            };
-            Ok(Runner::Async(Arc::new(Recaller {
-                store,
-                id: model.embedding_id(options),
-                model,
-                nsfw,
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        let store = self.services.store();
+        store.start()?;
+        let model = self.services.model_of(options).await?;
+        let nsfw = match options.get(NSFW_MODE) {
+            NsfwMode::Model => Some(self.services.nsfw_model().await?.id(options)),
+            NsfwMode::None | NsfwMode::Contrast | NsfwMode::Label => None,
+        };
+        Ok(Runner::waits(Recaller {
+            store,
+            id: model.embedding_id(options),
+            model,
+            nsfw,
+        }))
     }
 }
 
@@ -169,44 +174,38 @@ fn logged<T>(found: Result<Option<T>, StoreError>, call: &Call) -> Option<T> {
     })
 }
 
-impl AsyncStage for Recaller {
+impl Observed for Recaller {
     fn health(&self) -> Health {
         self.store.health()
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let content_hash = inputs.text("content_hash")?;
-            let (embedding, nsfw) = tokio::join!(
-                self.embedding(content_hash, call),
-                self.nsfw(content_hash, call),
-            );
-            let unknown = self.nsfw.is_some() && nsfw.is_none();
-            let mut outputs = Outputs::new()
-                .with("recalled", embedding.is_some())
-                .with("nsfw_unknown", unknown);
-            if let Some(embedding) = embedding {
-                outputs = outputs
-                    .with("embedding", embedding)
-                    .with("model", self.model.name().clone())
-                    .with("device", self.model.device());
-            }
-            if let Some(nsfw) = nsfw {
-                outputs = outputs.with("nsfw_recalled", nsfw);
-            }
-            Ok(outputs)
-        })
+impl AsyncStage for Recaller {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let content_hash = inputs.get(CONTENT_HASH)?;
+        let (embedding, nsfw) = tokio::join!(
+            self.embedding(content_hash, call),
+            self.nsfw(content_hash, call),
+        );
+        let unknown = self.nsfw.is_some() && nsfw.is_none();
+        let mut outputs = Outputs::new()
+            .with(RECALLED, embedding.is_some())
+            .with(NSFW_UNKNOWN, unknown);
+        if let Some(embedding) = embedding {
+            outputs = outputs
+                .with(EMBEDDING, embedding)
+                .with(MODEL, self.model.name().clone())
+                .with(DEVICE, self.model.device());
+        }
+        if let Some(nsfw) = nsfw {
+            outputs = outputs.with(NSFW_RECALLED, nsfw);
+        }
+        Ok(outputs)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use omnizap_contract::common::digest::Sha256Hex;
     use omnizap_services::ServicesConfig;
     use omnizap_services::inference::pool::TextForm;
@@ -245,9 +244,9 @@ mod tests {
         let hash = Some(content_hash.as_str().into());
         let inputs = inputs(&kind, [("content_hash", hash)]);
         let outputs = stage.run(&inputs, &call()).await.unwrap();
-        let recalled = outputs.get("recalled").unwrap().to_json();
-        assert_eq!(json!(outputs.get("embedding").is_some()), recalled);
-        recalled == json!(true)
+        let recalled = outputs.get(RECALLED).unwrap();
+        assert_eq!(outputs.get(EMBEDDING).is_some(), recalled);
+        recalled
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,22 +2,96 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::typed::{In, OneOf, Opt, Out, Text, TextList};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionFault, OptionSpec,
-    OptionType, Options, Output, Outputs, PortType, Ports, Runner, Score, Scores, StageKind,
-    StageSpec, Value,
+    AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, OptionFault,
+    Options, Outputs, Ports, Runner, Score, Scores, StageKind, StageSpec, choices,
 };
 use omnizap_services::Services;
-use omnizap_services::inference::clip::{self, ClipModel, Temperature};
+use omnizap_services::inference::clip::{self, ClipModel, MODEL, PRETRAINED, Temperature};
 use omnizap_services::inference::pool::TextForm;
-use omnizap_services::labels::{self, Bounds, OverLimit};
+use omnizap_services::labels::{self, Bounds, MAX_LABEL_CHARS, MAX_LABELS, OVER_LIMIT, OverLimit};
 use omnizap_services::softmax::{logits, softmax};
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
 
 use floor::Floor;
 
 mod defaults;
 mod floor;
+
+const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
+const LABELS: In<Option<TextList>> = In::optional(
+    "labels",
+    "the labels to choose from; the default ones where absent or empty",
+);
+const SCORED: Out<TextList> = Out::new(
+    "labels",
+    "the labels that were scored: trimmed, without repetitions",
+)
+.published("[]");
+const DEFAULT_LABELS: Out<bool> = Out::new(
+    "default_labels",
+    "true where the request brought no labels of its own",
+);
+const SCORES: Out<Scores> = Out::new(
+    "scores",
+    "logit and probability of every label, in their order",
+);
+const CLIP_SCORES: Out<Scores> = Out::new(
+    "clip_scores",
+    "the same, for those who want what the model alone said",
+);
+const NO_MATCH: Out<bool> = Out::new(
+    "no_match",
+    "true where no label describes the picture better than chance; null until that can be told",
+)
+.optional()
+.published("null");
+
+const TEMPLATES: Opt<OneOf<Templates>> = Opt::one_of(
+    "templates",
+    Templates::Model as usize,
+    "`model` averages each label over the model's prompt templates, `none` takes it as it is",
+);
+const LONG_LABELS: Opt<OneOf<OverLimit>> = Opt::one_of(
+    "long_labels",
+    OverLimit::Reject as usize,
+    "a label with more tokens than the model reads is refused, or loses its end",
+);
+const DEFAULT_LABELS_JSON: Opt<Text> = Opt::text(
+    "default_labels_json",
+    "",
+    "the labels of a request that brings none, as a JSON list; wins over the path",
+);
+const DEFAULT_LABELS_PATH: Opt<Text> = Opt::text(
+    "default_labels_path",
+    "",
+    "a file with those labels, a JSON list or one a line; empty: the model's own",
+);
+const CALIBRATE: Opt<bool> = Opt::flag(
+    "calibrate",
+    true,
+    "whether logits are divided by the model's temperature for so many labels, which makes \
+     probabilities honest",
+);
+const SAYS_NO_MATCH: Opt<bool> = Opt::flag(
+    "no_match",
+    true,
+    "whether the answer says that no label describes the picture",
+);
+const KEEP_DEFAULT_LABELS: Opt<bool> = Opt::flag(
+    "keep_default_labels",
+    true,
+    "whether the embeddings of default labels are kept in the database for the next start",
+);
+
+choices! {
+    /// Whether labels are read inside the model's prompt templates.
+    enum Templates {
+        Model = "model",
+        None = "none",
+    }
+}
 
 /// The kind `score`.
 pub struct ScoreLabels {
@@ -34,80 +108,22 @@ impl ScoreLabels {
 }
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let mut options = vec![
-        OptionSpec::new(
-            "templates",
-            OptionType::Choice((&["model", "none"]).into()),
-            "model",
-            "`model` averages each label over the model's prompt templates, `none` takes it as it is",
-        ),
-        OptionSpec::new(
-            "max_labels",
-            OptionType::Integer { min: 1, max: 4096 },
-            256,
-            "most different labels of a request",
-        )
-        .public("max_labels"),
-        OptionSpec::new(
-            "over_limit",
-            OptionType::Choice((&["reject", "cut"]).into()),
-            "reject",
-            "a request with more labels than that is refused, or loses the last ones",
-        ),
-        OptionSpec::new(
-            "max_label_chars",
-            OptionType::Integer {
-                min: 1,
-                max: 10_000,
-            },
-            200,
-            "most characters of a label",
-        )
-        .public("max_label_chars"),
-        OptionSpec::new(
-            "long_labels",
-            OptionType::Choice((&["reject", "cut"]).into()),
-            "reject",
-            "a label with more tokens than the model reads is refused, or loses its end",
-        ),
-        OptionSpec::new(
-            "default_labels_json",
-            OptionType::Text,
-            "",
-            "the labels of a request that brings none, as a JSON list; wins over the path",
-        ),
-        OptionSpec::new(
-            "default_labels_path",
-            OptionType::Text,
-            "",
-            "a file with those labels, a JSON list or one a line; empty: the model's own",
-        ),
-        OptionSpec::new(
-            "calibrate",
-            OptionType::Bool,
-            true,
-            "whether logits are divided by the model's temperature for so many labels, which makes probabilities honest",
-        ),
-        OptionSpec::new(
-            "no_match",
-            OptionType::Bool,
-            true,
-            "whether the answer says that no label describes the picture",
-        ),
-        OptionSpec::new(
-            "keep_default_labels",
-            OptionType::Bool,
-            true,
-            "whether the embeddings of default labels are kept in the database for the next start",
-        ),
+    let doc = "compares the picture with each label: scaled cosines and their softmax";
+    let options = [
+        TEMPLATES.spec(),
+        MAX_LABELS.public("max_labels").spec(),
+        OVER_LIMIT.spec(),
+        MAX_LABEL_CHARS.public("max_label_chars").spec(),
+        LONG_LABELS.spec(),
+        DEFAULT_LABELS_JSON.spec(),
+        DEFAULT_LABELS_PATH.spec(),
+        CALIBRATE.spec(),
+        SAYS_NO_MATCH.spec(),
+        KEEP_DEFAULT_LABELS.spec(),
+        MODEL.spec(),
+        PRETRAINED.spec(),
     ];
-    options.extend(clip::options());
-    StageSpec {
-        name: "score".into(),
-        doc: "compares the picture with each label: scaled cosines and their softmax".into(),
-        options,
-        feature: None,
-    }
+    StageSpec::new("score", doc, options)
 });
 
 impl StageKind for ScoreLabels {
@@ -116,108 +132,68 @@ impl StageKind for ScoreLabels {
     }
 
     fn ports(&self, options: &Options) -> Ports {
-        let no_match = options.bool("no_match").unwrap_or(true).then(|| {
-            Output::new(
-                "no_match",
-                PortType::Bool,
-                "true where no label describes the picture better than chance; null until that can be told",
-            )
-            .optional()
-            .published(Json::Null)
-        });
-        let mut ports = Ports {
-            inputs: vec![
-                Input::required("embedding", PortType::Embedding, "the picture's vector"),
-                Input::optional(
-                    "labels",
-                    PortType::TextList,
-                    "the labels to choose from; the default ones where absent or empty",
-                ),
-            ],
-            outputs: vec![
-                Output::new(
-                    "labels",
-                    PortType::TextList,
-                    "the labels that were scored: trimmed, without repetitions",
-                )
-                .published(json!([])),
-                Output::new(
-                    "default_labels",
-                    PortType::Bool,
-                    "true where the request brought no labels of its own",
-                ),
-                Output::new(
-                    "scores",
-                    PortType::Scores,
-                    "logit and probability of every label, in their order",
-                ),
-                Output::new(
-                    "clip_scores",
-                    PortType::Scores,
-                    "the same, for those who want what the model alone said",
-                ),
-            ],
-        };
-        ports.outputs.extend(no_match);
-        ports
+        let no_match = options.get(SAYS_NO_MATCH).then(|| NO_MATCH.port());
+        let always = [
+            SCORED.port(),
+            DEFAULT_LABELS.port(),
+            SCORES.port(),
+            CLIP_SCORES.port(),
+        ];
+        Ports::new(
+            [EMBEDDING.port(), LABELS.port()],
+            always.into_iter().chain(no_match),
+        )
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        let json = options.text("default_labels_json").unwrap_or_default();
-        match defaults::from_json(json) {
+        match defaults::from_json(options.get(DEFAULT_LABELS_JSON)) {
             Ok(_) => Ok(()),
-            Err(message) => Err(vec![OptionFault {
-                option: "default_labels_json".into(),
-                message,
-            }]),
+            Err(message) => Err(vec![OptionFault::new(DEFAULT_LABELS_JSON, message)]),
         }
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            let model = self.services.model_of(options).await?;
-            let bounds = Bounds::of(options);
-            let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
-                Some(labels) => labels::normalise(&labels, bounds)?.into(),
-                // Nobody asked for these: they are cut where they are too many.
-                None => {
-                    let over_limit = OverLimit::Cut;
-                    let bounds = Bounds {
-                        over_limit,
-                        ..bounds
-                    };
-                    labels::normalise(&defaults::of_model(&model)?, bounds)?.into()
-                }
-            };
-            let form = match options.text("templates") {
-                Some("none") => TextForm::Raw,
-                _ => TextForm::Label,
-            };
-            let floor = match options.bool("no_match") {
-                Some(false) => None,
-                _ => Some(Floor::of(&model)?),
-            };
-            let scorer = Scorer {
-                temperature: match options.bool("calibrate") {
-                    Some(false) => UNCALIBRATED,
-                    _ => model.confidence().temperature,
-                },
-                floor: floor.clone(),
-                model: model.clone(),
-                form,
-                bounds,
-                cuts_long_labels: options.text("long_labels") == Some("cut"),
-                default_labels: default_labels.clone(),
-            };
-            scorer.ensure_whole(&default_labels).await?;
-            let kept = options.bool("keep_default_labels") == Some(true);
-            let store = kept.then(|| self.services.store());
-            let default_ones = model.warm_up(default_labels, form, store.clone());
-            if let Some(Floor::OverChance(chance)) = &floor {
-                chance.warm_up(model, form, store, default_ones);
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        let model = self.services.model_of(options).await?;
+        let bounds = Bounds::of(options);
+        let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
+            Some(labels) => labels::normalise(&labels, bounds)?.into(),
+            // Nobody asked for these: they are cut where they are too many.
+            None => {
+                let over_limit = OverLimit::Cut;
+                let bounds = Bounds {
+                    over_limit,
+                    ..bounds
+                };
+                labels::normalise(&defaults::of_model(&model)?, bounds)?.into()
             }
-            Ok(Runner::Async(Arc::new(scorer)))
-        })
+        };
+        let form = match options.get(TEMPLATES) {
+            Templates::None => TextForm::Raw,
+            Templates::Model => TextForm::Label,
+        };
+        let says_no_match = options.get(SAYS_NO_MATCH);
+        let floor = says_no_match.then(|| Floor::of(&model)).transpose()?;
+        let scorer = Scorer {
+            temperature: if options.get(CALIBRATE) {
+                model.confidence().temperature
+            } else {
+                UNCALIBRATED
+            },
+            floor: floor.clone(),
+            model: model.clone(),
+            form,
+            bounds,
+            cuts_long_labels: options.get(LONG_LABELS) == OverLimit::Cut,
+            default_labels: default_labels.clone(),
+        };
+        scorer.ensure_whole(&default_labels).await?;
+        let kept = options.get(KEEP_DEFAULT_LABELS);
+        let store = kept.then(|| self.services.store());
+        let default_ones = model.warm_up(default_labels, form, store.clone());
+        if let Some(Floor::OverChance(chance)) = &floor {
+            chance.warm_up(model, form, store, default_ones);
+        }
+        Ok(Runner::waits(scorer))
     }
 }
 
@@ -245,7 +221,7 @@ struct Scorer {
 impl Scorer {
     /// The request's labels, or the default ones; and whether they are those.
     fn labels(&self, inputs: &Inputs) -> Result<(Labels, bool), Error> {
-        let sent = match inputs.optional_text_list("labels") {
+        let sent = match inputs.get(LABELS)? {
             Some(labels) => labels::normalise(labels, self.bounds)?,
             None => Vec::new(),
         };
@@ -282,20 +258,20 @@ impl Scorer {
     }
 }
 
-impl AsyncStage for Scorer {
-    fn describe(&self) -> Map<String, Json> {
+impl Observed for Scorer {
+    fn describe(&self) -> Facts {
         let labels: Vec<&str> = self.default_labels.iter().map(|label| &**label).collect();
         let never_taught = |label: &&str| {
             let unknown = self.model.unknown_labels().iter();
             unknown.map(String::as_str).any(|own| own == *label)
         };
         let unknown: Vec<&str> = labels.iter().copied().filter(never_taught).collect();
-        let mut settings = Map::new();
-        settings.insert("default_labels".into(), json!(labels));
-        settings.insert("unknown_labels".into(), json!(unknown));
-        // Who asks for more labels than a request may have needs it to put the answers together.
-        settings.insert("temperature".into(), json!(self.temperature));
-        settings
+        // Who asks for more labels than a request may have needs the temperature to put the
+        // answers together.
+        Facts::new()
+            .with("default_labels", labels)
+            .with("unknown_labels", unknown)
+            .with("temperature", json!(self.temperature))
     }
 
     fn health(&self) -> Health {
@@ -304,38 +280,34 @@ impl AsyncStage for Scorer {
             _ => Health::default(),
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let embedding = inputs.embedding("embedding")?;
-            clip::ensure_same(&self.model, embedding)?;
-            let (labels, is_default) = self.labels(inputs)?;
-            if !is_default {
-                self.ensure_whole(&labels).await?;
-            }
-            let vectors = self.model.embed_texts(&labels, self.form, call).await?;
-            let vectors = vectors.iter().map(|vector| &**vector);
-            let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
-            let temperature = self.temperature.of(labels.len());
-            let scores = Value::from(scores(&labels, &logits, temperature));
-            let outputs = Outputs::new()
-                .with("labels", labels)
-                .with("default_labels", is_default)
-                .with("scores", scores.clone())
-                .with("clip_scores", scores);
-            let Some(floor) = &self.floor else {
-                return Ok(outputs);
-            };
-            let Some(floor) = floor.logit(&self.model, &embedding.vector)? else {
-                return Ok(outputs);
-            };
-            let no_match = logits.iter().all(|logit| *logit < floor);
-            Ok(outputs.with("no_match", no_match))
-        })
+impl AsyncStage for Scorer {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let embedding = inputs.get(EMBEDDING)?;
+        clip::ensure_same(&self.model, embedding)?;
+        let (labels, is_default) = self.labels(inputs)?;
+        if !is_default {
+            self.ensure_whole(&labels).await?;
+        }
+        let vectors = self.model.embed_texts(&labels, self.form, call).await?;
+        let vectors = vectors.iter().map(|vector| &**vector);
+        let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
+        let temperature = self.temperature.of(labels.len());
+        let scores = Arc::new(scores(&labels, &logits, temperature));
+        let outputs = Outputs::new()
+            .with(SCORED, labels)
+            .with(DEFAULT_LABELS, is_default)
+            .with(SCORES, scores.clone())
+            .with(CLIP_SCORES, scores);
+        let Some(floor) = &self.floor else {
+            return Ok(outputs);
+        };
+        let Some(floor) = floor.logit(&self.model, &embedding.vector)? else {
+            return Ok(outputs);
+        };
+        let no_match = logits.iter().all(|logit| *logit < floor);
+        Ok(outputs.with(NO_MATCH, no_match))
     }
 }
 

@@ -1,19 +1,73 @@
 //! `similarity`: images that were seen before and look like this one.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
+use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Input, Inputs, OptionSpec, OptionType,
-    Options, Output, Outputs, PortType, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, Options,
+    Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::store::Store;
 use omnizap_services::vectors::{Hit, Query};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 /// Most images in an answer.
-const MAX_LIMIT: i64 = 100;
-/// The option with which the answer says whether all images were searched.
-const TELL_COMPLETE: &str = "tell_complete";
+const MAX_LIMIT: usize = 100;
+
+const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
+const IMAGE_HASH: In<Text> = In::required("image_hash", "the image's name");
+const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
+const SIMILAR_THRESHOLD: In<Option<f64>> = In::optional(
+    "similar_threshold",
+    "least cosine, -1 to 1, in place of the option",
+);
+const SIMILAR_LIMIT: In<Option<i64>> = In::optional(
+    "similar_limit",
+    "most images, 1 to 100, in place of the option",
+);
+const SIMILAR_IMAGES: Out<Json> = Out::new(
+    "similar_images",
+    "[{image_hash, asset_id, similarity}], best first, never the image itself",
+)
+.published("[]");
+const SIMILAR_COMPLETE: Out<bool> = Out::new(
+    "similar_complete",
+    "false where stored images may be missing: they are being loaded, the database is away, or \
+     it holds more than the index does",
+);
+
+const THRESHOLD: Opt<f64> = Opt::number(
+    "threshold",
+    0.85,
+    "least cosine of a similar image; a request may send similar_threshold",
+)
+.within(-1.0, 1.0)
+.public("similarity_threshold");
+const LIMIT: Opt<usize> = Opt::count(
+    "limit",
+    25,
+    "most similar images in an answer; a request may send similar_limit",
+)
+.within(1, MAX_LIMIT)
+.public("similarity_limit");
+const SCAN_LIMIT: Opt<usize> = Opt::count(
+    "scan_limit",
+    3000,
+    "how many of the newest images are all compared, the others through the index; 0 compares all",
+)
+.within(0, u32::MAX as usize)
+.public("similarity_scan_limit");
+const WAIT_FOR_INDEX: Opt<bool> = Opt::flag(
+    "wait_for_index",
+    true,
+    "readiness, and the command line, wait until every image of the database can be found; while \
+     the database is away nothing waits for it",
+);
+const TELL_COMPLETE: Opt<bool> = Opt::flag(
+    "tell_complete",
+    true,
+    "the answer says, as similar_complete, whether every image could be found",
+);
 
 /// The kind `similarity`.
 pub struct Similarity {
@@ -28,56 +82,16 @@ impl Similarity {
     }
 }
 
-static SPEC: LazyLock<StageSpec> = LazyLock::new(|| StageSpec {
-    name: "similarity".into(),
-    doc: "finds images seen before whose embedding is close to this one's".into(),
-    options: vec![
-        OptionSpec::new(
-            "threshold",
-            OptionType::Number {
-                min: -1.0,
-                max: 1.0,
-            },
-            0.85,
-            "least cosine of a similar image; a request may send similar_threshold",
-        )
-        .public("similarity_threshold"),
-        OptionSpec::new(
-            "limit",
-            OptionType::Integer {
-                min: 1,
-                max: MAX_LIMIT,
-            },
-            25,
-            "most similar images in an answer; a request may send similar_limit",
-        )
-        .public("similarity_limit"),
-        OptionSpec::new(
-            "scan_limit",
-            OptionType::Integer {
-                min: 0,
-                max: i64::from(u32::MAX),
-            },
-            3000,
-            "how many of the newest images are all compared, the others through the index; \
-             0 compares all",
-        )
-        .public("similarity_scan_limit"),
-        OptionSpec::new(
-            "wait_for_index",
-            OptionType::Bool,
-            true,
-            "readiness, and the command line, wait until every image of the database can be \
-             found; while the database is away nothing waits for it",
-        ),
-        OptionSpec::new(
-            TELL_COMPLETE,
-            OptionType::Bool,
-            true,
-            "the answer says, as similar_complete, whether every image could be found",
-        ),
-    ],
-    feature: Some("clustering".into()),
+static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
+    let options = [
+        THRESHOLD.spec(),
+        LIMIT.spec(),
+        SCAN_LIMIT.spec(),
+        WAIT_FOR_INDEX.spec(),
+        TELL_COMPLETE.spec(),
+    ];
+    let doc = "finds images seen before whose embedding is close to this one's";
+    StageSpec::new("similarity", doc, options).feature("clustering")
 });
 
 impl StageKind for Similarity {
@@ -86,58 +100,31 @@ impl StageKind for Similarity {
     }
 
     fn ports(&self, options: &Options) -> Ports {
-        let mut complete = Output::new(
-            "similar_complete",
-            PortType::Bool,
-            "false where stored images may be missing: they are being loaded, the database is \
-             away, or it holds more than the index does",
-        );
-        if options.bool(TELL_COMPLETE).unwrap_or(true) {
-            complete = complete.published(json!(true));
-        }
-        Ports {
-            inputs: vec![
-                Input::required("embedding", PortType::Embedding, "the picture's vector"),
-                Input::required("image_hash", PortType::Text, "the image's name"),
-                Input::required("content_hash", PortType::Text, "SHA-256 of the bytes"),
-                Input::optional(
-                    "similar_threshold",
-                    PortType::Number,
-                    "least cosine, -1 to 1, in place of the option",
-                ),
-                Input::optional(
-                    "similar_limit",
-                    PortType::Integer,
-                    "most images, 1 to 100, in place of the option",
-                ),
+        let complete = match options.get(TELL_COMPLETE) {
+            true => SIMILAR_COMPLETE.published("true"),
+            false => SIMILAR_COMPLETE,
+        };
+        Ports::new(
+            [
+                EMBEDDING.port(),
+                IMAGE_HASH.port(),
+                CONTENT_HASH.port(),
+                SIMILAR_THRESHOLD.port(),
+                SIMILAR_LIMIT.port(),
             ],
-            outputs: vec![
-                Output::new(
-                    "similar_images",
-                    PortType::Json,
-                    "[{image_hash, asset_id, similarity}], best first, never the image itself",
-                )
-                .published(json!([])),
-                complete,
-            ],
-        }
+            [SIMILAR_IMAGES.port(), complete.port()],
+        )
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            self.store.start()?;
-            let count = |name, default| {
-                let value = options.integer(name).unwrap_or(default);
-                usize::try_from(value).unwrap_or(usize::MAX)
-            };
-            Ok(Runner::Async(Arc::new(Searcher {
-                store: self.store.clone(),
-                threshold: options.number("threshold").unwrap_or(0.85),
-                limit: count("limit", 25),
-                scan: count("scan_limit", 3000),
-                waits: options.bool("wait_for_index").unwrap_or(true),
-            })))
-        })
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        self.store.start()?;
+        Ok(Runner::waits(Searcher {
+            store: self.store.clone(),
+            threshold: options.get(THRESHOLD),
+            limit: options.get(LIMIT),
+            scan: options.get(SCAN_LIMIT),
+            waits: options.get(WAIT_FOR_INDEX),
+        }))
     }
 }
 
@@ -149,13 +136,13 @@ struct Searcher {
     waits: bool,
 }
 
-impl AsyncStage for Searcher {
+impl Observed for Searcher {
     fn health(&self) -> Health {
-        let mut facts = Map::new();
-        facts.insert("images_indexed".into(), json!(self.store.index().len()));
-        let partitioned = self.store.index().partitioned();
-        facts.insert("images_partitioned".into(), json!(partitioned));
-        facts.insert("index_loaded".into(), json!(self.store.is_loaded()));
+        let index = self.store.index();
+        let facts = Facts::new()
+            .with("images_indexed", index.len())
+            .with("images_partitioned", index.partitioned())
+            .with("index_loaded", self.store.is_loaded());
         let health = self.store.health();
         let is_starting = self.waits && health.degraded.is_none() && !self.store.is_loaded();
         Health {
@@ -164,30 +151,26 @@ impl AsyncStage for Searcher {
             ..health
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        _call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let embedding = inputs.embedding("embedding")?;
-            let query = Query {
-                model: embedding.model.clone(),
-                vector: embedding.vector.clone(),
-                threshold: threshold(inputs.optional_number("similar_threshold"), self.threshold)?,
-                limit: limit(inputs.optional_integer("similar_limit"), self.limit)?,
-                scan: self.scan,
-                image_hash: Some(inputs.text("image_hash")?.clone()),
-                content_hash: Some(inputs.text("content_hash")?.clone()),
-            };
-            let is_complete = self.store.is_complete();
-            let hits = self.store.similar(query).await;
-            let images: Vec<_> = hits.iter().map(published).collect();
-            Ok(Outputs::new()
-                .with("similar_images", Json::from(images))
-                .with("similar_complete", is_complete))
-        })
+impl AsyncStage for Searcher {
+    async fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+        let embedding = inputs.get(EMBEDDING)?;
+        let query = Query {
+            model: embedding.model.clone(),
+            vector: embedding.vector.clone(),
+            threshold: threshold(inputs.get(SIMILAR_THRESHOLD)?, self.threshold)?,
+            limit: limit(inputs.get(SIMILAR_LIMIT)?, self.limit)?,
+            scan: self.scan,
+            image_hash: Some(inputs.get(IMAGE_HASH)?.clone()),
+            content_hash: Some(inputs.get(CONTENT_HASH)?.clone()),
+        };
+        let is_complete = self.store.is_complete();
+        let hits = self.store.similar(query).await;
+        let images: Vec<_> = hits.iter().map(published).collect();
+        Ok(Outputs::new()
+            .with(SIMILAR_IMAGES, Json::from(images))
+            .with(SIMILAR_COMPLETE, is_complete))
     }
 }
 
@@ -203,9 +186,9 @@ fn threshold(sent: Option<f64>, default: f64) -> Result<f64, Error> {
 }
 
 fn limit(sent: Option<i64>, default: usize) -> Result<usize, Error> {
-    match sent {
+    match sent.map(usize::try_from) {
         None => Ok(default),
-        Some(value @ 1..=MAX_LIMIT) => Ok(usize::try_from(value).unwrap_or(default)),
+        Some(Ok(value @ 1..=MAX_LIMIT)) => Ok(value),
         Some(_) => Err(Error::new(
             ErrorKind::Invalid,
             format!("similar_limit: must be a whole number from 1 to {MAX_LIMIT}"),
@@ -223,7 +206,9 @@ fn published(hit: &Hit) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use omnizap_contract::{Embedding, Value};
+    use std::sync::Arc;
+
+    use omnizap_contract::Value;
     use omnizap_services::store::ImageRecord;
 
     use super::*;
@@ -257,7 +242,7 @@ mod tests {
             ],
         );
         let outputs = stage.run(&inputs, &call()).await?;
-        Ok(outputs.get("similar_images").unwrap().to_json())
+        Ok(Json::clone(outputs.get(SIMILAR_IMAGES).unwrap()))
     }
 
     fn seen(folder: &tempfile::TempDir) -> Store {

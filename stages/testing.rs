@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use omnizap_contract::{Call, Cancel, Error, Inputs, Options, Outputs, Stage, StageKind, Value};
+use omnizap_contract::{Call, Cancel, Error, Inputs, Kind, Options, Outputs, Stage, Value};
 use omnizap_services::store::{Store, StoreConfig};
 use serde_json::{Map, Value as Json};
 
@@ -26,13 +26,13 @@ pub(crate) fn store(folder: &Path) -> Store {
 }
 
 /// The defaults of a kind, overlaid with `set`, as the engine would check them.
-pub(crate) fn options<const N: usize>(kind: &dyn StageKind, set: [(&str, Json); N]) -> Options {
+pub(crate) fn options<const N: usize>(kind: &dyn Kind, set: [(&str, Json); N]) -> Options {
     let set = set.map(|(name, value)| (name.to_owned(), value));
     options_of(kind, &Json::Object(set.into_iter().collect()))
 }
 
 /// The same from a JSON object.
-pub(crate) fn options_of(kind: &dyn StageKind, set: &Json) -> Options {
+pub(crate) fn options_of(kind: &dyn Kind, set: &Json) -> Options {
     let mut values = Map::new();
     for option in &kind.spec().options {
         let default = option.default.clone().unwrap_or(Json::Null);
@@ -50,7 +50,7 @@ pub(crate) fn options_of(kind: &dyn StageKind, set: &Json) -> Options {
 
 /// Inputs of a kind under its default options.
 pub(crate) fn inputs<const N: usize>(
-    kind: &dyn StageKind,
+    kind: &dyn Kind,
     values: [(&str, Option<Value>); N],
 ) -> Inputs {
     inputs_with(kind, [], values)
@@ -58,7 +58,7 @@ pub(crate) fn inputs<const N: usize>(
 
 /// Inputs of a kind under options.
 pub(crate) fn inputs_with<const M: usize, const N: usize>(
-    kind: &dyn StageKind,
+    kind: &dyn Kind,
     set: [(&str, Json); M],
     values: [(&str, Option<Value>); N],
 ) -> Inputs {
@@ -73,7 +73,7 @@ pub(crate) fn inputs_with<const M: usize, const N: usize>(
 
 /// Runs a computing stage and checks its outputs against its ports.
 pub(crate) fn run<const N: usize>(
-    kind: &dyn StageKind,
+    kind: &dyn Kind,
     stage: &dyn Stage,
     values: [(&str, Option<Value>); N],
     call: &Call,

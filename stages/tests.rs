@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{ErrorKind, Inputs, Options, Runner, StageKind, Value};
+use omnizap_contract::{ErrorKind, Inputs, Kind, Options, Runner, Value};
 use omnizap_services::inference::pool::TextForm;
 use serde_json::{Map, Value as Json, json};
 
@@ -31,13 +31,13 @@ fn picture(name: &str) -> Value {
     Value::Bytes(std::fs::read(folder.join(name)).expect(name).into())
 }
 
-fn kind(services: &Services, name: &str) -> Arc<dyn StageKind> {
+fn kind(services: &Services, name: &str) -> Arc<dyn Kind> {
     let kinds = builtins(services);
     let found = kinds.into_iter().find(|kind| kind.spec().name == name);
     found.expect(name)
 }
 
-async fn build(services: &Services, link: &Link<'_>) -> (Arc<dyn StageKind>, Options, Runner) {
+async fn build(services: &Services, link: &Link<'_>) -> (Arc<dyn Kind>, Options, Runner) {
     let kind = kind(services, link.0);
     let options = options_of(&*kind, &link.1);
     let runner = kind.build(&options).await.expect(link.0);
@@ -144,14 +144,17 @@ async fn without_labels_the_default_ones_are_scored() {
         assert_eq!(field(&answer, "labels"), json!(LABELS));
     }
     let (_, _, score) = build(&services, &("score", score_options())).await;
-    assert_eq!(score.describe()["default_labels"], json!(LABELS));
+    let described = score.observed().describe();
+    assert_eq!(described.value("default_labels"), Some(&json!(LABELS)));
     // The model brings labels of its own.
     let (_, _, score) = build(
         &services,
         &("score", json!({ "keep_default_labels": false })),
     )
     .await;
-    assert!(score.describe()["default_labels"].as_array().unwrap().len() > 20);
+    let described = score.observed().describe();
+    let labels = described.value("default_labels").unwrap();
+    assert!(labels.as_array().unwrap().len() > 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,8 +201,8 @@ async fn the_small_model_gives_no_verdict_on_nsfw_and_says_so() {
     assert_eq!(field(&answer, "nsfw_score"), json!(0.0));
     assert_eq!(field(&answer, "is_nsfw"), json!(false));
     let (_, _, nsfw) = build(&services, &("nsfw", json!({ "mode": "contrast" }))).await;
-    let health = nsfw.health();
-    let note = health.facts["nsfw"].as_str().unwrap();
+    let health = nsfw.observed().health();
+    let note = health.facts.value("nsfw").unwrap().as_str().unwrap();
     assert!(note.contains("omnizap-mini has never seen"), "{note}");
     assert!(note.contains("CLIP_MODEL_NAME"), "{note}");
     let request = [

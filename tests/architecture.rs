@@ -312,6 +312,48 @@ fn no_stage_imports_another() {
     );
 }
 
+/// Where a stage names a port or an option by a string, or gives an option a second default.
+fn strings_for_constants(text: &str) -> Vec<&'static str> {
+    const SIGNS: [&str; 6] = [
+        "inputs.value(",
+        "outputs.value(",
+        ".put(\"",
+        "options.value(",
+        "options.as_map(",
+        "OptionSpec::",
+    ];
+    let mut found: Vec<&str> = SIGNS.into_iter().filter(|sign| text.contains(sign)).collect();
+    let reads = text.match_indices("options.get(");
+    for (at, _) in reads {
+        let statement = text[at..].split(';').next().unwrap_or_default();
+        if statement.contains(".unwrap_or(") {
+            found.push("a second default");
+        }
+    }
+    found
+}
+
+#[test]
+fn stages_name_ports_and_options_by_constants_and_a_default_once() {
+    let list = std::fs::read_to_string(root().join("stages/lib.rs")).unwrap();
+    let modules = stage_modules(&list);
+    let mut seen = 0;
+    for (name, text) in files("stages", "rs") {
+        let path = name.trim_start_matches("stages/").trim_end_matches(".rs");
+        let mut parts = path.split('/');
+        let is_stage = parts.next().is_some_and(|part| modules.iter().any(|known| known == part));
+        if is_stage && parts.all(|part| part != "tests") {
+            let text = circles::without_tests(&text);
+            assert_eq!(strings_for_constants(&text), [""; 0], "{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > modules.len(), "{seen}");
+    let planted = "let x = inputs.value(\"theme\");\nlet y = options.get(ALPHA).unwrap_or(0.4);";
+    let found = strings_for_constants(planted);
+    assert_eq!(found, ["inputs.value(", "a second default"]);
+}
+
 #[test]
 fn the_top_level_is_the_one_of_the_design() {
     let listed = std::process::Command::new("git")

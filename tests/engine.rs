@@ -1,5 +1,8 @@
 //! The engine alone, with stages made for the test.
 
+mod demand;
 mod files;
 mod graphs;
+mod layers;
+mod response;
 mod running;

@@ -29,17 +29,6 @@ fn until(what: &str, limit: Duration, mut happened: impl FnMut() -> bool) -> Dur
     begun.elapsed()
 }
 
-/// Waits until what is written behind the answers is written.
-#[track_caller]
-fn settle(server: &Server) {
-    let mut client = server.client();
-    until("writing", Duration::from_secs(30), || {
-        let health = client.get("/health").json();
-        // Without similar images there is no index to load.
-        health["images_waiting"] == 0 && health["index_loaded"] != false
-    });
-}
-
 /// One classification, which succeeds.
 #[track_caller]
 fn classify(client: &mut Client, data: &[u8], fields: &[(&str, &str)]) -> Json {

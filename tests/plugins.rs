@@ -7,6 +7,7 @@ mod files;
 mod frozen;
 mod layout;
 mod newcomer;
+mod overlay;
 mod panics;
 mod quality;
 mod service;

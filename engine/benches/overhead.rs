@@ -4,7 +4,6 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,28 +12,30 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use engine::pipeline::all::bind_all;
 use engine::pipeline::diagnostic::SourceText;
 use engine::pipeline::{Pipeline, Registry};
+use omnizap_contract::typed::{In, Out};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, Input, Inputs, Options, Output, Outputs, PortType, Ports,
-    Runner, Stage, StageKind, StageSpec,
+    AsyncStage, Call, Error, Inputs, Kind, Observed, Options, Outputs, Ports, Runner, Stage,
+    StageKind, StageSpec,
 };
 use tokio::sync::Semaphore;
+
+const VALUE: In<f64> = In::required("value", "a number");
+const VALUE_OUT: Out<f64> = Out::new("value", "a number").published("null").rounded(6);
 
 /// Passes a number on.
 struct Noop;
 
+impl Observed for Noop {}
+
 impl Stage for Noop {
     fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
-        Ok(Outputs::new().with("value", inputs.number("value")?))
+        Ok(Outputs::new().with(VALUE_OUT, inputs.get(VALUE)?))
     }
 }
 
 impl AsyncStage for Noop {
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move { Stage::run(self, inputs, call) })
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        Stage::run(self, inputs, call)
     }
 }
 
@@ -49,26 +50,17 @@ impl StageKind for NoopKind {
     }
 
     fn ports(&self, _: &Options) -> Ports {
-        let output = Output::new("value", PortType::Number, "a number");
-        Ports {
-            inputs: vec![Input::required("value", PortType::Number, "a number")],
-            outputs: vec![output.published(serde_json::Value::Null).rounded(6)],
-        }
+        Ports::new([VALUE.port()], [VALUE_OUT.port()])
     }
 
-    fn build<'a>(&'a self, _: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async { Ok(self.runner.clone()) })
+    async fn build(&self, _: &Options) -> Result<Runner, Error> {
+        Ok(self.runner.clone())
     }
 }
 
 fn pipeline(runtime: &tokio::runtime::Runtime, runner: Runner) -> Pipeline {
-    let spec = StageSpec {
-        name: Cow::Borrowed("noop"),
-        doc: Cow::Borrowed("nothing"),
-        options: Vec::new(),
-        feature: None,
-    };
-    let kind: Arc<dyn StageKind> = Arc::new(NoopKind { spec, runner });
+    let spec = StageSpec::new("noop", "nothing", []);
+    let kind: Arc<dyn Kind> = Arc::new(NoopKind { spec, runner });
     let registry = Registry::new([kind]).expect("one kind");
     let mut toml =
         "[pipeline]\nname = \"nine\"\n[request]\nvalue = { type = \"number\", default = 1.0 }\n"
@@ -92,8 +84,8 @@ fn overhead(criterion: &mut Criterion) {
         .build()
         .expect("a runtime");
     for (name, runner) in [
-        ("nine inline stages", Runner::Inline(Arc::new(Noop))),
-        ("nine async stages", Runner::Async(Arc::new(Noop))),
+        ("nine inline stages", Runner::inline(Noop)),
+        ("nine async stages", Runner::waits(Noop)),
     ] {
         let pipeline = pipeline(&runtime, runner);
         criterion.bench_function(name, |bencher| {

@@ -13,17 +13,23 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_contract::typed::{In, Out};
 use omnizap_contract::{
-    Call, Cancel, Channels, Error, Image, Inputs, Options, Outputs, Runner, Stage, Value,
+    Call, Cancel, Channels, Error, Image, Inputs, Observed, Options, Outputs, Runner, Stage, Value,
 };
 use omnizap_host::{Limits, Loader};
 
+const IMAGE: In<Image> = In::required("image", "a picture");
+const ONE: Out<f64> = Out::new("one", "1.0");
+
 struct Noop;
+
+impl Observed for Noop {}
 
 impl Stage for Noop {
     fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
-        black_box(inputs.image("image")?);
-        Ok(Outputs::new().with("one", 1.0))
+        black_box(inputs.get(IMAGE)?);
+        Ok(Outputs::new().with(ONE, 1.0))
     }
 }
 

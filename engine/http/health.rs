@@ -23,7 +23,7 @@ fn summarise<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Summary {
     };
     for pipeline in pipelines {
         for (stage, runner) in pipeline.runners() {
-            let health = runner.health();
+            let health = runner.observed().health();
             let entry = |reason: String| json!({ "pipeline": pipeline.name(), "stage": stage, "reason": reason });
             summary.failing.extend(health.failing.map(entry));
             summary.starting.extend(health.starting.map(entry));

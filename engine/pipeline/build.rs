@@ -152,7 +152,7 @@ impl Pipeline {
         let deadline = Instant::now() + limit;
         loop {
             let starting = self.runners().find_map(|(stage, runner)| {
-                let health = runner.health();
+                let health = runner.observed().health();
                 // One that says that it serves less meanwhile need not be waited for.
                 let starting = health.starting.filter(|_| health.degraded.is_none())?;
                 Some(format!("stage `{stage}`: {starting}"))
@@ -204,16 +204,16 @@ impl Pipeline {
             let spec = entry.kind.spec();
             for option in &spec.options {
                 if let Some(name) = &option.public {
-                    let value = entry.options.get(&option.name).clone();
+                    let value = entry.options.value(&option.name).clone();
                     settings.insert(name.to_string(), value);
                 }
             }
             if let Some(step) = &self.steps[node] {
-                settings.extend(step.runner.describe());
+                settings.extend(step.runner.observed().describe());
             }
             if let Some(feature) = &spec.feature {
                 let off = match (&self.graph.nodes[node].state, &self.steps[node]) {
-                    (State::Active, Some(step)) => step.runner.idle(),
+                    (State::Active, Some(step)) => step.runner.observed().idle(),
                     (State::Pruned(reason), _) => Some(reason.clone()),
                     _ => Some("switched off".to_owned()),
                 };
@@ -244,7 +244,7 @@ impl Pipeline {
         for (name, counter) in ends {
             counters.insert(name.into(), Json::from(counter.load(Ordering::Relaxed)));
         }
-        counters.extend(step.runner.counters());
+        counters.extend(step.runner.observed().counters().to_json());
         Json::Object(counters)
     }
 

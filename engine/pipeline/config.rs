@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{Options, StageKind};
+use omnizap_contract::{Kind, Options};
 use toml::Spanned;
 
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
@@ -79,7 +79,7 @@ pub struct StageEntry {
     /// The files that say something of it, each with the line where it begins to.
     pub origin: Vec<(Arc<str>, usize)>,
     /// The kind that `uses` names.
-    pub kind: Arc<dyn StageKind>,
+    pub kind: Arc<dyn Kind>,
     /// False where the file switches it off.
     pub enabled: bool,
     /// Its options, complete and checked.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use omnizap_contract::{OptionSpec, OptionType, Options, StageKind};
+use omnizap_contract::{Kind, OptionSpec, OptionType, Options};
 use serde_json::{Map, Value as Json};
 
 use super::reader::{Entries, Reader};
@@ -13,7 +13,7 @@ use super::tree::Node;
 /// for what is wrong, so that the ports are known all the same.
 pub(super) fn read_options(
     reader: &mut Reader<'_>,
-    kind: &dyn StageKind,
+    kind: &dyn Kind,
     with: Option<&Node>,
     defaults: &Entries<'_>,
     stage_span: Range<usize>,

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnizap_contract::StageKind;
+use omnizap_contract::Kind;
 
 /// Kinds of stages by name: built-in ones and those of plugins.
 #[derive(Clone, Default)]
-pub struct Registry(BTreeMap<String, Arc<dyn StageKind>>, bool);
+pub struct Registry {
+    kinds: BTreeMap<String, Arc<dyn Kind>>,
+    /// Whether files may name stages of plugins that are not there.
+    forgives_plugins: bool,
+}
 
 impl Registry {
     /// A registry of these kinds.
     ///
     /// # Errors
     /// The first name that two kinds claim.
-    pub fn new(kinds: impl IntoIterator<Item = Arc<dyn StageKind>>) -> Result<Self, DuplicateKind> {
+    pub fn new(kinds: impl IntoIterator<Item = Arc<dyn Kind>>) -> Result<Self, DuplicateKind> {
         Self::default().with(kinds)
     }
 
@@ -24,11 +28,11 @@ impl Registry {
     /// The first name that two kinds claim.
     pub fn with(
         mut self,
-        kinds: impl IntoIterator<Item = Arc<dyn StageKind>>,
+        kinds: impl IntoIterator<Item = Arc<dyn Kind>>,
     ) -> Result<Self, DuplicateKind> {
         for kind in kinds {
             let name = kind.spec().name.to_string();
-            if self.0.insert(name.clone(), kind).is_some() {
+            if self.kinds.insert(name.clone(), kind).is_some() {
                 return Err(DuplicateKind(name));
             }
         }
@@ -39,25 +43,25 @@ impl Registry {
     /// for a service that runs without plugins.
     #[must_use]
     pub fn without_plugins(mut self) -> Self {
-        self.1 = true;
+        self.forgives_plugins = true;
         self
     }
 
     /// True where a stage of that name is left out instead of being a mistake.
     #[must_use]
     pub fn forgives(&self, name: &str) -> bool {
-        self.1 && name.contains('/')
+        self.forgives_plugins && name.contains('/')
     }
 
     /// The kind of that name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn StageKind>> {
-        self.0.get(name)
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.kinds.get(name)
     }
 
     /// Every name, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.kinds.keys().map(String::as_str)
     }
 }
 

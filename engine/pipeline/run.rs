@@ -7,6 +7,7 @@
 //! what waits is dropped with it, what computes is told through [`Cancel`].
 
 mod attempt;
+mod respond;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use omnizap_contract::common::chain::chain;
-use omnizap_contract::common::round::round_json;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Presence, Runner, Value};
 use serde_json::{Map, Value as Json};
 
 use self::attempt::{Attempted, attempt_all, deadline_error};
+use self::respond::respond;
 use super::build::{Pipeline, Step, StepCondition};
 use super::config::OnError;
 use super::trace::{Outcome, StageTrace, Trace};
@@ -84,26 +85,11 @@ impl Pipeline {
         let result = run.drive(&call, &mut in_flight).await;
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
-        let result = result.map(|()| self.respond(&run.values));
+        let result = result.map(|()| respond(self, &run.values));
         Finished {
             result,
             trace: run.trace,
         }
-    }
-
-    fn respond(&self, values: &[Option<Value>]) -> Map<String, Json> {
-        let fields = self.graph.response.iter().zip(&self.response);
-        fields
-            .map(|(field, slots)| {
-                let value = slots.iter().find_map(|slot| values[*slot].as_ref());
-                let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
-                let json = match field.decimals {
-                    Some(decimals) => round_json(json, decimals),
-                    None => json,
-                };
-                (field.name.clone(), json)
-            })
-            .collect()
     }
 }
 

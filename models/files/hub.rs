@@ -19,6 +19,7 @@ use reqwest::blocking::Client;
 
 use crate::files::cache::Cache;
 use crate::preset::{Preset, Weights};
+use crate::tls;
 use ask::find;
 use place::{complete, create_folder, link, write_atomically};
 
@@ -50,6 +51,7 @@ pub fn pull(
         repository = weights.repository,
         "pulling"
     );
+    tls::use_ring();
     let client = Client::builder()
         .user_agent(concat!("omnizap/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

@@ -1,11 +1,21 @@
 //! `{{vendor}}/{{name}}`: the mean brightness of a picture, and whether it is dark.
 //!
-//! A place to start: name your own ports and options in `DESCRIPTOR`, compute in `run`.
+//! A place to start: name your own ports and options, list them in `DESCRIPTOR`, compute in `run`.
 
 use omnizap_plugin::{
-    Call, Descriptor, Error, ImageView, Input, Inputs, Log, Options, Output, Outputs, PortType,
-    Stage, Value,
+    Call, Descriptor, Error, Image, ImageView, In, Inputs, Log, Opt, Options, Out, Outputs, Stage,
 };
+
+/// What the stage takes: the nearest earlier output of this name and type.
+const IMAGE: In<Image> = In::required("image", "the picture");
+/// What it gives. What is published appears in the response; the word is what appears there when
+/// the stage is off.
+const BRIGHTNESS: Out<f64> = Out::new("brightness", "mean luminance, 0 to 1").published("null");
+const IS_DARK: Out<bool> = Out::new("is_dark", "brightness below dark_below").published("false");
+/// What a pipeline file may set.
+const DARK_BELOW: Opt<f64> =
+    Opt::number("dark_below", 0.2, "brightness below which a picture is dark, 0 to 1")
+        .within(0.0, 1.0);
 
 struct {{type}} {
     dark_below: f64,
@@ -13,17 +23,9 @@ struct {{type}} {
 
 impl Stage for {{type}} {
     const DESCRIPTOR: Descriptor = Descriptor {
-        options: r#"{"dark_below": {"type": "number", "min": 0, "max": 1, "default": 0.2,
-            "doc": "brightness below which a picture is dark, 0 to 1"}}"#,
-        inputs: &[Input::required("image", PortType::Image, "the picture")],
-        outputs: &[
-            // What is published appears in the response; the word is what appears there when
-            // the stage is off.
-            Output::new("brightness", PortType::Number, "mean luminance, 0 to 1")
-                .published("null"),
-            Output::new("is_dark", PortType::Bool, "brightness below dark_below")
-                .published("false"),
-        ],
+        options: &[DARK_BELOW.spec()],
+        inputs: &[IMAGE.spec()],
+        outputs: &[BRIGHTNESS.spec(), IS_DARK.spec()],
         // Equal inputs and options give equal outputs: true of a new descriptor unless you say
         // `is_pure: false`.
         ..Descriptor::new("{{vendor}}/{{name}}", "mean brightness of a picture")
@@ -32,15 +34,15 @@ impl Stage for {{type}} {
     fn new(options: &Options, _: Log) -> Result<Self, Error> {
         // Options are complete and within the schema.
         Ok(Self {
-            dark_below: options.number("dark_below").unwrap_or(0.2),
+            dark_below: options.get(DARK_BELOW),
         })
     }
 
     fn run(&self, inputs: &Inputs<'_>, _: &Call<'_>) -> Result<Outputs, Error> {
-        let brightness = brightness(&inputs.image("image")?);
+        let brightness = brightness(&inputs.get(IMAGE)?);
         Ok(Outputs::new()
-            .with("brightness", Value::Number(brightness))
-            .with("is_dark", Value::Bool(brightness < self.dark_below)))
+            .with(BRIGHTNESS, brightness)
+            .with(IS_DARK, brightness < self.dark_below))
     }
 }
 

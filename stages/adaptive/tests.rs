@@ -1,6 +1,7 @@
 //! Tests of what the law is told, of the stage over a real database, and of learning as such.
 
-use omnizap_contract::Embedding;
+use omnizap_contract::Value;
+use omnizap_contract::common::round::round;
 use omnizap_services::store::{
     Feedback, ImageFeedback, ImageRecord, Look, LookLabels, Which, label_set,
 };
@@ -126,18 +127,9 @@ async fn run(store: &Store, theme: Option<&str>, image: &str) -> (Arc<Scores>, f
         ],
     );
     let outputs = stage.run(&inputs, &call()).await.unwrap();
-    let number = |port| match outputs.get(port) {
-        Some(Value::Number(number)) => *number,
-        other => panic!("{port}: {other:?}"),
-    };
-    let Some(Value::Scores(moved)) = outputs.get("scores") else {
-        panic!("scores");
-    };
-    (
-        moved.clone(),
-        number("affinity_weight"),
-        number("affinity_weight_raw"),
-    )
+    let moved = outputs.get(MOVED).unwrap().clone();
+    let number = |port: Out<f64>| outputs.get(port).unwrap();
+    (moved, number(AFFINITY_WEIGHT), number(AFFINITY_WEIGHT_RAW))
 }
 
 /// Remembers a picture as a request with labels of its own would, in place of the default
@@ -192,7 +184,7 @@ async fn theme(store: &Store, theme: &str, labels: &[&str]) -> Vec<f64> {
     let limit = Duration::from_secs(5);
     let evidence = store.theme_evidence(theme, labels, &[], limit).await;
     let net = evidence.unwrap().labels.into_iter().map(Tally::net);
-    net.map(|net| (net * 1e6).round() / 1e6).collect()
+    net.map(|net| round(net, DECIMALS)).collect()
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::io;
 use image::{ImageError, ImageFormat};
 use omnizap_contract::{Error, ErrorKind};
 
+use super::MAX_ALLOC_BYTES;
+
 /// The formats of this stage, for error messages.
 const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
@@ -99,7 +101,7 @@ pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
     match error {
         ImageError::Limits(_) => too_large(
             "that needs too much memory to decode".to_owned(),
-            "max_alloc_bytes",
+            MAX_ALLOC_BYTES.name(),
         )
         .with_source(error),
         ImageError::Unsupported(_) => rare_kind(format, error),

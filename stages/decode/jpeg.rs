@@ -9,8 +9,8 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 use omnizap_contract::Error;
 
-use super::fault;
 use super::limits::Limits;
+use super::{MAX_ALLOC_BYTES, fault};
 
 /// Most scans of a progressive picture; usual ones have about ten.
 const MAX_SCANS: usize = 512;
@@ -82,7 +82,7 @@ fn failed(file: &[u8], error: JpegError) -> Error {
             let limit = if what.contains("scan") {
                 "max_scans"
             } else {
-                "max_alloc_bytes"
+                MAX_ALLOC_BYTES.name()
             };
             let what = "that takes too much to decode".to_owned();
             fault::too_large(what, limit).with_source(error)

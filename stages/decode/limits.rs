@@ -2,7 +2,7 @@
 
 use omnizap_contract::Error;
 
-use super::fault;
+use super::{MAX_ALLOC_BYTES, MAX_PIXELS, MAX_SIDE, fault};
 
 /// The bounds of one picture.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +27,14 @@ impl Limits {
                 "of {width}x{height} pixels, over the limit of {} a side",
                 self.max_side
             );
-            return Err(fault::too_large(what, "max_side"));
+            return Err(fault::too_large(what, MAX_SIDE.name()));
         }
         if width * height > self.max_pixels {
             let what = format!(
                 "of {width}x{height} pixels, over the limit of {} in all",
                 self.max_pixels
             );
-            return Err(fault::too_large(what, "max_pixels"));
+            return Err(fault::too_large(what, MAX_PIXELS.name()));
         }
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Limits {
                 "that takes {bytes} bytes to decode, over the limit of {}",
                 self.max_alloc_bytes
             );
-            return Err(fault::too_large(what, "max_alloc_bytes"));
+            return Err(fault::too_large(what, MAX_ALLOC_BYTES.name()));
         }
         Ok(())
     }

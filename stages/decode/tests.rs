@@ -6,7 +6,7 @@ use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{ErrorKind, Value};
 use serde_json::{Value as Json, json};
 
-use super::{Alpha, Decode, Decoder};
+use super::{Alpha, Decode, Decoder, IMAGE};
 use crate::testing::{call, options, run};
 
 fn folder() -> PathBuf {
@@ -30,10 +30,7 @@ fn default() -> Decoder {
 fn decode(stage: &Decoder, bytes: Vec<u8>) -> Result<std::sync::Arc<super::Image>, super::Error> {
     let values = [("file", Some(Value::Bytes(bytes.into())))];
     let outputs = run(&Decode, stage, values, &call())?;
-    match outputs.get("image") {
-        Some(Value::Image(image)) => Ok(image.clone()),
-        other => panic!("not an image: {other:?}"),
-    }
+    Ok(outputs.get(IMAGE).expect("a picture").clone())
 }
 
 /// Compares a picture with a golden: the same size, the same pixels.

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use omnizap_contract::Value;
+use omnizap_contract::{Value, Waiting};
 use omnizap_services::llm::{FAILURES_TO_OPEN, LlmConfig};
 use omnizap_services::store::Store;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use warp::Filter;
 use warp::http::Response;
@@ -161,21 +162,20 @@ fn top(labels: &[&str]) -> Json {
 }
 
 async fn run(
-    stage: &dyn AsyncStage,
+    stage: &dyn Waiting,
     kind: &LlmExpand,
     options: &omnizap_contract::Options,
     inputs: Inputs,
 ) -> Answer {
     let outputs = stage.run(&inputs, &call()).await.unwrap();
-    let json = |port| outputs.get(port).map(Value::to_json).unwrap();
     outputs
         .clone()
         .conform(&kind.ports(options).outputs)
         .unwrap();
     Answer {
-        used: json("llm_expansion_used") == json!(true),
-        reason: json("llm_expansion_gate_reason").as_str().unwrap().into(),
-        expansion: json("llm_expansion"),
+        used: outputs.get(USED).unwrap(),
+        reason: outputs.get(GATE_REASON).unwrap().to_string(),
+        expansion: Json::clone(outputs.get(EXPANSION).unwrap()),
     }
 }
 

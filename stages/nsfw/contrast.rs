@@ -4,77 +4,62 @@
 
 use std::sync::Arc;
 
+use omnizap_contract::typed::{In, Opt, TextList};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, Health, Input, Inputs, OptionFault, OptionSpec, OptionType,
-    Options, Outputs, PortType, Runner, Stage,
+    AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, OptionFault, Options, Outputs,
+    Runner, Stage,
 };
 use omnizap_services::Services;
 use omnizap_services::inference::clip::{self, ClipModel};
 use omnizap_services::inference::pool::TextForm;
 use omnizap_services::softmax::{logits, softmax};
-use serde_json::json;
 
 use super::{facts, threshold, verdict};
 
+pub(super) const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
+
 /// As many of one kind as of the other, so that neither side weighs more by number.
-const UNSAFE_PROMPTS: [&str; 6] = [
-    "a pornographic picture",
-    "a photo of naked people having sex",
-    "an explicit photo of genitals",
-    "a nude photo of a person",
-    "hentai, an explicit sexual drawing",
-    "sexual content for adults only, nsfw",
-];
-const SAFE_PROMPTS: [&str; 6] = [
-    "a harmless picture, safe for work",
-    "a photo of a person with clothes on",
-    "a photo of an animal, a thing or a place",
-    "a cute sticker",
-    "a drawing of a cartoon character, safe for children",
-    "a meme or a picture with text",
-];
+pub(super) const UNSAFE_PROMPTS: Opt<TextList> = Opt::list(
+    "unsafe_prompts",
+    &[
+        "a pornographic picture",
+        "a photo of naked people having sex",
+        "an explicit photo of genitals",
+        "a nude photo of a person",
+        "hentai, an explicit sexual drawing",
+        "sexual content for adults only, nsfw",
+    ],
+    "descriptions of unsafe pictures (mode contrast)",
+);
+pub(super) const SAFE_PROMPTS: Opt<TextList> = Opt::list(
+    "safe_prompts",
+    &[
+        "a harmless picture, safe for work",
+        "a photo of a person with clothes on",
+        "a photo of an animal, a thing or a place",
+        "a cute sticker",
+        "a drawing of a cartoon character, safe for children",
+        "a meme or a picture with text",
+    ],
+    "descriptions of safe pictures (mode contrast)",
+);
 
 /// Most prompts of one kind.
 pub(super) const MAX_PROMPTS: usize = 256;
 
-pub(super) fn options() -> [OptionSpec; 2] {
-    [
-        OptionSpec::new(
-            "unsafe_prompts",
-            OptionType::TextList,
-            json!(UNSAFE_PROMPTS),
-            "descriptions of unsafe pictures (mode contrast)",
-        ),
-        OptionSpec::new(
-            "safe_prompts",
-            OptionType::TextList,
-            json!(SAFE_PROMPTS),
-            "descriptions of safe pictures (mode contrast)",
-        ),
-    ]
-}
-
 pub(super) fn check(options: &Options) -> Vec<OptionFault> {
-    ["unsafe_prompts", "safe_prompts"]
+    [UNSAFE_PROMPTS, SAFE_PROMPTS]
         .into_iter()
         .filter_map(|option| {
-            let prompts = options.text_list(option);
+            let prompts = options.get(option);
             let blank = prompts.iter().any(|prompt| prompt.trim().is_empty());
             let fits = (1..=MAX_PROMPTS).contains(&prompts.len());
-            (blank || !fits).then(|| OptionFault {
-                option: option.into(),
-                message: format!("expected 1 to {MAX_PROMPTS} prompts, none of them blank"),
+            (blank || !fits).then(|| {
+                let message = format!("expected 1 to {MAX_PROMPTS} prompts, none of them blank");
+                OptionFault::new(option, message)
             })
         })
         .collect()
-}
-
-pub(super) fn inputs() -> Vec<Input> {
-    vec![Input::required(
-        "embedding",
-        PortType::Embedding,
-        "the picture's vector",
-    )]
 }
 
 pub(super) async fn build(
@@ -89,20 +74,20 @@ pub(super) async fn build(
             "this model cannot tell unsafe pictures by prompts: nsfw_score will always be 0"
         );
         let model = model.name().clone();
-        return Ok(Runner::Inline(Arc::new(Unknowing { model, threshold })));
+        return Ok(Runner::inline(Unknowing { model, threshold }));
     }
-    let unsafe_prompts = options.text_list("unsafe_prompts");
-    let safe_prompts = options.text_list("safe_prompts");
+    let unsafe_prompts = options.get(UNSAFE_PROMPTS);
+    let safe_prompts = options.get(SAFE_PROMPTS);
     let unsafe_count = unsafe_prompts.len();
     let prompts = unsafe_prompts.into_iter().chain(safe_prompts);
     let prompts: Arc<[Arc<str>]> = prompts.map(Arc::from).collect();
     model.warm_up(prompts.clone(), TextForm::Raw, None);
-    Ok(Runner::Async(Arc::new(Contrast {
+    Ok(Runner::waits(Contrast {
         model,
         prompts,
         unsafe_count,
         threshold,
-    })))
+    }))
 }
 
 struct Contrast {
@@ -113,31 +98,27 @@ struct Contrast {
     threshold: f64,
 }
 
-impl AsyncStage for Contrast {
+impl Observed for Contrast {
     fn health(&self) -> Health {
         Health {
             facts: facts("contrast"),
             ..Health::default()
         }
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let threshold = threshold(inputs, self.threshold)?;
-            let embedding = inputs.embedding("embedding")?;
-            clip::ensure_same(&self.model, embedding)?;
-            let prompts = self
-                .model
-                .embed_texts(&self.prompts, TextForm::Raw, call)
-                .await?;
-            let prompts = prompts.iter().map(|vector| &**vector);
-            let logits = logits(&embedding.vector, prompts, self.model.logit_scale());
-            Ok(verdict(unsafe_share(&logits, self.unsafe_count), threshold))
-        })
+impl AsyncStage for Contrast {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let threshold = threshold(inputs, self.threshold)?;
+        let embedding = inputs.get(EMBEDDING)?;
+        clip::ensure_same(&self.model, embedding)?;
+        let prompts = self
+            .model
+            .embed_texts(&self.prompts, TextForm::Raw, call)
+            .await?;
+        let prompts = prompts.iter().map(|vector| &**vector);
+        let logits = logits(&embedding.vector, prompts, self.model.logit_scale());
+        Ok(verdict(unsafe_share(&logits, self.unsafe_count), threshold))
     }
 }
 
@@ -149,23 +130,24 @@ struct Unknowing {
     threshold: f64,
 }
 
-impl Stage for Unknowing {
+impl Observed for Unknowing {
     fn health(&self) -> Health {
-        // A fact and no degradation: it is so by the choice of the model, and waiting mends nothing.
-        let mut facts = facts("contrast");
+        // A fact and no degradation: it is so by the choice of the model, and waiting mends
+        // nothing.
         let reason = format!(
             "not available: {} has never seen unsafe pictures, nsfw_score is always 0; set the \
              option `mode` of the stage nsfw to `model`, or CLIP_MODEL_NAME to a model that has \
              (`omnizap models list`)",
             self.model
         );
-        facts.insert("nsfw".into(), reason.into());
         Health {
-            facts,
+            facts: facts("contrast").with("nsfw", reason),
             ..Health::default()
         }
     }
+}
 
+impl Stage for Unknowing {
     fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
         Ok(verdict(0.0, threshold(inputs, self.threshold)?))
     }

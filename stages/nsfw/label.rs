@@ -1,37 +1,35 @@
 //! Mode `label`: what the Python service did. The score of the first label that names unsafe
 //! content: a client that leaves such labels out switches the check off.
 
-use omnizap_contract::{Call, Error, Health, Input, Inputs, Outputs, PortType, Score, Stage};
+use omnizap_contract::typed::In;
+use omnizap_contract::{Call, Error, Health, Inputs, Observed, Outputs, Score, Scores, Stage};
 
 use super::{facts, threshold, verdict};
 
+pub(super) const CLIP_SCORES: In<Scores> =
+    In::required("clip_scores", "what the model gave every label");
+
 /// A label with one of these words in it names unsafe content.
 const UNSAFE_WORDS: [&str; 5] = ["nsfw", "adult", "explicit", "porn", "sexual"];
-
-pub(super) fn inputs() -> Vec<Input> {
-    vec![Input::required(
-        "clip_scores",
-        PortType::Scores,
-        "what the model gave every label",
-    )]
-}
 
 pub(super) struct ByLabel {
     pub(super) threshold: f64,
 }
 
-impl Stage for ByLabel {
+impl Observed for ByLabel {
     fn health(&self) -> Health {
         Health {
             facts: facts("label"),
             ..Health::default()
         }
     }
+}
 
+impl Stage for ByLabel {
     fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
         let threshold = threshold(inputs, self.threshold)?;
         Ok(verdict(
-            unsafe_label_score(inputs.scores("clip_scores")?),
+            unsafe_label_score(inputs.get(CLIP_SCORES)?),
             threshold,
         ))
     }

@@ -4,42 +4,31 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use omnizap_contract::typed::{In, Out};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Embedding, Error, Health, Input, Inputs, Options, Output, Outputs,
-    PortType, Runner, Value,
+    AsyncStage, Call, Counters, Embedding, Error, Facts, Health, Image, Inputs, Observed, Options,
+    Outputs, Runner,
 };
 use omnizap_services::Services;
 use omnizap_services::inference::nsfw::{NSFW_CLASSES, NsfwClasses, NsfwModel, is_classes};
 use serde_json::{Map, Value as Json, json};
 
-use super::{facts, threshold, verdict};
+use super::{CLASSES, facts, threshold, verdict};
 
-pub(super) fn inputs() -> Vec<Input> {
-    vec![
-        Input::optional(
-            "image",
-            PortType::Image,
-            "the decoded picture; not needed where `nsfw_recalled` is there",
-        )
-        .unless("nsfw_recalled"),
-        Input::optional(
-            "nsfw_recalled",
-            PortType::Embedding,
-            "what the model gave its classes when it saw the picture before",
-        ),
-    ]
-}
-
-pub(super) fn outputs() -> Vec<Output> {
-    vec![
-        Output::new(
-            "nsfw_probabilities",
-            PortType::Embedding,
-            "what the model gave its classes, where it was not known before",
-        )
-        .optional(),
-    ]
-}
+pub(super) const IMAGE: In<Option<Image>> = In::optional(
+    "image",
+    "the decoded picture; not needed where `nsfw_recalled` is there",
+)
+.unless(NSFW_RECALLED);
+pub(super) const NSFW_RECALLED: In<Option<Embedding>> = In::optional(
+    "nsfw_recalled",
+    "what the model gave its classes when it saw the picture before",
+);
+pub(super) const NSFW_PROBABILITIES: Out<Embedding> = Out::new(
+    "nsfw_probabilities",
+    "what the model gave its classes, where it was not known before",
+)
+.optional();
 
 pub(super) async fn build(
     services: &Services,
@@ -47,12 +36,12 @@ pub(super) async fn build(
     threshold: f64,
 ) -> Result<Runner, Error> {
     let model = services.nsfw_model().await?;
-    Ok(Runner::Async(Arc::new(ByModel {
+    Ok(Runner::waits(ByModel {
         id: model.id(options),
         model,
         threshold,
         computed: AtomicU64::new(0),
-    })))
+    }))
 }
 
 struct ByModel {
@@ -66,57 +55,47 @@ struct ByModel {
 
 impl ByModel {
     /// What was known of the picture, where it is of this model and of pictures prepared this way.
-    fn recalled(&self, inputs: &Inputs) -> Option<Arc<[f32]>> {
-        match inputs.get("nsfw_recalled") {
-            Some(Value::Embedding(known)) if known.model == self.id => Some(known.vector.clone()),
-            _ => None,
-        }
+    fn recalled(&self, inputs: &Inputs) -> Result<Option<Arc<[f32]>>, Error> {
+        let known = inputs.get(NSFW_RECALLED)?;
+        let known = known.filter(|known| known.model == self.id);
+        Ok(known.map(|known| known.vector.clone()))
     }
 }
 
-impl AsyncStage for ByModel {
-    fn describe(&self) -> Map<String, Json> {
-        let mut facts = Map::new();
-        facts.insert("nsfw_model".into(), json!(self.model.name()));
-        facts
+impl Observed for ByModel {
+    fn describe(&self) -> Facts {
+        Facts::new().with("nsfw_model", self.model.name())
     }
 
     fn health(&self) -> Health {
-        let mut facts = facts("model");
-        facts.extend(self.describe());
         Health {
-            facts,
+            facts: facts("model").and(self.describe()),
             ..Health::default()
         }
     }
 
-    fn counters(&self) -> Map<String, Json> {
-        let computed = self.computed.load(Ordering::Relaxed);
-        Map::from_iter([("computed".to_owned(), json!(computed))])
+    fn counters(&self) -> Counters {
+        Counters::new().total("computed", self.computed.load(Ordering::Relaxed))
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let threshold = threshold(inputs, self.threshold)?;
-            if let Some(known) = self.recalled(inputs) {
-                return answer(&known, threshold);
-            }
-            let Some(Value::Image(image)) = inputs.get("image") else {
-                return Err(Error::internal(
-                    "nothing is known of the picture and it was not decoded: `decode` must run \
-                     where `recall` says `nsfw_unknown`, whose option `nsfw_mode` must be `model`",
-                ));
-            };
-            let vector = self.model.classify(image.clone(), call).await?;
-            self.computed.fetch_add(1, Ordering::Relaxed);
-            let outputs = answer(&vector, threshold)?;
-            let model = self.id.clone();
-            Ok(outputs.with("nsfw_probabilities", Embedding { model, vector }))
-        })
+impl AsyncStage for ByModel {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let threshold = threshold(inputs, self.threshold)?;
+        if let Some(known) = self.recalled(inputs)? {
+            return answer(&known, threshold);
+        }
+        let Some(image) = inputs.get(IMAGE)? else {
+            return Err(Error::internal(
+                "nothing is known of the picture and it was not decoded: `decode` must run where \
+                 `recall` says `nsfw_unknown`, whose option `nsfw_mode` must be `model`",
+            ));
+        };
+        let vector = self.model.classify(image.clone(), call).await?;
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        let outputs = answer(&vector, threshold)?;
+        let model = self.id.clone();
+        Ok(outputs.with(NSFW_PROBABILITIES, Embedding { model, vector }))
     }
 }
 
@@ -130,5 +109,5 @@ fn answer(probabilities: &[f32], threshold: f64) -> Result<Outputs, Error> {
         .map(|(name, share)| (name.to_lowercase(), json!(f64::from(share))))
         .collect();
     let score = NsfwClasses(classes).score();
-    Ok(verdict(score, threshold).with("nsfw_classes", Json::Object(named)))
+    Ok(verdict(score, threshold).with(CLASSES, Json::Object(named)))
 }

@@ -9,6 +9,8 @@ use omnizap_services::inference::clip::ClipModel;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use super::{DEFAULT_LABELS_JSON, DEFAULT_LABELS_PATH};
+
 /// The labels of models that bring none.
 const GENERAL: &str = include_str!("../../models/labels/full.json");
 /// Most bytes of a file with labels: 4,096 labels of 200 characters fit.
@@ -20,16 +22,13 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Where they are malformed or their file cannot be read, for the operator.
 pub(super) fn configured(options: &Options) -> Result<Option<Vec<Arc<str>>>, Error> {
     let fault = |message: String| Error::new(ErrorKind::Invalid, message);
-    let json = options.text("default_labels_json").unwrap_or_default();
+    let json = options.get(DEFAULT_LABELS_JSON);
     if let Some(labels) =
         from_json(json).map_err(|reason| fault(format!("default_labels_json: {reason}")))?
     {
         return Ok(Some(labels));
     }
-    let path = options
-        .text("default_labels_path")
-        .unwrap_or_default()
-        .trim();
+    let path = options.get(DEFAULT_LABELS_PATH).trim();
     if path.is_empty() {
         return Ok(None);
     }
@@ -117,8 +116,8 @@ mod tests {
 
     fn labels(json: &str, path: &str) -> Result<Option<Vec<String>>, Error> {
         let mut values = Map::new();
-        values.insert("default_labels_json".into(), json!(json));
-        values.insert("default_labels_path".into(), json!(path));
+        values.insert(DEFAULT_LABELS_JSON.name().into(), json!(json));
+        values.insert(DEFAULT_LABELS_PATH.name().into(), json!(path));
         let labels = configured(&Options::from_checked(values))?;
         Ok(labels.map(|labels| labels.iter().map(|label| label.to_string()).collect()))
     }

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use omnizap_contract::{Error, ErrorKind, Options};
+use omnizap_contract::typed::{OneOf, Opt};
+use omnizap_contract::{Error, ErrorKind, Options, choices};
 
 /// The bounds of a list of labels.
 #[derive(Clone, Copy, Debug)]
@@ -17,33 +18,45 @@ pub struct Bounds {
     pub over_limit: OverLimit,
 }
 
+/// Most labels of a request.
+pub const MAX_LABELS: Opt<usize> = Opt::count(
+    "max_labels",
+    256,
+    "most different labels, counted after repetitions are gone",
+)
+.within(1, 4096);
+
+/// What happens to a list that is too long.
+pub const OVER_LIMIT: Opt<OneOf<OverLimit>> = Opt::one_of(
+    "over_limit",
+    OverLimit::Reject as usize,
+    "more labels than that are refused (`reject`), or the last ones are dropped (`cut`)",
+);
+
+/// Most characters of a label.
+pub const MAX_LABEL_CHARS: Opt<usize> =
+    Opt::count("max_label_chars", 200, "most characters of a label").within(1, 10_000);
+
 impl Bounds {
-    /// Those of the options `max_labels`, `max_label_chars` and `over_limit`.
+    /// Those of the options [`MAX_LABELS`], [`MAX_LABEL_CHARS`] and [`OVER_LIMIT`].
+    #[must_use]
     pub fn of(options: &Options) -> Self {
-        let bound = |name, default: usize| {
-            let value = options.integer(name);
-            value
-                .and_then(|value| usize::try_from(value).ok())
-                .unwrap_or(default)
-        };
         Self {
-            max_labels: bound("max_labels", 256),
-            max_label_chars: bound("max_label_chars", 200),
-            over_limit: match options.text("over_limit") {
-                Some("cut") => OverLimit::Cut,
-                _ => OverLimit::Reject,
-            },
+            max_labels: options.get(MAX_LABELS),
+            max_label_chars: options.get(MAX_LABEL_CHARS),
+            over_limit: options.get(OVER_LIMIT),
         }
     }
 }
 
-/// What happens to a list of labels that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverLimit {
-    /// The request is refused.
-    Reject,
-    /// The labels past the limit are left out, silently.
-    Cut,
+choices! {
+    /// What happens to a list of labels that is too long.
+    pub enum OverLimit {
+        /// The request is refused.
+        Reject = "reject",
+        /// The labels past the limit are left out, silently.
+        Cut = "cut",
+    }
 }
 
 /// Trims labels, drops empty ones and repetitions (without case, the first wins).

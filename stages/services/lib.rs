@@ -42,7 +42,7 @@ use std::sync::{Arc, Weak};
 use omnizap_contract::{Error, Options};
 use tokio::sync::Mutex;
 
-use crate::inference::clip::ClipModel;
+use crate::inference::clip::{ClipModel, MODEL, PRETRAINED};
 use crate::inference::nsfw::NsfwModel;
 use crate::inference::pool::PoolLimits;
 use crate::llm::{Llm, LlmConfig};
@@ -173,13 +173,13 @@ impl Services {
         Ok(open)
     }
 
-    /// The model that a stage names by its options, see [`inference::clip::options`].
+    /// The model that a stage names by its options, see [`inference::clip::MODEL`].
     ///
     /// # Errors
     /// As [`Services::model`].
     pub async fn model_of(&self, options: &Options) -> Result<Arc<ClipModel>, Error> {
-        self.model(options.text("model"), options.text("pretrained"))
-            .await
+        let (name, pretrained) = (options.get(MODEL), options.get(PRETRAINED));
+        self.model(Some(name), Some(pretrained)).await
     }
 
     /// The classifier of unsafe pictures. Opened once, shared by all who hold it.

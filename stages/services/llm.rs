@@ -141,6 +141,7 @@ impl Llm {
             value.filter(|value| !value.is_empty())
         };
         let base_url = given(config.base_url).unwrap_or_else(|| DEFAULT_BASE_URL.into());
+        omnizap_models::tls::use_ring();
         // The key must not follow a redirection to wherever.
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)

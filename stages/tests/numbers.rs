@@ -112,7 +112,7 @@ async fn rank(scores: &Scores) -> impl Fn(&str) -> Json + use<> {
     };
     let scores = Some(Value::from(scores.clone()));
     let outputs = crate::testing::run(&Rank, &*stage, [("scores", scores)], &call()).unwrap();
-    move |field: &str| outputs.get(field).unwrap().to_json()
+    move |field: &str| outputs.value(field).unwrap().to_json()
 }
 
 /// Checks what an answer makes of the probabilities.
@@ -202,7 +202,7 @@ async fn adapted(random: &mut Random, pictures: &[Vec<f32>], seen: &[Scores], ro
             ("embedding", Some(embedding(&pictures[picture]).into())),
         ];
         let outputs = stage.run(&inputs(&kind, asked), &call()).await.unwrap();
-        let Some(Value::Scores(scores)) = outputs.get("scores") else {
+        let Some(Value::Scores(scores)) = outputs.value("scores") else {
             panic!("scores");
         };
         let answer = rank(scores).await;
@@ -213,7 +213,7 @@ async fn adapted(random: &mut Random, pictures: &[Vec<f32>], seen: &[Scores], ro
             close(
                 field,
                 picture,
-                &outputs.get(field).unwrap().to_json(),
+                &outputs.value(field).unwrap().to_json(),
                 &row[place],
             );
         }

@@ -30,7 +30,7 @@ type Module = Vec<String>;
 
 /// A source without what is compiled for tests only, and without comments and strings that could
 /// be taken for code.
-fn without_tests(text: &str) -> String {
+pub(super) fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

@@ -2,7 +2,7 @@
 
 use omnizap_contract::{Input, OptionSpec, OptionType, Output, Outputs, PortType};
 
-use crate::support::kinds::{TestKind, bind, gives, inline, registry, shows};
+use crate::support::kinds::{TestKind, bind, gives, inline, registry, shows, text};
 
 fn kinds() -> Vec<TestKind> {
     let number = OptionType::Number { min: 0.0, max: 1.0 };
@@ -11,7 +11,7 @@ fn kinds() -> Vec<TestKind> {
             "echo",
             vec![Input::required("text", PortType::Text, "text")],
             vec![Output::new("text", PortType::Text, "text")],
-            inline(|inputs, _| Ok(Outputs::new().with("text", inputs.text("text")?.clone()))),
+            inline(|inputs, _| Ok(Outputs::new().put("text", text(inputs, "text")))),
         )
     };
     vec![
@@ -27,7 +27,7 @@ fn kinds() -> Vec<TestKind> {
             "measure",
             vec![Input::required("picture", PortType::Image, "a picture")],
             vec![Output::new("entropy", PortType::Number, "nats")],
-            inline(|_, _| Ok(Outputs::new().with("entropy", 0.0))),
+            inline(|_, _| Ok(Outputs::new().put("entropy", 0.0))),
         ),
     ]
 }

@@ -14,7 +14,7 @@ fn kinds() -> Vec<TestKind> {
             "other",
             vec![Input::required("seen", PortType::Text, "text")],
             vec![Output::new("number", PortType::Number, "number")],
-            inline(|_, _| Ok(Outputs::new().with("number", 1.0))),
+            inline(|_, _| Ok(Outputs::new().put("number", 1.0))),
         ),
     ]
 }

@@ -11,7 +11,7 @@ use omnizap_contract::{Error, ErrorKind, Input, Output, Outputs, PortType};
 use serde_json::{Value as Json, json};
 use tokio::sync::Barrier;
 
-use crate::support::kinds::{TestKind, compute, gives, inline, pipeline, shows, waiting};
+use crate::support::kinds::{TestKind, compute, gives, inline, number, pipeline, shows, waiting};
 
 async fn run(pipeline: &Pipeline) -> Finished {
     run_within(pipeline, Duration::from_secs(20)).await
@@ -43,7 +43,7 @@ async fn independent_stages_run_at_the_same_time() {
             let barrier = barrier.clone();
             async move {
                 barrier.wait().await;
-                Ok(Outputs::new().with(port, "met"))
+                Ok(Outputs::new().put(port, "met"))
             }
         })
     };
@@ -68,7 +68,7 @@ async fn computing_stages_run_at_the_same_time_too() {
         let barrier = barrier.clone();
         compute(move |_, _| {
             barrier.wait();
-            Ok(Outputs::new().with(port, "met"))
+            Ok(Outputs::new().put(port, "met"))
         })
     };
     let output =
@@ -198,7 +198,7 @@ async fn a_failure_leaves_the_stages_in_flight_abandoned() {
         vec![],
         waiting(|_, _| std::future::pending()),
     );
-    let quick = waiting(|_, _| async { Ok(Outputs::new().with("text", "soon")) });
+    let quick = waiting(|_, _| async { Ok(Outputs::new().put("text", "soon")) });
     let fails = TestKind::new(
         "fails",
         vec![Input::required("text", PortType::Text, "text")],
@@ -238,9 +238,9 @@ async fn a_panic_is_an_internal_error_that_shows_nothing() {
 async fn outputs_that_break_the_contract_are_internal_errors() {
     let outputs: [fn() -> Outputs; 4] = [
         Outputs::new,
-        || Outputs::new().with("text", 1.0),
-        || Outputs::new().with("text", "a").with("more", "b"),
-        || Outputs::new().with("text", "a").with("text", "b"),
+        || Outputs::new().put("text", 1.0),
+        || Outputs::new().put("text", "a").put("more", "b"),
+        || Outputs::new().put("text", "a").put("text", "b"),
     ];
     for give in outputs {
         let kinds = vec![source("odd", inline(move |_, _| Ok(give())))];
@@ -249,7 +249,7 @@ async fn outputs_that_break_the_contract_are_internal_errors() {
         assert_eq!(failure.error.kind(), ErrorKind::Internal);
     }
     let number = Output::new("number", PortType::Number, "number");
-    let nan = inline(|_, _| Ok(Outputs::new().with("number", f64::NAN)));
+    let nan = inline(|_, _| Ok(Outputs::new().put("number", f64::NAN)));
     let kinds = vec![TestKind::new("nan", vec![], vec![number], nan)];
     let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"nan\"";
     assert!(run(&pipeline(kinds, toml).await).await.result.is_err());
@@ -268,7 +268,7 @@ async fn a_transient_error_is_tried_again_and_a_lasting_one_is_not() {
             if counted.fetch_add(1, Ordering::SeqCst) < 2 {
                 Err(Error::new(kind, "not now"))
             } else {
-                Ok(Outputs::new().with("text", "at last"))
+                Ok(Outputs::new().put("text", "at last"))
             }
         });
         let toml =
@@ -319,7 +319,7 @@ async fn dropping_a_request_tells_its_threads() {
             std::thread::sleep(Duration::from_millis(1));
         }
         flags.1.store(true, Ordering::SeqCst);
-        Ok(Outputs::new().with("text", "too late"))
+        Ok(Outputs::new().put("text", "too late"))
     });
     let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"patient\"";
     let pipeline = Arc::new(pipeline(vec![source("patient", patient)], toml).await);
@@ -343,7 +343,7 @@ async fn work_whose_client_has_gone_never_starts() {
         while !shared.0.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Outputs::new().with("text", "done"))
+        Ok(Outputs::new().put("text", "done"))
     });
     let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"busy\"";
     let pipeline = Arc::new(pipeline(vec![source("busy", busy)], toml).await);
@@ -382,7 +382,7 @@ async fn max_in_flight_bounds_a_stage_across_requests() {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(Outputs::new().with("text", "done"))
+            Ok(Outputs::new().put("text", "done"))
         }
     });
     let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"counted\"\nmax_in_flight = 2";
@@ -399,7 +399,7 @@ async fn the_critical_path_is_told_apart_from_the_sum() {
     let sleeps = |name: &'static str, port: &'static str, milliseconds: u64| {
         let nap = waiting(move |_, _| async move {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-            Ok(Outputs::new().with(port, "done"))
+            Ok(Outputs::new().put(port, "done"))
         });
         TestKind::new(
             name,
@@ -429,21 +429,21 @@ async fn the_critical_path_is_told_apart_from_the_sum() {
 
 #[tokio::test]
 async fn published_numbers_are_rounded_and_values_between_stages_are_not() {
-    let number = Output::new("number", PortType::Number, "number")
+    let rounded = Output::new("number", PortType::Number, "number")
         .published(json!(0))
         .rounded(6);
     let exact = TestKind::new(
         "exact",
         vec![],
-        vec![number],
-        inline(|_, _| Ok(Outputs::new().with("number", 1.0 / 3.0))),
+        vec![rounded],
+        inline(|_, _| Ok(Outputs::new().put("number", 1.0 / 3.0))),
     );
     let seen = Output::new("seen", PortType::Text, "text").published(Json::Null);
     let show = TestKind::new(
         "show",
         vec![Input::required("number", PortType::Number, "number")],
         vec![seen],
-        inline(|inputs, _| Ok(Outputs::new().with("seen", inputs.number("number")?.to_string()))),
+        inline(|inputs, _| Ok(Outputs::new().put("seen", number(inputs, "number").to_string()))),
     );
     let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"exact\"\n[[stage]]\nuses = \"show\"";
     let finished = run(&pipeline(vec![exact, show], toml).await).await;

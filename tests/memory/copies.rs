@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{classify, settle, until};
+use super::{classify, until};
 use crate::support::database::Data;
 use crate::support::program::{Server, Settings, picture};
 
@@ -22,8 +22,8 @@ fn what_one_copy_learns_the_other_knows_within_two_seconds() {
         })
     };
     let (one, other) = (start(), start());
-    settle(&one);
-    settle(&other);
+    one.settle();
+    other.settle();
     let (first, near) = (picture("baseline_444.jpg"), picture("progressive_444.jpg"));
     let labels = ("labels", "a cat,a dog,a chart,a text");
     let fields = [labels, ("theme", "animals"), ("asset_id", "sticker-1")];

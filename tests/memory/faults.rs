@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{classify, settle};
+use super::{classify};
 use crate::support::program::{Server, picture};
 
 #[test]
@@ -19,7 +19,7 @@ fn long_names_and_labels_are_stored_or_refused_and_switch_nothing_off() {
         &image,
         &[("asset_id", &asset), ("labels", &labels)],
     );
-    settle(&server);
+    server.settle();
     let feedback = json!({
         "image_hash": seen["image_hash"], "theme": "é".repeat(120), "asset_id": asset,
     });
@@ -73,7 +73,7 @@ fn old_images_do_not_vanish_behind_newer_ones() {
         newer.push(number);
         classify(&mut client, &newer, &[]);
     }
-    settle(&server);
+    server.settle();
     let near = classify(&mut client, &picture("progressive_444.jpg"), &[]);
     assert_eq!(near["similar_images"][0]["image_hash"], first["image_hash"]);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{classify, settle};
+use super::{classify};
 use crate::support::http::Client;
 use crate::support::program::{Server, picture, root};
 
@@ -57,7 +57,7 @@ fn feedback_moves_the_answers_of_its_theme_step_by_step() {
     let unwanted = classify(&mut client, &sample("cat-sticker.webp"), &[labels]);
     assert_eq!(wanted["category"], "bar chart");
     assert_eq!(unwanted["category"], "cat");
-    settle(&server);
+    server.settle();
     let plain = ask(&mut client, "unheard of");
     let score = |answer: &Json, label: &str| answer["all_scores"][label].as_f64().unwrap();
     let odds = |answer: &Json| score(answer, "bar chart") / score(answer, "cat");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{classify, settle, until};
+use super::{classify, until};
 use crate::support::database::Data;
 use crate::support::http::Answer;
 use crate::support::program::{Server, Settings, omnizap, picture, root};
@@ -31,7 +31,7 @@ fn start(data: &Arc<Data>, pipelines: &tempfile::TempDir) -> Server {
         pipelines: Some(pipelines.path()),
         ..Settings::default()
     });
-    settle(&server);
+    server.settle();
     server
 }
 
@@ -53,7 +53,7 @@ fn seen(server: &Server) -> String {
     let name = answer["image_hash"].as_str().unwrap().to_owned();
     let feedback = json!({ "image_hash": name, "theme": "animals", "accepted": true });
     assert_eq!(client.post_json("/feedback", &feedback).status, 200);
-    settle(server);
+    server.settle();
     name
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{classify, setting, settle, until};
+use super::{classify, setting, until};
 use crate::support::database::{Data, Kind};
 use crate::support::http::Client;
 use crate::support::program::{Server, Settings, picture};
@@ -94,7 +94,7 @@ fn acknowledged_feedback_outlives_kill_9_and_none_counts_twice() {
         let fields = [("asset_sha256", &*name(number))];
         classify(&mut server.client(), &image, &fields);
     }
-    settle(&server);
+    server.settle();
     drop(server);
 
     let mut before = [0; CLIENTS];

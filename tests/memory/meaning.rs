@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{classify, settle};
+use super::{classify};
 use crate::support::http::{Client, Part};
 use crate::support::program::{Server, Settings, picture, root};
 
@@ -45,7 +45,7 @@ fn the_more_a_label_is_judged_the_further_it_moves_and_never_back() {
         let labels = ("labels", labels);
         let first = classify(&mut client, &judged, &[labels]);
         classify(&mut client, &copy, &[labels]);
-        settle(&server);
+        server.settle();
         for accepted in [false, true] {
             let theme = format!("{set} {accepted}");
             let fields = [labels, ("theme", theme.as_str())];
@@ -86,7 +86,7 @@ fn a_look_does_not_change_what_feedback_counts() {
         let mut client = server.client();
         // What another theme has learned shows in its answers, and teaches nothing.
         let seen = classify(&mut client, &judged, &[labels]);
-        settle(&server);
+        server.settle();
         for _ in 0..3 {
             judge(&mut client, &seen, "x", false);
         }
@@ -98,7 +98,7 @@ fn a_look_does_not_change_what_feedback_counts() {
                 &[("labels", "spam,zebra crossing"), ("theme", theme)],
             );
         }
-        settle(&server);
+        server.settle();
         let said = json!({
             "image_hash": seen["image_hash"], "theme": "y",
             "labels": ["wink", "Hand", "cat", "bar chart"],
@@ -119,7 +119,7 @@ fn another_clients_labels_do_not_take_the_credit() {
     let theirs = ("labels", "spam,zebra crossing");
     let mine = classify(&mut client, &judged, &[("theme", "t")]);
     classify(&mut client, &judged, &[theirs, ("theme", "t")]);
-    settle(&server);
+    server.settle();
     judge(&mut client, &mine, "t", true);
 
     // A picture of which the model is in doubt: what it is certain of hardly moves.
@@ -150,7 +150,7 @@ fn a_name_moves_no_feedback_away_from_the_bytes() {
     let fields = [("labels", "cat,dog,wink,bar chart"), ("theme", "t")];
     let first = classify(&mut client, &judged, &fields);
     classify(&mut client, &copy, &fields);
-    settle(&server);
+    server.settle();
     for _ in 0..3 {
         judge(&mut client, &first, "t", true);
     }
@@ -166,7 +166,7 @@ fn a_name_moves_no_feedback_away_from_the_bytes() {
     for _ in 0..3 {
         let answer = classify(&mut client, &judged, &named);
         assert_eq!(weight(&answer), weight(&own), "named");
-        settle(&server);
+        server.settle();
         let answer = classify(&mut client, &copy, &fields);
         assert_eq!(weight(&answer), weight(&near), "to its near copies");
     }
@@ -197,7 +197,7 @@ fn without_the_embedding_cache_feedback_teaches_all_the_same() {
         json!(false)
     );
     let judged = classify(&mut client, &sample("cat-sticker.webp"), &[]);
-    settle(&server);
+    server.settle();
     judge(&mut client, &judged, "t", true);
     let other = sample("dog-sticker.webp");
     let plain = classify(&mut client, &other, &[]);
@@ -220,7 +220,7 @@ fn ids_and_themes_are_trimmed_and_refused_alike_everywhere() {
         &data,
         &[("asset_id", "  pad "), ("theme", " t ")],
     );
-    settle(&server);
+    server.settle();
     let near = classify(&mut client, &copy, &[]);
     assert_eq!(near["similar_images"][0]["asset_id"], "pad");
     let hash = seen["image_hash"].as_str().unwrap();

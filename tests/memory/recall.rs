@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{classify, counter, ran_and_skipped, settle};
+use super::{classify, counter, ran_and_skipped};
 use crate::support::database::Data;
 use crate::support::program::{Server, Settings, picture, root};
 
@@ -43,7 +43,7 @@ fn a_picture_seen_before_is_not_decoded_and_its_answer_is_the_same() {
         let computed = {
             let server = start(&[]);
             let computed = ask(&server);
-            settle(&server);
+            server.settle();
             assert_eq!(ran_and_skipped(&server, "embed"), (3, 0));
             assert_eq!(counter(&server, "nsfw", "computed"), looks(pipelines, 3));
             computed
@@ -81,7 +81,7 @@ fn pictures_that_were_prepared_otherwise_are_not_recalled() {
             data: Some(data.clone()),
         });
         answers.push(classify(&mut server.client(), &image, &[])["raw_logits"].clone());
-        settle(&server);
+        server.settle();
         assert_eq!(ran_and_skipped(&server, "embed"), (1, 0), "{pipelines}");
     }
     assert_ne!(answers[0], answers[1]);
@@ -99,7 +99,7 @@ fn only_what_is_missing_is_computed() {
             ..Settings::default()
         });
         let answer = classify(&mut server.client(), &image, &[]);
-        settle(&server);
+        server.settle();
         let ran = |stage| ran_and_skipped(&server, stage).0;
         let computed = counter(&server, "nsfw", "computed");
         (answer, [ran("decode"), ran("embed")], computed)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{classify, settle, until};
+use super::{classify, until};
 use crate::support::database::{Data, Kind};
 use crate::support::program::{Server, Settings, omnizap, picture};
 
@@ -35,13 +35,13 @@ fn start(data: &Arc<Data>, environment: &[(&str, &str)]) -> Server {
 fn filled() -> Arc<Data> {
     let data = Arc::new(Data::new());
     let server = start(&data, &[]);
-    settle(&server);
+    server.settle();
     let mut client = server.client();
     for number in 0..25 {
         classify(&mut client, &copy(number), &[LABELS]);
     }
     classify(&mut client, &picture("gray.png"), &[LABELS]);
-    settle(&server);
+    server.settle();
     drop(server);
     for place in 1..=DOUBLINGS {
         // Another name for each row: a letter that no hash has, at a place of its own.
@@ -93,7 +93,7 @@ fn the_first_answer_behind_ready_is_that_of_later_ones() {
         let first = similar(&server);
         assert_eq!(first.0.as_array().unwrap().len(), 25, "{round}");
         assert_eq!(first.1, true);
-        settle(&server);
+        server.settle();
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(similar(&server), first, "{round}");
         answers.push(first);

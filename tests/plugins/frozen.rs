@@ -44,7 +44,7 @@ async fn a_plugin_of_the_first_abi_still_runs() {
     };
     let outputs = stage.run(&inputs, &call).unwrap();
     assert_eq!(
-        outputs.get("dominant_colours").unwrap().to_json(),
+        outputs.value("dominant_colours").unwrap().to_json(),
         json!([{ "colour": "#ff0000", "share": 0.75 }, { "colour": "#0000ff", "share": 0.25 }])
     );
 }

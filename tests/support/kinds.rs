@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use engine::pipeline::all::bind_all;
+use engine::pipeline::all::{bind_all, bind_each};
 use engine::pipeline::diagnostic::{Diagnostics, SourceText};
 use engine::pipeline::graph::Graph;
+use engine::pipeline::layers::Layers;
 use engine::pipeline::{Pipeline, Registry};
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, Input, Inputs, OptionSpec, Options, Output, Outputs,
-    PortType, Ports, Runner, Stage, StageKind, StageSpec,
+    AsyncStage, Call, Error, Input, Inputs, Kind, Observed, OptionSpec, Options, Output, Outputs,
+    PortType, Ports, Runner, Stage, StageKind, StageSpec, Value,
 };
 use tokio::sync::Semaphore;
 
@@ -34,7 +35,7 @@ impl TestKind {
                 options: Vec::new(),
                 feature: None,
             },
-            ports: Ports { inputs, outputs },
+            ports: Ports::new(inputs, outputs),
             runner,
         }
     }
@@ -54,14 +55,16 @@ impl StageKind for TestKind {
         self.ports.clone()
     }
 
-    fn build<'a>(&'a self, _options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async { Ok(self.runner.clone()) })
+    async fn build(&self, _options: &Options) -> Result<Runner, Error> {
+        Ok(self.runner.clone())
     }
 }
 
 type Behaviour = dyn Fn(&Inputs, &Call) -> Result<Outputs, Error> + Send + Sync;
 
 struct Function(Box<Behaviour>);
+
+impl Observed for Function {}
 
 impl Stage for Function {
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
@@ -72,27 +75,26 @@ impl Stage for Function {
 pub(crate) fn inline(
     behaviour: impl Fn(&Inputs, &Call) -> Result<Outputs, Error> + Send + Sync + 'static,
 ) -> Runner {
-    Runner::Inline(Arc::new(Function(Box::new(behaviour))))
+    Runner::inline(Function(Box::new(behaviour)))
 }
 
 pub(crate) fn compute(
     behaviour: impl Fn(&Inputs, &Call) -> Result<Outputs, Error> + Send + Sync + 'static,
 ) -> Runner {
-    Runner::Compute(Arc::new(Function(Box::new(behaviour))))
+    Runner::compute(Function(Box::new(behaviour)))
 }
 
-type AsyncBehaviour =
-    dyn Fn(Inputs, Call) -> BoxFuture<'static, Result<Outputs, Error>> + Send + Sync;
+struct AsyncFunction<B>(B);
 
-struct AsyncFunction(Box<AsyncBehaviour>);
+impl<B: Send + Sync> Observed for AsyncFunction<B> {}
 
-impl AsyncStage for AsyncFunction {
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        (self.0)(inputs.clone(), call.clone())
+impl<B, F> AsyncStage for AsyncFunction<B>
+where
+    B: Fn(Inputs, Call) -> F + Send + Sync,
+    F: Future<Output = Result<Outputs, Error>> + Send,
+{
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        (self.0)(inputs.clone(), call.clone()).await
     }
 }
 
@@ -100,8 +102,25 @@ pub(crate) fn waiting<F>(behaviour: impl Fn(Inputs, Call) -> F + Send + Sync + '
 where
     F: Future<Output = Result<Outputs, Error>> + Send + 'static,
 {
-    let boxed = move |inputs, call| -> BoxFuture<'static, _> { Box::pin(behaviour(inputs, call)) };
-    Runner::Async(Arc::new(AsyncFunction(Box::new(boxed))))
+    Runner::waits(AsyncFunction(behaviour))
+}
+
+/// The string at a port that must have one.
+#[track_caller]
+pub(crate) fn text(inputs: &Inputs, name: &str) -> Arc<str> {
+    match inputs.value(name) {
+        Some(Value::Text(text)) => text.clone(),
+        other => panic!("the input `{name}` is {other:?}"),
+    }
+}
+
+/// The number at a port that must have one.
+#[track_caller]
+pub(crate) fn number(inputs: &Inputs, name: &str) -> f64 {
+    match inputs.value(name) {
+        Some(Value::Number(number)) => *number,
+        other => panic!("the input `{name}` is {other:?}"),
+    }
 }
 
 /// Gives `port` the value of `text` when it runs.
@@ -110,18 +129,18 @@ pub(crate) fn gives(name: &'static str, port: &'static str, text: &'static str) 
         name,
         vec![],
         vec![Output::new(port, PortType::Text, "text").published(serde_json::Value::Null)],
-        inline(move |_, _| Ok(Outputs::new().with(port, text))),
+        inline(move |_, _| Ok(Outputs::new().put(port, text))),
     )
 }
 
 /// Publishes what it sees at `port` as `seen`.
 pub(crate) fn shows(name: &'static str, port: &'static str) -> TestKind {
-    let text = Output::new("seen", PortType::Text, "what it saw");
+    let seen = Output::new("seen", PortType::Text, "what it saw");
     TestKind::new(
         name,
         vec![Input::required(port, PortType::Text, "text")],
-        vec![text.published(serde_json::json!("neutral"))],
-        inline(move |inputs, _| Ok(Outputs::new().with("seen", inputs.text(port)?.clone()))),
+        vec![seen.published(serde_json::json!("neutral"))],
+        inline(move |inputs, _| Ok(Outputs::new().put("seen", text(inputs, port)))),
     )
 }
 
@@ -129,7 +148,7 @@ pub(crate) fn registry(kinds: Vec<TestKind>) -> Registry {
     Registry::new(
         kinds
             .into_iter()
-            .map(|kind| Arc::new(kind) as Arc<dyn StageKind>),
+            .map(|kind| Arc::new(kind) as Arc<dyn Kind>),
     )
     .unwrap()
 }
@@ -138,6 +157,32 @@ pub(crate) fn bind(registry: &Registry, toml: &str) -> Result<Graph, Diagnostics
     let source = SourceText::new("test.toml", toml);
     let mut graphs = bind_all(&[source], registry, &|_| None)?;
     Ok(graphs.remove(0))
+}
+
+/// Binds the first of these files, each a name and a text; it may extend any of them.
+pub(crate) fn bind_layers(
+    registry: &Registry,
+    files: &[(&str, &str)],
+) -> Result<Graph, Diagnostics> {
+    let find = |wanted: &str, _by: &str| {
+        let found = files.iter().find(|(name, _)| *name == wanted);
+        let found = found.map(|(name, text)| SourceText::new(*name, *text));
+        found.ok_or_else(|| format!("there is no {wanted}"))
+    };
+    let (name, text) = files[0];
+    let source = SourceText::new(name, text);
+    let (layers, mistakes) = Layers::parse(&source, &|_| None, &find);
+    let layers = layers.iter().map(|layers| (layers, registry));
+    let mut graphs = bind_each(layers, &|_| None, mistakes)?;
+    Ok(graphs.remove(0))
+}
+
+/// The file, line and column of each mistake, in their order.
+pub(crate) fn places(mistakes: &Diagnostics) -> Vec<(&str, usize, usize)> {
+    let places = mistakes.iter().map(|mistake| mistake.place());
+    places
+        .map(|place| (&**place.file, place.line, place.column))
+        .collect()
 }
 
 /// A pipeline of that text, over these kinds, with two places for computing stages.

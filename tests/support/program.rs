@@ -58,6 +58,22 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Server {
+    /// Waits until what is written behind the answers is written.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        let mut client = self.client();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let health = client.get("/health").json();
+            // Without similar images there is no index to load.
+            if health["images_waiting"] == 0 && health["index_loaded"] != false {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nothing was written: {health}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn start() -> Self {
         Self::start_with(&Settings::default())
     }

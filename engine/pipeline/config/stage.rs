@@ -234,24 +234,30 @@ pub(super) fn report_duplicate_names(reader: &mut Reader<'_>, stages: &[StageEnt
         let earlier = stages[..index]
             .iter()
             .find(|earlier| earlier.name.get_ref() == name);
-        if let Some(earlier) = earlier {
-            let other = reader.source.place(earlier.name.span().start);
-            let (is_base, line) = (*other.file != reader.source.name, other.line);
-            let whose = if is_base {
-                format!("line {line} of {}", other.file)
-            } else {
-                format!("line {line}")
-            };
-            let duplicate = reader.at(
-                stage.name.span(),
-                format!("two stages are named `{name}`, the other at {whose}"),
-            );
-            let own = format!("give one a name of its own: name = \"{name}-2\"");
-            reader.report(duplicate.help(if is_base {
-                format!("to change that one write name = \"{name}\" instead of uses; to have both, {own}")
-            } else {
-                own
-            }));
+        let Some(earlier) = earlier else {
+            continue;
+        };
+        // The text of the file itself comes first: the mistake is in the upper of two files.
+        let (mut here, mut other) = (stage.name.span(), earlier.name.span());
+        let file = |at: usize| reader.source.file_of(at).clone();
+        let is_one_file = file(here.start) == file(other.start);
+        if !is_one_file && here.start > other.start {
+            std::mem::swap(&mut here, &mut other);
         }
+        let other = reader.source.place(other.start);
+        let whose = if is_one_file {
+            format!("line {}", other.line)
+        } else {
+            format!("line {} of {}", other.line, other.file)
+        };
+        let message = format!("two stages are named `{name}`, the other at {whose}");
+        let own = format!("give one a name of its own: name = \"{name}-2\"");
+        let help = if is_one_file {
+            own
+        } else {
+            format!("to change that one write name = \"{name}\" instead of uses; to have both, {own}")
+        };
+        let duplicate = reader.at(here, message).help(help);
+        reader.report(duplicate);
     }
 }

@@ -125,6 +125,8 @@ impl Binder<'_> {
                     }),
                     Some(index) => {
                         let Some(publisher) = publishers.get(index).copied().flatten() else {
+                            // Whoever would say something else is off.
+                            fields[index].sources = vec![Source::Request(at)];
                             continue;
                         };
                         let stage = &self.file.stages[publisher.node].name;

@@ -4,6 +4,7 @@
 //! - [`names`]: the valid name that was probably meant
 //! - [`round`]: numbers as answers show them
 //! - [`chain`]: an error and its causes
+//! - [`queue`]: what waits, bounded, and fair between owners
 //! - [`backoff`]: pauses between tries
 //! - [`breaker`]: leaves alone what keeps failing
 
@@ -12,4 +13,5 @@ pub mod breaker;
 pub mod chain;
 pub mod digest;
 pub mod names;
+pub mod queue;
 pub mod round;

@@ -24,16 +24,20 @@
 pub mod abi;
 pub mod common;
 pub mod error;
+pub mod facts;
 pub mod option;
 pub mod port;
 pub mod stage;
+pub mod typed;
 pub mod value;
 
+pub use bytes::Bytes;
 pub use error::{Error, ErrorKind};
 pub use option::{OptionFault, OptionSpec, OptionType, Options};
 pub use port::{Input, Output, Ports, Presence, Publish};
+pub use facts::{Counters, Facts};
 pub use stage::{
-    AsyncStage, BoxFuture, Call, Cancel, Health, Inputs, Outputs, Runner, Stage, StageKind,
-    StageSpec,
+    AsyncStage, BoxFuture, Call, Cancel, Health, Inputs, Kind, Observed, Outputs, Runner, Stage,
+    StageKind, StageSpec, Waiting,
 };
 pub use value::{Channels, Embedding, Image, PortType, Score, Scores, Tensor, TensorData, Value};

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value as Json};
 
+use crate::typed::Opt;
+
 /// The type of an option and its bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OptionType {
@@ -178,42 +180,8 @@ impl Options {
 
     /// The value of an option, `Json::Null` where it is unset.
     #[must_use]
-    pub fn get(&self, name: &str) -> &Json {
+    pub fn value(&self, name: &str) -> &Json {
         self.0.get(name).unwrap_or(&Json::Null)
-    }
-
-    /// A string option; `None` where unset.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name).as_str()
-    }
-
-    /// A number option; `None` where unset.
-    #[must_use]
-    pub fn number(&self, name: &str) -> Option<f64> {
-        self.get(name).as_f64()
-    }
-
-    /// A whole-number option; `None` where unset.
-    #[must_use]
-    pub fn integer(&self, name: &str) -> Option<i64> {
-        self.get(name).as_i64()
-    }
-
-    /// A bool option; `None` where unset.
-    #[must_use]
-    pub fn bool(&self, name: &str) -> Option<bool> {
-        self.get(name).as_bool()
-    }
-
-    /// A list-of-strings option; empty where unset.
-    #[must_use]
-    pub fn text_list(&self, name: &str) -> Vec<&str> {
-        let list = self.get(name).as_array();
-        list.into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .collect()
     }
 }
 
@@ -225,6 +193,17 @@ pub struct OptionFault {
     pub option: String,
     /// What is wrong and what to do, in lower case.
     pub message: String,
+}
+
+impl OptionFault {
+    /// A fault of this option.
+    #[must_use]
+    pub fn new<T>(option: Opt<T>, message: impl Into<String>) -> Self {
+        Self {
+            option: option.name().to_owned(),
+            message: message.into(),
+        }
+    }
 }
 
 #[cfg(test)]

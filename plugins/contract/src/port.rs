@@ -184,6 +184,20 @@ impl Output {
     }
 }
 
+impl Ports {
+    /// These ports.
+    #[must_use]
+    pub fn new(
+        inputs: impl IntoIterator<Item = Input>,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Self {
+        Self {
+            inputs: inputs.into_iter().collect(),
+            outputs: outputs.into_iter().collect(),
+        }
+    }
+}
+
 /// The ports of a stage under given options.
 #[derive(Clone, Debug, Default)]
 pub struct Ports {

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use serde_json::{Map, Value as Json};
-
+use crate::typed::Spec;
 use crate::{
-    Embedding, Error, Image, Input, OptionFault, OptionSpec, Options, Output, PortType, Ports,
-    Presence, Scores, Tensor, Value,
+    Counters, Error, Facts, Input, OptionFault, OptionSpec, Options, Output, Ports, Presence, Value,
 };
 
-/// A boxed future that may move between threads.
+/// A future on the heap that may move between threads, as the engine holds them. Stages are
+/// written with `async fn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a stage's name stands for, whatever its options.
@@ -29,6 +27,30 @@ pub struct StageSpec {
     pub options: Vec<OptionSpec>,
     /// The name under which clients learn whether a pipeline has this stage on.
     pub feature: Option<Cow<'static, str>>,
+}
+
+impl StageSpec {
+    /// A built-in kind.
+    #[must_use]
+    pub fn new(
+        name: &'static str,
+        doc: &'static str,
+        options: impl IntoIterator<Item = Spec>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            doc: doc.into(),
+            options: options.into_iter().map(OptionSpec::from).collect(),
+            feature: None,
+        }
+    }
+
+    /// The same kind, a feature that clients may ask about.
+    #[must_use]
+    pub fn feature(mut self, name: &'static str) -> Self {
+        self.feature = Some(name.into());
+        self
+    }
 }
 
 /// A kind of stage: it knows its ports and builds instances.
@@ -58,7 +80,50 @@ pub trait StageKind: Send + Sync {
     ///
     /// # Errors
     /// What is missing and how to get it, for the operator.
+    fn build(&self, options: &Options) -> impl Future<Output = Result<Runner, Error>> + Send;
+}
+
+/// A [`StageKind`] whatever its type, as registries hold it.
+pub trait Kind: Send + Sync {
+    /// See [`StageKind::spec`].
+    fn spec(&self) -> &StageSpec;
+
+    /// See [`StageKind::ports`].
+    fn ports(&self, options: &Options) -> Ports;
+
+    /// See [`StageKind::check`].
+    ///
+    /// # Errors
+    /// Every option at fault.
+    fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>>;
+
+    /// See [`StageKind::withheld`].
+    fn withheld(&self) -> Option<&str>;
+
+    /// See [`StageKind::build`].
     fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>>;
+}
+
+impl<K: StageKind> Kind for K {
+    fn spec(&self) -> &StageSpec {
+        StageKind::spec(self)
+    }
+
+    fn ports(&self, options: &Options) -> Ports {
+        StageKind::ports(self, options)
+    }
+
+    fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        StageKind::check(self, options)
+    }
+
+    fn withheld(&self) -> Option<&str> {
+        StageKind::withheld(self)
+    }
+
+    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
+        Box::pin(StageKind::build(self, options))
+    }
 }
 
 /// A built instance, and where its work may run.
@@ -70,43 +135,34 @@ pub enum Runner {
     Compute(Arc<dyn Stage>),
     /// Waits for something else (a store, a queue, a network): runs as a future
     /// and must not compute for long between two awaits.
-    Async(Arc<dyn AsyncStage>),
+    Async(Arc<dyn Waiting>),
 }
 
 impl Runner {
-    /// The settings in force.
+    /// A stage of microseconds; see [`Runner::Inline`].
     #[must_use]
-    pub fn describe(&self) -> Map<String, Json> {
-        match self {
-            Self::Inline(stage) | Self::Compute(stage) => stage.describe(),
-            Self::Async(stage) => stage.describe(),
-        }
+    pub fn inline(stage: impl Stage + 'static) -> Self {
+        Self::Inline(Arc::new(stage))
     }
 
-    /// Why the stage has no effect as it is set up, if so.
+    /// A stage that computes; see [`Runner::Compute`].
     #[must_use]
-    pub fn idle(&self) -> Option<String> {
-        match self {
-            Self::Inline(stage) | Self::Compute(stage) => stage.idle(),
-            Self::Async(stage) => stage.idle(),
-        }
+    pub fn compute(stage: impl Stage + 'static) -> Self {
+        Self::Compute(Arc::new(stage))
     }
 
-    /// How the stage is.
+    /// A stage that waits; see [`Runner::Async`].
     #[must_use]
-    pub fn health(&self) -> Health {
-        match self {
-            Self::Inline(stage) | Self::Compute(stage) => stage.health(),
-            Self::Async(stage) => stage.health(),
-        }
+    pub fn waits(stage: impl AsyncStage + 'static) -> Self {
+        Self::Async(Arc::new(stage))
     }
 
-    /// What the stage counts.
+    /// What the stage says of itself.
     #[must_use]
-    pub fn counters(&self) -> Map<String, Json> {
+    pub fn observed(&self) -> &dyn Observed {
         match self {
-            Self::Inline(stage) | Self::Compute(stage) => stage.counters(),
-            Self::Async(stage) => stage.counters(),
+            Self::Inline(stage) | Self::Compute(stage) => &**stage,
+            Self::Async(stage) => &**stage,
         }
     }
 }
@@ -122,15 +178,14 @@ pub struct Health {
     /// Why the stage serves less than it should, if so.
     pub degraded: Option<String>,
     /// Facts worth showing beside it, such as the model's name.
-    pub facts: Map<String, Json>,
+    pub facts: Facts,
 }
 
-/// A stage that computes: it sees its inputs and returns its outputs, and shares
-/// nothing with its neighbours.
-pub trait Stage: Send + Sync {
+/// What a built instance says of itself.
+pub trait Observed: Send + Sync {
     /// Settings in force that clients may see, beside those options that are public.
-    fn describe(&self) -> Map<String, Json> {
-        Map::new()
+    fn describe(&self) -> Facts {
+        Facts::new()
     }
 
     /// Why the stage has no effect as it is set up, though it is switched on, if so (no key, a
@@ -146,10 +201,14 @@ pub trait Stage: Send + Sync {
 
     /// What the stage counts, for the operator; shown in `GET /pipelines` beside how often it
     /// ran.
-    fn counters(&self) -> Map<String, Json> {
-        Map::new()
+    fn counters(&self) -> Counters {
+        Counters::new()
     }
+}
 
+/// A stage that computes: it sees its inputs and returns its outputs, and shares
+/// nothing with its neighbours.
+pub trait Stage: Observed {
     /// Computes the outputs.
     ///
     /// # Errors
@@ -158,40 +217,45 @@ pub trait Stage: Send + Sync {
 }
 
 /// A stage that waits for something outside the process, or for a queue in it.
-pub trait AsyncStage: Send + Sync {
-    /// Settings in force that clients may see, beside those options that are public.
-    fn describe(&self) -> Map<String, Json> {
-        Map::new()
-    }
-
-    /// Why the stage has no effect as it is set up, though it is switched on, if so (no key, a
-    /// weight of 0): its feature counts as off.
-    fn idle(&self) -> Option<String> {
-        None
-    }
-
-    /// How the stage is.
-    fn health(&self) -> Health {
-        Health::default()
-    }
-
-    /// What the stage counts, for the operator; shown in `GET /pipelines` beside how often it
-    /// ran.
-    fn counters(&self) -> Map<String, Json> {
-        Map::new()
-    }
-
+pub trait AsyncStage: Observed {
     /// Computes the outputs. Dropping the future abandons the work.
+    fn run(
+        &self,
+        inputs: &Inputs,
+        call: &Call,
+    ) -> impl Future<Output = Result<Outputs, Error>> + Send;
+
+    /// Finishes what was accepted and is still under way (a queue of writes).
+    /// Called once, after the last request.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// An [`AsyncStage`] whatever its type, as [`Runner::Async`] holds it.
+pub trait Waiting: Observed {
+    /// See [`AsyncStage::run`].
     fn run<'a>(
         &'a self,
         inputs: &'a Inputs,
         call: &'a Call,
     ) -> BoxFuture<'a, Result<Outputs, Error>>;
 
-    /// Finishes what was accepted and is still under way (a queue of writes).
-    /// Called once, after the last request.
+    /// See [`AsyncStage::close`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<S: AsyncStage> Waiting for S {
+    fn run<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+        Box::pin(AsyncStage::run(self, inputs, call))
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+        Box::pin(AsyncStage::close(self))
     }
 }
 
@@ -245,22 +309,6 @@ pub struct Inputs {
     values: Vec<Option<Value>>,
 }
 
-macro_rules! typed_inputs {
-    ($($(#[$doc:meta])* $name:ident -> $ty:ty: $pattern:pat => $value:expr, $port:expr;)*) => {$(
-        $(#[$doc])*
-        ///
-        /// # Errors
-        /// [`crate::ErrorKind::Internal`] where the stage did not declare such a port as
-        /// required, or declared it with another type.
-        pub fn $name(&self, name: &str) -> Result<$ty, Error> {
-            match self.get(name) {
-                Some($pattern) => Ok($value),
-                other => Err(undeclared(name, $port, other)),
-            }
-        }
-    )*};
-}
-
 impl Inputs {
     /// Pairs ports with values, in the ports' order; defaults fill the gaps.
     #[must_use]
@@ -274,80 +322,12 @@ impl Inputs {
         Self { ports, values }
     }
 
-    /// The value at a port, `None` where it is absent.
+    /// The value at a port, whatever its type; `None` where it is absent.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
+    pub fn value(&self, name: &str) -> Option<&Value> {
         let index = self.ports.iter().position(|port| port.name == name)?;
         self.values[index].as_ref()
     }
-
-    /// The string at an optional port.
-    #[must_use]
-    pub fn optional_text(&self, name: &str) -> Option<&Arc<str>> {
-        match self.get(name) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The number at an optional port.
-    #[must_use]
-    pub fn optional_number(&self, name: &str) -> Option<f64> {
-        match self.get(name) {
-            Some(Value::Number(number)) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// The integer at an optional port.
-    #[must_use]
-    pub fn optional_integer(&self, name: &str) -> Option<i64> {
-        match self.get(name) {
-            Some(Value::Integer(integer)) => Some(*integer),
-            _ => None,
-        }
-    }
-
-    /// The list at an optional port.
-    #[must_use]
-    pub fn optional_text_list(&self, name: &str) -> Option<&Arc<[Arc<str>]>> {
-        match self.get(name) {
-            Some(Value::TextList(list)) => Some(list),
-            _ => None,
-        }
-    }
-
-    typed_inputs! {
-        /// The bytes at a required port.
-        bytes -> &Bytes: Value::Bytes(value) => value, PortType::Bytes;
-        /// The image at a required port.
-        image -> &Arc<Image>: Value::Image(value) => value, PortType::Image;
-        /// The embedding at a required port.
-        embedding -> &Arc<Embedding>: Value::Embedding(value) => value, PortType::Embedding;
-        /// The scores at a required port.
-        scores -> &Arc<Scores>: Value::Scores(value) => value, PortType::Scores;
-        /// The tensor at a required port.
-        tensor -> &Arc<Tensor>: Value::Tensor(value) => value, PortType::Tensor;
-        /// The string at a required port.
-        text -> &Arc<str>: Value::Text(value) => value, PortType::Text;
-        /// The list at a required port.
-        text_list -> &Arc<[Arc<str>]>: Value::TextList(value) => value, PortType::TextList;
-        /// The number at a required port.
-        number -> f64: Value::Number(value) => *value, PortType::Number;
-        /// The integer at a required port.
-        integer -> i64: Value::Integer(value) => *value, PortType::Integer;
-        /// The bool at a required port.
-        bool -> bool: Value::Bool(value) => *value, PortType::Bool;
-        /// The JSON at a required port.
-        json -> &Arc<Json>: Value::Json(value) => value, PortType::Json;
-    }
-}
-
-fn undeclared(name: &str, asked: PortType, found: Option<&Value>) -> Error {
-    let found = found.map_or("nothing", |value| value.port_type().name());
-    Error::internal(format!(
-        "the stage asked for a required input `{name}` of type {asked} and its ports give {found}"
-    ))
 }
 
 /// The values that a stage gives, by the names of its output ports.
@@ -367,16 +347,16 @@ impl Outputs {
         Self(Vec::with_capacity(outputs))
     }
 
-    /// The same outputs and one more.
+    /// The same outputs and one more, for who knows its port by name only.
     #[must_use]
-    pub fn with(mut self, port: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+    pub fn put(mut self, port: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.0.push((port.into(), value.into()));
         self
     }
 
-    /// The value given at a port.
+    /// The value given at a port, whatever its type.
     #[must_use]
-    pub fn get(&self, port: &str) -> Option<&Value> {
+    pub fn value(&self, port: &str) -> Option<&Value> {
         self.0
             .iter()
             .find(|(name, _)| name == port)

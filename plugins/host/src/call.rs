@@ -64,7 +64,7 @@ impl<'a> CallState<'a> {
         let mut outputs = Outputs::with_capacity(self.ports.len());
         for (port, value) in self.ports.iter().zip(self.values) {
             match value {
-                Some(value) => outputs = outputs.with(port.port.name.clone(), value),
+                Some(value) => outputs = outputs.put(port.port.name.clone(), value),
                 None if port.port.optional => {}
                 None => return Err(format!("it gave no output `{}`", port.port.name)),
             }

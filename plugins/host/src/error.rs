@@ -6,8 +6,6 @@ use std::{fmt, io};
 use omnizap_contract::abi::{ABI_MAJOR, ABI_MINOR, ENTRY_SYMBOL};
 use omnizap_contract::common::digest::Sha256Hex;
 
-use crate::file::MAX_FILE_LEN;
-
 /// Why a file is not opened; each says what to do.
 #[derive(Debug)]
 pub enum FileError {
@@ -19,7 +17,12 @@ pub enum FileError {
         source: io::Error,
     },
     /// The file is over the limit.
-    TooLarge(String),
+    TooLarge {
+        /// Which file.
+        path: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// Somebody else may write to it.
     Writable {
         /// `the file` or `the folder`.
@@ -78,7 +81,7 @@ impl FileError {
     pub fn what(&self) -> String {
         match self {
             Self::Io { path, source } => format!("cannot read {path}: {source}"),
-            Self::TooLarge(path) => format!("{path} is larger than {MAX_FILE_LEN} bytes"),
+            Self::TooLarge { path, limit } => format!("{path} is larger than {limit} bytes"),
             Self::Writable { what, path, mode } => {
                 format!("{what} {path} may be written by its group or by everybody (mode {mode:o})")
             }
@@ -112,7 +115,7 @@ impl FileError {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Io { .. } | Self::TooLarge(_) | Self::Descriptor(_) | Self::Init(_) => {
+            Self::Io { .. } | Self::TooLarge { .. } | Self::Descriptor(_) | Self::Init(_) => {
                 return None;
             }
             Self::Writable { path, .. } => format!("chmod go-w {path}"),

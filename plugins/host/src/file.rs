@@ -23,7 +23,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
         source,
     };
     if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_LEN {
-        return Err(FileError::TooLarge(path.display().to_string()));
+        return Err(FileError::TooLarge {
+            path: path.display().to_string(),
+            limit: MAX_FILE_LEN,
+        });
     }
     std::fs::read(path).map_err(io)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use omnizap_contract::StageKind;
+use omnizap_contract::Kind;
 use omnizap_contract::common::digest::Sha256Hex;
 
 use crate::error::FileError;
@@ -20,7 +20,7 @@ pub struct Plugin {
     /// What it says of itself.
     pub manifest: Manifest,
     /// Its stages.
-    pub kinds: Vec<Arc<dyn StageKind>>,
+    pub kinds: Vec<Arc<dyn Kind>>,
 }
 
 /// Loads plugins, each file once.
@@ -83,7 +83,7 @@ impl Loader {
             .iter()
             .map(|stage| {
                 let kind = PluginKind::new(stage, name.clone(), library.clone(), self.limits);
-                Arc::new(kind) as Arc<dyn StageKind>
+                Arc::new(kind) as Arc<dyn Kind>
             })
             .collect();
         Plugin {

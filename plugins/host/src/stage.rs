@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnizap_contract::{
-    BoxFuture, Error, ErrorKind, OptionFault, Options, Ports, Runner, StageKind, StageSpec, abi,
+    Error, ErrorKind, OptionFault, Options, Ports, Runner, StageKind, StageSpec, abi,
 };
 
 use self::batch::Batched;
@@ -145,36 +145,34 @@ impl StageKind for PluginKind {
             .then_some("the service runs without plugins (--safe)")
     }
 
-    fn build<'a>(&'a self, options: &'a Options) -> BoxFuture<'a, Result<Runner, Error>> {
-        Box::pin(async move {
-            let Some(library) = &self.library else {
-                return Err(Error::internal(
-                    "a stage of a plugin was built without plugins",
-                ));
-            };
-            let stage = Arc::new(PluginStage::new(
-                library.clone(),
-                self.manifest.clone(),
-                self.plugin.clone(),
-                options.clone(),
-                self.limits,
+    async fn build(&self, options: &Options) -> Result<Runner, Error> {
+        let Some(library) = &self.library else {
+            return Err(Error::internal(
+                "a stage of a plugin was built without plugins",
             ));
-            // Activating may load a model: not on a thread that answers requests.
-            let first = stage.clone();
-            let likes = tokio::task::spawn_blocking(move || first.make_first()).await;
-            let likes = likes.map_err(Error::internal)?;
-            let likes =
-                likes.map_err(|fault| Error::new(ErrorKind::Internal, self.about(&fault)))?;
-            let max_batch = self.limits.max_batch.min(likes as usize);
-            if max_batch > 1 {
-                let batched = Batched::start(stage, max_batch, self.limits);
-                return Ok(Runner::Async(Arc::new(batched.map_err(Error::internal)?)));
-            }
-            if self.manifest.has(abi::BLOCKING) {
-                let blocking = Blocking::new(stage, self.limits.blocking_calls);
-                return Ok(Runner::Async(Arc::new(blocking)));
-            }
-            Ok(Runner::Compute(stage))
-        })
+        };
+        let stage = Arc::new(PluginStage::new(
+            library.clone(),
+            self.manifest.clone(),
+            self.plugin.clone(),
+            options.clone(),
+            self.limits,
+        ));
+        // Activating may load a model: not on a thread that answers requests.
+        let first = stage.clone();
+        let likes = tokio::task::spawn_blocking(move || first.make_first()).await;
+        let likes = likes.map_err(Error::internal)?;
+        let likes =
+            likes.map_err(|fault| Error::new(ErrorKind::Internal, self.about(&fault)))?;
+        let max_batch = self.limits.max_batch.min(likes as usize);
+        if max_batch > 1 {
+            let batched = Batched::start(stage, max_batch, self.limits);
+            return Ok(Runner::waits(batched.map_err(Error::internal)?));
+        }
+        if self.manifest.has(abi::BLOCKING) {
+            let blocking = Blocking::new(stage, self.limits.blocking_calls);
+            return Ok(Runner::waits(blocking));
+        }
+        Ok(Runner::Compute(stage))
     }
 }

@@ -1,6 +1,7 @@
 //! A stage's ports, options and flags: constants, because the host reads them out of the
 //! file before it runs any of it.
 
+use omnizap_contract::typed::{InSpec, OutSpec, Spec};
 use omnizap_contract::{PortType, abi};
 
 /// What a stage is.
@@ -10,13 +11,12 @@ pub struct Descriptor {
     pub id: &'static str,
     /// One line for people.
     pub doc: &'static str,
-    /// The schema of its options as JSON (see `oz_stage_descriptor` in the header); empty:
-    /// none.
-    pub options: &'static str,
+    /// Its options.
+    pub options: &'static [Spec],
     /// What it takes.
-    pub inputs: &'static [Input],
+    pub inputs: &'static [InSpec],
     /// What it gives.
-    pub outputs: &'static [Output],
+    pub outputs: &'static [OutSpec],
     /// The same inputs and options give the same outputs, bit for bit.
     pub is_pure: bool,
     /// It waits for something (network, disk) instead of computing: its calls take no place
@@ -33,98 +33,12 @@ impl Descriptor {
         Self {
             id,
             doc,
-            options: "",
+            options: &[],
             inputs: &[],
             outputs: &[],
             is_pure: true,
             is_blocking: false,
             max_batch: 1,
-        }
-    }
-}
-
-/// A value that a stage takes: the nearest earlier output of this name and type.
-#[derive(Clone, Copy, Debug)]
-pub struct Input {
-    name: &'static str,
-    ty: PortType,
-    doc: &'static str,
-    is_optional: bool,
-}
-
-impl Input {
-    /// An input without which the stage cannot run.
-    #[must_use]
-    pub const fn required(name: &'static str, ty: PortType, doc: &'static str) -> Self {
-        Self {
-            name,
-            ty,
-            doc,
-            is_optional: false,
-        }
-    }
-
-    /// An input that may be absent.
-    #[must_use]
-    pub const fn optional(name: &'static str, ty: PortType, doc: &'static str) -> Self {
-        Self {
-            is_optional: true,
-            ..Self::required(name, ty, doc)
-        }
-    }
-}
-
-impl Input {
-    pub(crate) fn is(&self, name: &str, ty: PortType) -> bool {
-        self.name == name && self.ty == ty
-    }
-}
-
-impl Output {
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-}
-
-/// A value that a stage gives.
-#[derive(Clone, Copy, Debug)]
-pub struct Output {
-    name: &'static str,
-    ty: PortType,
-    doc: &'static str,
-    neutral: Option<&'static str>,
-    decimals: i32,
-}
-
-impl Output {
-    /// An output that other stages see.
-    #[must_use]
-    pub const fn new(name: &'static str, ty: PortType, doc: &'static str) -> Self {
-        Self {
-            name,
-            ty,
-            doc,
-            neutral: None,
-            decimals: -1,
-        }
-    }
-
-    /// The same output, a field of the response; `neutral` is the JSON that the response
-    /// shows when the stage is off.
-    #[must_use]
-    pub const fn published(self, neutral: &'static str) -> Self {
-        Self {
-            neutral: Some(neutral),
-            ..self
-        }
-    }
-
-    /// The same output, its numbers rounded in the response.
-    #[must_use]
-    pub const fn rounded(self, decimals: u8) -> Self {
-        Self {
-            decimals: decimals as i32,
-            ..self
         }
     }
 }
@@ -161,7 +75,7 @@ pub(crate) const fn number(ty: PortType) -> u32 {
 
 #[doc(hidden)]
 #[must_use]
-pub const fn inputs<const N: usize>(ports: &[Input]) -> [abi::Port; N] {
+pub const fn inputs<const N: usize>(ports: &[InSpec]) -> [abi::Port; N] {
     let mut out = [EMPTY; N];
     let mut index = 0;
     while index < N {
@@ -184,19 +98,25 @@ pub const fn inputs<const N: usize>(ports: &[Input]) -> [abi::Port; N] {
 
 #[doc(hidden)]
 #[must_use]
-pub const fn outputs<const N: usize>(ports: &[Output]) -> [abi::Port; N] {
+pub const fn outputs<const N: usize>(ports: &[OutSpec]) -> [abi::Port; N] {
     let mut out = [EMPTY; N];
     let mut index = 0;
     while index < N {
         let port = ports[index];
-        let (flags, neutral_json) = match port.neutral {
+        let (mut flags, neutral_json) = match port.neutral {
             Some(neutral) => (abi::PORT_PUBLISHED, abi::Span::of(neutral)),
             None => (0, abi::Span::EMPTY),
         };
+        if port.is_optional {
+            flags |= abi::PORT_OPTIONAL;
+        }
         out[index] = abi::Port {
             r#type: number(port.ty),
             flags,
-            decimals: port.decimals,
+            decimals: match port.decimals {
+                Some(decimals) => decimals as i32,
+                None => -1,
+            },
             name: abi::Span::of(port.name),
             doc: abi::Span::of(port.doc),
             neutral_json,
@@ -223,6 +143,7 @@ pub const fn pointers<const N: usize>(ports: &'static [abi::Port; N]) -> [*const
 #[must_use]
 pub const fn stage(
     of: &Descriptor,
+    options: &'static [u8],
     inputs: &'static [*const abi::Port],
     outputs: &'static [*const abi::Port],
 ) -> abi::StageDescriptor {
@@ -245,7 +166,7 @@ pub const fn stage(
         flags,
         id: abi::Span::of(of.id),
         doc: abi::Span::of(of.doc),
-        options_json: abi::Span::of(of.options),
+        options_json: abi::Span::of_bytes(options),
         inputs: inputs.as_ptr(),
         input_count: inputs.len(),
         outputs: outputs.as_ptr(),

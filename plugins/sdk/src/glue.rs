@@ -3,23 +3,18 @@
 #![allow(unsafe_code, reason = "the plugin's side of the boundary")]
 #![allow(missing_docs, reason = "for the export macro only")]
 
-mod call;
 mod form;
 mod give;
 mod guard;
-mod host;
-mod read;
 mod stage;
 
 use std::ffi::c_void;
 
 use omnizap_contract::{Error, abi};
 
-pub use self::call::CallRef;
 use self::guard::guard;
-pub use self::host::HostRef;
-use self::read::bytes;
 pub use self::stage::make;
+use crate::raw::bytes;
 
 /// A constant of the plugin's file.
 #[repr(transparent)]

@@ -5,21 +5,31 @@
 //!
 //! - [`stage`]: what an author implements, and what a call sees
 //! - [`descriptor`]: a stage's ports, options and flags, as constants
-//! - `glue`: the functions behind the C ABI, and the guard that lets no panic out (the only
-//!   unsafe code)
+//! - `schema`: the options as JSON, written while the plugin is compiled
+//! - `view`: pictures as a stage sees them
+//! - `glue`, `raw`: the functions behind the C ABI and the guard that lets no panic out; what the
+//!   host lends, read as Rust (the only unsafe code)
 //!
 //! The ABI itself is explained in `plugins/contract/include/omnizap_plugin.h`.
 
 pub mod descriptor;
 #[doc(hidden)]
 pub mod glue;
+#[doc(hidden)]
+pub mod raw;
+#[doc(hidden)]
+pub mod schema;
 pub mod stage;
+mod view;
 
-pub use descriptor::{Descriptor, Input, Output};
+pub use descriptor::Descriptor;
+pub use omnizap_contract::typed::{Choice, In, OneOf, Opt, Out, Text, TextList};
 pub use omnizap_contract::{
-    Channels, Error, ErrorKind, OptionFault, Options, Outputs, PortType, Value, abi,
+    Bytes, Channels, Embedding, Error, ErrorKind, Image, OptionFault, Options, Outputs, PortType,
+    Scores, Tensor, Value, abi, choices,
 };
-pub use stage::{Call, ImageView, Inputs, Log, Stage};
+pub use stage::{Call, Inputs, Lent, Log, Stage};
+pub use view::ImageView;
 
 /// Exports stages as a plugin: the one symbol that the host looks for. Two stages with one
 /// id do not compile.
@@ -31,7 +41,7 @@ pub use stage::{Call, ImageView, Inputs, Log, Stage};
 macro_rules! export {
     (name: $name:literal, stages: [$($stage:ty),+ $(,)?] $(,)?) => {
         const _: () = {
-            use $crate::{Stage as _, abi, descriptor, glue};
+            use $crate::{Stage as _, abi, descriptor, glue, schema};
 
             const IDS: &[&str] = &[$(<$stage>::DESCRIPTOR.id),+];
             const _: () = assert!(descriptor::are_distinct(IDS), "two stages have the same id");
@@ -62,8 +72,11 @@ macro_rules! export {
                         glue::Constant(OUTPUTS);
                     static OUTPUT_LIST: glue::Constant<[*const abi::Port; OUTPUTS.len()]> =
                         glue::Constant(descriptor::pointers(&OUTPUT_PORTS.0));
+                    const OPTIONS: usize = schema::len(<$stage>::DESCRIPTOR.options);
+                    static SCHEMA: [u8; OPTIONS] = schema::json(<$stage>::DESCRIPTOR.options);
                     static DESCRIPTOR: abi::StageDescriptor = descriptor::stage(
                         &<$stage>::DESCRIPTOR,
+                        &SCHEMA,
                         &INPUT_LIST.0,
                         &OUTPUT_LIST.0,
                     );

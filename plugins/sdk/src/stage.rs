@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{Channels, Error, ErrorKind, OptionFault, Options, Outputs, PortType};
+use omnizap_contract::typed::{In, InPort, InSpec, Text};
+use omnizap_contract::{Bytes, Embedding, Error, ErrorKind, Image, OptionFault, Options, Outputs};
 
-use crate::Descriptor;
-use crate::glue::{CallRef, HostRef};
+use crate::descriptor::Descriptor;
+use crate::raw::{CallRef, HostRef};
+use crate::view::ImageView;
 
 /// A stage. One instance serves all calls, several at a time.
 pub trait Stage: Sized + Send + Sync + 'static {
@@ -57,95 +59,62 @@ pub trait Stage: Sized + Send + Sync + 'static {
 /// The inputs of one call, borrowed: nothing was copied.
 pub struct Inputs<'a> {
     pub(crate) call: CallRef<'a>,
-    pub(crate) names: &'static [crate::Input],
-}
-
-/// Pixels of 8 bits a sample, interleaved; rows without padding.
-#[derive(Clone, Copy, Debug)]
-pub struct ImageView<'a> {
-    /// Pixels a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Samples of a pixel.
-    pub channels: Channels,
-    /// `height * width * channels` bytes.
-    pub pixels: &'a [u8],
-}
-
-impl<'a> ImageView<'a> {
-    /// Row `y` from the top, its pixels left to right; empty past the last row.
-    #[must_use]
-    pub fn row(&self, y: usize) -> &'a [u8] {
-        let stride = self.width * self.channels.count();
-        let from = self.pixels.get(y.saturating_mul(stride)..);
-        from.and_then(|rest| rest.get(..stride)).unwrap_or_default()
-    }
-
-    /// Luminance of a pixel, counted row by row, in thousandths: 0 to 255,000 (ITU-R BT.601
-    /// weights). 0 past the last pixel.
-    #[must_use]
-    pub fn luminance(&self, pixel: usize) -> u64 {
-        let samples = self.channels.count();
-        let found = self.pixels.chunks_exact(samples).nth(pixel);
-        self.luminance_of(found.unwrap_or_default())
-    }
-
-    /// The same of a pixel given by its samples, for those who go through rows.
-    #[must_use]
-    pub fn luminance_of(&self, samples: &[u8]) -> u64 {
-        match (self.channels, samples) {
-            (Channels::Gray, [gray, ..]) => 1000 * u64::from(*gray),
-            (_, [r, g, b, ..]) => 299 * u64::from(*r) + 587 * u64::from(*g) + 114 * u64::from(*b),
-            _ => 0,
-        }
-    }
+    pub(crate) ports: &'static [InSpec],
 }
 
 impl<'a> Inputs<'a> {
-    fn index(&self, name: &str, ty: PortType) -> Result<usize, Error> {
-        let found = self.names.iter().position(|input| input.is(name, ty));
+    /// The value at a port.
+    ///
+    /// # Errors
+    /// Internal where the stage does not declare the port.
+    pub fn get<T: Lent>(&self, port: In<T>) -> Result<T::View<'a>, Error> {
+        let port = port.spec();
+        let mut ports = self.ports.iter();
+        let index = ports.position(|known| known.name == port.name && known.ty == port.ty);
+        let found = index.and_then(|index| T::lent(&self.call, index));
         found.ok_or_else(|| {
-            Error::internal(format!("the stage declares no input `{name}` of type {ty}"))
+            let (name, ty) = (port.name, port.ty);
+            Error::internal(format!("the stage has no value at an input `{name}` of type {ty}"))
         })
     }
+}
 
-    /// The image at a required port.
-    ///
-    /// # Errors
-    /// Internal where the stage declares no such port.
-    pub fn image(&self, name: &str) -> Result<ImageView<'a>, Error> {
-        let index = self.index(name, PortType::Image)?;
-        let view = self.call.image(index);
-        view.ok_or_else(|| Error::internal(format!("the input `{name}` is no image")))
-    }
+/// What an input of a plugin may be.
+pub trait Lent: InPort {
+    /// How a stage sees it.
+    type View<'a>;
+    #[doc(hidden)]
+    fn lent<'a>(call: &CallRef<'a>, index: usize) -> Option<Self::View<'a>>;
+}
 
-    /// The string at a port, `None` where it is absent.
-    ///
-    /// # Errors
-    /// Internal where the stage declares no such port.
-    pub fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
-        let index = self.index(name, PortType::Text)?;
-        Ok(self.call.text(index))
-    }
+macro_rules! lent {
+    ($($ty:ty, $view:ty, $read:ident;)*) => {$(
+        impl Lent for $ty {
+            type View<'a> = $view;
 
-    /// The bytes at a port, `None` where it is absent.
-    ///
-    /// # Errors
-    /// Internal where the stage declares no such port.
-    pub fn bytes(&self, name: &str) -> Result<Option<&'a [u8]>, Error> {
-        let index = self.index(name, PortType::Bytes)?;
-        Ok(self.call.bytes(index))
-    }
+            fn lent<'a>(call: &CallRef<'a>, index: usize) -> Option<Self::View<'a>> {
+                call.$read(index)
+            }
+        }
 
-    /// The number at a port, `None` where it is absent.
-    ///
-    /// # Errors
-    /// Internal where the stage declares no such port.
-    pub fn number(&self, name: &str) -> Result<Option<f64>, Error> {
-        let index = self.index(name, PortType::Number)?;
-        Ok(self.call.number(index))
-    }
+        impl Lent for Option<$ty> {
+            type View<'a> = Option<$view>;
+
+            fn lent<'a>(call: &CallRef<'a>, index: usize) -> Option<Self::View<'a>> {
+                Some(call.$read(index))
+            }
+        }
+    )*};
+}
+
+lent! {
+    Image, ImageView<'a>, image;
+    Embedding, &'a [f32], embedding;
+    Text, &'a str, text;
+    Bytes, &'a [u8], bytes;
+    f64, f64, number;
+    i64, i64, integer;
+    bool, bool, bool;
 }
 
 /// One call.

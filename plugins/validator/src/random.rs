@@ -217,7 +217,7 @@ pub(super) fn describe(ports: &[Input], inputs: &Inputs) -> String {
     /// Most characters of one value.
     const MOST: usize = 60;
     let shown = ports.iter().map(|port| {
-        let value = match inputs.get(&port.name) {
+        let value = match inputs.value(&port.name) {
             None => "absent".to_owned(),
             Some(Value::Image(image)) => {
                 format!("{}x{} {:?}", image.width, image.height, image.channels)

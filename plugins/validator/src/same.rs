@@ -9,7 +9,7 @@ pub(super) fn difference(stage: &StageManifest, left: &Answer, right: &Answer) -
     match (left, right) {
         (Answer::Given(left), Answer::Given(right)) => stage.outputs.iter().find_map(|output| {
             let name = &output.port.name;
-            match (left.get(name), right.get(name)) {
+            match (left.value(name), right.value(name)) {
                 (None, None) => None,
                 (Some(left), Some(right)) if is_same(left, right) => None,
                 (left, right) => Some(format!(

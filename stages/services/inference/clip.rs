@@ -4,11 +4,10 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnizap_contract::{
-    Call, Embedding, Error, ErrorKind, Image, OptionFault, OptionSpec, OptionType, Options,
-};
+use omnizap_contract::common::chain::chain;
+use omnizap_contract::typed::{Opt, Text};
+use omnizap_contract::{Call, Embedding, Error, ErrorKind, Facts, Image, OptionFault, Options};
 use omnizap_models::{Cache, Device, Model, Source};
-use serde_json::{Map, Value as Json, json};
 use tokio::task::JoinHandle;
 
 use crate::inference::pool::{ModelPool, PoolLimits, TextForm};
@@ -136,11 +135,10 @@ impl ClipModel {
 
     /// What health and label answers say about the model.
     #[must_use]
-    pub fn facts(&self) -> Map<String, Json> {
-        let mut facts = Map::new();
-        facts.insert("model".into(), json!(&*self.name));
-        facts.insert("device".into(), json!(self.device));
-        facts
+    pub fn facts(&self) -> Facts {
+        Facts::new()
+            .with("model", &*self.name)
+            .with("device", self.device)
     }
 
     /// Where a better model comes from, if this is the small one inside the program.
@@ -250,7 +248,7 @@ impl ClipModel {
 
 /// A model with its weights, and how pictures were prepared for it.
 pub(crate) fn prepared_id(key: &Arc<str>, options: &Options) -> Arc<str> {
-    match options.text("prepared").unwrap_or_default() {
+    match options.get(PREPARED) {
         "" => key.clone(),
         name => format!("{key}{PREPARED_MARK}{name}").into(),
     }
@@ -263,34 +261,24 @@ pub(crate) fn key(id: &str, fingerprint: &str) -> Arc<str> {
 }
 
 /// The reason with its causes: it is read at the console, not by clients.
-pub(crate) fn cannot_open(error: &dyn StdError) -> Error {
-    let mut message = format!("cannot open the model: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
+pub(crate) fn cannot_open(error: &(dyn StdError + 'static)) -> Error {
+    let message = format!("cannot open the model: {}", chain(error));
     Error::new(ErrorKind::Internal, message).with_code("model_not_opened")
 }
 
-/// The two options by which a stage names its model, see [`crate::Services::model_of`].
-#[must_use]
-pub fn options() -> [OptionSpec; 2] {
-    [
-        OptionSpec::new(
-            "model",
-            OptionType::Text,
-            "",
-            "the model's name, such as MobileCLIP-S1; empty: the one that the program was started with",
-        ),
-        OptionSpec::new(
-            "pretrained",
-            OptionType::Text,
-            "",
-            "the model's weights, a tag or the path of a checkpoint; empty: the first published ones",
-        ),
-    ]
-}
+/// The option by which a stage names its model, see [`crate::Services::model_of`].
+pub const MODEL: Opt<Text> = Opt::text(
+    "model",
+    "",
+    "the model's name, such as MobileCLIP-S1; empty: the one that the program was started with",
+);
+
+/// The option by which a stage names its model's weights.
+pub const PRETRAINED: Opt<Text> = Opt::text(
+    "pretrained",
+    "",
+    "the model's weights, a tag or the path of a checkpoint; empty: the first published ones",
+);
 
 /// Longest name of a preparation.
 const MAX_PREPARED_CHARS: usize = 32;
@@ -300,37 +288,24 @@ const PREPARED_MARK: char = '+';
 
 /// The option by which stages tell apart embeddings of pictures that were decoded in
 /// different ways.
-fn prepared() -> OptionSpec {
-    OptionSpec::new(
-        "prepared",
-        OptionType::Text,
-        "",
-        "a name for how `decode` prepares pictures, when that is not its default: an embedding is recalled only where the name is the same",
-    )
-}
-
-/// The options of a stage whose embeddings are kept: its model's, and that one.
-#[must_use]
-pub fn embedding_options() -> Vec<OptionSpec> {
-    let mut options = Vec::from(options());
-    options.push(prepared());
-    options
-}
+pub const PREPARED: Opt<Text> = Opt::text(
+    "prepared",
+    "",
+    "a name for how `decode` prepares pictures, when that is not its default: an embedding is recalled only where the name is the same",
+);
 
 /// Checks the option `prepared`.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> {
-    let name = options.text("prepared").unwrap_or_default();
+    let name = options.get(PREPARED);
     let fits = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
     if name.len() <= MAX_PREPARED_CHARS && name.chars().all(fits) {
         return Ok(());
     }
-    Err(vec![OptionFault {
-        option: "prepared".into(),
-        message: format!("must be a-z, 0-9 or -, at most {MAX_PREPARED_CHARS} characters"),
-    }])
+    let message = format!("must be a-z, 0-9 or -, at most {MAX_PREPARED_CHARS} characters");
+    Err(vec![OptionFault::new(PREPARED, message)])
 }
 
 /// Checks that a vector comes of this model: those of different models have nothing to

@@ -5,9 +5,25 @@
 //! than its right neighbour. N. Krawetz, "Kind of Like That", The Hacker Factor Blog, 2013.
 
 use omnizap_plugin::{
-    Call, Descriptor, Error, ErrorKind, ImageView, Input, Inputs, Log, Options, Output, Outputs,
-    PortType, Stage, Value,
+    Call, Descriptor, Error, ErrorKind, Image, ImageView, In, Inputs, Log, Opt, Options, Out,
+    Outputs, Stage, Text,
 };
+
+const IMAGE: In<Image> = In::required("image", "the picture");
+const COMPARE_PHASH: In<Option<Text>> = In::optional(
+    "compare_phash",
+    "a hash to compare with, 16 hexadecimal digits",
+);
+const PHASH: Out<Text> =
+    Out::new("phash", "the hash, 16 hexadecimal digits").published("null");
+const NEAR_DUPLICATE: Out<bool> =
+    Out::new("near_duplicate", "near to compare_phash").published("false");
+const MAX_DISTANCE: Opt<i64> = Opt::integer(
+    "max_distance",
+    10,
+    "differing bits up to which two pictures count as near duplicates",
+)
+.within(0, 64);
 
 /// Cells a row; one more than bits.
 const COLUMNS: usize = 9;
@@ -20,39 +36,25 @@ struct Phash {
 
 impl Stage for Phash {
     const DESCRIPTOR: Descriptor = Descriptor {
-        options: r#"{"max_distance": {"type": "integer", "min": 0, "max": 64, "default": 10,
-            "doc": "differing bits up to which two pictures count as near duplicates"}}"#,
-        inputs: &[
-            Input::required("image", PortType::Image, "the picture"),
-            Input::optional(
-                "compare_phash",
-                PortType::Text,
-                "a hash to compare with, 16 hexadecimal digits",
-            ),
-        ],
-        outputs: &[
-            Output::new("phash", PortType::Text, "the hash, 16 hexadecimal digits")
-                .published("null"),
-            Output::new("near_duplicate", PortType::Bool, "near to compare_phash")
-                .published("false"),
-        ],
+        options: &[MAX_DISTANCE.spec()],
+        inputs: &[IMAGE.spec(), COMPARE_PHASH.spec()],
+        outputs: &[PHASH.spec(), NEAR_DUPLICATE.spec()],
         ..Descriptor::new("example/phash", "perceptual hash and near-duplicate check")
     };
 
     fn new(options: &Options, _: Log) -> Result<Self, Error> {
-        let distance = options.integer("max_distance").unwrap_or(10);
         Ok(Self {
-            max_distance: u32::try_from(distance).unwrap_or(0),
+            max_distance: u32::try_from(options.get(MAX_DISTANCE)).unwrap_or(0),
         })
     }
 
     fn run(&self, inputs: &Inputs<'_>, _: &Call<'_>) -> Result<Outputs, Error> {
-        let other = inputs.text("compare_phash")?.map(parse).transpose()?;
-        let hash = difference_hash(&inputs.image("image")?);
+        let other = inputs.get(COMPARE_PHASH)?.map(parse).transpose()?;
+        let hash = difference_hash(&inputs.get(IMAGE)?);
         let near = other.is_some_and(|other| (hash ^ other).count_ones() <= self.max_distance);
         Ok(Outputs::new()
-            .with("phash", format!("{hash:016x}"))
-            .with("near_duplicate", Value::Bool(near)))
+            .with(PHASH, format!("{hash:016x}"))
+            .with(NEAR_DUPLICATE, near))
     }
 }
 

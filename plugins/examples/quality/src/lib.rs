@@ -7,14 +7,44 @@
 mod measure;
 
 use omnizap_plugin::{
-    Call, Descriptor, Error, ImageView, Input, Inputs, Log, Options, Output, Outputs, PortType,
-    Stage, Value,
+    Call, Descriptor, Error, Image, ImageView, In, Inputs, Log, Opt, Options, Out, Outputs, Stage,
 };
 
 use self::measure::{Measures, Scratch, measure, measure_all};
 
 /// Calls of one batch: more would let the first wait too long for the last.
 const MAX_BATCH: u32 = 16;
+
+const IMAGE: In<Image> = In::required("image", "the picture");
+const QUALITY: Out<f64> = Out::new(
+    "quality",
+    "geometric mean of sharpness, contrast and well-exposedness, 0 to 1",
+)
+.published("null")
+.rounded(4);
+const SHARPNESS: Out<f64> = Out::new(
+    "sharpness",
+    "v / (v + 100), v the variance of the Laplacian of luminance, 0 to 1",
+)
+.published("null")
+.rounded(4);
+const IS_BLURRY: Out<bool> =
+    Out::new("is_blurry", "sharpness below blurry_below").published("false");
+const EXPOSURE: Out<f64> = Out::new("exposure", "mean luminance, 0 to 1")
+    .published("null")
+    .rounded(4);
+const CONTRAST: Out<f64> = Out::new(
+    "contrast",
+    "standard deviation of luminance, twice, 0 to 1",
+)
+.published("null")
+.rounded(4);
+const BLURRY_BELOW: Opt<f64> = Opt::number(
+    "blurry_below",
+    0.5,
+    "sharpness below which a picture is blurry, 0 to 1",
+)
+.within(0.0, 1.0);
 
 struct Quality {
     blurry_below: f64,
@@ -23,36 +53,14 @@ struct Quality {
 
 impl Stage for Quality {
     const DESCRIPTOR: Descriptor = Descriptor {
-        options: r#"{"blurry_below": {"type": "number", "min": 0, "max": 1, "default": 0.5,
-            "doc": "sharpness below which a picture is blurry, 0 to 1"}}"#,
-        inputs: &[Input::required("image", PortType::Image, "the picture")],
+        options: &[BLURRY_BELOW.spec()],
+        inputs: &[IMAGE.spec()],
         outputs: &[
-            Output::new(
-                "quality",
-                PortType::Number,
-                "geometric mean of sharpness, contrast and well-exposedness, 0 to 1",
-            )
-            .published("null")
-            .rounded(4),
-            Output::new(
-                "sharpness",
-                PortType::Number,
-                "v / (v + 100), v the variance of the Laplacian of luminance, 0 to 1",
-            )
-            .published("null")
-            .rounded(4),
-            Output::new("is_blurry", PortType::Bool, "sharpness below blurry_below")
-                .published("false"),
-            Output::new("exposure", PortType::Number, "mean luminance, 0 to 1")
-                .published("null")
-                .rounded(4),
-            Output::new(
-                "contrast",
-                PortType::Number,
-                "standard deviation of luminance, twice, 0 to 1",
-            )
-            .published("null")
-            .rounded(4),
+            QUALITY.spec(),
+            SHARPNESS.spec(),
+            IS_BLURRY.spec(),
+            EXPOSURE.spec(),
+            CONTRAST.spec(),
         ],
         max_batch: MAX_BATCH,
         ..Descriptor::new(
@@ -63,13 +71,13 @@ impl Stage for Quality {
 
     fn new(options: &Options, log: Log) -> Result<Self, Error> {
         Ok(Self {
-            blurry_below: options.number("blurry_below").unwrap_or(0.5),
+            blurry_below: options.get(BLURRY_BELOW),
             log,
         })
     }
 
     fn run(&self, inputs: &Inputs<'_>, call: &Call<'_>) -> Result<Outputs, Error> {
-        let image = inputs.image("image")?;
+        let image = inputs.get(IMAGE)?;
         let wanted = || !call.is_cancelled();
         let measures = measure(&image, &mut Scratch::default(), &wanted);
         self.log.count("pictures", 1.0);
@@ -79,7 +87,7 @@ impl Stage for Quality {
     fn run_batch(&self, batch: &[(Inputs<'_>, Call<'_>)]) -> Vec<Result<Outputs, Error>> {
         let images: Result<Vec<ImageView<'_>>, Error> = batch
             .iter()
-            .map(|(inputs, _)| inputs.image("image"))
+            .map(|(inputs, _)| inputs.get(IMAGE))
             .collect();
         let Ok(images) = images else {
             // A picture is declared, so the host gives one: whoever lacks it learns so alone.
@@ -106,14 +114,11 @@ impl Quality {
             return Err(Call::given_up());
         };
         Ok(Outputs::new()
-            .with("quality", measures.quality())
-            .with("sharpness", measures.sharpness())
-            .with(
-                "is_blurry",
-                Value::Bool(measures.sharpness() < self.blurry_below),
-            )
-            .with("exposure", measures.exposure)
-            .with("contrast", measures.contrast))
+            .with(QUALITY, measures.quality())
+            .with(SHARPNESS, measures.sharpness())
+            .with(IS_BLURRY, measures.sharpness() < self.blurry_below)
+            .with(EXPOSURE, measures.exposure)
+            .with(CONTRAST, measures.contrast))
     }
 }
 

@@ -36,7 +36,7 @@ impl Views {
             kept: Vec::new(),
         };
         for port in &manifest.inputs {
-            let value = inputs.get(&port.name);
+            let value = inputs.value(&port.name);
             let view = value.map_or(abi::Value::ABSENT, |value| views.view(value));
             views.values.push(view);
         }

@@ -8,9 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use omnizap_contract::{
-    AsyncStage, BoxFuture, Call, Error, ErrorKind, Health, Inputs, Outputs, Stage as _,
+    AsyncStage, Call, Counters, Error, ErrorKind, Health, Inputs, Observed, Outputs,
 };
-use serde_json::{Map, Value as Json};
 
 use super::Limits;
 use super::guarded::{PluginStage, nobody_waits};
@@ -67,35 +66,31 @@ fn run(stage: &PluginStage, jobs: Vec<Job>) {
     }
 }
 
-impl AsyncStage for Batched {
+impl Observed for Batched {
     fn health(&self) -> Health {
         self.stage.health()
     }
 
-    fn counters(&self) -> Map<String, Json> {
-        let mut counters = self.stage.counters();
+    fn counters(&self) -> Counters {
         let (waiting, dropped) = self.queue.counts();
-        counters.insert("waiting".into(), Json::from(waiting));
-        counters.insert("dropped".into(), Json::from(dropped));
-        counters
+        self.stage
+            .counters()
+            .gauge("waiting", waiting as f64)
+            .total("dropped", dropped)
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let (job, answer) = Job::new(inputs, call);
-            if !self.queue.push(job) {
-                let stage = self.stage.id();
-                let full = format!("too many calls wait for the stage `{stage}` (max_waiting)");
-                return Err(Error::new(ErrorKind::Busy, full)
-                    .with_code("plugin_queue_full")
-                    .with_retry_after(RETRY_AFTER));
-            }
-            // A job that was dropped unrun answers nothing.
-            answer.await.unwrap_or_else(|_| Err(nobody_waits()))
-        })
+impl AsyncStage for Batched {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let (job, answer) = Job::new(inputs, call);
+        if !self.queue.push(job) {
+            let stage = self.stage.id();
+            let full = format!("too many calls wait for the stage `{stage}` (max_waiting)");
+            return Err(Error::new(ErrorKind::Busy, full)
+                .with_code("plugin_queue_full")
+                .with_retry_after(RETRY_AFTER));
+        }
+        // A job that was dropped unrun answers nothing.
+        answer.await.unwrap_or_else(|_| Err(nobody_waits()))
     }
 }

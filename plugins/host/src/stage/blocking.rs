@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use omnizap_contract::{AsyncStage, BoxFuture, Call, Error, Health, Inputs, Outputs, Stage as _};
-use serde_json::{Map, Value as Json};
+use omnizap_contract::{
+    AsyncStage, Call, Counters, Error, Health, Inputs, Observed, Outputs, Stage as _,
+};
 use tokio::sync::Semaphore;
 
 use super::guarded::{PluginStage, nobody_waits};
@@ -23,35 +24,31 @@ impl Blocking {
     }
 }
 
-impl AsyncStage for Blocking {
+impl Observed for Blocking {
     fn health(&self) -> Health {
         self.stage.health()
     }
 
-    fn counters(&self) -> Map<String, Json> {
+    fn counters(&self) -> Counters {
         self.stage.counters()
     }
+}
 
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
-        Box::pin(async move {
-            let place = self.places.clone().acquire_owned().await;
-            let place = place.map_err(Error::internal)?;
-            let (stage, inputs, call) = (self.stage.clone(), inputs.clone(), call.clone());
-            let run = tokio::task::spawn_blocking(move || {
-                // Held by the thread, not by the request: one that has gone frees it only once
-                // its call has returned.
-                let _place = place;
-                if call.is_over() {
-                    return Err(nobody_waits());
-                }
-                stage.run(&inputs, &call)
-            });
-            run.await
-                .unwrap_or_else(|error| Err(Error::internal(error)))
-        })
+impl AsyncStage for Blocking {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let place = self.places.clone().acquire_owned().await;
+        let place = place.map_err(Error::internal)?;
+        let (stage, inputs, call) = (self.stage.clone(), inputs.clone(), call.clone());
+        let run = tokio::task::spawn_blocking(move || {
+            // Held by the thread, not by the request: one that has gone frees it only once
+            // its call has returned.
+            let _place = place;
+            if call.is_over() {
+                return Err(nobody_waits());
+            }
+            stage.run(&inputs, &call)
+        });
+        run.await
+            .unwrap_or_else(|error| Err(Error::internal(error)))
     }
 }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use omnizap_contract::common::breaker::{Admitted, Breaker};
-use omnizap_contract::{Call, Error, ErrorKind, Health, Inputs, Options, Outputs, Stage, abi};
-use serde_json::{Map, Value as Json, json};
+use omnizap_contract::{
+    Call, Counters, Error, ErrorKind, Facts, Health, Inputs, Observed, Options, Outputs, Stage, abi,
+};
+use serde_json::json;
 
 use super::Limits;
 use super::instances::Instances;
@@ -191,17 +193,16 @@ impl PluginStage {
     }
 }
 
-impl Stage for PluginStage {
+impl Observed for PluginStage {
     fn health(&self) -> Health {
         let id = &self.manifest.id;
         let stopped = self.breaker.open();
-        let mut facts = Map::new();
         let state = if stopped.is_some() {
             "stopped"
         } else {
             "running"
         };
-        facts.insert(
+        let facts = Facts::new().with(
             format!("plugin {id}"),
             json!({
                 "plugin": self.plugin, "state": state,
@@ -219,18 +220,21 @@ impl Stage for PluginStage {
         }
     }
 
-    fn counters(&self) -> Map<String, Json> {
-        let mut counters = Map::new();
-        let count = |counter: &AtomicU64| Json::from(counter.load(Ordering::Relaxed));
-        counters.insert("faults".into(), count(&self.faults));
+    fn counters(&self) -> Counters {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counters = Counters::new().total("faults", count(&self.faults));
         if self.manifest.has(abi::BATCHABLE) {
-            counters.insert("batches".into(), count(&self.batches));
-            counters.insert("batched_calls".into(), count(&self.batched_calls));
+            counters = counters
+                .total("batches", count(&self.batches))
+                .total("batched_calls", count(&self.batched_calls));
         }
-        counters.insert("plugin_metrics".into(), json!(self.library.host.metrics()));
-        counters
+        let metrics = self.library.host.metrics().into_iter();
+        let metrics = metrics.fold(Counters::new(), |all, (name, value)| all.gauge(name, value));
+        counters.group("plugin_metrics", metrics)
     }
+}
 
+impl Stage for PluginStage {
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
         let admitted = match self.breaker.admit(Instant::now()) {
             Ok(admitted) => admitted,

@@ -1,9 +1,9 @@
 //! Calls that wait to be run as a batch: bounded, and without those that nobody waits for.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use omnizap_contract::common::queue::{FairQueue, Waits};
 use omnizap_contract::{Call, Error, Inputs, Outputs};
 use tokio::sync::oneshot;
 
@@ -28,31 +28,32 @@ impl Job {
         (job, answer)
     }
 
-    /// True where nobody waits any more, or in vain.
-    fn is_over(&self) -> bool {
-        self.reply.is_closed() || self.call.is_over()
-    }
-
     pub(super) fn answer(self, result: Result<Outputs, Error>) {
         // Whoever left meanwhile does not need it.
         let _ = self.reply.send(result);
     }
 }
 
+impl Waits for Job {
+    fn owner(&self) -> &Arc<str> {
+        &self.call.request_id
+    }
+
+    fn is_over(&self) -> bool {
+        self.reply.is_closed() || self.call.is_over()
+    }
+}
+
 /// The waiting calls of one stage.
 pub(super) struct Queue {
-    max_waiting: usize,
     max_batch: usize,
     batch_wait: Duration,
     state: Mutex<State>,
     arrived: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: VecDeque<Job>,
-    /// Calls that were dropped before they reached the plugin.
-    dropped: u64,
+    waiting: FairQueue<Job>,
     is_closed: bool,
     /// Whether the last batch had more than one call.
     had_company: bool,
@@ -61,10 +62,13 @@ struct State {
 impl Queue {
     pub(super) fn new(max_waiting: usize, max_batch: usize, batch_wait: Duration) -> Self {
         Self {
-            max_waiting,
             max_batch,
             batch_wait,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                waiting: FairQueue::new(max_waiting),
+                is_closed: false,
+                had_company: false,
+            }),
             arrived: Condvar::new(),
         }
     }
@@ -73,16 +77,11 @@ impl Queue {
     #[must_use]
     pub(super) fn push(&self, job: Job) -> bool {
         let mut state = self.lock();
-        if state.waiting.len() >= self.max_waiting {
-            // Requests that were given up make room before anyone is refused.
-            state.drop_those_over();
+        let is_taken = !state.is_closed && state.waiting.push(job);
+        if is_taken {
+            self.arrived.notify_one();
         }
-        if state.is_closed || state.waiting.len() >= self.max_waiting {
-            return false;
-        }
-        state.waiting.push_back(job);
-        self.arrived.notify_one();
-        true
+        is_taken
     }
 
     /// Waits for calls, the oldest first; `None` once the queue is closed.
@@ -99,11 +98,11 @@ impl Queue {
             if state.is_closed {
                 return None;
             }
-            state.drop_those_over();
-            let calls = state.waiting.len().min(self.max_batch);
-            if calls > 0 {
-                state.had_company = calls > 1;
-                return Some(state.waiting.drain(..calls).collect());
+            let waiting = std::iter::from_fn(|| state.waiting.pop());
+            let calls: Vec<Job> = waiting.take(self.max_batch).collect();
+            if !calls.is_empty() {
+                state.had_company = calls.len() > 1;
+                return Some(calls);
             }
         }
     }
@@ -132,7 +131,7 @@ impl Queue {
     /// Calls that wait now, and calls that were dropped before they reached the plugin.
     pub(super) fn counts(&self) -> (usize, u64) {
         let state = self.lock();
-        (state.waiting.len(), state.dropped)
+        (state.waiting.len(), state.waiting.dropped())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,18 +140,8 @@ impl Queue {
     }
 }
 
-impl State {
-    fn drop_those_over(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain(|job| !job.is_over());
-        self.dropped += (before - self.waiting.len()) as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use omnizap_contract::Cancel;
 
     use super::*;

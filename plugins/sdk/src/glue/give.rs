@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use omnizap_contract::{Error, Outputs, TensorData, Value, abi};
 
-use super::host::HostRef;
+use crate::raw::HostRef;
 use crate::stage::Stage;
 
 /// Hands the outputs to the host: texts and numbers are copied by it, big data stay here
@@ -15,11 +15,11 @@ pub(super) fn give<S: Stage>(
     outputs: Outputs,
 ) -> Result<(), (abi::Status, Error)> {
     for (index, port) in S::DESCRIPTOR.outputs.iter().enumerate() {
-        let Some(value) = outputs.get(port.name()) else {
+        let Some(value) = outputs.value(port.name) else {
             continue;
         };
         if put(host, call, index, value) != abi::OK {
-            let refused = format!("the host refused the output `{}`", port.name());
+            let refused = format!("the host refused the output `{}`", port.name);
             return Err((abi::REFUSED, Error::internal(refused)));
         }
     }

@@ -1,19 +1,15 @@
 //! One instance of a stage: the functions of its table.
 
 use std::ffi::c_void;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use omnizap_contract::{Error, ErrorKind, abi};
 
-use super::StagePointer;
-use super::call::CallRef;
 use super::form;
 use super::give::give;
 use super::guard::{guard, status_of, write};
-use super::host::HostRef;
-use super::read::{bytes, read_options};
+use crate::raw::{CallRef, HostRef, bytes, read_options};
 use crate::stage::{Call, Inputs, Log, Stage};
 
 struct Shell<S> {
@@ -22,7 +18,7 @@ struct Shell<S> {
 }
 
 #[must_use]
-pub fn make<S: Stage>(host: *const abi::Host) -> StagePointer {
+pub fn make<S: Stage>(host: *const abi::Host) -> *mut abi::Stage {
     let shell: Box<Shell<S>> = Box::new(Shell {
         host: HostRef::new(host),
         active: None,
@@ -145,10 +141,11 @@ unsafe extern "C" fn run_batch<S: Stage>(
 }
 
 fn lend<'a, S: Stage>(call: *mut abi::Call, host: HostRef) -> (Inputs<'a>, Call<'a>) {
-    let call = CallRef(call, PhantomData);
+    // SAFETY: the host lends its call, and what is made of it ends with it.
+    let call = unsafe { CallRef::new(call) };
     let inputs = Inputs {
         call,
-        names: S::DESCRIPTOR.inputs,
+        ports: S::DESCRIPTOR.inputs,
     };
     (inputs, Call { call, host })
 }

@@ -33,7 +33,7 @@ fn cancel(trial: &mut StageTrial<'_>) -> Verdict {
     let (ports, rng) = (&trial.stage.inputs, &mut trial.rng);
     let inputs = random::inputs_with(ports, |port| match port.ty {
         PortType::Image => Some(random::picture(rng, SIDE, SIDE, Channels::Rgb)),
-        _ => small.get(&port.name).cloned(),
+        _ => small.value(&port.name).cloned(),
     });
     trial
         .steps

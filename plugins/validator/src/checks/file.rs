@@ -99,7 +99,7 @@ fn belongs_to(error: &FileError) -> &'static str {
         FileError::NullFunction(_) => FUNCTIONS.id,
         FileError::Descriptor(_) => DESCRIPTORS.id,
         FileError::Io { .. }
-        | FileError::TooLarge(_)
+        | FileError::TooLarge { .. }
         | FileError::Writable { .. }
         | FileError::Hash { .. }
         | FileError::NotALibrary(_)

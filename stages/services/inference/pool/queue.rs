@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use omnizap_contract::common::queue::{FairQueue, Waits};
 use omnizap_contract::{Call, Image};
 use tokio::sync::oneshot;
 
@@ -51,6 +52,26 @@ pub(super) struct TextJob {
     pub(super) reply: Reply,
 }
 
+impl Waits for ImageJob {
+    fn owner(&self) -> &Arc<str> {
+        &self.reply.call.request_id
+    }
+
+    fn is_over(&self) -> bool {
+        self.reply.is_over()
+    }
+}
+
+impl Waits for TextJob {
+    fn owner(&self) -> &Arc<str> {
+        &self.reply.call.request_id
+    }
+
+    fn is_over(&self) -> bool {
+        self.reply.is_over()
+    }
+}
+
 /// What one run of the inference thread works on.
 pub(super) struct Batch<P> {
     pub(super) images: Vec<PreparedJob<P>>,
@@ -61,7 +82,6 @@ pub(super) struct Batch<P> {
 /// The queues of a pool behind one lock.
 pub(super) struct Queue<P> {
     max_waiting_images: usize,
-    max_waiting_texts: usize,
     state: Mutex<State<P>>,
     to_prepare: Condvar,
     to_encode: Condvar,
@@ -70,9 +90,9 @@ pub(super) struct Queue<P> {
 struct State<P> {
     /// Pictures anywhere between `push_image` and `next_batch`.
     waiting_images: usize,
-    images: VecDeque<ImageJob>,
+    images: FairQueue<ImageJob>,
     prepared: VecDeque<PreparedJob<P>>,
-    texts: VecDeque<TextJob>,
+    texts: FairQueue<TextJob>,
     closed: bool,
 }
 
@@ -80,12 +100,11 @@ impl<P> Queue<P> {
     pub(super) fn new(max_waiting_images: usize, max_waiting_texts: usize) -> Self {
         Self {
             max_waiting_images,
-            max_waiting_texts,
             state: Mutex::new(State {
                 waiting_images: 0,
-                images: VecDeque::new(),
+                images: FairQueue::new(max_waiting_images),
                 prepared: VecDeque::new(),
-                texts: VecDeque::new(),
+                texts: FairQueue::new(max_waiting_texts),
                 closed: false,
             }),
             to_prepare: Condvar::new(),
@@ -97,13 +116,17 @@ impl<P> Queue<P> {
     #[must_use]
     pub(super) fn push_image(&self, job: ImageJob) -> bool {
         let mut state = self.lock();
-        if state.closed || state.waiting_images >= self.max_waiting_images {
-            return false;
+        if state.waiting_images >= self.max_waiting_images {
+            // Requests that were given up make room before anyone is refused.
+            state.drop_images_over();
         }
-        state.waiting_images += 1;
-        state.images.push_back(job);
-        self.to_prepare.notify_one();
-        true
+        let has_room = !state.closed && state.waiting_images < self.max_waiting_images;
+        let is_taken = has_room && state.images.push(job);
+        if is_taken {
+            state.waiting_images += 1;
+            self.to_prepare.notify_one();
+        }
+        is_taken
     }
 
     /// Adds all of these texts; false, and none is added, where there is no room.
@@ -113,19 +136,11 @@ impl<P> Queue<P> {
             return true;
         }
         let mut state = self.lock();
-        if state.closed {
-            return false;
+        let is_taken = !state.closed && state.texts.push_all(jobs);
+        if is_taken {
+            self.to_encode.notify_one();
         }
-        // Requests that were given up make room before anyone is refused.
-        if state.texts.len() + jobs.len() > self.max_waiting_texts {
-            state.texts.retain(|job| !job.reply.is_over());
-        }
-        if state.texts.len() + jobs.len() > self.max_waiting_texts {
-            return false;
-        }
-        state.texts.extend(jobs);
-        self.to_encode.notify_one();
-        true
+        is_taken
     }
 
     /// Waits for a picture to prepare; `None` once the queue is closed.
@@ -135,9 +150,12 @@ impl<P> Queue<P> {
             if state.closed {
                 return None;
             }
-            match state.images.pop_front() {
-                Some(job) if !job.reply.is_over() => return Some(job),
-                Some(_) => state.waiting_images -= 1,
+            let waiting = state.images.len();
+            let next = state.images.pop();
+            let gone = waiting - state.images.len() - usize::from(next.is_some());
+            state.waiting_images -= gone;
+            match next {
+                Some(job) => return Some(job),
                 None => state = wait(&self.to_prepare, state),
             }
         }
@@ -204,6 +222,15 @@ impl<P> Queue<P> {
     }
 }
 
+impl<P> State<P> {
+    fn drop_images_over(&mut self) {
+        let before = self.images.len() + self.prepared.len();
+        self.images.drop_those_over();
+        self.prepared.retain(|job| !job.reply.is_over());
+        self.waiting_images -= before - self.images.len() - self.prepared.len();
+    }
+}
+
 fn wait<'a, P>(on: &Condvar, state: MutexGuard<'a, State<P>>) -> MutexGuard<'a, State<P>> {
     on.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
@@ -224,17 +251,11 @@ fn take_images<P>(state: &mut State<P>, max: usize) -> Vec<PreparedJob<P>> {
 
 fn take_texts<P>(state: &mut State<P>, max: &impl Fn(TextForm) -> usize) -> Vec<TextJob> {
     let mut batch: Vec<TextJob> = Vec::new();
-    while let Some(job) = state.texts.pop_front() {
-        if job.reply.is_over() {
-            continue;
-        }
-        let fits = batch
-            .first()
-            .is_none_or(|first| first.form == job.form && batch.len() < max(job.form));
-        if !fits {
-            state.texts.push_front(job);
-            break;
-        }
+    let fits = |batch: &[TextJob], job: &TextJob| {
+        let first = batch.first();
+        first.is_none_or(|first| first.form == job.form && batch.len() < max(job.form))
+    };
+    while let Some(job) = state.texts.pop_if(|job| fits(&batch, job)) {
         batch.push(job);
     }
     batch

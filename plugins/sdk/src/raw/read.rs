@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 /// # Safety
 /// The span must be readable for as long as the result is used.
-pub(super) unsafe fn bytes<'a>(span: abi::Span) -> &'a [u8] {
+pub(crate) unsafe fn bytes<'a>(span: abi::Span) -> &'a [u8] {
     if span.len == 0 || span.data.is_null() {
         return &[];
     }
@@ -22,7 +22,7 @@ pub(super) unsafe fn text<'a>(span: abi::Span) -> &'a str {
 
 /// # Safety
 /// `options` must be readable for `count`.
-pub(super) unsafe fn read_options(options: *const abi::ConfigOption, count: usize) -> Options {
+pub(crate) unsafe fn read_options(options: *const abi::ConfigOption, count: usize) -> Options {
     let mut values = Map::new();
     for index in 0..count {
         // SAFETY: promised by the caller, here and below.

@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use omnizap_contract::{Channels, abi};
 
 use super::read::{bytes, text};
-use crate::stage::ImageView;
+use crate::view::ImageView;
 
 /// A call that has not returned.
 #[derive(Clone, Copy)]
-pub struct CallRef<'a>(pub(super) *mut abi::Call, pub(super) PhantomData<&'a ()>);
+pub struct CallRef<'a>(pub(super) *mut abi::Call, PhantomData<&'a ()>);
 
 // SAFETY: what a stage reads of a call does not change while it lasts.
 unsafe impl Sync for CallRef<'_> {}
@@ -17,6 +17,12 @@ unsafe impl Sync for CallRef<'_> {}
 unsafe impl Send for CallRef<'_> {}
 
 impl<'a> CallRef<'a> {
+    /// # Safety
+    /// The call must not return before the reference is gone.
+    pub(crate) unsafe fn new(call: *mut abi::Call) -> Self {
+        Self(call, PhantomData)
+    }
+
     fn value(&self, index: usize, ty: u32) -> Option<&'a abi::Value> {
         // SAFETY: the call has not returned, and `inputs` has `input_count` values.
         unsafe {
@@ -50,6 +56,27 @@ impl<'a> CallRef<'a> {
 
     pub(crate) fn number(&self, index: usize) -> Option<f64> {
         self.value(index, abi::NUMBER).map(|value| value.number)
+    }
+
+    pub(crate) fn integer(&self, index: usize) -> Option<i64> {
+        self.value(index, abi::INTEGER).map(|value| value.integer)
+    }
+
+    pub(crate) fn bool(&self, index: usize) -> Option<bool> {
+        self.value(index, abi::BOOL).map(|value| value.integer != 0)
+    }
+
+    pub(crate) fn embedding(&self, index: usize) -> Option<&'a [f32]> {
+        let value = self.value(index, abi::EMBEDDING)?;
+        // SAFETY: an embedding is f32 [dim], lent until the call returns.
+        unsafe {
+            let dim = usize::try_from(*value.tensor.shape).ok()?;
+            let first = usize::try_from(value.tensor.byte_offset).ok()?;
+            let data = value.tensor.data.cast::<u8>().cast_const().wrapping_add(first);
+            let data = data.cast::<f32>();
+            let is_readable = !data.is_null() && data.is_aligned();
+            is_readable.then(|| std::slice::from_raw_parts(data, dim))
+        }
     }
 
     pub(crate) fn image(&self, index: usize) -> Option<ImageView<'a>> {

@@ -7,7 +7,7 @@ use super::call::CallRef;
 /// The host's table, and those of its extensions that it has; asked for once, because they are
 /// constants. They outlive every instance.
 #[derive(Clone, Copy)]
-pub struct HostRef {
+pub(crate) struct HostRef {
     table: *const abi::Host,
     log: Option<&'static abi::ExtLog>,
     metrics: Option<&'static abi::ExtMetrics>,
@@ -20,7 +20,7 @@ unsafe impl Send for HostRef {}
 unsafe impl Sync for HostRef {}
 
 impl HostRef {
-    pub(super) fn new(table: *const abi::Host) -> Self {
+    pub(crate) fn new(table: *const abi::Host) -> Self {
         Self {
             table,
             log: extension(table, abi::EXT_LOG),
@@ -29,7 +29,7 @@ impl HostRef {
         }
     }
 
-    pub(super) fn table(&self) -> &abi::Host {
+    pub(crate) fn table(&self) -> &abi::Host {
         // SAFETY: the table is valid for as long as any instance.
         unsafe { &*self.table }
     }

@@ -1,0 +1,198 @@
+//! What waits, bounded, and fair between those who wait.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Something that waits.
+pub trait Waits {
+    /// Who it belongs to, such as the request's id: the next to be taken is another owner's, where
+    /// there is one.
+    fn owner(&self) -> &Arc<str>;
+
+    /// True where nobody waits for it any more, or in vain.
+    fn is_over(&self) -> bool;
+}
+
+/// A queue with a bound. Whoever queues much waits behind those who queue little: owners take
+/// turns, and each one's own come in their order.
+#[derive(Debug)]
+pub struct FairQueue<J> {
+    most: usize,
+    waiting: usize,
+    /// Those of one owner each, the owner whose turn it is first.
+    lanes: VecDeque<VecDeque<J>>,
+    dropped: u64,
+}
+
+impl<J: Waits> FairQueue<J> {
+    /// An empty queue for at most so many.
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self {
+            most,
+            waiting: 0,
+            lanes: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// True where none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// How many were dropped because nobody waited for them any more.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// True where there is room for so many more. What is over makes room before that is denied.
+    pub fn has_room(&mut self, more: usize) -> bool {
+        if self.waiting + more > self.most {
+            self.drop_those_over();
+        }
+        self.waiting + more <= self.most
+    }
+
+    /// Adds one; false, and it is dropped, where there is no room.
+    #[must_use]
+    pub fn push(&mut self, job: J) -> bool {
+        let has_room = self.has_room(1);
+        if has_room {
+            self.add(job);
+        }
+        has_room
+    }
+
+    /// Adds all of these; false, and none is added, where there is no room.
+    #[must_use]
+    pub fn push_all(&mut self, jobs: Vec<J>) -> bool {
+        let has_room = self.has_room(jobs.len());
+        if has_room {
+            jobs.into_iter().for_each(|job| self.add(job));
+        }
+        has_room
+    }
+
+    fn add(&mut self, job: J) {
+        self.waiting += 1;
+        let mut lanes = self.lanes.iter_mut();
+        let own = lanes.find(|lane| lane.front().is_some_and(|first| first.owner() == job.owner()));
+        match own {
+            Some(lane) => lane.push_back(job),
+            None => self.lanes.push_back(VecDeque::from([job])),
+        }
+    }
+
+    /// Takes the next one that somebody waits for.
+    pub fn pop(&mut self) -> Option<J> {
+        self.pop_if(|_| true)
+    }
+
+    /// Takes the next one that somebody waits for, where it is as wanted.
+    pub fn pop_if(&mut self, is_wanted: impl Fn(&J) -> bool) -> Option<J> {
+        loop {
+            let lane = self.lanes.front_mut()?;
+            let first = lane.front();
+            let is_over = first.is_none_or(Waits::is_over);
+            if !is_over && !first.is_some_and(&is_wanted) {
+                return None;
+            }
+            let job = lane.pop_front();
+            self.waiting -= usize::from(job.is_some());
+            self.dropped += u64::from(is_over && job.is_some());
+            // The owner's next turn is after the others'.
+            match self.lanes.pop_front() {
+                Some(lane) if !lane.is_empty() && is_over => self.lanes.push_front(lane),
+                Some(lane) if !lane.is_empty() => self.lanes.push_back(lane),
+                _ => {}
+            }
+            if !is_over {
+                return job;
+            }
+        }
+    }
+
+    /// Drops all that nobody waits for.
+    pub fn drop_those_over(&mut self) {
+        for lane in &mut self.lanes {
+            let before = lane.len();
+            lane.retain(|job| !job.is_over());
+            self.dropped += (before - lane.len()) as u64;
+        }
+        self.lanes.retain(|lane| !lane.is_empty());
+        self.waiting = self.lanes.iter().map(VecDeque::len).sum();
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.lanes.clear();
+        self.waiting = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Job(Arc<str>, u32, bool);
+
+    impl Waits for Job {
+        fn owner(&self) -> &Arc<str> {
+            &self.0
+        }
+
+        fn is_over(&self) -> bool {
+            self.2
+        }
+    }
+
+    fn job(owner: &str, number: u32) -> Job {
+        Job(owner.into(), number, false)
+    }
+
+    fn all(queue: &mut FairQueue<Job>) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop()).map(|job| job.1).collect()
+    }
+
+    #[test]
+    fn owners_take_turns_and_each_ones_own_keep_their_order() {
+        let mut queue = FairQueue::new(100);
+        assert!(queue.push_all((0..4).map(|number| job("much", number)).collect()));
+        assert!(queue.push(job("little", 10)) && queue.push(job("less", 20)));
+        assert_eq!(queue.len(), 6);
+        assert_eq!(all(&mut queue), [0, 10, 20, 1, 2, 3]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_is_over_is_dropped_and_makes_room() {
+        let mut queue = FairQueue::new(2);
+        assert!(queue.push(Job("a".into(), 1, true)) && queue.push(job("b", 2)));
+        assert!(queue.push(job("c", 3)), "the first one is over");
+        assert!(!queue.push(job("d", 4)), "full");
+        assert!(!queue.push_all(vec![job("d", 4), job("d", 5)]));
+        assert_eq!((all(&mut queue), queue.dropped()), (vec![2, 3], 1));
+
+        assert!(queue.push(Job("a".into(), 1, true)) && queue.push(job("a", 2)));
+        assert_eq!((all(&mut queue), queue.dropped()), (vec![2], 2));
+    }
+
+    #[test]
+    fn the_next_may_be_left_where_it_is() {
+        let mut queue = FairQueue::new(9);
+        assert!(queue.push(job("a", 1)) && queue.push(job("a", 2)));
+        assert!(queue.pop_if(|job| job.1 == 2).is_none());
+        assert_eq!(queue.pop_if(|job| job.1 == 1).map(|job| job.1), Some(1));
+        queue.clear();
+        assert!(queue.pop().is_none() && queue.is_empty());
+    }
+}
