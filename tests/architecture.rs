@@ -322,7 +322,10 @@ fn strings_for_constants(text: &str) -> Vec<&'static str> {
         "options.as_map(",
         "OptionSpec::",
     ];
-    let mut found: Vec<&str> = SIGNS.into_iter().filter(|sign| text.contains(sign)).collect();
+    let mut found: Vec<&str> = SIGNS
+        .into_iter()
+        .filter(|sign| text.contains(sign))
+        .collect();
     let reads = text.match_indices("options.get(");
     for (at, _) in reads {
         let statement = text[at..].split(';').next().unwrap_or_default();
@@ -341,7 +344,9 @@ fn stages_name_ports_and_options_by_constants_and_a_default_once() {
     for (name, text) in files("stages", "rs") {
         let path = name.trim_start_matches("stages/").trim_end_matches(".rs");
         let mut parts = path.split('/');
-        let is_stage = parts.next().is_some_and(|part| modules.iter().any(|known| known == part));
+        let is_stage = parts
+            .next()
+            .is_some_and(|part| modules.iter().any(|known| known == part));
         if is_stage && parts.all(|part| part != "tests") {
             let text = circles::without_tests(&text);
             assert_eq!(strings_for_constants(&text), [""; 0], "{name}");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{classify};
+use super::classify;
 use crate::support::program::{Server, picture};
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{classify};
+use super::classify;
 use crate::support::http::{Client, Part};
 use crate::support::program::{Server, Settings, picture, root};
 

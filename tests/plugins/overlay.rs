@@ -11,7 +11,9 @@ use crate::support::program::{Server, Settings, picture, root};
 /// The README's example, with another plugin's stage.
 fn five_lines() -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let block = readme.split("```toml\n").find(|block| block.starts_with("extends"));
+    let block = readme
+        .split("```toml\n")
+        .find(|block| block.starts_with("extends"));
     let block = block.unwrap().split("```").next().unwrap();
     assert_eq!(block.lines().count(), 5, "{block}");
     block.replace("acme/brightness", "example/phash")

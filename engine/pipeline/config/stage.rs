@@ -255,7 +255,9 @@ pub(super) fn report_duplicate_names(reader: &mut Reader<'_>, stages: &[StageEnt
         let help = if is_one_file {
             own
         } else {
-            format!("to change that one write name = \"{name}\" instead of uses; to have both, {own}")
+            format!(
+                "to change that one write name = \"{name}\" instead of uses; to have both, {own}"
+            )
         };
         let duplicate = reader.at(here, message).help(help);
         reader.report(duplicate);

@@ -1,6 +1,6 @@
 //! The response: which stage fills which field, in which order they are shown.
 
-use omnizap_contract::PortType;
+use omnizap_contract::{Options, PortType};
 use serde_json::Value as Json;
 
 use super::binder::Binder;
@@ -144,6 +144,24 @@ impl Binder<'_> {
         }
     }
 
+    /// True where a stage would publish a field if its options were left at their defaults: an
+    /// option may take a field away.
+    fn publishes_otherwise(&self, field: &str) -> bool {
+        self.file.stages.iter().any(|stage| {
+            let options = stage.kind.spec().options.iter();
+            let defaults = options.map(|option| {
+                let default = option.default.clone().unwrap_or_default();
+                (option.name.to_string(), default)
+            });
+            let ports = stage.kind.ports(&Options::from_checked(defaults.collect()));
+            let mut published = ports
+                .outputs
+                .iter()
+                .filter_map(|port| port.publish.as_ref());
+            published.any(|publish| publish.field == field)
+        })
+    }
+
     fn in_order(
         &self,
         mut fields: Vec<ResponseField>,
@@ -165,6 +183,7 @@ impl Binder<'_> {
                 None if self.file.has_unreadable_part => {}
                 // An order that was taken over may name fields that this pipeline has not.
                 None if *self.file.source.file_of(shown.span().start) != self.file.source.name => {}
+                None if self.publishes_otherwise(name) => {}
                 None => {
                     let unknown =
                         format!("`order`: no stage publishes the response field `{name}`");

@@ -33,9 +33,9 @@ pub mod value;
 
 pub use bytes::Bytes;
 pub use error::{Error, ErrorKind};
+pub use facts::{Counters, Facts};
 pub use option::{OptionFault, OptionSpec, OptionType, Options};
 pub use port::{Input, Output, Ports, Presence, Publish};
-pub use facts::{Counters, Facts};
 pub use stage::{
     AsyncStage, BoxFuture, Call, Cancel, Health, Inputs, Kind, Observed, Outputs, Runner, Stage,
     StageKind, StageSpec, Waiting,

@@ -162,8 +162,7 @@ impl StageKind for PluginKind {
         let first = stage.clone();
         let likes = tokio::task::spawn_blocking(move || first.make_first()).await;
         let likes = likes.map_err(Error::internal)?;
-        let likes =
-            likes.map_err(|fault| Error::new(ErrorKind::Internal, self.about(&fault)))?;
+        let likes = likes.map_err(|fault| Error::new(ErrorKind::Internal, self.about(&fault)))?;
         let max_batch = self.limits.max_batch.min(likes as usize);
         if max_batch > 1 {
             let batched = Batched::start(stage, max_batch, self.limits);

@@ -182,7 +182,10 @@ impl<const N: usize> Writer<N> {
             self.byte(b'-');
         }
         let size = if number < 0.0 { -number } else { number };
-        assert!(size < 1e9, "a bound or a default is below a thousand millions");
+        assert!(
+            size < 1e9,
+            "a bound or a default is below a thousand millions"
+        );
         let (mut decimals, mut scale) = (0, 1_u64);
         // The shortest decimal that is this very number.
         while decimals < MOST_DECIMALS {

@@ -74,7 +74,9 @@ impl<'a> Inputs<'a> {
         let found = index.and_then(|index| T::lent(&self.call, index));
         found.ok_or_else(|| {
             let (name, ty) = (port.name, port.ty);
-            Error::internal(format!("the stage has no value at an input `{name}` of type {ty}"))
+            Error::internal(format!(
+                "the stage has no value at an input `{name}` of type {ty}"
+            ))
         })
     }
 }

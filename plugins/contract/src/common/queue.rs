@@ -85,7 +85,10 @@ impl<J: Waits> FairQueue<J> {
     fn add(&mut self, job: J) {
         self.waiting += 1;
         let mut lanes = self.lanes.iter_mut();
-        let own = lanes.find(|lane| lane.front().is_some_and(|first| first.owner() == job.owner()));
+        let own = lanes.find(|lane| {
+            lane.front()
+                .is_some_and(|first| first.owner() == job.owner())
+        });
         match own {
             Some(lane) => lane.push_back(job),
             None => self.lanes.push_back(VecDeque::from([job])),
@@ -160,7 +163,9 @@ mod tests {
     }
 
     fn all(queue: &mut FairQueue<Job>) -> Vec<u32> {
-        std::iter::from_fn(|| queue.pop()).map(|job| job.1).collect()
+        std::iter::from_fn(|| queue.pop())
+            .map(|job| job.1)
+            .collect()
     }
 
     #[test]

@@ -292,7 +292,10 @@ impl Opt<i64> {
     pub const fn within(mut self, min: i64, max: i64) -> Self {
         self.spec.shape = Shape::Integer { min, max };
         if let Default::Integer(default) = self.spec.default {
-            assert!(min <= default && default <= max, "the default is out of bounds");
+            assert!(
+                min <= default && default <= max,
+                "the default is out of bounds"
+            );
         }
         self
     }
@@ -315,7 +318,10 @@ impl Opt<usize> {
         let (min, max) = (min as i64, max as i64);
         self.spec.shape = Shape::Integer { min, max };
         if let Default::Integer(default) = self.spec.default {
-            assert!(min <= default && default <= max, "the default is out of bounds");
+            assert!(
+                min <= default && default <= max,
+                "the default is out of bounds"
+            );
         }
         self
     }
@@ -333,7 +339,10 @@ impl Opt<f64> {
     pub const fn within(mut self, min: f64, max: f64) -> Self {
         self.spec.shape = Shape::Number { min, max };
         if let Default::Number(default) = self.spec.default {
-            assert!(min <= default && default <= max, "the default is out of bounds");
+            assert!(
+                min <= default && default <= max,
+                "the default is out of bounds"
+            );
         }
         self
     }

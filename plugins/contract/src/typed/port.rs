@@ -340,8 +340,7 @@ impl Inputs {
             let found = found.map_or("nothing", |value| value.port_type().name());
             Error::internal(format!(
                 "the stage asked for the input `{}` of type {} and its ports give {found}",
-                port.spec.name,
-                port.spec.ty
+                port.spec.name, port.spec.ty
             ))
         })
     }

@@ -14,8 +14,7 @@ const COMPARE_PHASH: In<Option<Text>> = In::optional(
     "compare_phash",
     "a hash to compare with, 16 hexadecimal digits",
 );
-const PHASH: Out<Text> =
-    Out::new("phash", "the hash, 16 hexadecimal digits").published("null");
+const PHASH: Out<Text> = Out::new("phash", "the hash, 16 hexadecimal digits").published("null");
 const NEAR_DUPLICATE: Out<bool> =
     Out::new("near_duplicate", "near to compare_phash").published("false");
 const MAX_DISTANCE: Opt<i64> = Opt::integer(

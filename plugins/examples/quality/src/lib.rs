@@ -33,12 +33,9 @@ const IS_BLURRY: Out<bool> =
 const EXPOSURE: Out<f64> = Out::new("exposure", "mean luminance, 0 to 1")
     .published("null")
     .rounded(4);
-const CONTRAST: Out<f64> = Out::new(
-    "contrast",
-    "standard deviation of luminance, twice, 0 to 1",
-)
-.published("null")
-.rounded(4);
+const CONTRAST: Out<f64> = Out::new("contrast", "standard deviation of luminance, twice, 0 to 1")
+    .published("null")
+    .rounded(4);
 const BLURRY_BELOW: Opt<f64> = Opt::number(
     "blurry_below",
     0.5,
@@ -85,10 +82,8 @@ impl Stage for Quality {
     }
 
     fn run_batch(&self, batch: &[(Inputs<'_>, Call<'_>)]) -> Vec<Result<Outputs, Error>> {
-        let images: Result<Vec<ImageView<'_>>, Error> = batch
-            .iter()
-            .map(|(inputs, _)| inputs.get(IMAGE))
-            .collect();
+        let images: Result<Vec<ImageView<'_>>, Error> =
+            batch.iter().map(|(inputs, _)| inputs.get(IMAGE)).collect();
         let Ok(images) = images else {
             // A picture is declared, so the host gives one: whoever lacks it learns so alone.
             return batch

@@ -72,7 +72,12 @@ impl<'a> CallRef<'a> {
         unsafe {
             let dim = usize::try_from(*value.tensor.shape).ok()?;
             let first = usize::try_from(value.tensor.byte_offset).ok()?;
-            let data = value.tensor.data.cast::<u8>().cast_const().wrapping_add(first);
+            let data = value
+                .tensor
+                .data
+                .cast::<u8>()
+                .cast_const()
+                .wrapping_add(first);
             let data = data.cast::<f32>();
             let is_readable = !data.is_null() && data.is_aligned();
             is_readable.then(|| std::slice::from_raw_parts(data, dim))
