@@ -150,7 +150,7 @@ impl OptionValue for f64 {
 impl OptionValue for Text {
     type Read<'a> = &'a str;
 
-    fn read<'a>(value: &'a Json, default: Default) -> &'a str {
+    fn read(value: &Json, default: Default) -> &str {
         let default = match default {
             Default::Text(text) => text,
             _ => "",
@@ -162,7 +162,7 @@ impl OptionValue for Text {
 impl OptionValue for TextList {
     type Read<'a> = Vec<&'a str>;
 
-    fn read<'a>(value: &'a Json, default: Default) -> Vec<&'a str> {
+    fn read(value: &Json, default: Default) -> Vec<&str> {
         match (value.as_array(), default) {
             (Some(list), _) => list.iter().filter_map(Json::as_str).collect(),
             (None, Default::TextList(list)) => list.to_vec(),
