@@ -12,6 +12,7 @@
 //! - [`nsfw`]: whether the picture is safe to show
 //! - [`adaptive`]: scores that learn from feedback
 //! - [`rank`]: the scores in their order, and how sure they are of it
+//! - [`tags`]: every label that fits well enough
 //! - [`llm_expand`]: words around the best labels
 //! - [`similarity`]: images that look like it
 //! - [`persist`]: remembers the image
@@ -46,6 +47,7 @@ pub mod rank;
 pub mod recall;
 pub mod score;
 pub mod similarity;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -64,6 +66,7 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn Kind>> {
         Arc::new(score::ScoreLabels::new(services)),
         Arc::new(nsfw::Nsfw::new(services)),
         Arc::new(rank::Rank),
+        Arc::new(tags::Tags),
         Arc::new(adaptive::Adaptive::new(services.store())),
         Arc::new(similarity::Similarity::new(services.store())),
         Arc::new(llm_expand::LlmExpand::new(services.llm())),

@@ -8,4 +8,5 @@ mod labels;
 mod load;
 mod nsfw;
 mod shutdown;
+mod tags;
 mod toggles;
