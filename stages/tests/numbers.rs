@@ -1,4 +1,4 @@
-//! 300 pictures, reckoned anew: every number of an answer against `tests/reference/numbers.py`,
+//! 300 pictures, reckoned anew: every number of an answer against `tests/reference/formulas.py`,
 //! which knows the formulas of `stages/NUMBERS.md` and nothing of this program. No model's
 //! weights come into it: pictures and labels are vectors of a small generator.
 

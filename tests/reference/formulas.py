@@ -1,6 +1,6 @@
 """Reckons what 300 pictures answer, by the formulas of stages/NUMBERS.md and nothing else.
 
-    python numbers.py > ../fixtures/numbers.json
+    python formulas.py > ../fixtures/numbers.json
 
 The test `numbers` of the stages compares every number with what the program says. Pictures and
 labels are vectors of a small generator, the same here and there, so that no model's weights come
