@@ -86,8 +86,8 @@ pub(super) fn plugins_of(
 ) -> (Vec<PluginEntry>, Diagnostics) {
     let find = |wanted: &str, by: &str| find_base(&BUILT_IN, wanted, by);
     match Layers::parse(source, environment, &find) {
-        (Some(layers), _) => read_plugins(&layers, environment),
-        (None, mistakes) => (Vec::new(), mistakes),
+        (Ok(layers), _) => read_plugins(&layers, environment),
+        (Err(_), mistakes) => (Vec::new(), mistakes),
     }
 }
 
@@ -105,4 +105,24 @@ pub(super) async fn pipeline(common: &Common, name: &str) -> Result<Arc<Pipeline
     pipeline
         .with_context(|| format!("there is no pipeline `{name}`, only {}", names.join(", ")))
         .map_err(Failure::Config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pipeline_of_the_program_can_be_extended() {
+        let environment = |_: &str| None;
+        let find = |wanted: &str, by: &str| find_base(&BUILT_IN, wanted, by);
+        for (name, _) in BUILT_IN {
+            let text = format!("extends = \"builtin:{name}\"\n");
+            let source = SourceText::new("folder/mine.toml", text);
+            let (layers, mistakes) = Layers::parse(&source, &environment, &find);
+            assert!(layers.is_ok(), "{mistakes}");
+            assert_eq!(layers.unwrap().source.bases().count(), 0, "{name}");
+        }
+        let error = find_base(&BUILT_IN, "builtin:clasify", "mine.toml").unwrap_err();
+        assert!(error.contains("did you mean `classify`?"), "{error}");
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use engine::http::{Limits, Service, serve};
 use engine::live::Live;
-use engine::live::watch::{Reload, extended};
+use engine::live::watch::Reload;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -62,8 +62,8 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     let begun = Instant::now();
     let workshop = pipelines::workshop(common, args.safe)?;
     let source = pipelines::source(common, None);
-    let graphs = workshop.graphs(&source).map_err(not_loaded)?;
-    let extended = extended(&graphs);
+    let (graphs, extended) = workshop.graphs_and_bases(&source);
+    let graphs = graphs.map_err(not_loaded)?;
     // The port before the models: a second start by mistake ends at once.
     let listener = TcpListener::bind(args.listen)
         .await

@@ -6,12 +6,11 @@ use std::time::SystemTime;
 use crate::pipeline::build::BuildError;
 use crate::pipeline::config::PLUGINS_FILE;
 use crate::pipeline::diagnostic::{Diagnostics, SourceText};
+use crate::pipeline::layers::MAX_FILE_LEN;
 use crate::pipeline::registry::DuplicateKind;
 
 /// Most pipeline files of one folder.
 pub const MAX_FILES: usize = 256;
-/// Largest pipeline file, in bytes.
-pub const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// Why pipelines could not be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::generation::Live;
 use super::source::{LoadError, Source, Stamps};
 use super::workshop::Workshop;
-use crate::pipeline::graph::Graph;
 
 /// How often the files are looked at.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,7 +28,9 @@ impl Reload {
     fn stamps(&self) -> std::io::Result<Stamps> {
         let mut stamps = self.source.stamps()?;
         for file in &self.extended {
-            stamps.extend(Source::Path(file.clone()).stamps()?);
+            // One that is gone is a change like any other.
+            let stamp = Source::Path(file.clone()).stamps();
+            stamps.extend(stamp.unwrap_or_else(|_| vec![(file.clone(), 0, None)]));
         }
         Ok(stamps)
     }
@@ -39,9 +40,10 @@ impl Reload {
     /// # Errors
     /// Why nothing was changed.
     pub async fn reload(&mut self) -> Result<(), LoadError> {
-        let graphs = self.workshop.graphs(&self.source)?;
-        self.extended = extended(&graphs);
-        let pipelines = self.workshop.build(graphs).await?;
+        let (graphs, bases) = self.workshop.graphs_and_bases(&self.source);
+        // Also where there are mistakes: they may be mended there.
+        self.extended = bases;
+        let pipelines = self.workshop.build(graphs?).await?;
         self.live.swap(pipelines);
         Ok(())
     }
@@ -66,16 +68,6 @@ impl Reload {
             }
         }
     }
-}
-
-/// The files that pipelines extend.
-#[must_use]
-pub fn extended(graphs: &[Graph]) -> Vec<PathBuf> {
-    let files = graphs.iter().flat_map(|graph| graph.file.source.bases());
-    let mut files: Vec<_> = files.collect();
-    files.sort();
-    files.dedup();
-    files
 }
 
 /// Tells a change that has settled from one that goes on: a file that is being written is not read.

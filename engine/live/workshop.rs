@@ -53,6 +53,22 @@ impl Workshop {
     /// # Errors
     /// Every mistake in every file.
     pub fn graphs(&self, source: &Source) -> Result<Vec<Graph>, LoadError> {
+        self.graphs_and_bases(source).0
+    }
+
+    /// The same, and the files that those of the source extend, also where they have mistakes.
+    pub fn graphs_and_bases(
+        &self,
+        source: &Source,
+    ) -> (Result<Vec<Graph>, LoadError>, Vec<PathBuf>) {
+        let mut bases = Vec::new();
+        let graphs = self.bind(source, &mut bases);
+        bases.sort();
+        bases.dedup();
+        (graphs, bases)
+    }
+
+    fn bind(&self, source: &Source, bases: &mut Vec<PathBuf>) -> Result<Vec<Graph>, LoadError> {
         let environment = |name: &str| std::env::var(name).ok();
         let mut mistakes = Diagnostics::default();
         let mut parsed = Vec::new();
@@ -60,14 +76,17 @@ impl Workshop {
             let find = |wanted: &str, by: &str| find_base(self.builtins, wanted, by);
             let (layers, wrong) = Layers::parse(&text, &environment, &find);
             mistakes.extend(wrong);
-            parsed.extend(layers);
+            match layers {
+                Ok(layers) => {
+                    bases.extend(layers.source.bases());
+                    parsed.push(layers);
+                }
+                Err(texts) => bases.extend(texts.bases()),
+            }
         }
         let registries = self.registries(&parsed, &environment, &mut mistakes)?;
-        Ok(bind_each(
-            parsed.iter().zip(&registries),
-            &environment,
-            mistakes,
-        )?)
+        let pairs = parsed.iter().zip(&registries);
+        Ok(bind_each(pairs, &environment, mistakes)?)
     }
 
     /// The same, built.

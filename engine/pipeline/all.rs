@@ -1,5 +1,6 @@
 //! All the pipelines of a service: checked against each other, bound, built.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ pub fn bind_all(
     for source in sources {
         let (layers, mistakes) = Layers::parse(source, environment, &none);
         diagnostics.extend(mistakes);
-        parsed.extend(layers);
+        parsed.extend(layers.ok());
     }
     let pairs = parsed.iter().map(|layers| (layers, registry));
     bind_each(pairs, environment, diagnostics)
@@ -72,32 +73,28 @@ fn report_clashes(file: &PipelineFile, others: &[PipelineFile], diagnostics: &mu
         let routes = [file.route.clone(), file.settings_route.clone()];
         routes.into_iter().flatten().collect::<Vec<_>>()
     };
+    let mut report = |span: Range<usize>, message: String, key: &str| {
+        let is_own = *file.source.file_of(span.start) == file.source.name;
+        let span = if is_own { span } else { 0..0 };
+        let clash = Diagnostic::new(&file.source, span, message);
+        diagnostics.push(if is_own {
+            clash
+        } else {
+            clash.help(format!("it is taken over from what the file extends: give it a {key} of its own in [pipeline]"))
+        });
+    };
     for other in others {
+        let theirs = &other.source.name;
         if other.name.get_ref() == file.name.get_ref() {
-            diagnostics.push(Diagnostic::new(
-                &file.source,
-                file.name.span(),
-                format!(
-                    "the pipeline `{}` exists already in {}",
-                    file.name.get_ref(),
-                    other.source.name
-                ),
-            ));
+            let name = file.name.get_ref();
+            let message = format!("the pipeline `{name}` exists already in {theirs}");
+            report(file.name.span(), message, "name");
         }
         for route in routes(file) {
-            if routes(other)
-                .iter()
-                .any(|taken| taken.get_ref().clashes_with(route.get_ref()))
-            {
-                diagnostics.push(Diagnostic::new(
-                    &file.source,
-                    route.span(),
-                    format!(
-                        "the route {} is taken by {}",
-                        route.get_ref(),
-                        other.source.name
-                    ),
-                ));
+            let mut taken = routes(other).into_iter();
+            if taken.any(|taken| taken.get_ref().clashes_with(route.get_ref())) {
+                let message = format!("the route {} is taken by {theirs}", route.get_ref());
+                report(route.span(), message, "route");
             }
         }
     }

@@ -10,6 +10,9 @@ use super::interpolate::Environment;
 use super::reader::Reader;
 use super::tree::{self, Item, Node, Table};
 
+/// Largest pipeline file, in bytes.
+pub const MAX_FILE_LEN: u64 = 1 << 20;
+
 /// Most files that extend each other.
 pub const MAX_LAYERS: usize = 8;
 
@@ -26,17 +29,21 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Parses a file and what it extends. [`None`] where one of them is not TOML or not there.
-    #[must_use]
+    /// Parses a file and what it extends. Only the texts, as far as they were read, where one of
+    /// them is not TOML or not there.
     pub fn parse(
         source: &SourceText,
         environment: Environment<'_>,
         find: FindBase<'_>,
-    ) -> (Option<Self>, Diagnostics) {
+    ) -> (Result<Self, SourceText>, Diagnostics) {
         let mut reader = Reader::new(source, environment);
         let root = read_layers(&mut reader, find);
         let source = reader.source.clone();
-        (root.map(|root| Self { source, root }), reader.diagnostics)
+        let layers = match root {
+            Some(root) => Ok(Self { source, root }),
+            None => Err(source),
+        };
+        (layers, reader.diagnostics)
     }
 }
 
@@ -90,6 +97,12 @@ fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
 /// Lays a file over what it extends.
 fn lay_over(reader: &mut Reader<'_>, root: &mut Table, over: Table) {
     for (key, node) in over {
+        if key.get_ref() == "stage" && root.get("stage").is_none() {
+            root.insert(
+                key.clone(),
+                Spanned::new(node.span(), Item::List(Vec::new())),
+            );
+        }
         match (key.get_ref().as_str(), root.get_mut(key.get_ref()), node) {
             ("stage", Some(Item::List(stages)), node) if node.get_ref().as_list().is_some() => {
                 lay_stages_over(reader, stages, node);
@@ -231,8 +244,8 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Finds a base among the pipelines that the program brings, by name and text, and on disk, from
-/// the folder of the file that extends it.
+/// Finds a base among the pipelines that the program brings, by name and text, or on disk: by its
+/// path from the folder of the file that extends it.
 ///
 /// # Errors
 /// What was expected.
@@ -241,16 +254,41 @@ pub fn find_base(
     wanted: &str,
     extended_by: &str,
 ) -> Result<SourceText, String> {
-    if let Some(name) = wanted.strip_prefix(BUILTIN) {
+    let folder = |file: &str| Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
+    // What the program brings extends only what the program brings.
+    let name = match (
+        wanted.strip_prefix(BUILTIN),
+        extended_by.strip_prefix(BUILTIN),
+    ) {
+        (Some(name), _) => Some(name.to_owned()),
+        (None, Some(by)) => {
+            let path = normal(&folder(by).join(wanted)).with_extension("");
+            Some(path.display().to_string())
+        }
+        (None, None) => None,
+    };
+    if let Some(name) = name {
         let found = builtins.iter().find(|(known, _)| *known == name);
         let Some((_, text)) = found else {
             let names = builtins.iter().map(|(known, _)| *known);
-            let help = suggestion(name, names).unwrap_or_default();
+            let help = suggestion(&name, names).unwrap_or_default();
             return Err(format!("the program brings no pipeline `{name}`: {help}"));
         };
-        return Ok(SourceText::new(wanted, *text));
+        return Ok(SourceText::new(format!("{BUILTIN}{name}"), *text));
     }
-    let folder = Path::new(extended_by).parent().unwrap_or(Path::new(""));
-    let path = normal(&folder.join(wanted));
-    SourceText::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let path = folder(extended_by).join(wanted);
+    let cannot = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
+    let metadata = std::fs::metadata(&path).map_err(|error| cannot(&error))?;
+    if !metadata.is_file() {
+        return Err(cannot(&"it is no file"));
+    }
+    if metadata.len() > MAX_FILE_LEN {
+        return Err(cannot(&format!("it is larger than {MAX_FILE_LEN} bytes")));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| cannot(&error))?;
+    // Steps up through a link lead elsewhere than the name says.
+    let short = normal(&path);
+    let is_same = short.canonicalize().ok() == path.canonicalize().ok();
+    let name = if is_same { &short } else { &path };
+    Ok(SourceText::new(name.display().to_string(), text))
 }

@@ -167,7 +167,7 @@ impl<'p> Run<'p> {
 
     /// The inputs of a stage, or why it does not run.
     fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, Refusal> {
-        if !self.is_needed(step) {
+        if step.demand.is_some() && !self.is_needed(node, &mut vec![None; self.ready_at.len()]) {
             return Err(Refusal::Skip(
                 "nothing that runs needs what it gives".into(),
             ));
@@ -202,24 +202,27 @@ impl<'p> Run<'p> {
         condition.condition.evaluate(values)
     }
 
-    /// True where a stage always runs, or a stage that will run asks for what it gives.
-    fn is_needed(&self, step: &Step) -> bool {
-        let Some(demanders) = &step.demand else {
+    /// True where a stage always runs, or a stage that will run asks for what it gives. `known`
+    /// holds what was found out about others on the way.
+    fn is_needed(&self, node: usize, known: &mut Vec<Option<bool>>) -> bool {
+        let Some(demanders) = &step_of(self.pipeline, node).demand else {
             return true;
         };
+        if let Some(known) = known[node] {
+            return known;
+        }
         let has = |slots: &Vec<usize>| slots.iter().any(|slot| self.values[*slot].is_some());
-        demanders.iter().any(|demander| {
-            let other = step_of(self.pipeline, demander.node);
+        let is_needed = demanders.iter().any(|demander| {
+            let condition = step_of(self.pipeline, demander.node).condition.as_ref();
             let is_off = demander.asks_condition
-                && (other.condition.as_ref())
-                    .is_some_and(|condition| self.holds(condition) == Ok(false));
-            let is_known = demander
-                .unless
-                .as_ref()
-                .is_some_and(|inputs| inputs.iter().all(has));
-            let is_unasked = demander.asks_demand && !self.is_needed(other);
+                && condition.is_some_and(|condition| self.holds(condition) == Ok(false));
+            let unless = demander.unless.as_ref();
+            let is_known = unless.is_some_and(|inputs| inputs.iter().all(has));
+            let is_unasked = demander.asks_demand && !self.is_needed(demander.node, known);
             !is_off && !is_known && !is_unasked
-        })
+        });
+        known[node] = Some(is_needed);
+        is_needed
     }
 
     fn why_absent(&self, node: usize, input: usize) -> String {

@@ -286,3 +286,47 @@ async fn what_nobody_asks_for_is_skipped_with_the_reason() {
     );
     assert_eq!(stage["attempts"], 0);
 }
+
+#[tokio::test]
+async fn a_long_chain_on_demand_is_decided_in_one_pass() {
+    // Each stage takes `text` from all before it: without a memory the last answer would be asked
+    // for two to the power of sixty times.
+    const LINKS: usize = 60;
+    let link = "uses = \"pass\"\nrun = \"on demand\"\nname = ";
+    let mut stages = vec![MAKE.to_owned()];
+    stages.extend((0..LINKS).map(|number| format!("{link}\"pass{number}\"")));
+    stages.push("uses = \"take\"\nif = \"flag\"".to_owned());
+    let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
+    let kinds = || {
+        vec![
+            make(),
+            passes("pass", "text", "text"),
+            takes("take", "text"),
+        ]
+    };
+    for flag in [false, true] {
+        let asked = Asked::new(kinds(), flag, &stages).await;
+        let trace = &asked.finished.trace;
+        let ran = trace
+            .stages
+            .iter()
+            .filter(|stage| stage.outcome == Outcome::Ran);
+        assert_eq!(ran.count(), if flag { LINKS + 2 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_does_nothing_is_a_warning() {
+    for (stages, expected) in [
+        (vec![MAKE], "it never runs"),
+        (
+            vec![MAKE, "uses = \"take\"\nrun = \"on demand\""],
+            "it runs always",
+        ),
+    ] {
+        let kinds = vec![make(), takes("take", "text")];
+        let pipeline = pipeline(kinds, &file(true, &stages)).await;
+        let warnings = pipeline.graph.warnings.to_string();
+        assert!(warnings.contains(expected), "{warnings}");
+    }
+}

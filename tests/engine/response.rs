@@ -137,3 +137,15 @@ fn a_stage_does_not_publish_what_the_response_says_of_an_upload() {
     let graph = bind(&registry, &file("called")).unwrap();
     assert_eq!(fields(&graph), ["text", "called"]);
 }
+
+#[test]
+fn a_field_that_is_named_twice_in_the_order_is_a_mistake() {
+    let order = ordered("[\"seen\", \"text\", \"seen\"]");
+    let mistakes = bind(&registry(kinds()), &order).unwrap_err();
+    assert!(
+        mistakes
+            .to_string()
+            .contains("names the response field `seen` twice"),
+        "{mistakes}"
+    );
+}

@@ -5,18 +5,31 @@
 //! the stage waits for whatever those decisions wait for. Where one of them waits for the stage
 //! itself, nothing can be told before, and the stage is taken to be needed.
 
+use omnizap_contract::Presence;
+
 use super::{Demander, Node, ResponseField, Source, State};
 use crate::pipeline::config::StageEntry;
 
 /// Finds for each active stage on demand who asks for it, and makes it wait for what tells whether
 /// they do.
-pub(super) fn bind(stages: &[StageEntry], nodes: &mut [Node], response: &[ResponseField]) {
+///
+/// Gives what is odd about a stage on demand, by its node.
+pub(super) fn bind(
+    stages: &[StageEntry],
+    nodes: &mut [Node],
+    response: &[ResponseField],
+) -> Vec<(usize, &'static str)> {
+    let mut odd = Vec::new();
     // Later stages first: whether one of them runs may decide about an earlier one.
     for node in (0..nodes.len()).rev() {
         let is_shown = response
             .iter()
             .any(|field| comes_from(&field.sources, node));
-        if !stages[node].on_demand || nodes[node].state != State::Active || is_shown {
+        if !stages[node].on_demand || nodes[node].state != State::Active {
+            continue;
+        }
+        if is_shown {
+            odd.push((node, "it runs always: the response shows what it gives"));
             continue;
         }
         let mut demanders = Vec::new();
@@ -24,6 +37,9 @@ pub(super) fn bind(stages: &[StageEntry], nodes: &mut [Node], response: &[Respon
             if nodes[other].state == State::Active {
                 demanders.extend(demander(stages, nodes, node, other));
             }
+        }
+        if demanders.is_empty() {
+            odd.push((node, "it never runs: no active stage takes what it gives"));
         }
         for demander in &demanders {
             let mut waits = Vec::new();
@@ -52,6 +68,7 @@ pub(super) fn bind(stages: &[StageEntry], nodes: &mut [Node], response: &[Respon
         depends_on.dedup();
         nodes[node].demand = Some(demanders);
     }
+    odd
 }
 
 /// Whether and when `other` asks for what `node` gives.
@@ -79,7 +96,9 @@ fn demander(stages: &[StageEntry], nodes: &[Node], node: usize, other: usize) ->
     let unless: Option<Vec<Vec<Source>>> = fed
         .iter()
         .map(|port| {
-            let unless = port.unless.as_ref()?;
+            // What is required is needed, whatever else there is.
+            let is_required = matches!(port.presence, Presence::Required);
+            let unless = port.unless.as_ref().filter(|_| !is_required)?;
             let mut ports = nodes[other].ports.inputs.iter();
             let at = ports.position(|port| port.name == *unless)?;
             let sources = &nodes[other].inputs[at];

@@ -5,7 +5,7 @@ use omnizap_contract::Presence;
 use super::binder::Binder;
 use super::order::in_order;
 use super::{Graph, Node, Source, State, demand};
-use crate::pipeline::diagnostic::Diagnostics;
+use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
 impl Binder<'_> {
     /// The graph without what is off and what that takes with it.
@@ -41,7 +41,7 @@ impl Binder<'_> {
                 })
                 .collect()
         };
-        let (response, warnings) = self.response(active)?;
+        let (response, mut warnings) = self.response(active)?;
         let mut nodes: Vec<Node> = (0..stages.len())
             .map(|node| Node {
                 ports: self.ports[node].clone(),
@@ -59,10 +59,14 @@ impl Binder<'_> {
                 waits_to_decide: Vec::new(),
             })
             .collect();
-        demand::bind(stages, &mut nodes, &response);
+        for (node, odd) in demand::bind(stages, &mut nodes, &response) {
+            let name = &stages[node].name;
+            let message = format!("`{}` is to run on demand, and {odd}", name.get_ref());
+            warnings.push(Diagnostic::new(&self.file.source, name.span(), message));
+        }
         // What runs on demand waits for more than what feeds it.
         let order = in_order(nodes.len(), |node| nodes[node].depends_on.clone());
-        let order = order.unwrap_or_default();
+        let order = order.expect("a stage waits only for those that do not wait for it");
         Ok(Graph {
             response,
             warnings,

@@ -18,6 +18,9 @@ use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 /// # Errors
 /// Every one that has none, and which stages are off.
 pub(super) fn check(graph: &Graph) -> Result<(), Diagnostics> {
+    if graph.file.has_unreadable_part {
+        return Ok(());
+    }
     let firm = firm(graph);
     let mut diagnostics = Diagnostics::default();
     for required in &graph.file.require {

@@ -181,6 +181,10 @@ impl Binder<'_> {
                     to.push(fields.remove(place));
                 }
                 None if self.file.has_unreadable_part => {}
+                None if first.iter().chain(&last).any(|field| field.name == *name) => {
+                    let twice = format!("`order` names the response field `{name}` twice");
+                    mistakes.push(Diagnostic::new(&self.file.source, shown.span(), twice));
+                }
                 // An order that was taken over may name fields that this pipeline has not.
                 None if *self.file.source.file_of(shown.span().start) != self.file.source.name => {}
                 None if self.publishes_otherwise(name) => {}

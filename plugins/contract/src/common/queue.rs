@@ -100,28 +100,34 @@ impl<J: Waits> FairQueue<J> {
         self.pop_if(|_| true)
     }
 
-    /// Takes the next one that somebody waits for, where it is as wanted.
+    /// Takes the next one that somebody waits for and that is as wanted: of each owner the first is
+    /// looked at, in the order of their turns.
     pub fn pop_if(&mut self, is_wanted: impl Fn(&J) -> bool) -> Option<J> {
-        loop {
-            let lane = self.lanes.front_mut()?;
-            let first = lane.front();
-            let is_over = first.is_none_or(Waits::is_over);
-            if !is_over && !first.is_some_and(&is_wanted) {
-                return None;
+        let mut at = 0;
+        while let Some(lane) = self.lanes.get_mut(at) {
+            while lane.front().is_some_and(Waits::is_over) {
+                lane.pop_front();
+                self.waiting -= 1;
+                self.dropped += 1;
             }
-            let job = lane.pop_front();
-            self.waiting -= usize::from(job.is_some());
-            self.dropped += u64::from(is_over && job.is_some());
-            // The owner's next turn is after the others'.
-            match self.lanes.pop_front() {
-                Some(lane) if !lane.is_empty() && is_over => self.lanes.push_front(lane),
-                Some(lane) if !lane.is_empty() => self.lanes.push_back(lane),
-                _ => {}
-            }
-            if !is_over {
-                return job;
+            match lane.front() {
+                None => {
+                    self.lanes.remove(at);
+                }
+                Some(first) if is_wanted(first) => {
+                    let mut lane = self.lanes.remove(at)?;
+                    let job = lane.pop_front();
+                    self.waiting -= 1;
+                    // The owner's next turn is after the others'.
+                    if !lane.is_empty() {
+                        self.lanes.push_back(lane);
+                    }
+                    return job;
+                }
+                Some(_) => at += 1,
             }
         }
+        None
     }
 
     /// Drops all that nobody waits for.
@@ -199,5 +205,13 @@ mod tests {
         assert_eq!(queue.pop_if(|job| job.1 == 1).map(|job| job.1), Some(1));
         queue.clear();
         assert!(queue.pop().is_none() && queue.is_empty());
+
+        // An owner whose first is not wanted does not hold up the others.
+        for number in [1, 3] {
+            assert!(queue.push(job("odd", number)) && queue.push(job("even", number + 1)));
+        }
+        let odd = std::iter::from_fn(|| queue.pop_if(|job| job.1 % 2 == 1));
+        assert_eq!(odd.map(|job| job.1).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(all(&mut queue), [2, 4]);
     }
 }
