@@ -57,6 +57,15 @@ impl ErrorKind {
         }
     }
 
+    /// True where the request is at fault: the same one never passes.
+    #[must_use]
+    pub const fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed | Self::TooLarge | Self::UnsupportedType | Self::Invalid
+        )
+    }
+
     /// True where trying again can help: [`Busy`](Self::Busy) and [`Unavailable`](Self::Unavailable).
     #[must_use]
     pub const fn is_transient(self) -> bool {

@@ -5,6 +5,7 @@
 //!
 //! - [`value`]: [`Value`] and the data it shares ([`Image`], [`Embedding`], [`Scores`], [`Tensor`])
 //! - [`port`]: typed inputs and outputs, and what an output publishes in the response
+//! - [`shape`]: what a JSON value looks like
 //! - [`option`]: the schema of a stage's `with = { .. }` table and its checked values
 //! - [`typed`]: ports and options as typed constants, by which stages read and write
 //! - [`stage`]: [`StageKind`] (what a name stands for), [`Stage`] (one built instance), [`Call`]
@@ -27,6 +28,7 @@ pub mod error;
 pub mod facts;
 pub mod option;
 pub mod port;
+pub mod shape;
 pub mod stage;
 pub mod typed;
 pub mod value;
@@ -36,6 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use facts::{Counters, Facts};
 pub use option::{OptionFault, OptionSpec, OptionType, Options};
 pub use port::{Input, Output, Ports, Presence, Publish};
+pub use shape::JsonShape;
 pub use stage::{
     AsyncStage, BoxFuture, Call, Cancel, Health, Inputs, Kind, Observed, Outputs, Runner, Stage,
     StageKind, StageSpec, Waiting,

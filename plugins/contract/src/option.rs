@@ -115,6 +115,8 @@ pub struct OptionSpec {
     /// The name under which its value may be shown to clients (as `GET /labels`
     /// does); `None` keeps it to the operator.
     pub public: Option<Cow<'static, str>>,
+    /// True for a key or a password: its value is shown to nobody.
+    pub is_secret: bool,
     /// One line for people: what it does, its unit.
     pub doc: Cow<'static, str>,
 }
@@ -133,6 +135,7 @@ impl OptionSpec {
             ty,
             default: Some(default.into()),
             public: None,
+            is_secret: false,
             doc: doc.into(),
         }
     }
@@ -149,6 +152,7 @@ impl OptionSpec {
             ty,
             default: None,
             public: None,
+            is_secret: false,
             doc: doc.into(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{PortType, Value};
+use crate::{JsonShape, PortType, Value};
 
 /// What an input sees when nothing is bound to it.
 #[derive(Clone, Debug)]
@@ -109,6 +109,11 @@ pub struct Output {
     /// What it is where the stage failed and is skipped (`on_error = "skip"`); without it
     /// consumers see what they would have seen without the stage.
     pub failed: Option<Value>,
+    /// What a value of type [`PortType::Json`] looks like, for conditions over it.
+    pub shape: JsonShape,
+    /// True where it says what the stage took at its input of this name, or what it took without
+    /// one. It is not for other stages of its kind: those have a default of their own.
+    pub is_echo: bool,
     /// Set where the output appears in the response.
     pub publish: Option<Publish>,
     /// One line for people: what it is, its shape and unit.
@@ -128,6 +133,8 @@ impl Output {
             ty,
             optional: false,
             failed: None,
+            shape: JsonShape::Any,
+            is_echo: false,
             publish: None,
             doc: doc.into(),
         }

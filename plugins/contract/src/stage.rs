@@ -27,6 +27,9 @@ pub struct StageSpec {
     pub options: Vec<OptionSpec>,
     /// The name under which clients learn whether a pipeline has this stage on.
     pub feature: Option<Cow<'static, str>>,
+    /// True where a run changes nothing outside of it, so that one that took too long may be tried
+    /// again.
+    pub is_pure: bool,
 }
 
 impl StageSpec {
@@ -42,7 +45,22 @@ impl StageSpec {
             doc: doc.into(),
             options: options.into_iter().map(OptionSpec::from).collect(),
             feature: None,
+            is_pure: false,
         }
+    }
+
+    /// True where an option of this name holds a key or a password.
+    #[must_use]
+    pub fn is_secret(&self, option: &str) -> bool {
+        let mut options = self.options.iter();
+        options.any(|known| known.name == *option && known.is_secret)
+    }
+
+    /// The same kind, whose runs change nothing outside of them.
+    #[must_use]
+    pub fn pure(mut self) -> Self {
+        self.is_pure = true;
+        self
     }
 
     /// The same kind, a feature that clients may ask about.
@@ -66,6 +84,16 @@ pub trait StageKind: Send + Sync {
     /// # Errors
     /// Every option at fault.
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        let _ = options;
+        Ok(())
+    }
+
+    /// Looks at what the options name (files, models), as far as that is quick: reads, and builds
+    /// nothing. For `omnizap check`, before a start.
+    ///
+    /// # Errors
+    /// Every option whose value would keep an instance from being built.
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         let _ = options;
         Ok(())
     }
@@ -97,6 +125,12 @@ pub trait Kind: Send + Sync {
     /// Every option at fault.
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>>;
 
+    /// See [`StageKind::inspect`].
+    ///
+    /// # Errors
+    /// Every option whose value would keep an instance from being built.
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>>;
+
     /// See [`StageKind::withheld`].
     fn withheld(&self) -> Option<&str>;
 
@@ -115,6 +149,10 @@ impl<K: StageKind> Kind for K {
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         StageKind::check(self, options)
+    }
+
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        StageKind::inspect(self, options)
     }
 
     fn withheld(&self) -> Option<&str> {

@@ -92,6 +92,7 @@ impl PluginKind {
                 doc: manifest.doc.clone().into(),
                 options: manifest.options.clone(),
                 feature: None,
+                is_pure: false,
             },
             manifest: Arc::new(manifest.clone()),
             plugin,

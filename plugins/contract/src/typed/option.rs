@@ -65,6 +65,8 @@ pub struct Spec {
     pub default: Default,
     /// The name under which clients may see its value.
     pub public: Option<&'static str>,
+    /// Whether it is a key or a password.
+    pub is_secret: bool,
     /// One line for people: what it does, its unit.
     pub doc: &'static str,
 }
@@ -92,6 +94,7 @@ impl From<Spec> for OptionSpec {
                 Default::TextList(list) => Some(list.into()),
             },
             public: spec.public.map(Cow::Borrowed),
+            is_secret: spec.is_secret,
             doc: spec.doc.into(),
         }
     }
@@ -229,6 +232,7 @@ impl<T> Opt<T> {
                 shape,
                 default,
                 public: None,
+                is_secret: false,
                 doc,
             },
             ty: PhantomData,
@@ -239,6 +243,13 @@ impl<T> Opt<T> {
     #[must_use]
     pub const fn public(mut self, name: &'static str) -> Self {
         self.spec.public = Some(name);
+        self
+    }
+
+    /// The same option, a key or a password: its value is shown to nobody.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.spec.is_secret = true;
         self
     }
 

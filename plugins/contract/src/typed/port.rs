@@ -228,18 +228,27 @@ pub struct OutSpec {
     pub neutral: Option<&'static str>,
     /// Decimals in the response.
     pub decimals: Option<u8>,
+    /// What its JSON looks like, as [`JsonShape`] writes it.
+    pub shape: Option<&'static str>,
+    /// Whether it says what the stage took at its input of this name.
+    pub is_echo: bool,
     /// One line for people: what it is, its shape and unit.
     pub doc: &'static str,
 }
 
 impl From<OutSpec> for Output {
-    /// A neutral value that is no JSON is shown as `null`.
+    /// A neutral value that is no JSON is shown as `null`; of what is no shape nothing is known.
     fn from(spec: OutSpec) -> Self {
         Self {
             name: spec.name.into(),
             ty: spec.ty,
             optional: spec.is_optional,
             failed: None,
+            shape: spec
+                .shape
+                .and_then(|shape| shape.parse().ok())
+                .unwrap_or_default(),
+            is_echo: spec.is_echo,
             publish: spec.neutral.map(|neutral| Publish {
                 field: spec.name.into(),
                 neutral: serde_json::from_str(neutral).unwrap_or_default(),
@@ -276,6 +285,8 @@ impl<T: PortValue> Out<T> {
                 is_optional: false,
                 neutral: None,
                 decimals: None,
+                shape: None,
+                is_echo: false,
                 doc,
             },
             ty: PhantomData,
@@ -294,6 +305,14 @@ impl<T: PortValue> Out<T> {
     #[must_use]
     pub const fn rounded(mut self, decimals: u8) -> Self {
         self.spec.decimals = Some(decimals);
+        self
+    }
+
+    /// The same output, which says what the stage took at its input of this name, or what it took
+    /// without one; see [`Output::is_echo`].
+    #[must_use]
+    pub const fn echo(mut self) -> Self {
+        self.spec.is_echo = true;
         self
     }
 
@@ -326,6 +345,15 @@ impl<T: PortValue> Out<T> {
     #[must_use]
     pub fn when_failed(self, value: impl Into<T::Given>) -> Output {
         self.port().when_failed(value.into())
+    }
+}
+
+impl Out<Json> {
+    /// The same output; its JSON looks so, as [`JsonShape`](crate::JsonShape) writes it.
+    #[must_use]
+    pub const fn shaped(mut self, shape: &'static str) -> Self {
+        self.spec.shape = Some(shape);
+        self
     }
 }
 
