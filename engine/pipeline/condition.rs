@@ -1,23 +1,103 @@
-//! `if = "..."`: a CEL expression over port values. No loops over time, no I/O.
-//! CEL: <https://cel.dev>, run by the `cel` crate.
+//! `if = "..."`: when a stage runs at all, in the syntax of CEL (<https://cel.dev>).
+//!
+//! A condition is read once, its names are bound and its types checked with the pipeline, and then
+//! it has a value for every request: [`Bound::evaluate`] never fails. What it may hold is
+//! [`OPERATORS`] and [`functions`]; the rules for what is absent are CEL's, made total:
+//!
+//! - What may be null (an optional field, what a stage gives that may be off, skipped or fail) must
+//!   be asked before it is used; `==` and `!=` need no question.
+//! - A part without a value (a number beyond 64 bits, an item that is not there, JSON of another
+//!   type) leaves what it is in without one, but for `&&` and `||`, which hold what they can hold
+//!   without it, `has`, and `orValue`. A condition without a value is false.
+//! - `${NAME}` is a value, never text of the condition.
+
+mod check;
+mod eval;
+mod function;
+mod literal;
+mod syntax;
+mod token;
+mod types;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use cel::{Context, Env, Program, Value as CelValue};
-use omnizap_contract::{PortType, Value};
+use omnizap_contract::Value;
 
-/// Longest expression, in bytes: the parser recurses.
+pub(crate) use self::check::{Names, Unknown, Variable};
+pub use self::eval::MAX_STEPS;
+pub use self::function::FunctionDoc;
+use self::function::{Function, Loop};
+pub(crate) use self::literal::place_in_literal;
+use self::syntax::Expr;
+pub use self::syntax::MAX_DEPTH;
+pub(crate) use self::types::Type;
+use super::interpolate::Environment;
+
+/// Longest expression, in bytes.
 pub const MAX_EXPRESSION_LEN: usize = 1024;
 
-/// A parsed expression.
+/// The operators, loosest first, each with what it takes.
+pub const OPERATORS: [(&str, &str); 8] = [
+    ("a ? b : c", "b where a holds, else c"),
+    ("a || b", "either; decided by one that is true"),
+    ("a && b", "both; decided by one that is false"),
+    (
+        "== !=",
+        "two values of one type, or null; numbers of both kinds",
+    ),
+    ("< <= > >=", "two numbers or two texts"),
+    ("in", "an item of a list, a name of an object"),
+    (
+        "+ - * / %",
+        "two numbers or two whole numbers; + also two texts or lists",
+    ),
+    ("! -", "not; the negative"),
+];
+
+/// The functions and loops of conditions, for the documentation.
+pub fn functions() -> impl Iterator<Item = FunctionDoc> {
+    let has = FunctionDoc {
+        usage: "has(x)",
+        doc: "whether a port, a field or an item is there and not null",
+    };
+    std::iter::once(has)
+        .chain(Function::docs())
+        .chain(Loop::docs())
+}
+
+/// Something wrong or odd in a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where, in bytes of its text.
+    pub span: Range<usize>,
+    /// What.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl Mistake {
+    fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            span,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// An expression whose names are not bound yet.
 #[derive(Clone)]
 pub struct Condition {
     text: Arc<str>,
-    program: Arc<Program>,
-    /// CEL's standard functions: made once, for they are many.
-    env: Arc<Env>,
-    variables: Arc<[String]>,
+    root: Expr,
 }
 
 impl fmt::Debug for Condition {
@@ -27,157 +107,80 @@ impl fmt::Debug for Condition {
 }
 
 impl Condition {
-    /// Parses an expression.
+    /// Reads an expression; the environment's variables in it are values.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// The first place where it is none.
+    pub fn parse(text: &str, environment: Environment<'_>) -> Result<Self, Mistake> {
         if text.len() > MAX_EXPRESSION_LEN {
-            return Err(format!(
-                "the expression is longer than {MAX_EXPRESSION_LEN} bytes"
-            ));
+            let message = format!("the expression is longer than {MAX_EXPRESSION_LEN} bytes");
+            return Err(Mistake::at(0..text.len(), message));
         }
-        let program = Program::compile(text).map_err(|errors| {
-            let reasons = errors.errors.iter();
-            let reasons: Vec<_> = reasons
-                .map(|error| format!("{} at character {}", error.msg.trim(), error.pos.1))
-                .collect();
-            format!("`{text}` is not an expression: {}", reasons.join("; "))
-        })?;
-        let mut variables: Vec<String> = program
-            .references()
-            .variables()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        variables.sort_unstable();
         Ok(Self {
             text: text.into(),
-            program: Arc::new(program),
-            env: Arc::new(Env::stdlib()),
-            variables: variables.into(),
+            root: syntax::parse(text, environment)?,
         })
     }
 
-    /// The expression as written.
+    /// The expression as written, without what its variables hold.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Binds its names and checks its types; gives what is odd about it beside.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub(crate) fn bind(
+        &self,
+        names: &mut dyn Names,
+    ) -> Result<(Bound, Vec<Mistake>), Vec<Mistake>> {
+        let mut root = self.root.clone();
+        let warnings = check::check(&self.text, &mut root, names)?;
+        let bound = Bound {
+            text: self.text.clone(),
+            root: Arc::new(root),
+        };
+        Ok((bound, warnings))
+    }
+}
+
+/// An expression whose names are bound and whose types fit.
+#[derive(Clone)]
+pub struct Bound {
+    text: Arc<str>,
+    root: Arc<Expr>,
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bound({})", self.text)
+    }
+}
+
+impl Bound {
+    /// The expression as written, without what its variables hold.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The names that it refers to, sorted.
-    #[must_use]
-    pub fn variables(&self) -> &[String] {
-        &self.variables
-    }
-
-    /// Evaluates the expression over values in the order of [`Self::variables`];
-    /// an absent value is `null`.
+    /// Whether it holds; `value` gives what a variable holds, by its number, [`None`] for null.
+    /// Where it has no value, why: it counts as false then.
     ///
     /// # Errors
-    /// Why it has no answer, or that its answer is not a bool.
+    /// The part without a value, for people.
     pub fn evaluate<'v>(
-        &self,
-        values: impl IntoIterator<Item = Option<&'v Value>>,
+        &'v self,
+        value: impl Fn(usize) -> Option<&'v Value>,
     ) -> Result<bool, String> {
-        let mut context = Context::with_env(self.env.clone());
-        for (name, value) in self.variables.iter().zip(values) {
-            context.add_variable_from_value(name.as_str(), value.map_or(CelValue::Null, to_cel));
-        }
-        match self.program.execute(&context) {
-            Ok(CelValue::Bool(bool)) => Ok(bool),
-            Ok(other) => Err(format!(
-                "`{}` gives {:?}, expected true or false",
-                self.text,
-                other.type_of()
-            )),
-            Err(error) => Err(format!("`{}`: {error}", self.text)),
-        }
+        eval::evaluate(&self.root, &value).map_err(|fault| {
+            let part = self.text.get(fault.span.clone()).unwrap_or_default();
+            format!("`{part}`: {fault}")
+        })
     }
-
-    /// Checks that the expression gives a bool over ports of these types, by
-    /// evaluating it over a value of each.
-    ///
-    /// # Errors
-    /// As [`Self::evaluate`].
-    pub fn check(&self, types: &[PortType]) -> Result<(), String> {
-        let samples: Vec<_> = types.iter().map(|ty| sample(*ty)).collect();
-        self.evaluate(samples.iter().map(Some)).map(|_| ())
-    }
-}
-
-fn sample(ty: PortType) -> Value {
-    match ty {
-        PortType::Bytes => Value::Bytes(bytes::Bytes::new()),
-        PortType::Text => Value::from("text"),
-        PortType::TextList => Value::from(vec![Arc::from("text")]),
-        PortType::Number => Value::Number(0.5),
-        PortType::Integer => Value::Integer(1),
-        PortType::Bool => Value::Bool(false),
-        _ => Value::from(serde_json::json!({})),
-    }
-}
-
-fn to_cel(value: &Value) -> CelValue {
-    match value {
-        Value::Bytes(bytes) => CelValue::Bytes(Arc::new(bytes.to_vec())),
-        Value::Text(text) => CelValue::from(&**text),
-        Value::Number(number) => CelValue::Float(*number),
-        Value::Integer(integer) => CelValue::Int(*integer),
-        Value::Bool(bool) => CelValue::Bool(*bool),
-        Value::Json(json) => cel::to_value(&**json).unwrap_or(CelValue::Null),
-        other => cel::to_value(other.to_json()).unwrap_or(CelValue::Null),
-    }
-}
-
-/// True for the types that an expression can look into without copying pixels
-/// or vectors.
-#[must_use]
-pub const fn is_expressible(ty: PortType) -> bool {
-    !matches!(
-        ty,
-        PortType::Image | PortType::Embedding | PortType::Tensor | PortType::Bytes
-    )
 }
 
 #[cfg(test)]
-mod tests {
-    use omnizap_contract::{PortType, Value};
-
-    use super::{Condition, MAX_EXPRESSION_LEN};
-
-    #[test]
-    fn expressions_see_ports() {
-        let gate = Condition::parse("entropy <= 0.72 && margin >= 0.08").expect("well-formed");
-        assert_eq!(gate.variables(), ["entropy", "margin"]);
-        let run = |entropy: f64, margin: f64| {
-            gate.evaluate([Some(&Value::Number(entropy)), Some(&Value::Number(margin))])
-        };
-        assert_eq!(run(0.5, 0.1), Ok(true));
-        assert_eq!(run(0.8, 0.1), Ok(false));
-        assert!(gate.evaluate([None, None]).is_err(), "null has no order");
-        let absent =
-            Condition::parse("theme != null && theme.startsWith('a')").expect("well-formed");
-        assert_eq!(absent.evaluate([None]), Ok(false));
-        assert_eq!(absent.evaluate([Some(&Value::from("ab"))]), Ok(true));
-    }
-
-    #[test]
-    fn an_integer_literal_compares_with_a_number() {
-        let whole = Condition::parse("entropy > 1").expect("well-formed");
-        assert_eq!(whole.evaluate([Some(&Value::Number(1.5))]), Ok(true));
-    }
-
-    #[test]
-    fn what_is_no_condition_is_refused() {
-        let message = Condition::parse("entropy <= ").expect_err("incomplete");
-        assert!(message.contains("entropy <= "), "{message}");
-        assert!(Condition::parse(&"!".repeat(MAX_EXPRESSION_LEN + 1)).is_err());
-        let number = Condition::parse("1 + 1").expect("well-formed");
-        assert!(number.check(&[]).is_err());
-        // Not `text == 'a'`: CEL defines `error && false` as false.
-        let types = Condition::parse("flag && text != 'a'").expect("well-formed");
-        assert!(types.check(&[PortType::Bool, PortType::Text]).is_ok());
-        assert!(types.check(&[PortType::Number, PortType::Text]).is_err());
-    }
-}
+mod tests;

@@ -1,0 +1,971 @@
+//! Names bound to what they stand for, and types checked, null among them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use omnizap_contract::common::names::suggestion;
+use omnizap_contract::option::parse_bool;
+use regex::RegexBuilder;
+
+use super::Mistake;
+use super::function::{Function, Loop};
+use super::syntax::{Binary, Expr, ExprKind, Literal};
+use super::types::Type;
+
+/// Largest compiled regular expression, in bytes.
+const MAX_REGEX: usize = 1 << 20;
+
+/// What a name in a condition stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    /// The type of its values, without null.
+    pub(crate) ty: Type,
+    /// Why it may be null, if it may.
+    pub(crate) null_because: Option<String>,
+    /// The stages that give it whenever they run.
+    pub(crate) given_by: Vec<usize>,
+    /// Set where it says whether a stage ran: which.
+    pub(crate) ran: Option<usize>,
+    /// Whether a stage gives it, not the request.
+    pub(crate) is_of_stage: bool,
+}
+
+/// A name that stands for nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Unknown {
+    /// What is wrong.
+    pub(crate) message: String,
+    /// The way out.
+    pub(crate) help: Option<String>,
+}
+
+/// What the names of a condition stand for.
+pub(crate) trait Names {
+    /// The variable of a port's name.
+    fn port(&mut self, name: &str) -> Result<usize, Unknown>;
+    /// The variable of a producer's port, `ran` among them; `None` where no producer has that name.
+    fn of(&mut self, producer: &str, member: &str) -> Option<Result<usize, Unknown>>;
+    /// What is known of a variable.
+    fn variable(&self, index: usize) -> &Variable;
+}
+
+/// Binds and checks a condition in place; gives what is odd about it.
+///
+/// # Errors
+/// Every mistake.
+pub(super) fn check(
+    text: &str,
+    root: &mut Expr,
+    names: &mut dyn Names,
+) -> Result<Vec<Mistake>, Vec<Mistake>> {
+    let mut checker = Checker {
+        text,
+        names,
+        locals: Vec::new(),
+        facts: Vec::new(),
+        mistakes: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let ty = checker.condition(root);
+    if !matches!(ty, Type::Bool | Type::Any) {
+        let message = format!("the condition gives {ty}, expected true or false");
+        checker
+            .mistakes
+            .push(Mistake::at(root.span.clone(), message));
+    }
+    if checker.mistakes.is_empty() {
+        Ok(checker.warnings)
+    } else {
+        Err(checker.mistakes)
+    }
+}
+
+/// Something that is true wherever a part of the condition counts.
+#[derive(Clone, Debug, PartialEq)]
+enum Fact {
+    /// What the path leads to is not null.
+    Known(Path),
+    /// The stage ran.
+    Ran(usize),
+}
+
+/// A variable or a loop's name, and the fields behind it.
+#[derive(Clone, Debug, PartialEq)]
+struct Path {
+    is_local: bool,
+    root: usize,
+    fields: Vec<Arc<str>>,
+}
+
+struct Checker<'n> {
+    text: &'n str,
+    names: &'n mut dyn Names,
+    locals: Vec<(Arc<str>, Type)>,
+    facts: Vec<Fact>,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, span: &Range<usize>, message: impl Into<String>) -> Type {
+        self.mistakes.push(Mistake::at(span.clone(), message));
+        // What follows from a mistake is none of its own.
+        Type::Any
+    }
+
+    fn wrong_with(&mut self, span: &Range<usize>, message: String, help: Option<String>) -> Type {
+        let mistake = Mistake::at(span.clone(), message);
+        self.mistakes.push(match help {
+            Some(help) => mistake.help(help),
+            None => mistake,
+        });
+        Type::Any
+    }
+
+    /// A path as it is written.
+    fn written(&self, expr: &Expr) -> Option<String> {
+        let is_path = path(expr).is_some() || matches!(expr.kind, ExprKind::Name(_));
+        is_path.then(|| self.text[expr.span.clone()].to_owned())
+    }
+
+    /// The type of a part of which nothing is expected.
+    fn any(&mut self, expr: &mut Expr) -> Type {
+        self.environment(expr, &Type::Any);
+        self.expr(expr)
+    }
+
+    /// The type of a part that is to be true or false.
+    fn condition(&mut self, expr: &mut Expr) -> Type {
+        self.environment(expr, &Type::Bool);
+        let ty = self.expr(expr);
+        if *ty.not_null() == Type::Bool && ty.is_nullable() {
+            let help = self
+                .written(expr)
+                .map(|name| format!("write `{name} == true`"));
+            return self.may_be_null(expr, help);
+        }
+        ty
+    }
+
+    fn bool(&mut self, expr: &mut Expr, operator: &str) {
+        let ty = self.condition(expr);
+        if !matches!(ty, Type::Bool | Type::Any) {
+            let span = expr.span.clone();
+            self.wrong(
+                &span,
+                format!("`{operator}` wants true or false, found {ty}"),
+            );
+        }
+    }
+
+    /// The type of a part that has to be there.
+    fn present(&mut self, expr: &mut Expr, wanted: &Type) -> Type {
+        self.environment(expr, wanted);
+        let ty = self.expr(expr);
+        if ty.is_nullable() {
+            return self.may_be_null(expr, None);
+        }
+        ty
+    }
+
+    /// Reports a part that may be null where it must not be.
+    fn may_be_null(&mut self, expr: &Expr, help: Option<String>) -> Type {
+        let Some(name) = self.written(expr) else {
+            return self.wrong(&expr.span, "this may be null: ask first, with `!= null &&`");
+        };
+        let variable = path(expr).filter(|path| !path.is_local && path.fields.is_empty());
+        let variable = variable.map(|path| self.names.variable(path.root).clone());
+        let because = variable.as_ref().and_then(|it| it.null_because.clone());
+        let because = because.map_or(String::new(), |because| format!(": {because}"));
+        let default = variable.map(|variable| match variable.ty {
+            Type::Bool => "false",
+            Type::Int => "0",
+            Type::Double => "0.0",
+            Type::List(_) => "[]",
+            _ => "''",
+        });
+        let default = default.unwrap_or("..");
+        let ask = format!(
+            "ask first: `{name} != null && ..`, or give a default: `{name}.orValue({default})`"
+        );
+        let help = help.map_or(ask.clone(), |help| format!("{help}, or {ask}"));
+        self.wrong_with(
+            &expr.span,
+            format!("`{name}` may be null{because}"),
+            Some(help),
+        )
+    }
+
+    fn expr(&mut self, expr: &mut Expr) -> Type {
+        let span = expr.span.clone();
+        match &mut expr.kind {
+            ExprKind::Literal(literal) => match literal {
+                Literal::Null => Type::Null,
+                Literal::Bool(_) => Type::Bool,
+                Literal::Integer(_) => Type::Int,
+                Literal::Double(_) => Type::Double,
+                Literal::Text(_) => Type::Text,
+            },
+            ExprKind::Environment(_) => Type::Any,
+            ExprKind::Pattern(_) => Type::Text,
+            ExprKind::List(items) => {
+                let mut ty: Option<Type> = None;
+                for item in items {
+                    let item = self.any(item);
+                    ty = Some(ty.map_or(item.clone(), |ty| ty.joined(&item)));
+                }
+                Type::List(Arc::new(ty.unwrap_or(Type::Any)))
+            }
+            ExprKind::Name(_) | ExprKind::Variable(_) | ExprKind::Local(_) => self.name(expr),
+            ExprKind::Select(..) => self.select(expr),
+            ExprKind::Index(of, index) => {
+                let ty = self.present(of, &Type::Any);
+                let wanted = match ty {
+                    Type::List(_) => Type::Int,
+                    Type::Any => Type::Any,
+                    _ => Type::Text,
+                };
+                let by = self.present(index, &wanted);
+                let ty = self.indexed(&ty, &by, index);
+                self.narrowed(expr, ty)
+            }
+            ExprKind::Not(inner) => {
+                self.bool(inner, "!");
+                Type::Bool
+            }
+            ExprKind::Negate(inner) => {
+                let ty = self.present(inner, &Type::Double);
+                if !ty.is_number() && ty != Type::Any {
+                    return self.wrong(&span, format!("`-` wants a number, found {ty}"));
+                }
+                ty
+            }
+            ExprKind::Binary(binary, left, right) => self.binary(*binary, left, right, &span),
+            ExprKind::All(_) | ExprKind::Any(_) => {
+                let before = self.facts.len();
+                let is_all = matches!(expr.kind, ExprKind::All(_));
+                let (ExprKind::All(parts) | ExprKind::Any(parts)) = &mut expr.kind else {
+                    return Type::Bool;
+                };
+                for part in parts {
+                    self.bool(part, if is_all { "&&" } else { "||" });
+                    // The next part counts only where this one did not decide.
+                    let facts = self.follows(part, is_all);
+                    self.facts.extend(facts);
+                }
+                self.facts.truncate(before);
+                Type::Bool
+            }
+            ExprKind::Choose(parts) => {
+                let [condition, then, otherwise] = &mut **parts;
+                self.bool(condition, "?");
+                let branch = |checker: &mut Self, part: &mut Expr, holds: bool| {
+                    let before = checker.facts.len();
+                    let facts = checker.follows(condition, holds);
+                    checker.facts.extend(facts);
+                    let ty = checker.any(part);
+                    checker.facts.truncate(before);
+                    ty
+                };
+                let (a, b) = (branch(self, then, true), branch(self, otherwise, false));
+                if !a.can_equal(&b) && !(a.is_nullable() || b.is_nullable()) {
+                    let message = format!("both sides of `:` are of one type, found {a} and {b}");
+                    return self.wrong(&span, message);
+                }
+                a.joined(&b)
+            }
+            ExprKind::Has(inner) => {
+                self.asked(inner);
+                Type::Bool
+            }
+            ExprKind::Call(function, arguments) => self.call(*function, arguments, &span),
+            ExprKind::Loop {
+                what,
+                list,
+                local,
+                body,
+            } => {
+                let ty = self.present(list, &Type::Any);
+                let item = match &ty {
+                    Type::List(item) => (**item).clone(),
+                    Type::Map(_) | Type::Object(_) => Type::Text,
+                    Type::Any => Type::Any,
+                    other => {
+                        let name = what.name();
+                        let message =
+                            format!("`{name}` goes over a list or an object, found {other}");
+                        self.wrong(&list.span, message)
+                    }
+                };
+                let at = self.locals.len();
+                self.locals.push((local.clone(), item.clone()));
+                let given = if *what == Loop::Map {
+                    self.any(body)
+                } else {
+                    self.bool(body, what.name());
+                    Type::Bool
+                };
+                self.locals.truncate(at);
+                // What was found out of one item says nothing of the next.
+                self.facts.retain(
+                    |fact| !matches!(fact, Fact::Known(path) if path.is_local && path.root >= at),
+                );
+                match what {
+                    Loop::Map => Type::List(Arc::new(given)),
+                    Loop::Filter => Type::List(Arc::new(item)),
+                    _ => Type::Bool,
+                }
+            }
+        }
+    }
+
+    /// Binds a name.
+    fn name(&mut self, expr: &mut Expr) -> Type {
+        if let ExprKind::Name(name) = &expr.kind {
+            let local = self.locals.iter().rposition(|(local, _)| local == name);
+            let kind = match local {
+                Some(local) => ExprKind::Local(local),
+                None => match self.names.port(name) {
+                    Ok(variable) => ExprKind::Variable(variable),
+                    Err(Unknown { message, help }) => {
+                        let span = expr.span.clone();
+                        return self.wrong_with(&span, message, help);
+                    }
+                },
+            };
+            expr.kind = kind;
+        }
+        let ty = match expr.kind {
+            ExprKind::Local(local) => self.locals[local].1.clone(),
+            ExprKind::Variable(variable) => {
+                let variable = self.names.variable(variable);
+                let ran = |fact: &Fact| match fact {
+                    Fact::Ran(stage) => variable.given_by.contains(stage),
+                    Fact::Known(_) => false,
+                };
+                match &variable.null_because {
+                    Some(_) if !self.facts.iter().any(ran) => variable.ty.clone().or_null(),
+                    _ => variable.ty.clone(),
+                }
+            }
+            _ => Type::Any,
+        };
+        self.narrowed(expr, ty)
+    }
+
+    /// The type of a part, without null where it is known to be there.
+    fn narrowed(&self, expr: &Expr, ty: Type) -> Type {
+        let Some(path) = path(expr) else {
+            return ty;
+        };
+        if ty.is_nullable() && self.facts.contains(&Fact::Known(path)) {
+            return ty.not_null().clone();
+        }
+        ty
+    }
+
+    /// A field of a value, or a port by its producer.
+    fn select(&mut self, expr: &mut Expr) -> Type {
+        if let Some(ty) = self.of_producer(expr) {
+            return ty;
+        }
+        let ExprKind::Select(of, field) = &mut expr.kind else {
+            return Type::Any;
+        };
+        let field = field.clone();
+        let ty = self.present(of, &Type::Any);
+        let ty = self.member(&ty, &field, &expr.span);
+        self.narrowed(expr, ty)
+    }
+
+    /// Binds `producer.port`, where that is what stands there.
+    fn of_producer(&mut self, expr: &mut Expr) -> Option<Type> {
+        let ExprKind::Select(of, field) = &expr.kind else {
+            return None;
+        };
+        let ExprKind::Name(producer) = &of.kind else {
+            return None;
+        };
+        if self.locals.iter().any(|(local, _)| local == producer) {
+            return None;
+        }
+        match self.names.of(producer, field)? {
+            Ok(variable) => {
+                expr.kind = ExprKind::Variable(variable);
+                Some(self.name(expr))
+            }
+            // A port may have the name of a stage.
+            Err(_) if self.names.port(producer).is_ok() => None,
+            Err(unknown) => {
+                let span = expr.span.clone();
+                Some(self.wrong_with(&span, unknown.message, unknown.help))
+            }
+        }
+    }
+
+    fn member(&mut self, ty: &Type, field: &str, span: &Range<usize>) -> Type {
+        match ty {
+            Type::Any => Type::Any,
+            Type::Map(member) => (**member).clone(),
+            Type::Object(members) => {
+                if let Some((_, ty)) = members.iter().find(|(name, _)| name == field) {
+                    return ty.clone();
+                }
+                let names = members.iter().map(|(name, _)| name.as_str());
+                let help = suggestion(field, names);
+                self.wrong_with(span, format!("there is no field `{field}` in it"), help)
+            }
+            other => self.wrong(span, format!("{other} has no field `{field}`")),
+        }
+    }
+
+    fn indexed(&mut self, of: &Type, by: &Type, index: &Expr) -> Type {
+        match (of, by) {
+            (Type::Any, Type::Int | Type::Double | Type::Text | Type::Any) => Type::Any,
+            (Type::List(item), Type::Int | Type::Any) => (**item).clone(),
+            (Type::Map(member), Type::Text | Type::Any) => (**member).clone(),
+            (Type::Object(_), Type::Text) => match &index.kind {
+                ExprKind::Literal(Literal::Text(name)) => self.member(of, name, &index.span),
+                _ => Type::Any,
+            },
+            (Type::Object(_), Type::Any) => Type::Any,
+            (Type::List(_), by) => {
+                let message = format!("the items of a list have numbers, found {by}");
+                self.wrong(&index.span, message)
+            }
+            (Type::Map(_) | Type::Object(_), by) => {
+                let message = format!("the members of an object have names, found {by}");
+                self.wrong(&index.span, message)
+            }
+            (Type::Any, by) => {
+                let message = format!("expected a number or a name, found {by}");
+                self.wrong(&index.span, message)
+            }
+            (of, _) => self.wrong(&index.span, format!("{of} has no items")),
+        }
+    }
+
+    /// The type of what `has` asks for: it may be null, and so may what it is a field of.
+    fn asked(&mut self, expr: &mut Expr) -> Type {
+        if let Some(ty) = self.of_producer(expr) {
+            return ty;
+        }
+        let span = expr.span.clone();
+        match &mut expr.kind {
+            ExprKind::Select(of, field) => {
+                let field = field.clone();
+                let ty = self.asked(of).not_null().clone();
+                self.member(&ty, &field, &span)
+            }
+            ExprKind::Index(of, index) => {
+                let ty = self.asked(of).not_null().clone();
+                let by = self.present(index, &Type::Any);
+                self.indexed(&ty, &by, index)
+            }
+            _ => self.any(expr),
+        }
+    }
+
+    fn binary(
+        &mut self,
+        binary: Binary,
+        left: &mut Expr,
+        right: &mut Expr,
+        span: &Range<usize>,
+    ) -> Type {
+        let symbol = binary.symbol();
+        if matches!(binary, Binary::Equal | Binary::Unequal) {
+            let (a, b) = self.pair(left, right, |checker, expr, wanted| {
+                checker.environment(expr, wanted);
+                checker.expr(expr)
+            });
+            for (expr, ty, other) in [(&*left, &a, &b), (&*right, &b, &a)] {
+                if let (Type::Opaque(port), false) = (ty.not_null(), *other == Type::Null) {
+                    return self.opaque(expr, *port);
+                }
+            }
+            if !a.can_equal(&b) {
+                let help = literal_help(left, &b).or_else(|| literal_help(right, &a));
+                let (a, b) = (a.not_null(), b.not_null());
+                let message = format!("{a} never equals {b}");
+                return self.wrong_with(span, message, help);
+            }
+            if binary == Binary::Unequal {
+                self.warn_of_null(left, &a, &b);
+                self.warn_of_null(right, &b, &a);
+            }
+            return Type::Bool;
+        }
+        if binary == Binary::In {
+            return self.is_in(left, right, span);
+        }
+        let (a, b) = self.pair(left, right, Self::present);
+        let is_order = binary.is_order();
+        let given = |ty: &Type| if is_order { Type::Bool } else { ty.clone() };
+        match (&a, &b) {
+            (Type::Any, other) | (other, Type::Any)
+                if other.is_number() || *other == Type::Any || *other == Type::Text =>
+            {
+                if is_order {
+                    Type::Bool
+                } else {
+                    Type::Any
+                }
+            }
+            (Type::Int, Type::Int) => given(&a),
+            (Type::Double, Type::Double) if binary != Binary::Remainder => given(&a),
+            (a, b) if a.is_number() && b.is_number() && is_order => Type::Bool,
+            (Type::Int, Type::Double) | (Type::Double, Type::Int)
+                if binary != Binary::Remainder =>
+            {
+                let message =
+                    format!("`{symbol}` takes two numbers or two whole numbers, found one of each");
+                let whole = if a == Type::Int { &*left } else { &*right };
+                let help = match &whole.kind {
+                    ExprKind::Literal(Literal::Integer(number)) => format!("write `{number}.0`"),
+                    _ => match self.written(whole) {
+                        Some(name) => format!("write `double({name})`"),
+                        None => "make the whole one a number with double(..)".to_owned(),
+                    },
+                };
+                self.wrong_with(span, message, Some(help))
+            }
+            (Type::Text, Type::Text) if is_order || binary == Binary::Add => given(&a),
+            (Type::List(_), Type::List(_)) if binary == Binary::Add => a.joined(&b),
+            _ => {
+                let what = match binary {
+                    Binary::Add => "two numbers, texts or lists",
+                    Binary::Remainder => "two whole numbers",
+                    _ if is_order => "two numbers or texts",
+                    _ => "two numbers",
+                };
+                let help = literal_help(left, &b).or_else(|| literal_help(right, &a));
+                let message = format!("`{symbol}` takes {what}, found {a} and {b}");
+                self.wrong_with(span, message, help)
+            }
+        }
+    }
+
+    fn is_in(&mut self, left: &mut Expr, right: &mut Expr, span: &Range<usize>) -> Type {
+        let wanted = |ty: &Type| Type::List(Arc::new(ty.not_null().clone()));
+        let (item, list) = if matches!(right.kind, ExprKind::Environment(_)) {
+            let item = self.any(left);
+            let list = self.present(right, &wanted(&item));
+            (item, list)
+        } else {
+            let list = self.present(right, &Type::Any);
+            let of = match &list {
+                Type::List(item) => (**item).clone(),
+                Type::Map(_) | Type::Object(_) => Type::Text,
+                _ => Type::Any,
+            };
+            self.environment(left, &of);
+            (self.expr(left), list)
+        };
+        let of = match &list {
+            Type::List(of) => (**of).clone(),
+            Type::Map(_) | Type::Object(_) => Type::Text,
+            Type::Any => Type::Any,
+            Type::Text => {
+                let help = self
+                    .written(right)
+                    .map(|text| format!("write `{text}.contains(..)`"));
+                return self.wrong_with(
+                    span,
+                    "`in` looks into a list or an object, found a text".into(),
+                    help,
+                );
+            }
+            other => {
+                let message = format!("`in` looks into a list or an object, found {other}");
+                return self.wrong(span, message);
+            }
+        };
+        if let Type::Opaque(port) = item.not_null() {
+            return self.opaque(left, *port);
+        }
+        if !item.can_equal(&of) {
+            let message = format!("{} is never in a list of such: {}", item.not_null(), of);
+            return self.wrong_with(span, message, literal_help(left, &of));
+        }
+        Type::Bool
+    }
+
+    /// The types of two parts; where one is a variable of the environment, the other says what it
+    /// is to be.
+    fn pair(
+        &mut self,
+        left: &mut Expr,
+        right: &mut Expr,
+        mut check: impl FnMut(&mut Self, &mut Expr, &Type) -> Type,
+    ) -> (Type, Type) {
+        if matches!(left.kind, ExprKind::Environment(_)) {
+            let b = check(self, right, &Type::Any);
+            let a = check(self, left, b.not_null());
+            return (a, b);
+        }
+        let a = check(self, left, &Type::Any);
+        let b = check(self, right, a.not_null());
+        (a, b)
+    }
+
+    fn call(&mut self, function: Function, arguments: &mut [Expr], span: &Range<usize>) -> Type {
+        let name = function.name();
+        let count = match function {
+            Function::Contains
+            | Function::StartsWith
+            | Function::EndsWith
+            | Function::Matches
+            | Function::OrValue => 2,
+            _ => 1,
+        };
+        if arguments.len() != count {
+            let usage = function.usage();
+            let message = format!("`{name}` is written {usage}");
+            return self.wrong(span, message);
+        }
+        if function == Function::OrValue {
+            let (value, default) = arguments.split_at_mut(1);
+            let ty = self.any(&mut value[0]);
+            if let Type::Opaque(port) = ty.not_null() {
+                return self.opaque(&value[0], *port);
+            }
+            self.environment(&mut default[0], ty.not_null());
+            let mut default_ty = self.expr(&mut default[0]);
+            // A whole number stands for a number.
+            if let (Type::Double, ExprKind::Literal(literal)) =
+                (ty.not_null(), &mut default[0].kind)
+                && let Literal::Integer(number) = literal
+            {
+                *literal = Literal::Double(*number as f64);
+                default_ty = Type::Double;
+            }
+            let value = ty.not_null().clone();
+            if value == Type::Null {
+                return default_ty;
+            }
+            if !value.can_equal(&default_ty) {
+                let message = format!("`orValue` gives one type, found {value} and {default_ty}");
+                return self.wrong(span, message);
+            }
+            return value.joined(&default_ty);
+        }
+        let texts = matches!(
+            function,
+            Function::Contains
+                | Function::StartsWith
+                | Function::EndsWith
+                | Function::Matches
+                | Function::LowerAscii
+                | Function::UpperAscii
+        );
+        let mut types = Vec::with_capacity(count);
+        for argument in arguments.iter_mut() {
+            let wanted = if texts { Type::Text } else { Type::Any };
+            types.push(self.present(argument, &wanted));
+        }
+        if texts {
+            for (argument, ty) in arguments.iter().zip(&types) {
+                if !matches!(ty, Type::Text | Type::Any) {
+                    let help = match ty {
+                        Type::List(_) if function == Function::Contains => self
+                            .written(argument)
+                            .map(|list| format!("write `.. in {list}`")),
+                        _ => None,
+                    };
+                    let message = format!("`{name}` takes texts, found {ty}");
+                    let span = argument.span.clone();
+                    return self.wrong_with(&span, message, help);
+                }
+            }
+            if function == Function::Matches {
+                return self.pattern(&mut arguments[1]);
+            }
+        }
+        let ty = &types[0];
+        let (is_fine, expected, given) = match function {
+            Function::Size => (
+                matches!(
+                    ty,
+                    Type::Text | Type::List(_) | Type::Map(_) | Type::Object(_)
+                ),
+                "a text, a list or an object",
+                Type::Int,
+            ),
+            Function::Int => (
+                ty.is_number() || *ty == Type::Text,
+                "a number or a text",
+                Type::Int,
+            ),
+            Function::Double => (
+                ty.is_number() || *ty == Type::Text,
+                "a number or a text",
+                Type::Double,
+            ),
+            Function::Text => (
+                ty.is_number() || matches!(ty, Type::Text | Type::Bool),
+                "a number, a bool or a text",
+                Type::Text,
+            ),
+            Function::LowerAscii | Function::UpperAscii => (true, "", Type::Text),
+            _ => (true, "", Type::Bool),
+        };
+        if is_fine || *ty == Type::Any {
+            return given;
+        }
+        self.wrong(span, format!("`{name}` takes {expected}, found {ty}"))
+    }
+
+    fn pattern(&mut self, pattern: &mut Expr) -> Type {
+        let ExprKind::Literal(Literal::Text(text)) = &pattern.kind else {
+            let message = "the pattern of `matches` is a text in quotes";
+            return self.wrong(&pattern.span, message);
+        };
+        match regex(text) {
+            Ok(regex) => {
+                pattern.kind = ExprKind::Pattern(regex);
+                Type::Bool
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let last = error.lines().last().unwrap_or_default().trim();
+                let last = last.strip_prefix("error: ").unwrap_or(last);
+                let message = format!("not a regular expression: {last}");
+                self.wrong(&pattern.span, message)
+            }
+        }
+    }
+
+    fn opaque(&mut self, expr: &Expr, port: omnizap_contract::PortType) -> Type {
+        let name = self.written(expr).unwrap_or_default();
+        let message = format!("`{name}` is {port}: a condition cannot look into it");
+        let help = format!("it can ask whether it is there: has({name})");
+        self.wrong_with(&expr.span, message, Some(help))
+    }
+
+    /// `!=` holds where a stage gave nothing: a gate that is meant to be shut then stands open.
+    fn warn_of_null(&mut self, expr: &Expr, ty: &Type, other: &Type) {
+        let (true, Some(path), Some(name)) = (ty.is_nullable(), path(expr), self.written(expr))
+        else {
+            return;
+        };
+        if path.is_local || other.is_nullable() || !path.fields.is_empty() {
+            return;
+        }
+        let variable = self.names.variable(path.root);
+        let Some(because) = variable
+            .null_because
+            .as_ref()
+            .filter(|_| variable.is_of_stage)
+        else {
+            return;
+        };
+        let message = format!("`{name}` may be null, and `!=` is true then: {because}");
+        let help = format!("write `{name} != null && ..` where it is to be false then");
+        self.warnings
+            .push(Mistake::at(expr.span.clone(), message).help(help));
+    }
+
+    /// Makes a variable of the environment a literal of the type that is wanted.
+    fn environment(&mut self, expr: &mut Expr, wanted: &Type) {
+        let ExprKind::Environment(value) = &expr.kind else {
+            return;
+        };
+        let text = || Literal::Text(value.clone());
+        let trimmed = value.trim();
+        let whole = || trimmed.parse().ok().map(Literal::Integer);
+        let number = || {
+            let number = trimmed.parse::<f64>().ok()?;
+            number.is_finite().then_some(Literal::Double(number))
+        };
+        let bool = || parse_bool(trimmed).map(Literal::Bool);
+        let made = match wanted.not_null() {
+            Type::Text => Some(text()),
+            Type::Int => whole().or_else(number),
+            Type::Double => number(),
+            Type::Bool => bool(),
+            Type::List(item) => {
+                let items = value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                let items = items.map(|item| Expr {
+                    kind: ExprKind::Environment(item.into()),
+                    ..expr.clone()
+                });
+                let mut items: Vec<Expr> = items.collect();
+                for each in &mut items {
+                    self.environment(each, item);
+                }
+                expr.kind = ExprKind::List(items);
+                return;
+            }
+            _ => {
+                let bool = matches!(trimmed, "true" | "false").then(bool).flatten();
+                whole().or_else(number).or(bool).or_else(|| Some(text()))
+            }
+        };
+        match made {
+            Some(literal) => expr.kind = ExprKind::Literal(literal),
+            None => {
+                // Its value may be a secret.
+                let span = expr.span.clone();
+                let message = format!("the value of this variable is not {}", wanted.not_null());
+                self.wrong(&span, message);
+            }
+        }
+    }
+
+    /// What is known where a part is `holds`.
+    fn follows(&self, expr: &Expr, holds: bool) -> Vec<Fact> {
+        let known = |expr: &Expr| path(expr).map(Fact::Known).into_iter().collect::<Vec<_>>();
+        let is_null = |expr: &Expr| matches!(expr.kind, ExprKind::Literal(Literal::Null));
+        match &expr.kind {
+            ExprKind::Not(inner) => self.follows(inner, !holds),
+            ExprKind::All(parts) | ExprKind::Any(parts) => {
+                let each = parts.iter().map(|part| self.follows(part, holds));
+                let is_all = matches!(expr.kind, ExprKind::All(_));
+                if is_all == holds {
+                    return each.flatten().collect();
+                }
+                // One of them is so, and it is not known which.
+                let common =
+                    each.reduce(|a, b| a.into_iter().filter(|it| b.contains(it)).collect());
+                common.unwrap_or_default()
+            }
+            ExprKind::Has(inner) if holds => {
+                let mut facts = known(inner);
+                let mut at = &**inner;
+                while let ExprKind::Select(of, _) | ExprKind::Index(of, _) = &at.kind {
+                    facts.extend(known(of));
+                    at = of;
+                }
+                facts
+            }
+            ExprKind::Variable(index) if holds => {
+                let ran = self.names.variable(*index).ran;
+                let mut facts = known(expr);
+                facts.extend(ran.map(Fact::Ran));
+                facts
+            }
+            ExprKind::Binary(Binary::Equal, left, right) => match (is_null(left), is_null(right)) {
+                (true, false) if !holds => known(right),
+                (false, true) if !holds => known(left),
+                // What equals a value is one.
+                (false, false) if holds => {
+                    let is_value =
+                        |expr: &Expr| matches!(expr.kind, ExprKind::Literal(_) | ExprKind::List(_));
+                    if is_value(right) {
+                        self.equal_to(left, right)
+                    } else if is_value(left) {
+                        self.equal_to(right, left)
+                    } else {
+                        Vec::new()
+                    }
+                }
+                _ => Vec::new(),
+            },
+            ExprKind::Binary(Binary::Unequal, left, right) => {
+                match (is_null(left), is_null(right)) {
+                    (true, false) if holds => known(right),
+                    (false, true) if holds => known(left),
+                    (false, false) if !holds => {
+                        if matches!(right.kind, ExprKind::Literal(_)) {
+                            self.equal_to(left, right)
+                        } else if matches!(left.kind, ExprKind::Literal(_)) {
+                            self.equal_to(right, left)
+                        } else {
+                            Vec::new()
+                        }
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            ExprKind::Binary(Binary::In, left, right) if holds => match &right.kind {
+                ExprKind::List(items) if !items.iter().any(is_null) => known(left),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is known of a part that equals a value.
+    fn equal_to(&self, expr: &Expr, value: &Expr) -> Vec<Fact> {
+        match &value.kind {
+            ExprKind::Literal(Literal::Bool(bool)) => {
+                let mut facts = self.follows(expr, *bool);
+                facts.extend(path(expr).map(Fact::Known));
+                facts
+            }
+            _ => path(expr).map(Fact::Known).into_iter().collect(),
+        }
+    }
+}
+
+impl Binary {
+    fn is_order(self) -> bool {
+        matches!(
+            self,
+            Self::Less | Self::AtMost | Self::Greater | Self::AtLeast
+        )
+    }
+}
+
+impl Function {
+    fn usage(self) -> &'static str {
+        let name = self.name();
+        let docs = Self::docs();
+        let mut docs = docs.filter(|doc| doc.usage.contains(&format!("{name}(")));
+        docs.next().map_or("", |doc| doc.usage)
+    }
+}
+
+/// A regular expression within bounds.
+fn regex(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(MAX_REGEX).build()
+}
+
+/// The path that a part is, if it is one.
+fn path(expr: &Expr) -> Option<Path> {
+    match &expr.kind {
+        ExprKind::Variable(root) | ExprKind::Local(root) => Some(Path {
+            is_local: matches!(expr.kind, ExprKind::Local(_)),
+            root: *root,
+            fields: Vec::new(),
+        }),
+        ExprKind::Select(of, field) => {
+            let mut path = path(of)?;
+            path.fields.push(field.clone());
+            Some(path)
+        }
+        ExprKind::Index(of, index) => {
+            let mut path = path(of)?;
+            path.fields.push(match &index.kind {
+                ExprKind::Literal(Literal::Text(name)) => name.clone(),
+                ExprKind::Literal(Literal::Integer(index)) => format!("[{index}]").into(),
+                _ => return None,
+            });
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// What to write where a number or a bool stands in quotes, or the other way round.
+fn literal_help(expr: &Expr, wanted: &Type) -> Option<String> {
+    let wanted = wanted.not_null();
+    match &expr.kind {
+        ExprKind::Literal(Literal::Text(text)) => {
+            let fits = match wanted {
+                Type::Bool => matches!(&**text, "true" | "false"),
+                ty if ty.is_number() => text.parse::<f64>().is_ok(),
+                _ => false,
+            };
+            fits.then(|| format!("write `{text}` without quotes"))
+        }
+        ExprKind::Literal(Literal::Integer(number)) if *wanted == Type::Text => {
+            Some(format!("write `'{number}'` for a text"))
+        }
+        _ => None,
+    }
+}
