@@ -94,7 +94,19 @@ impl Workshop {
     /// # Errors
     /// The first stage that could not be built.
     pub async fn build(&self, graphs: Vec<Graph>) -> Result<Vec<Arc<Pipeline>>, BuildError> {
-        build_all(graphs, &self.compute).await
+        self.rebuild(graphs, &[]).await
+    }
+
+    /// The same, built. Those that were the same `before` count on.
+    ///
+    /// # Errors
+    /// The first stage that could not be built.
+    pub async fn rebuild(
+        &self,
+        graphs: Vec<Graph>,
+        before: &[Arc<Pipeline>],
+    ) -> Result<Vec<Arc<Pipeline>>, BuildError> {
+        build_all(graphs, &self.compute, before).await
     }
 
     /// For each file the stages that it may name: the built-in ones, those of the plugins that

@@ -57,7 +57,7 @@ pub fn bind_each<'s>(
         // A file with mistakes is bound too, so that all are reported at once; a
         // stage that could not be read hides what it would have given, so only
         // what does not follow from that is worth reporting then.
-        match bind(&file) {
+        match bind(&file, registry) {
             Ok(graph) => graphs.push(graph),
             Err(mistakes) => diagnostics.extend(mistakes),
         }
@@ -100,17 +100,22 @@ fn report_clashes(file: &PipelineFile, others: &[PipelineFile], diagnostics: &mu
     }
 }
 
-/// Builds every pipeline.
+/// Builds every pipeline. Those that were the same `before` count on.
 ///
 /// # Errors
 /// The first stage that could not be built.
 pub async fn build_all(
     graphs: Vec<Graph>,
     compute: &Arc<Semaphore>,
+    before: &[Arc<Pipeline>],
 ) -> Result<Vec<Arc<Pipeline>>, BuildError> {
     let mut pipelines = Vec::with_capacity(graphs.len());
     for graph in graphs {
-        pipelines.push(Arc::new(Pipeline::build(graph, compute.clone()).await?));
+        let mut known = before.iter();
+        let known = known.find(|known| known.graph.is_same(&graph));
+        let known = known.map(|known| &**known);
+        let built = Pipeline::rebuild(graph, compute.clone(), known).await?;
+        pipelines.push(Arc::new(built));
     }
     Ok(pipelines)
 }

@@ -11,10 +11,10 @@ use omnizap_contract::{Input, Output, Runner, Value};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
-use super::condition::Condition;
+use super::condition::Bound;
 use super::config::OnError;
 use super::diagnostic::Diagnostic;
-use super::graph::{Demander, Graph, Source, State};
+use super::graph::{Asked, Demander, Graph, Source, State};
 use super::trace::Trace;
 
 /// How often stages that are starting are asked whether they have.
@@ -26,7 +26,8 @@ pub struct Pipeline {
     pub graph: Graph,
     /// One entry for each node, `None` where the node takes no part.
     pub(super) steps: Vec<Option<Step>>,
-    /// How many values a request may hold: its ports, then every output.
+    /// How many values a request may hold: its ports, every output, and for each node whether it
+    /// ran.
     pub(super) slots: usize,
     /// Places for computing stages, shared by all pipelines of the process.
     pub(super) compute: Arc<Semaphore>,
@@ -55,17 +56,28 @@ pub(super) struct Step {
     pub(super) waits_for: usize,
     /// The steps that wait for this one.
     pub(super) dependents: Vec<usize>,
+    pub(super) ran_slot: usize,
     pub(super) timeout: Option<Duration>,
+    pub(super) max_wait: Option<Duration>,
     pub(super) retry: u32,
+    /// Whether a run that took too long may be tried again.
+    pub(super) is_pure: bool,
     pub(super) on_error: OnError,
     pub(super) in_flight: Option<Arc<Semaphore>>,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 pub(super) struct StepCondition {
-    pub(super) condition: Condition,
-    /// For each variable its slots, nearest first, and its neutral value.
-    pub(super) variables: Vec<(Vec<usize>, Value)>,
+    pub(super) condition: Bound,
+    pub(super) variables: Vec<StepVariable>,
+}
+
+/// Where a variable of a condition is found.
+pub(super) enum StepVariable {
+    /// In the first of these slots that holds something; null where none does.
+    Slots(Vec<usize>),
+    /// True where that slot holds something: the stage ran.
+    Ran(Option<usize>),
 }
 
 /// A step that may ask for one that runs on demand.
@@ -77,7 +89,7 @@ pub(super) struct StepDemander {
     pub(super) unless: Option<Vec<Vec<usize>>>,
 }
 
-/// How often a stage ended in which way, since the pipeline was built.
+/// How often a stage ended in which way, since the pipeline was first built as it is.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) ran: AtomicU64,
@@ -105,6 +117,19 @@ impl Pipeline {
     /// # Errors
     /// The first stage that could not be built, with its place in the file.
     pub async fn build(graph: Graph, compute: Arc<Semaphore>) -> Result<Self, BuildError> {
+        Self::rebuild(graph, compute, None).await
+    }
+
+    /// The same; where the same pipeline was built `before`, its stages count on.
+    ///
+    /// # Errors
+    /// As [`Pipeline::build`].
+    pub async fn rebuild(
+        graph: Graph,
+        compute: Arc<Semaphore>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let before = before.filter(|before| before.graph.is_same(&graph));
         let layout = SlotLayout::of(&graph);
         let mut steps: Vec<Option<Step>> = graph.nodes.iter().map(|_| None).collect();
         for node in &graph.order {
@@ -118,7 +143,12 @@ impl Pipeline {
                 let place = Diagnostic::new(&graph.file.source, entry.name.span(), message);
                 BuildError { place }
             })?;
-            steps[*node] = Some(layout.step(&graph, *node, runner));
+            let mut step = layout.step(&graph, *node, runner);
+            let counted = before.and_then(|before| before.steps[*node].as_ref());
+            if let Some(counted) = counted {
+                step.counters = counted.counters.clone();
+            }
+            steps[*node] = Some(step);
         }
         let response = graph
             .response
@@ -126,7 +156,7 @@ impl Pipeline {
             .map(|field| layout.slots_of(&field.sources))
             .collect();
         Ok(Self {
-            slots: layout.total,
+            slots: layout.total + graph.nodes.len(),
             graph,
             steps,
             compute,
@@ -200,9 +230,13 @@ impl Pipeline {
         let mut settings = serde_json::Map::new();
         let mut features = serde_json::Map::new();
         let mut reasons = serde_json::Map::new();
-        for (node, entry) in self.graph.file.stages.iter().enumerate() {
+        let stages = self.graph.file.stages.iter().enumerate();
+        // Those that are on come last: what is in force is said by them, and only where none is by
+        // one that is off.
+        let (on, off): (Vec<_>, Vec<_>) = stages.partition(|(node, _)| self.steps[*node].is_some());
+        for (node, entry) in off.into_iter().chain(on) {
             let spec = entry.kind.spec();
-            for option in &spec.options {
+            for option in spec.options.iter().filter(|option| !option.is_secret) {
                 if let Some(name) = &option.public {
                     let value = entry.options.value(&option.name).clone();
                     settings.insert(name.to_string(), value);
@@ -228,8 +262,8 @@ impl Pipeline {
         settings
     }
 
-    /// How often a node's stage ended in which way since the pipeline was built, and what the
-    /// stage counts itself.
+    /// How often a node's stage ended in which way since the pipeline was first built so, and what
+    /// the stage counts itself.
     #[must_use]
     pub fn counters(&self, node: usize) -> Json {
         let Some(step) = &self.steps[node] else {
@@ -296,15 +330,22 @@ impl SlotLayout {
         }
     }
 
+    fn variable(&self, asked: &Asked) -> StepVariable {
+        match asked {
+            Asked::Value(sources) => StepVariable::Slots(self.slots_of(sources)),
+            Asked::Ran(node) => StepVariable::Ran(node.map(|node| self.total + node)),
+        }
+    }
+
     fn step(&self, graph: &Graph, node: usize, runner: Runner) -> Step {
         let entry = &graph.file.stages[node];
         let bound = &graph.nodes[node];
-        let condition = entry.condition.as_ref().map(|condition| StepCondition {
-            condition: condition.get_ref().clone(),
+        let condition = bound.condition.as_ref().map(|condition| StepCondition {
+            condition: condition.clone(),
             variables: bound
-                .variables
+                .asked
                 .iter()
-                .map(|(sources, neutral)| (self.slots_of(sources), Value::from(neutral.clone())))
+                .map(|asked| self.variable(asked))
                 .collect(),
         });
         let demand = bound.demand.as_ref().map(|demanders| {
@@ -328,13 +369,16 @@ impl SlotLayout {
             dependents: order
                 .filter(|other| graph.nodes[*other].depends_on.contains(&node))
                 .collect(),
+            ran_slot: self.total + node,
             timeout: entry.timeout,
+            max_wait: entry.max_wait,
             retry: entry.retry,
+            is_pure: entry.kind.spec().is_pure,
             on_error: entry.on_error,
             in_flight: entry
                 .max_in_flight
                 .map(|limit| Arc::new(Semaphore::new(limit))),
-            counters: Counters::default(),
+            counters: Arc::default(),
         }
     }
 }

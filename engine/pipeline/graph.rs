@@ -5,23 +5,37 @@
 //!
 //! An input sees the nearest earlier output of its name and type, as a `let`
 //! shadows an earlier one; then older ones, for when the nearer is skipped; last
-//! the request's field of that name. `inputs = { port = "stage.port" }` binds by
-//! hand, and to that output only. A switched-off stage takes part in nothing,
-//! and whoever required what only it gave is pruned with it.
+//! the request's field of that name. What a stage only says of its own input
+//! ([`Output::is_echo`]) is not for others of its kind. `inputs = { port =
+//! "stage.port" }` binds by hand, and to that output only; a list of them to the
+//! first that has a value, and `"none"` to nothing. A switched-off stage takes
+//! part in nothing, and whoever required what only it gave is pruned with it.
+//!
+//! Conditions see the same values, and null where there is none: never a neutral
+//! value, which is for the response alone.
+//!
+//! [`Output::is_echo`]: omnizap_contract::Output::is_echo
 
 mod binder;
+mod conditions;
 mod demand;
 mod effective;
+mod inspect;
 mod order;
+mod published;
 mod required;
 mod response;
+mod sure;
+mod warnings;
 
 use omnizap_contract::{PortType, Ports};
 use serde_json::Value as Json;
 
 use self::binder::Binder;
+use super::condition::Bound;
 use super::config::{PipelineFile, REQUEST};
 use super::diagnostic::Diagnostics;
+use super::registry::Registry;
 
 /// A pipeline whose edges are known.
 #[derive(Clone, Debug)]
@@ -49,9 +63,10 @@ pub struct Node {
     pub state: State,
     /// For each input port what may feed it, nearest first.
     pub inputs: Vec<Vec<Source>>,
-    /// For each variable of the condition what may feed it, nearest first, and
-    /// what it is when nothing does.
-    pub variables: Vec<(Vec<Source>, Json)>,
+    /// When to run it at all.
+    pub condition: Option<Bound>,
+    /// What the condition's variables stand for.
+    pub asked: Vec<Asked>,
     /// The active nodes that must have ended before this one starts.
     pub depends_on: Vec<usize>,
     /// Where it runs on demand, those that may ask for it.
@@ -99,6 +114,49 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The node that gives it.
+    #[must_use]
+    pub fn node(self) -> Option<usize> {
+        match self {
+            Self::Request(_) => None,
+            Self::Stage { node, .. } => Some(node),
+        }
+    }
+}
+
+/// What a name in a condition stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The first value of these sources, nearest first; null where none has one.
+    Value(Vec<Source>),
+    /// Whether a node's stage ran; it never does where there is none.
+    Ran(Option<usize>),
+}
+
+impl Asked {
+    /// The nodes that must have ended before it is known.
+    pub fn nodes(&self) -> impl Iterator<Item = usize> {
+        let (sources, ran) = match self {
+            Self::Value(sources) => (sources.as_slice(), None),
+            Self::Ran(node) => (&[][..], *node),
+        };
+        sources.iter().filter_map(|source| source.node()).chain(ran)
+    }
+
+    /// The values that it may be.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        match self {
+            Self::Value(sources) => sources,
+            Self::Ran(_) => &[],
+        }
+    }
+}
+
+/// What whoever asks whether a stage ran sees behind its name.
+pub const RAN: &str = "ran";
+
 /// A field of the response.
 #[derive(Clone, Debug)]
 pub struct ResponseField {
@@ -110,6 +168,8 @@ pub struct ResponseField {
     pub neutral: Json,
     /// Decimals that its numbers are rounded to.
     pub decimals: Option<u8>,
+    /// True where an answer without it is none.
+    pub is_required: bool,
 }
 
 impl Graph {
@@ -126,6 +186,13 @@ impl Graph {
         }
     }
 
+    /// True for a graph of the same pipeline made of the same text.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.file.name.get_ref() == other.file.name.get_ref()
+            && self.file.source.text == other.file.source.text
+    }
+
     /// The name of a node's stage.
     #[must_use]
     pub fn stage_name(&self, node: usize) -> &str {
@@ -133,18 +200,20 @@ impl Graph {
     }
 }
 
-/// Binds a file's stages.
+/// Binds a file's stages. The registry is asked which stages would give what is missing.
 ///
 /// # Errors
 /// Every binding, condition, cycle and requirement that does not hold.
-pub fn bind(file: &PipelineFile) -> Result<Graph, Diagnostics> {
-    let mut binder = Binder::new(file);
+pub fn bind(file: &PipelineFile, registry: &Registry) -> Result<Graph, Diagnostics> {
+    let mut binder = Binder::new(file, registry);
     for index in 0..file.stages.len() {
         binder.bind_stage(index);
     }
+    binder.bind_conditions();
     let order = binder.find_order();
     binder.diagnostics.clone().into_result()?;
-    let graph = binder.effective_graph(&order)?;
-    required::check(&graph)?;
+    binder.warn();
+    let mut graph = binder.effective_graph(&order)?;
+    required::check(&mut graph)?;
     Ok(graph)
 }

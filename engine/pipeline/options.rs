@@ -62,7 +62,8 @@ pub(super) fn read_options(
                 span,
                 format!("option `{}`: {}", fault.option, fault.message),
             );
-            reader.report(wrong);
+            let is_secret = spec.is_secret(&fault.option);
+            reader.report(if is_secret { wrong.conceal() } else { wrong });
         }
     }
     options
@@ -77,7 +78,9 @@ fn read_option(reader: &mut Reader<'_>, option: &OptionSpec, node: &Node) -> Opt
     }
     let value = option.ty.coerce(&raw);
     if value.is_none() {
-        let found = if node.get_ref().as_str().is_some() {
+        let found = if option.is_secret {
+            "something else".to_owned()
+        } else if node.get_ref().as_str().is_some() {
             raw.to_string()
         } else {
             shown(&raw)
@@ -95,7 +98,11 @@ fn read_option(reader: &mut Reader<'_>, option: &OptionSpec, node: &Node) -> Opt
             }
             _ => wrong.help(option.doc.to_string()),
         };
-        reader.report(wrong);
+        reader.report(if option.is_secret {
+            wrong.conceal()
+        } else {
+            wrong
+        });
     }
     value
 }

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use omnizap_contract::Presence;
 use serde_json::{Value as Json, json};
 
-use super::graph::{Graph, Source, State};
+use super::config::StageEntry;
+use super::graph::{Asked, Graph, RAN, Source, State};
+use super::request::RequestLimits;
+
+/// What is shown in the place of a key or a password.
+const SECRET: &str = "(secret)";
 
 /// How to show a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ fn text(graph: &Graph) -> String {
     let mut out = String::new();
     let route = graph.file.route.as_ref();
     let route = route.map_or("no route".to_owned(), |route| route.get_ref().to_string());
-    let _ = writeln!(out, "{} ({route})", graph.file.name.get_ref());
+    let _ = writeln!(out, "{} ({route})", one_line(graph.file.name.get_ref()));
     let fields: Vec<_> = graph
         .request_ports
         .iter()
@@ -47,12 +52,12 @@ fn text(graph: &Graph) -> String {
         .file
         .stages
         .iter()
-        .map(|stage| stage.name.get_ref().len())
+        .map(|stage| one_line(stage.name.get_ref()).chars().count())
         .max();
     let width = width.unwrap_or(0);
     for (index, node) in graph.nodes.iter().enumerate() {
         let entry = &graph.file.stages[index];
-        let name = entry.name.get_ref();
+        let name = one_line(entry.name.get_ref());
         match &node.state {
             State::Disabled => {
                 let _ = writeln!(out, "  - {name:width$}  off: enabled = false");
@@ -131,6 +136,12 @@ fn text(graph: &Graph) -> String {
     out
 }
 
+/// A name without what would begin a line of its own or move the cursor.
+fn one_line(name: &str) -> String {
+    let shown = |char: char| if char.is_control() { ' ' } else { char };
+    name.chars().map(shown).collect()
+}
+
 /// The files that say something of a stage, the deepest first.
 fn from(origin: &[(Arc<str>, usize)]) -> String {
     let places = origin.iter().map(|(file, line)| format!("{file}:{line}"));
@@ -144,15 +155,20 @@ fn edges(graph: &Graph) -> Vec<(Option<usize>, usize, String)> {
         if node.state != State::Active {
             continue;
         }
-        let variables = node.variables.iter().map(|(sources, _)| sources);
-        for source in node.inputs.iter().chain(variables).flatten() {
-            let (from, port) = match *source {
-                Source::Request(port) => (None, graph.request_ports[port].0.clone()),
-                Source::Stage { node, output } => (
-                    Some(node),
-                    graph.nodes[node].ports.outputs[output].name.to_string(),
-                ),
-            };
+        let sources = node.inputs.iter().flatten();
+        let sources = sources.chain(node.asked.iter().flat_map(Asked::sources));
+        let ports = sources.map(|source| match *source {
+            Source::Request(port) => (None, graph.request_ports[port].0.clone()),
+            Source::Stage { node, output } => (
+                Some(node),
+                graph.nodes[node].ports.outputs[output].name.to_string(),
+            ),
+        });
+        let ran = node.asked.iter().filter_map(|asked| match asked {
+            Asked::Ran(Some(node)) => Some((Some(*node), RAN.to_owned())),
+            _ => None,
+        });
+        for (from, port) in ports.chain(ran) {
             match edges
                 .iter_mut()
                 .find(|edge| edge.0 == from && edge.1 == index)
@@ -172,7 +188,7 @@ fn edges(graph: &Graph) -> Vec<(Option<usize>, usize, String)> {
 fn mermaid(graph: &Graph) -> String {
     let mut out = String::from("flowchart TD\n  request([request])\n");
     for (index, node) in graph.nodes.iter().enumerate() {
-        let name = graph.stage_name(index);
+        let name = mermaid_text(graph.stage_name(index));
         let _ = match node.state {
             State::Active => writeln!(out, "  s{index}[\"{name}\"]"),
             _ => writeln!(out, "  s{index}[\"{name}\"]:::off"),
@@ -180,16 +196,49 @@ fn mermaid(graph: &Graph) -> String {
     }
     for (from, to, ports) in edges(graph) {
         let from = from.map_or("request".into(), |from| format!("s{from}"));
-        let _ = writeln!(out, "  {from} -->|{ports}| s{to}");
+        let ports = mermaid_text(&ports);
+        let _ = writeln!(out, "  {from} -->|\"{ports}\"| s{to}");
     }
     out.push_str("  classDef off stroke-dasharray: 4 4,color:#888\n");
     out
 }
 
+/// A text within the quotes of a label of Mermaid. What could mean something there is written by
+/// its number, as <https://mermaid.js.org/syntax/flowchart.html> wants special characters.
+fn mermaid_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        let _ = match char {
+            '"' => write!(out, "#quot;"),
+            '\n' => write!(out, "<br/>"),
+            _ if char.is_control() => write!(out, " "),
+            _ if char.is_alphanumeric() || " _-+.,:=/'".contains(char) => write!(out, "{char}"),
+            _ => write!(out, "#{};", u32::from(char)),
+        };
+    }
+    out
+}
+
+/// A text as a string of Graphviz, <https://graphviz.org/doc/info/lang.html>.
+fn dot_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            '\n' => out.push_str("\\n"),
+            _ if char.is_control() => out.push(' '),
+            _ => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
 fn dot(graph: &Graph) -> String {
     let mut out = format!(
-        "digraph {:?} {{\n  request [shape=oval];\n",
-        graph.file.name.get_ref()
+        "digraph {} {{\n  request [shape=oval];\n",
+        dot_text(graph.file.name.get_ref())
     );
     for (index, node) in graph.nodes.iter().enumerate() {
         let style = if node.state == State::Active {
@@ -197,21 +246,41 @@ fn dot(graph: &Graph) -> String {
         } else {
             "dashed"
         };
-        let name = graph.stage_name(index);
-        let _ = writeln!(
-            out,
-            "  s{index} [shape=box, style={style}, label={name:?}];"
-        );
+        let name = dot_text(graph.stage_name(index));
+        let _ = writeln!(out, "  s{index} [shape=box, style={style}, label={name}];");
     }
     for (from, to, ports) in edges(graph) {
         let from = from.map_or("request".into(), |from| format!("s{from}"));
-        let _ = writeln!(out, "  {from} -> s{to} [label={ports:?}];");
+        let ports = dot_text(&ports);
+        let _ = writeln!(out, "  {from} -> s{to} [label={ports}];");
     }
     out.push_str("}\n");
     out
 }
 
-/// The graph as JSON: request, stages with their state and bindings, response.
+/// The options in force, but for keys and passwords that are set.
+fn options(entry: &StageEntry) -> Json {
+    let mut options = entry.options.as_map().clone();
+    let specs = entry.kind.spec().options.iter();
+    for spec in specs.filter(|spec| spec.is_secret) {
+        if let Some(value) = options
+            .get_mut(&*spec.name)
+            .filter(|value| !value.is_null())
+        {
+            *value = Json::from(SECRET);
+        }
+    }
+    Json::Object(options)
+}
+
+fn limits(limits: &RequestLimits) -> Json {
+    json!({
+        "max_body_bytes": limits.max_body_bytes, "max_in_flight": limits.max_in_flight,
+        "max_fields": limits.max_fields, "unknown_fields": limits.unknown_fields.name(),
+    })
+}
+
+/// The graph as JSON: request, its limits, stages with their state and bindings, response.
 #[must_use]
 pub fn to_json(graph: &Graph) -> Json {
     let stages: Vec<Json> = graph
@@ -260,7 +329,7 @@ pub fn to_json(graph: &Graph) -> Json {
                 "on_demand": entry.on_demand,
                 "from": from(&entry.origin),
                 "if": entry.condition.as_ref().map(|condition| condition.get_ref().text()),
-                "options": entry.options.as_map(), "inputs": inputs, "outputs": outputs,
+                "options": options(entry), "inputs": inputs, "outputs": outputs,
             })
         })
         .collect();
@@ -288,7 +357,37 @@ pub fn to_json(graph: &Graph) -> Json {
         "pipeline": graph.file.name.get_ref(),
         "route": graph.file.route.as_ref().map(|route| route.get_ref().to_string()),
         "request": request,
+        "limits": limits(&graph.file.limits),
         "stages": stages,
         "response": response,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dot_text, mermaid_text};
+
+    #[test]
+    fn labels_hold_nothing_that_means_something() {
+        for (name, mermaid, dot) in [
+            ("first", "first", "\"first\""),
+            ("散列 été", "散列 été", "\"散列 été\""),
+            (
+                "a \"b\" [c]",
+                "a #quot;b#quot; #91;c#93;",
+                r#""a \"b\" [c]""#,
+            ),
+            ("a\nb\tc", "a<br/>b c", r#""a\nb c""#),
+            (r"a\N|b", "a#92;N#124;b", r#""a\\N|b""#),
+            (
+                "%%{init}%%",
+                "#37;#37;#123;init#125;#37;#37;",
+                "\"%%{init}%%\"",
+            ),
+            ("<b>&#1;", "#60;b#62;#38;#35;1#59;", "\"<b>&#1;\""),
+        ] {
+            assert_eq!(mermaid_text(name), mermaid, "{name}");
+            assert_eq!(dot_text(name), dot, "{name}");
+        }
+    }
 }

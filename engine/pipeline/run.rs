@@ -18,9 +18,9 @@ use omnizap_contract::common::chain::chain;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Presence, Runner, Value};
 use serde_json::{Map, Value as Json};
 
-use self::attempt::{Attempted, attempt_all, deadline_error};
+use self::attempt::{Attempted, Begun, attempt_all, busy_error, deadline_error};
 use self::respond::respond;
-use super::build::{Pipeline, Step, StepCondition};
+use super::build::{Pipeline, Step, StepCondition, StepVariable};
 use super::config::OnError;
 use super::trace::{Outcome, StageTrace, Trace};
 
@@ -62,6 +62,9 @@ struct Run<'p> {
     ready: Vec<usize>,
     trace: Trace,
     started: Instant,
+    /// Stages that failed and are skipped, with their errors: where the answer then lacks what it
+    /// must have, that is why.
+    failed: Vec<(usize, Error)>,
 }
 
 impl Pipeline {
@@ -85,7 +88,7 @@ impl Pipeline {
         let result = run.drive(&call, &mut in_flight).await;
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
-        let result = result.map(|()| respond(self, &run.values));
+        let result = result.and_then(|()| respond(self, &run.values, run.failed));
         Finished {
             result,
             trace: run.trace,
@@ -114,12 +117,17 @@ impl<'p> Run<'p> {
                 total: Duration::ZERO,
             },
             started: Instant::now(),
+            failed: Vec::new(),
         }
     }
 
     /// Runs the stages to their end; `in_flight` holds those that the end of the
     /// request leaves behind.
-    async fn drive(&mut self, call: &Call, in_flight: &mut Vec<usize>) -> Result<(), StageFailure> {
+    async fn drive(
+        &mut self,
+        call: &Call,
+        in_flight: &mut Vec<InFlight>,
+    ) -> Result<(), StageFailure> {
         let pipeline = self.pipeline;
         let mut running: FuturesUnordered<BoxFuture<'p, Attempted>> = FuturesUnordered::new();
         loop {
@@ -127,12 +135,8 @@ impl<'p> Run<'p> {
                 let step = step_of(pipeline, node);
                 let inputs = match self.prepare(node, step) {
                     Ok(inputs) => inputs,
-                    Err(Refusal::Skip(reason)) => {
+                    Err(reason) => {
                         self.skip(node, step, reason);
-                        continue;
-                    }
-                    Err(Refusal::Fail(error)) => {
-                        self.finish(Attempted::refused(node, error))?;
                         continue;
                     }
                 };
@@ -143,13 +147,18 @@ impl<'p> Run<'p> {
                     let attempted = Attempted::at_once(node, &**stage, &inputs, call);
                     self.finish(attempted)?;
                 } else {
-                    in_flight.push(node);
+                    let begun = Begun::default();
+                    in_flight.push(InFlight {
+                        node,
+                        begun: begun.clone(),
+                    });
                     running.push(Box::pin(attempt_all(
                         node,
                         step,
                         pipeline.compute.clone(),
                         inputs,
                         call.clone(),
+                        begun,
                     )));
                 }
             }
@@ -160,33 +169,30 @@ impl<'p> Run<'p> {
             let Ok(Some(attempted)) = next else {
                 return Err(self.out_of_time(in_flight));
             };
-            in_flight.retain(|node| *node != attempted.node);
+            in_flight.retain(|running| running.node != attempted.node);
             self.finish(attempted)?;
         }
     }
 
     /// The inputs of a stage, or why it does not run.
-    fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, Refusal> {
+    fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, String> {
         if step.demand.is_some() && !self.is_needed(node, &mut vec![None; self.ready_at.len()]) {
-            return Err(Refusal::Skip(
-                "nothing that runs needs what it gives".into(),
-            ));
+            return Err("nothing that runs needs what it gives".into());
         }
         if let Some(condition) = &step.condition {
+            let text = condition.condition.text();
             match self.holds(condition) {
                 Ok(true) => {}
-                Ok(false) => {
-                    let reason = format!("`if = {:?}` is false", condition.condition.text());
-                    return Err(Refusal::Skip(reason));
-                }
-                Err(message) => return Err(Refusal::Fail(Error::internal(message))),
+                Ok(false) => return Err(format!("`if = {text:?}` is false")),
+                // Without a value it counts as false.
+                Err(why) => return Err(format!("`if = {text:?}` has no value: {why}")),
             }
         }
         let mut values = Vec::with_capacity(step.inputs.len());
         for (index, slots) in step.input_slots.iter().enumerate() {
             let value = slots.iter().find_map(|slot| self.values[*slot].clone());
             if value.is_none() && matches!(step.inputs[index].presence, Presence::Required) {
-                return Err(Refusal::Skip(self.why_absent(node, index)));
+                return Err(self.why_absent(node, index));
             }
             values.push(value);
         }
@@ -195,11 +201,17 @@ impl<'p> Run<'p> {
 
     /// Whether a condition holds with what is known now.
     fn holds(&self, condition: &StepCondition) -> Result<bool, String> {
-        let values = condition.variables.iter().map(|(slots, neutral)| {
-            let value = slots.iter().find_map(|slot| self.values[*slot].as_ref());
-            Some(value.unwrap_or(neutral))
-        });
-        condition.condition.evaluate(values)
+        condition
+            .condition
+            .evaluate(|index| match condition.variables.get(index)? {
+                StepVariable::Slots(slots) => {
+                    slots.iter().find_map(|slot| self.values[*slot].as_ref())
+                }
+                StepVariable::Ran(slot) => {
+                    let ran = slot.is_some_and(|slot| self.values[slot].is_some());
+                    Some(if ran { &TRUE_VALUE } else { &FALSE_VALUE })
+                }
+            })
     }
 
     /// True where a stage always runs, or a stage that will run asks for what it gives. `known`
@@ -215,7 +227,7 @@ impl<'p> Run<'p> {
         let is_needed = demanders.iter().any(|demander| {
             let condition = step_of(self.pipeline, demander.node).condition.as_ref();
             let is_off = demander.asks_condition
-                && condition.is_some_and(|condition| self.holds(condition) == Ok(false));
+                && condition.is_some_and(|condition| self.holds(condition) != Ok(true));
             let unless = demander.unless.as_ref();
             let is_known = unless.is_some_and(|inputs| inputs.iter().all(has));
             let is_unasked = demander.asks_demand && !self.is_needed(demander.node, known);
@@ -258,16 +270,17 @@ impl<'p> Run<'p> {
                 for (offset, value) in values.into_iter().enumerate() {
                     self.values[step.first_slot + offset] = value;
                 }
+                self.values[step.ran_slot] = Some(TRUE);
                 step.counters.ran.fetch_add(1, Ordering::Relaxed);
                 self.trace.stages.push(trace);
                 self.release(step);
                 Ok(())
             }
-            Err(error) if step.on_error == OnError::Skip => {
+            Err(error) if is_skipped(step.on_error, &error) => {
                 let stage = self.pipeline.graph.stage_name(node);
                 tracing::warn!(
                     stage,
-                    error = %chain(&error),
+                    error = chain(&error).as_str(),
                     "a stage failed and is skipped, as its on_error says"
                 );
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -276,6 +289,7 @@ impl<'p> Run<'p> {
                 }
                 trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
                 self.trace.stages.push(trace);
+                self.failed.push((node, error));
                 self.release(step);
                 Ok(())
             }
@@ -316,32 +330,60 @@ impl<'p> Run<'p> {
         }
     }
 
-    fn abandon(&mut self, in_flight: &[usize]) {
+    fn abandon(&mut self, in_flight: &[InFlight]) {
         let now = self.started.elapsed();
-        for node in in_flight {
+        for InFlight { node, begun } in in_flight {
+            let ready = self.ready_at[*node];
+            let since = now.saturating_sub(ready);
+            let (queued, ran) = if begun.is_set() {
+                (Duration::ZERO, since)
+            } else {
+                (since, Duration::ZERO)
+            };
             self.trace.stages.push(StageTrace {
                 node: *node,
                 outcome: Outcome::Abandoned,
-                ready: self.ready_at[*node],
-                queued: Duration::ZERO,
-                ran: now.saturating_sub(self.ready_at[*node]),
-                attempts: 1,
+                ready,
+                queued,
+                ran,
+                attempts: u32::from(begun.is_set()),
             });
         }
     }
 
-    fn out_of_time(&self, in_flight: &[usize]) -> StageFailure {
-        let stage = in_flight.first();
+    fn out_of_time(&self, in_flight: &[InFlight]) -> StageFailure {
+        // One that ran is to blame before one that waited for a place.
+        let ran = in_flight.iter().find(|running| running.begun.is_set());
+        let stage = ran.or(in_flight.first());
         StageFailure {
-            stage: stage.map(|node| self.pipeline.graph.stage_name(*node).to_owned()),
-            error: deadline_error("the request did not finish before its deadline"),
+            stage: stage.map(|it| self.pipeline.graph.stage_name(it.node).to_owned()),
+            error: match (ran, stage) {
+                (None, Some(_)) => busy_error(),
+                _ => deadline_error("the request did not finish before its deadline"),
+            },
         }
     }
 }
 
-enum Refusal {
-    Skip(String),
-    Fail(Error),
+/// Values of conditions that ask whether a stage ran.
+static TRUE_VALUE: Value = TRUE;
+static FALSE_VALUE: Value = Value::Bool(false);
+const TRUE: Value = Value::Bool(true);
+
+/// A stage that has not ended.
+struct InFlight {
+    node: usize,
+    begun: Begun,
+}
+
+/// Whether a failure counts as a skip: what is wrong with the request is for the client to know,
+/// unless the file says otherwise.
+fn is_skipped(on_error: OnError, error: &Error) -> bool {
+    match on_error {
+        OnError::Fail => false,
+        OnError::Skip => !error.kind().is_of_client(),
+        OnError::SkipAll => true,
+    }
 }
 
 fn step_of(pipeline: &Pipeline, node: usize) -> &Step {

@@ -219,11 +219,11 @@ async fn it_runs_where_a_condition_needs_it_whatever_that_says() {
     );
     let kinds = vec![make(), measure, takes("left", "text")];
     let measure = "uses = \"measure\"\nrun = \"on demand\"";
-    let stages = [MAKE, measure, "uses = \"left\"\nif = \"is_other\""];
+    let stages = [MAKE, measure, "uses = \"left\"\nif = \"is_other == true\""];
     let asked = Asked::new(kinds, true, &stages).await;
     assert_eq!(
         asked.outcomes(),
-        ["ran", "ran", "`if = \"is_other\"` is false"]
+        ["ran", "ran", "`if = \"is_other == true\"` is false"]
     );
 }
 

@@ -142,7 +142,7 @@ async fn a_failing_stage_fails_the_request_or_is_skipped_as_its_file_says() {
             gives("first", "text", "one"),
             source(
                 "fails",
-                inline(|_, _| Err(Error::new(ErrorKind::Invalid, "no good"))),
+                inline(|_, _| Err(Error::new(ErrorKind::Unavailable, "no good"))),
             ),
             shows("show", "text"),
         ]
@@ -153,11 +153,36 @@ async fn a_failing_stage_fails_the_request_or_is_skipped_as_its_file_says() {
     assert_eq!(failure.stage.as_deref(), Some("fails"));
     assert_eq!(
         (failure.error.kind(), failure.error.message()),
-        (ErrorKind::Invalid, "no good")
+        (ErrorKind::Unavailable, "no good")
     );
     let finished =
         run(&pipeline(failing(), &toml.replace("ON", "on_error = \"skip\"")).await).await;
     assert_eq!(field(&finished, "seen"), "one");
+}
+
+/// What is wrong with the request itself is for the client to know, unless the file says otherwise.
+#[tokio::test]
+async fn a_skip_is_for_the_stages_failures_and_not_for_the_clients_mistakes() {
+    const TOML: &str = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"first\"\n[[stage]]\nuses = \"fails\"\non_error = \"WORD\"\n[[stage]]\nuses = \"show\"";
+    for kind in [
+        ErrorKind::Malformed,
+        ErrorKind::TooLarge,
+        ErrorKind::UnsupportedType,
+        ErrorKind::Invalid,
+    ] {
+        let kinds = || {
+            let fails = inline(move |_, _| Err(Error::new(kind, "no good")));
+            vec![
+                gives("first", "text", "one"),
+                source("fails", fails),
+                shows("show", "text"),
+            ]
+        };
+        let finished = run(&pipeline(kinds(), &TOML.replace("WORD", "skip")).await).await;
+        assert_eq!(finished.result.unwrap_err().error.kind(), kind);
+        let finished = run(&pipeline(kinds(), &TOML.replace("WORD", "skip all")).await).await;
+        assert_eq!(field(&finished, "seen"), "one");
+    }
 }
 
 #[tokio::test]
@@ -166,7 +191,7 @@ async fn a_stage_that_failed_and_is_skipped_gives_what_its_port_says() {
         let told = Output::new("text", PortType::Text, "text").when_failed("unsafe");
         let told = told.published(Json::Null);
         let never = waiting(|_, _| std::future::pending());
-        let fails = inline(|_, _| Err(Error::new(ErrorKind::Invalid, "no good")));
+        let fails = inline(|_, _| Err(Error::new(ErrorKind::Unavailable, "no good")));
         vec![
             gives("first", "text", "one"),
             TestKind::new("fails", vec![], vec![told.clone()], fails),

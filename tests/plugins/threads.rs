@@ -26,7 +26,7 @@ async fn a_stage_that_blocks_takes_no_place_from_those_that_compute() {
     // Another stage waits in vain for a place.
     let calls = Calls::new(&[SHARED], Limits::DEFAULT, none()).await;
     let waits = calls.begin_within(1.0, Duration::from_millis(50));
-    assert_eq!(waits.await.unwrap().unwrap_err().kind().status(), 504);
+    assert_eq!(waits.await.unwrap().unwrap_err().kind().status(), 429);
     assert_eq!(calls.counter("/plugin_metrics/calls"), 0);
 }
 

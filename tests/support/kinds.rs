@@ -34,6 +34,7 @@ impl TestKind {
                 doc: Cow::Borrowed("a stage of a test"),
                 options: Vec::new(),
                 feature: None,
+                is_pure: false,
             },
             ports: Ports::new(inputs, outputs),
             runner,

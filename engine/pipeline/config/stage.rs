@@ -1,30 +1,41 @@
 //! The `[[stage]]` tables of a pipeline file.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use omnizap_contract::common::names::nearest;
 use toml::Spanned;
 
-use super::{MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError, REQUEST, StageEntry};
-use crate::pipeline::condition::Condition;
+use super::{
+    Binding, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError, PublishAs, Published, REQUEST,
+    StageEntry,
+};
+use crate::pipeline::condition::{Condition, place_in_literal};
 use crate::pipeline::options::read_options;
 use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::registry::Registry;
 use crate::pipeline::tree::{Item, Node, Table};
 
-const STAGE_KEYS: [&str; 11] = [
+const STAGE_KEYS: [&str; 13] = [
     "uses",
     "name",
     "enabled",
     "with",
     "inputs",
+    "publish",
     "if",
     "run",
     "timeout_ms",
     "retry",
     "on_error",
     "max_in_flight",
+    "max_wait_ms",
 ];
+
+/// What unbinds an input.
+const UNBOUND: &str = "none";
+/// Most sources of one input.
+const MAX_SOURCES: usize = 16;
 
 /// The stages that could be read, and whether there were others.
 pub(super) fn read_stages(
@@ -87,12 +98,13 @@ fn read_stage(
         Some(node) => reader.spanned_string(node, "`name`")?,
         None => uses.clone(),
     };
-    if name.get_ref().contains('.') || name.get_ref() == REQUEST || name.get_ref().is_empty() {
-        let reserved = reader.at(
-            name.span(),
-            format!("`{}` cannot name a stage", name.get_ref()),
-        );
-        reader.report(reserved.help("choose a name without a dot that is not `request`"));
+    let given = name.get_ref();
+    let is_reserved = given == REQUEST || given == UNBOUND || given.contains('.');
+    if is_reserved || given.trim().is_empty() || given.contains(char::is_control) {
+        let reserved = reader.at(name.span(), format!("{given:?} cannot name a stage"));
+        reader.report(reserved.help(format!(
+            "choose a name without dots and control characters that is not `{REQUEST}` or `{UNBOUND}`"
+        )));
     }
 
     let what = |key: &str| format!("`{key}` of stage `{}`", name.get_ref());
@@ -104,19 +116,12 @@ fn read_stage(
     let with = entries.get("with");
     let options = kind.map(|kind| read_options(reader, &**kind, with, defaults, uses.span()));
     let inputs = read_inputs(reader, &entries, &what("inputs"));
-    let condition = entries.get("if").and_then(|node| {
-        let text = reader.string(node, &what("if"))?;
-        match Condition::parse(&text) {
-            Ok(condition) => Some(Spanned::new(node.span(), condition)),
-            Err(message) => {
-                let wrong = reader.at(node.span(), format!("{}: {message}", what("if")));
-                reader.report(wrong.help(
-                    "expected an expression over ports, such as `entropy_normalized <= 0.72 && confidence_margin >= 0.08`",
-                ));
-                None
-            }
-        }
-    });
+    let option_spans = option_spans(with, defaults);
+    let is_toggled = entries.get("enabled").is_some_and(names_variables);
+    let publish = read_publish(reader, &entries, &what("publish"));
+    let condition = entries
+        .get("if")
+        .and_then(|node| read_condition(reader, node, &what("if")));
     let timeout = entries
         .get("timeout_ms")
         .and_then(|node| reader.milliseconds(node, &what("timeout_ms")));
@@ -129,35 +134,75 @@ fn read_stage(
         .get("max_in_flight")
         .and_then(|node| reader.integer(node, &what("max_in_flight"), (1, MAX_IN_FLIGHT as i64)))
         .and_then(|limit| usize::try_from(limit).ok());
-    let on_error = read_word(
-        reader,
-        &entries,
-        "on_error",
-        &what,
-        [OnError::Fail, OnError::Skip],
-    );
-    let on_demand = read_word(reader, &entries, "run", &what, [false, true]);
+    let max_wait = entries
+        .get("max_wait_ms")
+        .and_then(|node| reader.milliseconds(node, &what("max_wait_ms")));
+    let timeout_span = entries.get("timeout_ms").map_or(0..0, Node::span);
+    let on_error = read_word(reader, &entries, "on_error", &what, &ON_ERROR);
+    let on_demand = read_word(reader, &entries, "run", &what, &RUN);
     Some(StageEntry {
         origin: origin(reader, table),
         kind: kind?.clone(),
         options: options?,
         name,
         enabled,
+        is_toggled,
+        option_spans,
         inputs,
+        publish,
         condition,
         on_demand,
         timeout,
+        timeout_span,
         retry,
         on_error,
         max_in_flight,
+        max_wait,
     })
 }
 
-fn read_inputs(
-    reader: &mut Reader<'_>,
-    entries: &Entries<'_>,
-    what: &str,
-) -> Vec<(Spanned<String>, Spanned<String>)> {
+/// True where a value holds a variable of the environment.
+fn names_variables(node: &Node) -> bool {
+    match node.get_ref() {
+        Item::String(text) => text.contains("${"),
+        Item::List(items) => items.iter().any(names_variables),
+        _ => false,
+    }
+}
+
+fn read_condition(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Spanned<Condition>> {
+    // Not filled in: what a variable holds is a value in a condition, and no part of it.
+    let Item::String(text) = node.get_ref() else {
+        reader.wrong_type(node, what, "an expression in quotes");
+        return None;
+    };
+    match Condition::parse(text, reader.environment) {
+        Ok(condition) => Some(Spanned::new(node.span(), condition)),
+        Err(mistake) => {
+            let span = node.span();
+            let literal = &reader.source.text[span.clone()];
+            let place = place_in_literal(literal, &mistake.span);
+            let place = span.start + place.start..span.start + place.end;
+            let wrong = reader.at(place, format!("{what}: {}", mistake.message));
+            reader.report(wrong.help(mistake.help.unwrap_or_else(|| {
+                "expected an expression over ports, such as `entropy_normalized <= 0.72 && confidence_margin >= 0.08`".to_owned()
+            })));
+            None
+        }
+    }
+}
+
+/// Where the file sets the options of a stage: in its own table, else in the defaults.
+fn option_spans(with: Option<&Node>, defaults: &Entries<'_>) -> Vec<(String, Range<usize>)> {
+    let own = with.and_then(|node| node.get_ref().as_table());
+    let own = own.into_iter().flat_map(Table::iter);
+    let own = own.map(|(key, node)| (key.get_ref().clone(), node.span()));
+    let defaults = defaults.iter();
+    own.chain(defaults.map(|(key, _, node)| (key.to_owned(), node.span())))
+        .collect()
+}
+
+fn read_inputs(reader: &mut Reader<'_>, entries: &Entries<'_>, what: &str) -> Vec<Binding> {
     let Some(node) = entries.get("inputs") else {
         return Vec::new();
     };
@@ -166,45 +211,106 @@ fn read_inputs(
     };
     let mut inputs = Vec::new();
     for (port, span, node) in reader.any_entries(table).iter() {
-        if let Some(from) = reader.spanned_string(node, what) {
-            inputs.push((Spanned::new(span, port.to_owned()), from));
+        let port = Spanned::new(span, port.to_owned());
+        let from = match node.get_ref() {
+            Item::List(items) if items.is_empty() || items.len() > MAX_SOURCES => {
+                let message = format!("{what}: 1 to {MAX_SOURCES} sources, found {}", items.len());
+                let wrong = reader.at(node.span(), message);
+                reader.report(wrong.help(format!("{UNBOUND:?} unbinds an input")));
+                continue;
+            }
+            Item::List(items) => {
+                let items = items.iter();
+                let items = items.map(|item| reader.spanned_string(item, what));
+                items.collect::<Option<Vec<_>>>()
+            }
+            _ => reader.spanned_string(node, what).map(|from| vec![from]),
+        };
+        if let Some(mut from) = from {
+            if from.len() == 1 {
+                from.retain(|from| from.get_ref() != UNBOUND);
+            }
+            inputs.push(Binding { port, from });
         }
     }
     inputs
 }
 
-/// The words that `on_error` and `run` take, the one that is meant without the key first.
-const WORDS: [(&str, [&str; 2]); 2] = [
-    ("on_error", ["fail", "skip"]),
-    ("run", ["always", "on demand"]),
+fn read_publish(reader: &mut Reader<'_>, entries: &Entries<'_>, what: &str) -> Published {
+    let Some(node) = entries.get("publish") else {
+        return Published::Ports(Vec::new());
+    };
+    if let Item::Bool(false) = node.get_ref() {
+        return Published::Nothing;
+    }
+    let Item::Table(table) = node.get_ref() else {
+        let expected = "a table such as { category = \"style\" }, or false for nothing of it";
+        reader.wrong_type(node, what, expected);
+        return Published::Ports(Vec::new());
+    };
+    let mut ports = Vec::new();
+    for (port, span, node) in reader.any_entries(table).iter() {
+        let port = Spanned::new(span, port.to_owned());
+        if let Item::Bool(false) = node.get_ref() {
+            ports.push((port, PublishAs::Hidden));
+            continue;
+        }
+        let Item::String(_) = node.get_ref() else {
+            reader.wrong_type(node, what, "the name of a field of the response, or false");
+            continue;
+        };
+        let Some(field) = reader.spanned_string(node, what) else {
+            continue;
+        };
+        let name = field.get_ref();
+        if name.trim().is_empty() || name.contains(char::is_control) {
+            let wrong = format!("{what}: {name:?} cannot name a field of the response");
+            let wrong = reader.at(field.span(), wrong);
+            reader.report(wrong.help("false hides the field"));
+            continue;
+        }
+        ports.push((port, PublishAs::Field(field)));
+    }
+    Published::Ports(ports)
+}
+
+/// The words of `on_error`, that which is meant without the key first.
+const ON_ERROR: [(&str, OnError); 3] = [
+    ("fail", OnError::Fail),
+    ("skip", OnError::Skip),
+    ("skip all", OnError::SkipAll),
 ];
+
+/// The words of `run`.
+const RUN: [(&str, bool); 2] = [("always", false), ("on demand", true)];
 
 fn read_word<T: Copy>(
     reader: &mut Reader<'_>,
     entries: &Entries<'_>,
     key: &str,
     what: &dyn Fn(&str) -> String,
-    values: [T; 2],
+    words: &[(&str, T)],
 ) -> T {
-    let words = WORDS.iter().find(|(known, _)| *known == key);
-    let words = words.map_or([""; 2], |(_, words)| *words);
+    let unset = words[0].1;
     let Some(node) = entries.get(key) else {
-        return values[0];
+        return unset;
     };
     let Some(given) = reader.string(node, &what(key)) else {
-        return values[0];
+        return unset;
     };
-    if let Some(place) = words.iter().position(|word| *word == given) {
-        return values[place];
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
+        return *value;
     }
-    let [first, second] = words;
+    let quoted: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
     let wrong = format!(
-        "{}: expected {first:?} or {second:?}, found {given:?}",
-        what(key)
+        "{}: expected {}, found {given:?}",
+        what(key),
+        quoted.join(" or ")
     );
     let wrong = reader.at(node.span(), wrong);
-    reader.report(wrong);
-    values[0]
+    let words = words.iter().map(|(word, _)| *word);
+    reader.report(wrong.nearest(&given, words));
+    unset
 }
 
 /// The files that a stage's table comes from, each with the line of its first key there.

@@ -1,43 +1,75 @@
-//! Ports and conditions bound to what feeds them, over all stages of the file, the
-//! switched-off ones too.
+//! Ports bound to what feeds them, over all stages of the file, the switched-off ones too.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use omnizap_contract::common::names::suggestion;
-use omnizap_contract::{Input, PortType, Ports, Presence};
-use serde_json::Value as Json;
+use omnizap_contract::{Input, Options, PortType, Ports, Presence};
 
-use super::Source;
-use crate::pipeline::condition::is_expressible;
-use crate::pipeline::config::{PipelineFile, REQUEST, StageEntry};
+use super::published::publish_as;
+use super::{Asked, Source};
+use crate::pipeline::condition::Bound;
+use crate::pipeline::config::{Binding, PipelineFile, REQUEST, StageEntry};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
+use crate::pipeline::registry::Registry;
+
+/// Types of which there is one in most pipelines, so that another of the same type may be meant.
+const TELLING: [PortType; 5] = [
+    PortType::Bytes,
+    PortType::Image,
+    PortType::Embedding,
+    PortType::Scores,
+    PortType::Tensor,
+];
 
 pub(super) struct Binder<'f> {
     pub(super) file: &'f PipelineFile,
+    registry: &'f Registry,
     pub(super) request_ports: Vec<(String, PortType)>,
+    /// For each of them the field, and whether every request has a value.
+    pub(super) request_sure: Vec<(String, bool)>,
     pub(super) ports: Vec<Ports>,
     pub(super) inputs: Vec<Vec<Vec<Source>>>,
-    pub(super) variables: Vec<Vec<(Vec<Source>, Json)>>,
+    pub(super) conditions: Vec<Option<Bound>>,
+    pub(super) asked: Vec<Vec<Asked>>,
+    /// For each stage, once it was asked, why it may not run.
+    pub(super) skipped: RefCell<Vec<Option<Option<String>>>>,
     pub(super) diagnostics: Diagnostics,
+    pub(super) warnings: Diagnostics,
 }
 
 impl<'f> Binder<'f> {
-    pub(super) fn new(file: &'f PipelineFile) -> Self {
-        let fields = file.request.iter();
-        let request_ports = fields
-            .flat_map(|field| field.ports().map(|(name, ty)| (name.get_ref().clone(), ty)))
-            .collect();
+    pub(super) fn new(file: &'f PipelineFile, registry: &'f Registry) -> Self {
+        let (mut request_ports, mut request_sure) = (Vec::new(), Vec::new());
+        for field in &file.request {
+            for (place, (name, ty)) in field.ports().enumerate() {
+                let is_sure = place == 0 && (field.required || field.default.is_some());
+                request_ports.push((name.get_ref().clone(), ty));
+                request_sure.push((name.get_ref().clone(), is_sure));
+            }
+        }
+        let mut diagnostics = Diagnostics::default();
         let stages = file.stages.iter();
+        let ports: Vec<Ports> = stages
+            .map(|stage| {
+                let mut ports = stage.kind.ports(&stage.options);
+                publish_as(file, stage, &mut ports.outputs, &mut diagnostics);
+                ports
+            })
+            .collect();
         Self {
             file,
+            registry,
             request_ports,
-            ports: stages
-                .map(|stage| stage.kind.ports(&stage.options))
-                .collect(),
+            request_sure,
             inputs: Vec::new(),
-            variables: Vec::new(),
-            diagnostics: Diagnostics::default(),
+            conditions: vec![None; ports.len()],
+            asked: vec![Vec::new(); ports.len()],
+            skipped: RefCell::new(vec![None; ports.len()]),
+            ports,
+            diagnostics,
+            warnings: Diagnostics::default(),
         }
     }
 
@@ -52,7 +84,7 @@ impl<'f> Binder<'f> {
     pub(super) fn bind_stage(&mut self, index: usize) {
         let stage = &self.file.stages[index];
         let input_ports = self.ports[index].inputs.clone();
-        for (port, _) in &stage.inputs {
+        for Binding { port, .. } in &stage.inputs {
             if !input_ports
                 .iter()
                 .any(|input| input.name == *port.get_ref())
@@ -76,22 +108,26 @@ impl<'f> Binder<'f> {
             .map(|input| self.bind_input(index, stage, input))
             .collect();
         self.inputs.push(inputs);
-        let variables = self.bind_condition(index, stage);
-        self.variables.push(variables);
     }
 
     fn bind_input(&mut self, index: usize, stage: &StageEntry, input: &Input) -> Vec<Source> {
         let by_hand = stage
             .inputs
             .iter()
-            .find(|(port, _)| *port.get_ref() == *input.name);
-        if let Some((_, from)) = by_hand {
-            return self
-                .resolve_by_hand(index, input, from.get_ref(), from.span())
-                .into_iter()
+            .find(|binding| *binding.port.get_ref() == *input.name);
+        if let Some(Binding { port, from }) = by_hand {
+            if from.is_empty() && matches!(input.presence, Presence::Required) {
+                let name = stage.name.get_ref();
+                let message = format!("stage `{name}` needs its input `{}`", input.name);
+                let help = "it cannot be unbound".to_owned();
+                self.report(port.span(), message, Some(help));
+            }
+            let from = from.iter();
+            return from
+                .filter_map(|from| self.resolve_by_hand(index, input, from.get_ref(), from.span()))
                 .collect();
         }
-        let sources = self.earlier(index, |name, ty| *name == *input.name && ty == input.ty);
+        let sources = self.automatic(index, input);
         let missing = sources.is_empty() && matches!(input.presence, Presence::Required);
         if missing && !self.file.has_unreadable_part {
             self.report_missing(index, stage, input);
@@ -99,8 +135,27 @@ impl<'f> Binder<'f> {
         sources
     }
 
+    /// What an input binds to by itself.
+    pub(super) fn automatic(&self, index: usize, input: &Input) -> Vec<Source> {
+        let mut sources = self.earlier(index, |name, ty| *name == *input.name && ty == input.ty);
+        // What another of its kind took for its own is not meant for it.
+        let kind = &self.file.stages[index].kind.spec().name;
+        sources.retain(|source| match *source {
+            Source::Stage { node, output } => {
+                let is_twin = self.file.stages[node].kind.spec().name == *kind;
+                !(is_twin && self.ports[node].outputs[output].is_echo)
+            }
+            Source::Request(_) => true,
+        });
+        sources
+    }
+
     /// Outputs of earlier stages, nearest first, then fields of the request.
-    fn earlier(&self, index: usize, wanted: impl Fn(&str, PortType) -> bool) -> Vec<Source> {
+    pub(super) fn earlier(
+        &self,
+        index: usize,
+        wanted: impl Fn(&str, PortType) -> bool,
+    ) -> Vec<Source> {
         let mut sources = Vec::new();
         for node in (0..index).rev() {
             for (output, port) in self.ports[node].outputs.iter().enumerate() {
@@ -133,7 +188,7 @@ impl<'f> Binder<'f> {
             self.report(
                 span,
                 message,
-                Some("write \"stage.port\" or \"request.field\"".into()),
+                Some("write \"stage.port\", \"request.field\", or \"none\" to unbind it".into()),
             );
             return None;
         };
@@ -193,23 +248,15 @@ impl<'f> Binder<'f> {
             input.name,
             input.ty
         );
-        let all = |name: &str, ty: PortType| name == &*input.name || ty == input.ty;
+        // Of a text there are many: one of another name is hardly meant.
+        let is_telling = TELLING.contains(&input.ty);
+        let all = |name: &str, ty: PortType| name == &*input.name || (is_telling && ty == input.ty);
         let mut near: Vec<String> = self
             .earlier(index, all)
             .into_iter()
             .map(|source| {
-                let (name, ty) = match source {
-                    Source::Request(port) => {
-                        let (name, ty) = &self.request_ports[port];
-                        (format!("{REQUEST}.{name}"), *ty)
-                    }
-                    Source::Stage { node, output } => {
-                        let port = &self.ports[node].outputs[output];
-                        let stage = self.file.stages[node].name.get_ref();
-                        (format!("{stage}.{}", port.name), port.ty)
-                    }
-                };
-                format!("`{name}` ({ty})")
+                let ty = self.type_of(source);
+                format!("`{}` ({ty})", self.source_name(source))
             })
             .collect();
         near.truncate(4);
@@ -224,7 +271,16 @@ impl<'f> Binder<'f> {
             let later = self.file.stages[later].name.get_ref();
             let _ = write!(help, "`{later}` gives one: move it before this stage");
         } else if near.is_empty() {
-            let _ = write!(help, "{}", input.doc);
+            let kinds = self.kinds_that_give(input);
+            if kinds.is_empty() {
+                let _ = write!(help, "{}", input.doc);
+            } else {
+                let _ = write!(
+                    help,
+                    "{} gives one: put it before this stage",
+                    kinds.join(" or ")
+                );
+            }
         } else {
             let _ = write!(
                 help,
@@ -236,63 +292,48 @@ impl<'f> Binder<'f> {
         self.report(stage.name.span(), message, Some(help));
     }
 
-    fn bind_condition(&mut self, index: usize, stage: &StageEntry) -> Vec<(Vec<Source>, Json)> {
-        let Some(condition) = &stage.condition else {
-            return Vec::new();
-        };
-        let mut bound = Vec::new();
-        let mut types = Vec::new();
-        for variable in condition.get_ref().variables() {
-            let sources = self.earlier(index, |name, ty| name == variable && is_expressible(ty));
-            let Some(nearest) = sources.first() else {
-                let known = self.earlier(index, |_, ty| is_expressible(ty));
-                let names: Vec<String> =
-                    known.iter().map(|source| self.port_name(*source)).collect();
-                let help = suggestion(variable, names.iter().map(String::as_str));
-                let message = format!(
-                    "`if` of stage `{}` refers to `{variable}`, which nothing before it gives",
-                    stage.name.get_ref()
-                );
-                self.report(condition.span(), message, help);
+    /// The kinds of stages that give what an input takes.
+    fn kinds_that_give(&self, input: &Input) -> Vec<String> {
+        let mut kinds = Vec::new();
+        for name in self.registry.names() {
+            let Some(kind) = self.registry.get(name) else {
                 continue;
             };
-            let (ty, neutral) = match *nearest {
-                Source::Request(port) => (self.request_ports[port].1, Json::Null),
-                Source::Stage { node, output } => {
-                    let port = &self.ports[node].outputs[output];
-                    let published = port.publish.as_ref();
-                    let neutral = published.map_or_else(|| zero(port.ty), |to| to.neutral.clone());
-                    (port.ty, neutral)
-                }
-            };
-            types.push(ty);
-            bound.push((sources, neutral));
+            let options = kind.spec().options.iter();
+            let defaults = options.map(|option| {
+                let default = option.default.clone().unwrap_or_default();
+                (option.name.to_string(), default)
+            });
+            let ports = kind.ports(&Options::from_checked(defaults.collect()));
+            let mut outputs = ports.outputs.iter();
+            if outputs.any(|port| port.name == input.name && port.ty == input.ty && !port.is_echo) {
+                kinds.push(format!("`{name}`"));
+            }
         }
-        if bound.len() == condition.get_ref().variables().len()
-            && let Err(message) = condition.get_ref().check(&types)
-        {
-            let message = format!("`if` of stage `{}`: {message}", stage.name.get_ref());
-            self.report(condition.span(), message, None);
-        }
-        bound
+        kinds.truncate(3);
+        kinds
     }
 
-    fn port_name(&self, source: Source) -> String {
+    fn type_of(&self, source: Source) -> PortType {
         match source {
-            Source::Request(port) => self.request_ports[port].0.clone(),
-            Source::Stage { node, output } => self.ports[node].outputs[output].name.to_string(),
+            Source::Request(port) => self.request_ports[port].1,
+            Source::Stage { node, output } => self.ports[node].outputs[output].ty,
         }
     }
-}
 
-/// What a variable is when whoever gives it is off, and publishes no neutral value.
-fn zero(ty: PortType) -> Json {
-    match ty {
-        PortType::Bool => Json::from(false),
-        PortType::Number => Json::from(0.0),
-        PortType::Integer => Json::from(0),
-        PortType::Text => Json::from(""),
-        PortType::TextList => Json::Array(Vec::new()),
-        _ => Json::Null,
+    /// `stage.port`, or `request.port`.
+    pub(super) fn source_name(&self, source: Source) -> String {
+        let producer = match source {
+            Source::Request(_) => REQUEST,
+            Source::Stage { node, .. } => self.file.stages[node].name.get_ref(),
+        };
+        format!("{producer}.{}", self.port_name(source))
+    }
+
+    pub(super) fn port_name(&self, source: Source) -> &str {
+        match source {
+            Source::Request(port) => &self.request_ports[port].0,
+            Source::Stage { node, output } => &self.ports[node].outputs[output].name,
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use omnizap_contract::Presence;
 
-use super::{Demander, Node, ResponseField, Source, State};
+use super::{Asked, Demander, Node, ResponseField, Source, State};
 use crate::pipeline::config::StageEntry;
 
 /// Finds for each active stage on demand who asks for it, and makes it wait for what tells whether
@@ -44,15 +44,10 @@ pub(super) fn bind(
         for demander in &demanders {
             let mut waits = Vec::new();
             if demander.asks_condition {
-                let variables = nodes[demander.node].variables.iter();
-                waits.extend(
-                    variables
-                        .flat_map(|(sources, _)| sources)
-                        .filter_map(stage_of),
-                );
+                waits.extend(nodes[demander.node].asked.iter().flat_map(Asked::nodes));
             }
             let unless = demander.unless.iter().flatten().flatten();
-            waits.extend(unless.filter_map(stage_of));
+            waits.extend(unless.filter_map(|source| source.node()));
             if demander.asks_demand {
                 waits.extend(nodes[demander.node].waits_to_decide.iter().copied());
             }
@@ -73,17 +68,11 @@ pub(super) fn bind(
 
 /// Whether and when `other` asks for what `node` gives.
 fn demander(stages: &[StageEntry], nodes: &[Node], node: usize, other: usize) -> Option<Demander> {
-    let known_before = |source: &Source| {
-        stage_of(source).is_none_or(|source| source != node && !depends(nodes, source, node))
-    };
-    let variables = &nodes[other].variables;
-    let is_condition_known = variables
-        .iter()
-        .flat_map(|(sources, _)| sources)
-        .all(known_before);
-    let decides = variables
-        .iter()
-        .any(|(sources, _)| comes_from(sources, node));
+    let is_before = |source: usize| source != node && !depends(nodes, source, node);
+    let known_before = |source: &Source| source.node().is_none_or(is_before);
+    let asked = &nodes[other].asked;
+    let is_condition_known = asked.iter().flat_map(Asked::nodes).all(is_before);
+    let decides = asked.iter().any(|asked| comes_from(asked.sources(), node));
     let ports = nodes[other].ports.inputs.iter().zip(&nodes[other].inputs);
     let fed: Vec<_> = ports
         .filter(|(_, sources)| comes_from(sources, node))
@@ -118,17 +107,11 @@ fn demander(stages: &[StageEntry], nodes: &[Node], node: usize, other: usize) ->
     })
 }
 
+/// True where one of the sources is a value that a node gives.
 fn comes_from(sources: &[Source], wanted: usize) -> bool {
-    sources
-        .iter()
-        .any(|source| stage_of(source) == Some(wanted))
-}
-
-fn stage_of(source: &Source) -> Option<usize> {
-    match *source {
-        Source::Request(_) => None,
-        Source::Stage { node, .. } => Some(node),
-    }
+    let is_wanted =
+        |source: &Source| matches!(source, Source::Stage { node, .. } if *node == wanted);
+    sources.iter().any(is_wanted)
 }
 
 /// True where a node waits for another, directly or through others.

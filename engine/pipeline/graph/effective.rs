@@ -4,7 +4,7 @@ use omnizap_contract::Presence;
 
 use super::binder::Binder;
 use super::order::in_order;
-use super::{Graph, Node, Source, State, demand};
+use super::{Asked, Graph, Node, Source, State, demand};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
 impl Binder<'_> {
@@ -35,13 +35,16 @@ impl Binder<'_> {
         let live = |sources: &[Source]| -> Vec<Source> {
             let sources = sources.iter().copied();
             sources
-                .filter(|source| match source {
-                    Source::Request(_) => true,
-                    Source::Stage { node, .. } => active(*node),
-                })
+                .filter(|source| source.node().is_none_or(active))
                 .collect()
         };
-        let (response, mut warnings) = self.response(active)?;
+        let (response, warnings) = self.response(active)?;
+        let mut warnings = {
+            let mut all = self.file.warnings.clone();
+            all.extend(self.warnings.clone());
+            all.extend(warnings);
+            all
+        };
         let mut nodes: Vec<Node> = (0..stages.len())
             .map(|node| Node {
                 ports: self.ports[node].clone(),
@@ -50,9 +53,13 @@ impl Binder<'_> {
                     .iter()
                     .map(|sources| live(sources))
                     .collect(),
-                variables: self.variables[node]
+                condition: self.conditions[node].clone(),
+                asked: self.asked[node]
                     .iter()
-                    .map(|(sources, neutral)| (live(sources), neutral.clone()))
+                    .map(|asked| match asked {
+                        Asked::Value(sources) => Asked::Value(live(sources)),
+                        Asked::Ran(ran) => Asked::Ran(ran.filter(|node| active(*node))),
+                    })
                     .collect(),
                 depends_on: self.feeders(node, active),
                 demand: None,
@@ -80,19 +87,16 @@ impl Binder<'_> {
     fn why_prune(&self, node: usize, states: &[State]) -> Option<String> {
         let ports = self.ports[node].inputs.iter().zip(&self.inputs[node]);
         for (input, sources) in ports {
-            let fed = sources.iter().any(|source| match source {
-                Source::Request(_) => true,
-                Source::Stage { node, .. } => states[*node] == State::Active,
-            });
+            let is_active = |node: usize| states[node] == State::Active;
+            let fed = sources
+                .iter()
+                .any(|source| source.node().is_none_or(is_active));
             if fed || !matches!(input.presence, Presence::Required) {
                 continue;
             }
             let lost: Vec<String> = sources
                 .iter()
-                .filter_map(|source| match source {
-                    Source::Stage { node, .. } => Some(*node),
-                    Source::Request(_) => None,
-                })
+                .filter_map(|source| source.node())
                 .map(|node| {
                     let name = self.file.stages[node].name.get_ref();
                     let state = if states[node] == State::Disabled {
@@ -103,6 +107,9 @@ impl Binder<'_> {
                     format!("`{name}`, which is {state}")
                 })
                 .collect();
+            if lost.is_empty() {
+                return Some(format!("its input `{}` is unbound", input.name));
+            }
             return Some(format!(
                 "its input `{}` came from {}",
                 input.name,

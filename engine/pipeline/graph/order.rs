@@ -3,7 +3,7 @@
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::Source;
+use super::Asked;
 use super::binder::Binder;
 
 fn edges(
@@ -57,12 +57,11 @@ impl Binder<'_> {
         let span = members
             .iter()
             .flat_map(|node| {
-                self.file.stages[*node]
-                    .inputs
-                    .iter()
-                    .map(move |input| (node, input))
+                let inputs = self.file.stages[*node].inputs.iter();
+                let sources = inputs.flat_map(|input| &input.from);
+                sources.map(move |from| (node, from))
             })
-            .find(|(node, (_, from))| {
+            .find(|(node, from)| {
                 let stage = from.get_ref().rsplit_once('.').map(|(stage, _)| stage);
                 members.iter().any(|member| {
                     member >= *node && stage == Some(self.file.stages[*member].name.get_ref())
@@ -70,7 +69,7 @@ impl Binder<'_> {
             })
             .map_or_else(
                 || self.file.stages[members[0]].name.span(),
-                |(_, (_, from))| from.span(),
+                |(_, from)| from.span(),
             );
         self.report(
             span,
@@ -82,15 +81,9 @@ impl Binder<'_> {
     /// The nodes that feed a node, through ports or its condition.
     pub(super) fn feeders(&self, node: usize, active: impl Fn(usize) -> bool) -> Vec<usize> {
         let ports = self.inputs[node].iter();
-        let variables = self.variables[node].iter().map(|(sources, _)| sources);
-        let mut feeders: Vec<usize> = ports
-            .chain(variables)
-            .flatten()
-            .filter_map(|source| match source {
-                Source::Stage { node, .. } if active(*node) => Some(*node),
-                _ => None,
-            })
-            .collect();
+        let feeding = ports.flatten().filter_map(|source| source.node());
+        let asked = self.asked[node].iter().flat_map(Asked::nodes);
+        let mut feeders: Vec<usize> = feeding.chain(asked).filter(|node| active(*node)).collect();
         feeders.sort_unstable();
         feeders.dedup();
         feeders

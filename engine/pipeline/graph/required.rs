@@ -13,15 +13,25 @@ use omnizap_contract::Presence;
 use super::{Graph, Source, State};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
-/// Checks that every field of `require` has a stage that is sure to fill it.
+/// Checks that every field of `require` has a stage that is sure to fill it, and marks those
+/// fields: a run that leaves one out all the same gives no answer.
 ///
 /// # Errors
 /// Every one that has none, and which stages are off.
-pub(super) fn check(graph: &Graph) -> Result<(), Diagnostics> {
+pub(super) fn check(graph: &mut Graph) -> Result<(), Diagnostics> {
     if graph.file.has_unreadable_part {
         return Ok(());
     }
     let firm = firm(graph);
+    let names: Vec<String> = graph
+        .file
+        .require
+        .iter()
+        .map(|name| name.get_ref().clone())
+        .collect();
+    for field in &mut graph.response {
+        field.is_required = names.contains(&field.name);
+    }
     let mut diagnostics = Diagnostics::default();
     for required in &graph.file.require {
         let name = required.get_ref();

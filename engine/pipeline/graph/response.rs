@@ -42,6 +42,7 @@ impl Binder<'_> {
                         sources: Vec::new(),
                         neutral: Json::Null,
                         decimals: None,
+                        is_required: false,
                     });
                     publishers.push(None);
                     fields.len() - 1
@@ -122,6 +123,7 @@ impl Binder<'_> {
                         sources: vec![Source::Request(at)],
                         neutral: Json::Null,
                         decimals: None,
+                        is_required: false,
                     }),
                     Some(index) => {
                         let Some(publisher) = publishers.get(index).copied().flatten() else {

@@ -1,13 +1,20 @@
-//! Attempts at a stage: retries, its own timeout, the place where it may compute.
+//! Attempts at a stage: the place where it may run, its own timeout, retries.
+//!
+//! Waiting for a place and running are two things with a bound each. `max_wait_ms` bounds the wait
+//! for one of `max_in_flight` and for a thread; one that is over is an answer of its own: busy.
+//! `timeout_ms` bounds one run and counts from its begin. What is transient is tried again, and
+//! what took too long where the stage is pure; before it goes on it pauses as [`Backoff`] says, or
+//! as long as the error asks, and not at all where that is longer than [`MAX_RETRY_BACKOFF`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use omnizap_contract::common::backoff::Backoff;
 use omnizap_contract::{Call, Error, ErrorKind, Inputs, Outputs, Runner, Stage};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::pipeline::build::Step;
 
@@ -15,6 +22,23 @@ use crate::pipeline::build::Step;
 const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts.
 const MAX_RETRY_BACKOFF: Duration = Duration::from_secs(2);
+
+/// When trying again makes sense after a wait for a place was too long.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Tells whether a stage has begun, or waits for a place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What an attempt at a stage gave, and how long it waited and ran.
 pub(super) struct Attempted {
@@ -37,17 +61,6 @@ impl Attempted {
             attempts: 1,
         }
     }
-
-    /// A stage that did not run, because its condition has no answer.
-    pub(super) fn refused(node: usize, error: Error) -> Self {
-        Self {
-            node,
-            result: Err(error),
-            queued: Duration::ZERO,
-            ran: Duration::ZERO,
-            attempts: 0,
-        }
-    }
 }
 
 /// Runs a stage on this thread: what it gave, and how long it took.
@@ -65,108 +78,157 @@ pub(super) async fn attempt_all(
     compute: Arc<Semaphore>,
     inputs: Inputs,
     call: Call,
+    begun: Begun,
 ) -> Attempted {
     let entered = Instant::now();
-    let _place = match &step.in_flight {
-        Some(places) => places.clone().acquire_owned().await.ok(),
-        None => None,
+    let mut tries = Tries {
+        step,
+        compute,
+        inputs,
+        call,
+        begun,
+        ran: Duration::ZERO,
+        attempts: 0,
     };
-    let mut ran = Duration::ZERO;
-    let mut attempts = 0;
-    let mut backoff = Backoff::new(RETRY_BACKOFF, MAX_RETRY_BACKOFF);
-    let result = loop {
-        attempts += 1;
-        let (result, took) = attempt(step, &compute, &inputs, &call).await;
-        ran += took;
-        match result {
-            Err(error) if error.kind().is_transient() && attempts <= step.retry => {
-                let wait = error.retry_after().unwrap_or_else(|| backoff.pause());
-                if wait >= call.remaining() {
-                    break Err(error);
-                }
-                tokio::time::sleep(wait).await;
-            }
-            result => break result,
-        }
+    let result = match tries.place(step.in_flight.as_ref()).await {
+        Ok(_place) => tries.run().await,
+        Err(error) => Err(error),
     };
     Attempted {
         node,
         result,
-        queued: entered.elapsed().saturating_sub(ran),
-        ran,
-        attempts,
+        queued: entered.elapsed().saturating_sub(tries.ran),
+        ran: tries.ran,
+        attempts: tries.attempts,
     }
 }
 
-/// One attempt, and how long it ran.
-async fn attempt(
-    step: &Step,
-    compute: &Arc<Semaphore>,
-    inputs: &Inputs,
-    call: &Call,
-) -> (Result<Outputs, Error>, Duration) {
-    let mut call = call.clone();
-    // A timeout that ends after the request does is the request's deadline.
-    let until = step.timeout.map(|timeout| Instant::now() + timeout);
-    let until = until.filter(|until| *until < call.deadline);
-    if let Some(until) = until {
-        call.deadline = until;
-    }
-    let work = async {
-        match &step.runner {
-            Runner::Inline(stage) => run_here(&**stage, inputs, &call),
-            Runner::Async(stage) => {
-                let started = Instant::now();
-                let result = AssertUnwindSafe(stage.run(inputs, &call))
-                    .catch_unwind()
-                    .await;
-                let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
-                (result, started.elapsed())
-            }
-            Runner::Compute(stage) => {
-                run_compute(stage.clone(), compute.clone(), inputs.clone(), call.clone()).await
-            }
-        }
-    };
-    let Some(until) = until else {
-        return work.await;
-    };
-    let started = Instant::now();
-    match tokio::time::timeout_at(until.into(), work).await {
-        Ok(done) => done,
-        Err(_) => (
-            Err(deadline_error("the stage took longer than its timeout")),
-            started.elapsed(),
-        ),
-    }
-}
-
-async fn run_compute(
-    stage: Arc<dyn Stage>,
+/// The attempts at one stage for one request.
+struct Tries<'s> {
+    step: &'s Step,
     compute: Arc<Semaphore>,
     inputs: Inputs,
     call: Call,
-) -> (Result<Outputs, Error>, Duration) {
-    let Ok(place) = compute.acquire_owned().await else {
-        let closed = Error::new(ErrorKind::Unavailable, "the service is shutting down");
-        return (Err(closed), Duration::ZERO);
-    };
+    begun: Begun,
+    ran: Duration,
+    attempts: u32,
+}
+
+impl Tries<'_> {
+    /// A place to run, waited for as long as the stage may wait; none where none is asked for.
+    async fn place(
+        &self,
+        places: Option<&Arc<Semaphore>>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        let Some(places) = places else {
+            return Ok(None);
+        };
+        let until = self.step.max_wait.map(|wait| Instant::now() + wait);
+        let until = until.map_or(self.call.deadline, |until| until.min(self.call.deadline));
+        let place = places.clone().acquire_owned();
+        match tokio::time::timeout_at(until.into(), place).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(_)) => {
+                let closed = "the service is shutting down";
+                Err(Error::new(ErrorKind::Unavailable, closed))
+            }
+            Err(_) => Err(busy_error()),
+        }
+    }
+
+    async fn run(&mut self) -> Result<Outputs, Error> {
+        let mut backoff = Backoff::new(RETRY_BACKOFF, MAX_RETRY_BACKOFF);
+        loop {
+            let is_compute = matches!(self.step.runner, Runner::Compute(_));
+            let place = self.place(is_compute.then_some(&self.compute)).await?;
+            let began = Instant::now();
+            let (result, is_late) = self.attempt(place).await;
+            self.ran += began.elapsed();
+            let error = match result {
+                Ok(outputs) => return Ok(outputs),
+                Err(error) => error,
+            };
+            let is_worth_it = error.kind().is_transient() || (is_late && self.step.is_pure);
+            if !is_worth_it || self.attempts > self.step.retry {
+                return Err(error);
+            }
+            let pause = error.retry_after().unwrap_or_else(|| backoff.pause());
+            if pause > MAX_RETRY_BACKOFF || pause >= self.call.remaining() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One attempt: what it gave, and whether its own time was over before it was done.
+    async fn attempt(
+        &mut self,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> (Result<Outputs, Error>, bool) {
+        self.attempts += 1;
+        self.begun.set();
+        let mut call = self.call.clone();
+        // A timeout that ends after the request does is the request's deadline.
+        let until = self.step.timeout.map(|timeout| Instant::now() + timeout);
+        let until = until.filter(|until| *until < call.deadline);
+        if let Some(until) = until {
+            call.deadline = until;
+        }
+        let work = async {
+            match &self.step.runner {
+                Runner::Inline(stage) => run_here(&**stage, &self.inputs, &call).0,
+                Runner::Async(stage) => AssertUnwindSafe(stage.run(&self.inputs, &call))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|panic| Err(panicked(&*panic))),
+                Runner::Compute(stage) => {
+                    run_compute(stage.clone(), place, self.inputs.clone(), call.clone()).await
+                }
+            }
+        };
+        let Some(until) = until else {
+            return (work.await, false);
+        };
+        match tokio::time::timeout_at(until.into(), work).await {
+            Ok(result) => {
+                // The stage may have seen by itself that its time was over.
+                let is_deadline = |error: &Error| error.kind() == ErrorKind::Deadline;
+                let is_late = result.as_ref().is_err_and(is_deadline);
+                (result, is_late)
+            }
+            Err(_) => {
+                let late = deadline_error("the stage took longer than its timeout");
+                (Err(late), true)
+            }
+        }
+    }
+}
+
+/// Runs a stage on a thread of its own.
+async fn run_compute(
+    stage: Arc<dyn Stage>,
+    place: Option<OwnedSemaphorePermit>,
+    inputs: Inputs,
+    call: Call,
+) -> Result<Outputs, Error> {
     let joined = tokio::task::spawn_blocking(move || {
         // The place is held by the thread, not by the request: a request that is
         // gone frees it only once its work has noticed.
         let _place = place;
         if call.is_over() {
-            return (
-                Err(deadline_error("nobody waits for this any more")),
-                Duration::ZERO,
-            );
+            return Err(deadline_error("nobody waits for this any more"));
         }
-        run_here(&*stage, &inputs, &call)
+        run_here(&*stage, &inputs, &call).0
     });
-    match joined.await {
-        Ok(done) => done,
-        Err(error) => (Err(Error::internal(error)), Duration::ZERO),
-    }
+    joined
+        .await
+        .unwrap_or_else(|error| Err(Error::internal(error)))
+}
+
+/// The error of one that waited for a place until nobody could wait any longer.
+pub(super) fn busy_error() -> Error {
+    let message = "the stage waited too long for a place to run, try again";
+    Error::new(ErrorKind::Busy, message).with_retry_after(BUSY_RETRY_AFTER)
 }
 
 pub(super) fn deadline_error(message: &'static str) -> Error {

@@ -1,23 +1,73 @@
 //! The response, made of what the stages gave.
 
-use omnizap_contract::Value;
 use omnizap_contract::common::round::round_json;
+use omnizap_contract::{Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
+use super::StageFailure;
 use crate::pipeline::build::Pipeline;
+use crate::pipeline::graph::ResponseField;
 
-/// Each field of the response: the latest value that fills it, else its neutral one.
-pub(super) fn respond(pipeline: &Pipeline, values: &[Option<Value>]) -> Map<String, Json> {
-    let fields = pipeline.graph.response.iter().zip(&pipeline.response);
-    fields
-        .map(|(field, slots)| {
-            let value = slots.iter().find_map(|slot| values[*slot].as_ref());
-            let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
-            let json = match field.decimals {
-                Some(decimals) => round_json(json, decimals),
-                None => json,
-            };
-            (field.name.clone(), json)
-        })
-        .collect()
+/// Each field of the response: the latest value that fills it, else its neutral one. `failed` are
+/// the stages that failed and were skipped.
+///
+/// # Errors
+/// A field that the response requires and nothing filled: such an answer is none.
+pub(super) fn respond(
+    pipeline: &Pipeline,
+    values: &[Option<Value>],
+    failed: Vec<(usize, Error)>,
+) -> Result<Map<String, Json>, StageFailure> {
+    let mut response = Map::new();
+    for (field, slots) in pipeline.graph.response.iter().zip(&pipeline.response) {
+        let value = slots.iter().find_map(|slot| values[*slot].as_ref());
+        if value.is_none() && field.is_required {
+            return Err(lacks(pipeline, field, failed));
+        }
+        let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
+        let json = match field.decimals {
+            Some(decimals) => round_json(json, decimals),
+            None => json,
+        };
+        response.insert(field.name.clone(), json);
+    }
+    Ok(response)
+}
+
+/// The error of an answer without a required field: that of the stage that should have given it,
+/// where it failed, else of the last one that did.
+fn lacks(
+    pipeline: &Pipeline,
+    field: &ResponseField,
+    mut failed: Vec<(usize, Error)>,
+) -> StageFailure {
+    let gives = |node: usize| {
+        let mut nodes = field.sources.iter().map(|source| source.node());
+        nodes.any(|source| source == Some(node))
+    };
+    let own = failed.iter().position(|(node, _)| gives(*node));
+    let cause = match own {
+        Some(own) => Some(failed.swap_remove(own)),
+        None => failed.pop(),
+    };
+    let name = &field.name;
+    let message = format!("the answer lacks `{name}`, which it must have");
+    let Some((node, cause)) = cause else {
+        let error = Error::new(ErrorKind::Unavailable, message).with_code("incomplete_answer");
+        return StageFailure { stage: None, error };
+    };
+    // Whatever failed, it was the stage's to give, and not a fault of the request alone.
+    let kind = match cause.kind() {
+        ErrorKind::Internal => ErrorKind::Unavailable,
+        kind => kind,
+    };
+    let mut error = Error::new(kind, format!("{message}: {}", cause.message()))
+        .with_code(cause.code().to_owned());
+    if let Some(after) = cause.retry_after() {
+        error = error.with_retry_after(after);
+    }
+    StageFailure {
+        stage: Some(pipeline.graph.stage_name(node).to_owned()),
+        error: error.with_source(cause),
+    }
 }

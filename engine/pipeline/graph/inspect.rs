@@ -1,0 +1,39 @@
+//! A look at what the active stages would need to be built, before they are.
+
+use super::{Graph, State};
+use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
+
+impl Graph {
+    /// What would keep an active stage from being built, as far as a quick look tells: files that
+    /// are not there, models that nobody knows.
+    #[must_use]
+    pub fn inspect(&self) -> Diagnostics {
+        let mut mistakes = Diagnostics::default();
+        for (entry, node) in self.file.stages.iter().zip(&self.nodes) {
+            if node.state != State::Active {
+                continue;
+            }
+            for fault in entry
+                .kind
+                .inspect(&entry.options)
+                .err()
+                .into_iter()
+                .flatten()
+            {
+                let mut spans = entry.option_spans.iter();
+                let span = spans.find(|(option, _)| *option == fault.option);
+                let span = span.map_or(entry.name.span(), |(_, span)| span.clone());
+                // An option of [defaults.with] is wrong once, however many stages take it.
+                let what = format!("option `{}`: {}", fault.option, fault.message);
+                let mistake = Diagnostic::new(&self.file.source, span, what);
+                let is_secret = entry.kind.spec().is_secret(&fault.option);
+                mistakes.push(if is_secret {
+                    mistake.conceal()
+                } else {
+                    mistake
+                });
+            }
+        }
+        mistakes
+    }
+}
