@@ -88,7 +88,9 @@ impl Adaptive {
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let doc = "moves the scores by what feedback says of each label under the theme";
-    StageSpec::new("adaptive", doc, [ALPHA.spec(), NEIGHBOURS.spec()]).feature("adaptive_scoring")
+    StageSpec::new("adaptive", doc, [ALPHA.spec(), NEIGHBOURS.spec()])
+        .feature("adaptive_scoring")
+        .pure()
 });
 
 impl StageKind for Adaptive {

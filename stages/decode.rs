@@ -92,7 +92,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         ALPHA.spec(),
         BACKGROUND.spec(),
     ];
-    StageSpec::new("decode", doc, options)
+    StageSpec::new("decode", doc, options).pure()
 });
 
 impl StageKind for Decode {

@@ -32,7 +32,7 @@ impl Embed {
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let options = [MODEL.spec(), PRETRAINED.spec(), PREPARED.spec()];
-    StageSpec::new("embed", "runs the image tower of the model", options)
+    StageSpec::new("embed", "runs the image tower of the model", options).pure()
 });
 
 impl StageKind for Embed {
@@ -49,6 +49,10 @@ impl StageKind for Embed {
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         clip::check_prepared(options)
+    }
+
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        self.services.inspect_model_of(options)
     }
 
     async fn build(&self, options: &Options) -> Result<Runner, Error> {
@@ -70,14 +74,7 @@ impl Observed for Embedder {
     }
 
     fn health(&self) -> Health {
-        let facts = self.model.facts();
-        Health {
-            facts: match self.model.note() {
-                Some(note) => facts.with("note", note),
-                None => facts,
-            },
-            ..Health::default()
-        }
+        self.model.health()
     }
 }
 

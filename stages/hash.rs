@@ -30,7 +30,7 @@ pub struct Hash;
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let doc = "hashes the uploaded bytes and settles the name under which feedback will find them";
-    StageSpec::new("hash", doc, [])
+    StageSpec::new("hash", doc, []).pure()
 });
 
 impl StageKind for Hash {

@@ -8,6 +8,7 @@
 //! - [`recall`]: what was made of it before
 //! - [`decode`]: the file becomes pixels
 //! - [`embed`]: the pixels become a vector
+//! - [`embed_text`]: a text becomes one
 //! - [`score`]: how well each label fits
 //! - [`nsfw`]: whether the picture is safe to show
 //! - [`adaptive`]: scores that learn from feedback
@@ -37,6 +38,7 @@ use omnizap_contract::Kind;
 pub mod adaptive;
 pub mod decode;
 pub mod embed;
+pub mod embed_text;
 pub mod feedback;
 pub mod forget;
 pub mod hash;
@@ -63,6 +65,7 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn Kind>> {
         Arc::new(recall::Recall::new(services)),
         Arc::new(decode::Decode),
         Arc::new(embed::Embed::new(services)),
+        Arc::new(embed_text::EmbedText::new(services)),
         Arc::new(score::ScoreLabels::new(services)),
         Arc::new(nsfw::Nsfw::new(services)),
         Arc::new(rank::Rank),

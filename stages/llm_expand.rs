@@ -13,7 +13,7 @@ use omnizap_contract::{
     AsyncStage, Call, Error, ErrorKind, Health, Inputs, Observed, OptionFault, Options, Outputs,
     Ports, Runner, StageKind, StageSpec,
 };
-use omnizap_services::llm::{Expansion, Llm, Question};
+use omnizap_services::llm::{self, Expansion, Llm, LlmConfig, Question};
 use omnizap_services::store::limits::MODEL_CHARS;
 use serde_json::Value as Json;
 
@@ -45,6 +45,10 @@ const GATE_REASON: Out<Text> = Out::new(
 const EXPANSION: Out<Json> = Out::new(
     "llm_expansion",
     "{subtags, style_traits, emotions, pack_suggestions}, lists of strings",
+)
+.shaped(
+    r#"{"subtags": ["text"], "style_traits": ["text"], "emotions": ["text"],
+        "pack_suggestions": ["text"]}"#,
 );
 
 const MODEL: Opt<Text> = Opt::text(
@@ -80,6 +84,16 @@ const LABELS: Opt<usize> = Opt::count(
     "how many of the best labels the question names",
 )
 .within(1, 10);
+const API_KEY: Opt<Option<Text>> = Opt::unset_text(
+    "api_key",
+    "the key of this stage's questions; unset: OPENAI_API_KEY",
+)
+.secret();
+const BASE_URL: Opt<Option<Text>> = Opt::unset_text(
+    "base_url",
+    "the address that they go to, with its version, such as http://127.0.0.1:8080/v1; a user and a \
+     password in it are not sent; unset: OPENAI_BASE_URL, else OpenAI's",
+);
 
 /// The kind `llm-expand`.
 pub struct LlmExpand {
@@ -101,6 +115,8 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         ENTROPY_MAX.spec(),
         MARGIN_MIN.spec(),
         LABELS.spec(),
+        API_KEY.spec(),
+        BASE_URL.spec(),
     ];
     let doc = "asks a language model for words around the best labels, where the answer is sure";
     StageSpec::new("llm-expand", doc, options).feature("llm_label_expansion")
@@ -128,25 +144,48 @@ impl StageKind for LlmExpand {
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         let model = options.get(MODEL);
-        if !model.trim().is_empty() && model.chars().count() <= MODEL_CHARS {
-            return Ok(());
+        let names_one = !model.trim().is_empty() && model.chars().count() <= MODEL_CHARS;
+        let model = (!names_one).then(|| {
+            let message = format!("must name a model in 1 to {MODEL_CHARS} characters");
+            OptionFault::new(MODEL, message)
+        });
+        let own = own(options);
+        let api_key = own.api_key.and_then(|key| llm::check_api_key(&key).err());
+        let api_key = api_key.map(|message| OptionFault::new(API_KEY, message));
+        let base_url = own.base_url.and_then(|url| llm::check_base_url(&url).err());
+        let base_url = base_url.map(|message| OptionFault::new(BASE_URL, message));
+        let faults: Vec<_> = [model, api_key, base_url].into_iter().flatten().collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
         }
-        let message = format!("must name a model in 1 to {MODEL_CHARS} characters");
-        Err(vec![OptionFault::new(MODEL, message)])
     }
 
     async fn build(&self, options: &Options) -> Result<Runner, Error> {
-        self.llm
-            .check()
+        let llm = self.llm.under(own(options));
+        llm.check()
             .map_err(|reason| Error::new(ErrorKind::Internal, reason))?;
         Ok(Runner::waits(Expander {
-            llm: self.llm.clone(),
+            llm,
             model: options.get(MODEL).trim().into(),
             timeout: Duration::from_millis(options.get(TIMEOUT_MS).unsigned_abs()),
             entropy_max: options.get(ENTROPY_MAX),
             margin_min: options.get(MARGIN_MIN),
             labels: options.get(LABELS),
         }))
+    }
+}
+
+/// The key and the address of a stage's own, where its options give them.
+fn own(options: &Options) -> LlmConfig {
+    let given = |option: Opt<Option<Text>>| {
+        let text = options.get(option).map(str::trim);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    LlmConfig {
+        api_key: given(API_KEY),
+        base_url: given(BASE_URL),
     }
 }
 

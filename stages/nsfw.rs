@@ -30,6 +30,10 @@ const CLASSES: Out<Json> = Out::new(
     "nsfw_classes",
     "the probability of each class of the model; null in other modes",
 )
+.shaped(
+    r#"{"drawing": "number", "hentai": "number", "neutral": "number", "porn": "number",
+        "sexy": "number"}"#,
+)
 .optional()
 .published("null")
 .rounded(6);
@@ -97,7 +101,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         clip::PRETRAINED.spec(),
         clip::PREPARED.spec(),
     ];
-    StageSpec::new("nsfw", "tells whether a picture is safe to show", options)
+    StageSpec::new("nsfw", "tells whether a picture is safe to show", options).pure()
 });
 
 impl StageKind for Nsfw {
@@ -136,6 +140,14 @@ impl StageKind for Nsfw {
             Ok(())
         } else {
             Err(faults)
+        }
+    }
+
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        match options.get(MODE) {
+            Mode::Contrast => self.services.inspect_model_of(options),
+            // The one has its model in the program, the other needs none.
+            Mode::Model | Mode::Label => Ok(()),
         }
     }
 

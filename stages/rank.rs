@@ -15,27 +15,36 @@ const CLIP_SCORES: In<Option<Scores>> = In::optional(
     "clip_scores",
     "what the model alone gave every label; the scores themselves where absent",
 );
+/// Labels as answers show them, and numbers by label.
+const LABELS: &str =
+    r#"[{"label": "text", "score": "number", "logit": "number", "clip_score": "number"}]"#;
+const BY_LABEL: &str = r#"{"*": "number"}"#;
+
 const CATEGORY: Out<Text> = Out::new("category", "the label that won").published("null");
 const CONFIDENCE: Out<f64> = number("confidence", "probability of the winner, 0 to 1");
 const ALL_SCORES: Out<Json> = Out::new(
     "all_scores",
     "probability by label, in the order of the labels",
 )
+.shaped(BY_LABEL)
 .published("{}");
 const RAW_LOGITS: Out<Json> = Out::new(
     "raw_logits",
     "scaled cosine by label, in the order of the labels",
 )
+.shaped(BY_LABEL)
 .published("{}");
 const TOP_LABELS: Out<Json> = Out::new(
     "top_labels",
     "the best top_k as {label, score, logit, clip_score}, best first",
 )
+.shaped(LABELS)
 .published("[]");
 const BEST_LABELS: Out<Json> = Out::new(
     "best_labels",
     "the best ten in the same form, whatever top_k, for later stages",
-);
+)
+.shaped(LABELS);
 const GATE_ENTROPY: Out<f64> = Out::new(
     "gate_entropy",
     "entropy_normalized over the best gate_labels, whatever top_k, for later stages",
@@ -105,7 +114,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         ENTROPY_THRESHOLD.spec(),
         ENTROPY_NORMALIZED_THRESHOLD.spec(),
     ];
-    StageSpec::new("rank", doc, options)
+    StageSpec::new("rank", doc, options).pure()
 });
 
 impl StageKind for Rank {
@@ -297,7 +306,7 @@ mod tests {
     fn scores(probabilities: &[f64]) -> Scores {
         let score = |(index, &probability): (usize, &f64)| Score {
             label: format!("l{index}").into(),
-            logit: probability.ln(),
+            logit: probability.max(f64::MIN_POSITIVE).ln(),
             probability,
         };
         Scores(probabilities.iter().enumerate().map(score).collect())

@@ -1,9 +1,9 @@
 //! `recall`: what was made of an image that was seen before, so that it need be neither
 //! decoded nor embedded nor checked for nsfw again.
 //!
-//! It stands before `embed`, which runs `if = "!recalled"`, and `decode`, which runs
-//! `if = "!recalled || nsfw_unknown"`; whoever takes an embedding sees this one where
-//! they were skipped. An embedding is kept as the very
+//! It stands before `embed`, which runs `if = "!recalled.orValue(false)"`, and `decode`,
+//! which runs on demand; whoever takes an embedding sees this one where they were
+//! skipped. An embedding is kept as the very
 //! numbers that the model gave, under the hash of the bytes and the model with its
 //! weights: what is recalled is what would have been computed, and no client can plant
 //! it. While the database is away nothing is recalled, and every image is embedded.
@@ -87,7 +87,9 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         NSFW_MODE.spec(),
     ];
     let doc = "finds what was made of an image that was seen before";
-    StageSpec::new("recall", doc, options).feature("embedding_cache")
+    StageSpec::new("recall", doc, options)
+        .feature("embedding_cache")
+        .pure()
 });
 
 impl StageKind for Recall {
@@ -111,6 +113,10 @@ impl StageKind for Recall {
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
         clip::check_prepared(options)
+    }
+
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        self.services.inspect_model_of(options)
     }
 
     async fn build(&self, options: &Options) -> Result<Runner, Error> {

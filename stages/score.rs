@@ -28,6 +28,7 @@ const SCORED: Out<TextList> = Out::new(
     "labels",
     "the labels that were scored: trimmed, without repetitions",
 )
+.echo()
 .published("[]");
 const DEFAULT_LABELS: Out<bool> = Out::new(
     "default_labels",
@@ -58,15 +59,22 @@ const LONG_LABELS: Opt<OneOf<OverLimit>> = Opt::one_of(
     OverLimit::Reject as usize,
     "a label with more tokens than the model reads is refused, or loses its end",
 );
+const DEFAULT_LABELS_LIST: Opt<TextList> = Opt::list(
+    "default_labels",
+    &[],
+    "the labels of a request that brings none; of this, `default_labels_json`, \
+     `default_labels_path` and the model's own the first that is not empty",
+);
 const DEFAULT_LABELS_JSON: Opt<Text> = Opt::text(
     "default_labels_json",
     "",
-    "the labels of a request that brings none, as a JSON list; wins over the path",
+    "those labels as a JSON list, where `default_labels` is empty",
 );
 const DEFAULT_LABELS_PATH: Opt<Text> = Opt::text(
     "default_labels_path",
     "",
-    "a file with those labels, a JSON list or one a line; empty: the model's own",
+    "a file with those labels, a JSON list or one a line, where the other two are empty; empty as \
+     well: the model's own",
 );
 const CALIBRATE: Opt<bool> = Opt::flag(
     "calibrate",
@@ -115,6 +123,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         OVER_LIMIT.spec(),
         MAX_LABEL_CHARS.public("max_label_chars").spec(),
         LONG_LABELS.spec(),
+        DEFAULT_LABELS_LIST.spec(),
         DEFAULT_LABELS_JSON.spec(),
         DEFAULT_LABELS_PATH.spec(),
         CALIBRATE.spec(),
@@ -123,7 +132,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         MODEL.spec(),
         PRETRAINED.spec(),
     ];
-    StageSpec::new("score", doc, options)
+    StageSpec::new("score", doc, options).pure()
 });
 
 impl StageKind for ScoreLabels {
@@ -146,9 +155,20 @@ impl StageKind for ScoreLabels {
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
-        match defaults::from_json(options.get(DEFAULT_LABELS_JSON)) {
-            Ok(_) => Ok(()),
-            Err(message) => Err(vec![OptionFault::new(DEFAULT_LABELS_JSON, message)]),
+        match defaults::check(options) {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(faults),
+        }
+    }
+
+    fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        let labels = defaults::chosen(options).err();
+        let model = self.services.inspect_model_of(options).err();
+        let faults: Vec<_> = model.into_iter().flatten().chain(labels).collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
         }
     }
 
@@ -156,7 +176,7 @@ impl StageKind for ScoreLabels {
         let model = self.services.model_of(options).await?;
         let bounds = Bounds::of(options);
         let default_labels: Arc<[Arc<str>]> = match defaults::configured(options)? {
-            Some(labels) => labels::normalise(&labels, bounds)?.into(),
+            Some(labels) => labels.into(),
             // Nobody asked for these: they are cut where they are too many.
             None => {
                 let over_limit = OverLimit::Cut;

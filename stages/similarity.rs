@@ -29,6 +29,7 @@ const SIMILAR_IMAGES: Out<Json> = Out::new(
     "similar_images",
     "[{image_hash, asset_id, similarity}], best first, never the image itself",
 )
+.shaped(r#"[{"image_hash": "text", "asset_id": "text?", "similarity": "number"}]"#)
 .published("[]");
 const SIMILAR_COMPLETE: Out<bool> = Out::new(
     "similar_complete",
@@ -91,7 +92,9 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         TELL_COMPLETE.spec(),
     ];
     let doc = "finds images seen before whose embedding is close to this one's";
-    StageSpec::new("similarity", doc, options).feature("clustering")
+    StageSpec::new("similarity", doc, options)
+        .feature("clustering")
+        .pure()
 });
 
 impl StageKind for Similarity {
@@ -212,7 +215,7 @@ mod tests {
     use omnizap_services::store::ImageRecord;
 
     use super::*;
-    use crate::testing::{call, inputs, options, store};
+    use crate::testing::{call, fits, inputs, options, store};
 
     fn embedding(vector: [f32; 2]) -> Embedding {
         Embedding {
@@ -242,6 +245,7 @@ mod tests {
             ],
         );
         let outputs = stage.run(&inputs, &call()).await?;
+        fits(&kind.ports(&options(&kind, [])), &outputs)?;
         Ok(Json::clone(outputs.get(SIMILAR_IMAGES).unwrap()))
     }
 

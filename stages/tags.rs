@@ -20,7 +20,7 @@ pub struct Tags;
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let doc = "lists every label that fits well enough, best first";
-    StageSpec::new("tags", doc, [MIN_SCORE.spec(), MOST.spec()])
+    StageSpec::new("tags", doc, [MIN_SCORE.spec(), MOST.spec()]).pure()
 });
 
 impl StageKind for Tags {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use omnizap_contract::{Call, Cancel, Error, Inputs, Kind, Options, Outputs, Stage, Value};
+use omnizap_contract::{Call, Cancel, Error, Inputs, Kind, Options, Outputs, Ports, Stage, Value};
 use omnizap_services::store::{Store, StoreConfig};
 use serde_json::{Map, Value as Json};
 
@@ -71,6 +71,22 @@ pub(crate) fn inputs_with<const M: usize, const N: usize>(
     Inputs::new(Arc::from(ports.inputs), slots)
 }
 
+/// Checks outputs against the ports that they are for, and JSON against its shape.
+pub(crate) fn fits(ports: &Ports, outputs: &Outputs) -> Result<(), Error> {
+    let given = outputs.clone().conform(&ports.outputs)?;
+    for (port, value) in ports.outputs.iter().zip(given) {
+        if let Some(Value::Json(json)) = value {
+            assert!(
+                port.shape.fits(&json),
+                "{}: {json} is no {}",
+                port.name,
+                port.shape
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Runs a computing stage and checks its outputs against its ports.
 pub(crate) fn run<const N: usize>(
     kind: &dyn Kind,
@@ -79,7 +95,6 @@ pub(crate) fn run<const N: usize>(
     call: &Call,
 ) -> Result<Outputs, Error> {
     let outputs = stage.run(&inputs(kind, values), call)?;
-    let ports = kind.ports(&options(kind, []));
-    outputs.clone().conform(&ports.outputs)?;
+    fits(&kind.ports(&options(kind, [])), &outputs)?;
     Ok(outputs)
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{ErrorKind, Inputs, Kind, Options, Runner, Value};
+use omnizap_contract::{
+    ErrorKind, Inputs, JsonShape, Kind, OptionFault, Options, PortType, Ports, Runner, Value,
+};
 use omnizap_services::inference::pool::TextForm;
 use serde_json::{Map, Value as Json, json};
 
-use crate::testing::{call, options_of};
+use crate::testing::{call, fits, options_of};
 use crate::{Services, ServicesConfig, builtins};
 
 mod numbers;
@@ -70,6 +72,7 @@ async fn run(
             Runner::Inline(stage) | Runner::Compute(stage) => stage.run(&inputs, &call())?,
             Runner::Async(stage) => stage.run(&inputs, &call()).await?,
         };
+        fits(&ports, &outputs)?;
         let given = outputs.conform(&ports.outputs)?;
         for (port, value) in ports.outputs.iter().zip(given) {
             values.extend(value.map(|value| (port.name.to_string(), value)));
@@ -329,6 +332,251 @@ async fn embeddings_of_default_labels_survive_a_restart() {
     assert_eq!(vectors[0][..], planted[..]);
     assert_eq!(vectors[1][..], made[1][..]);
     second.store().close().await;
+}
+
+/// The vector of a text.
+async fn of_text(
+    services: &Services,
+    text: &str,
+    options: Json,
+) -> Result<Arc<[f32]>, omnizap_contract::Error> {
+    let chain = [("embed-text", options)];
+    let values = run(services, &chain, [("text", Value::from(text))]).await?;
+    assert_eq!(field(&values, "model"), "omnizap-mini");
+    let Value::Embedding(embedding) = &values["embedding"] else {
+        panic!("no embedding")
+    };
+    Ok(embedding.vector.clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_becomes_a_vector_in_the_space_of_the_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    // Held, so that it is not opened anew for each text.
+    let model = services.model(None, None).await.unwrap();
+    let cat = of_text(&services, "a cat", json!({})).await.unwrap();
+    let norm: f32 = cat.iter().map(|x| x * x).sum();
+    assert!((norm - 1.0).abs() < 1e-4, "{norm}");
+    assert!(model.can_have_made(&cat));
+    let texts: [Arc<str>; 1] = ["a cat".into()];
+    let raw = model.embed_texts(&texts, TextForm::Raw, &call()).await;
+    assert_eq!(raw.unwrap()[0], cat, "without a template");
+    let again = of_text(&services, "a cat", json!({})).await.unwrap();
+    assert_eq!(again, cat);
+    let dog = of_text(&services, "a dog", json!({})).await.unwrap();
+    assert_ne!(dog, cat);
+
+    // A chain that takes a picture's vector takes a text's: it is of the same model.
+    let labels: Vec<Arc<str>> = vec!["a cat".into(), "a bar chart".into()];
+    let chain = [
+        ("embed-text", json!({})),
+        (
+            "score",
+            json!({ "templates": "none", "keep_default_labels": false }),
+        ),
+        ("rank", json!({})),
+    ];
+    let request = [
+        ("text", Value::from("a cat")),
+        ("labels", Value::from(labels)),
+    ];
+    let answer = run(&services, &chain, request).await.unwrap();
+    assert_eq!(field(&answer, "category"), "a cat");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_the_model_would_not_read_to_its_end_is_refused_or_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let _held = services.model(None, None).await.unwrap();
+    let long = "a ".repeat(99);
+    let longest = "a ".repeat(3000);
+    for (text, code) in [
+        (&*long, "text_too_long"),
+        (&*longest, "text_too_long"),
+        (" \n", "empty_text"),
+        ("", "empty_text"),
+    ] {
+        let error = of_text(&services, text, json!({})).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Invalid, code),
+            "{error}"
+        );
+        assert!(error.message().starts_with("text: "), "{error}");
+    }
+    let cut = || json!({ "long_text": "cut" });
+    let whole = of_text(&services, &long, cut()).await.unwrap();
+    for text in [format!("{long}x"), format!("{long}y"), longest] {
+        let vector = of_text(&services, &text, cut()).await.unwrap();
+        assert_eq!(vector, whole);
+    }
+    assert!(of_text(&services, " ", cut()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_model_is_opened_from_is_inspected_before_it_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let absent = folder.path().join("absent.pt");
+    let absent = absent.to_str().unwrap();
+    for (model, pretrained, option, wanted) in [
+        ("MobileCLIP-S7", "", "model", "did you mean"),
+        ("", "datacompdr", "pretrained", "without a model name"),
+        (
+            "MobileCLIP-S1",
+            "datacompd",
+            "pretrained",
+            "is neither a file",
+        ),
+        (
+            "MobileCLIP-S1",
+            absent,
+            "pretrained",
+            "cannot open the checkpoint",
+        ),
+        ("absent.json", "", "model", "absent.json"),
+    ] {
+        for (name, mut options) in [
+            ("embed", json!({})),
+            ("embed-text", json!({})),
+            ("recall", json!({})),
+            ("score", json!({})),
+            ("nsfw", json!({ "mode": "contrast" })),
+        ] {
+            options["model"] = json!(model);
+            options["pretrained"] = json!(pretrained);
+            let kind = kind(&services, name);
+            let options = options_of(&*kind, &options);
+            let faults = kind.inspect(&options).unwrap_err();
+            let [fault] = &faults[..] else {
+                panic!("{name}: {faults:?}")
+            };
+            assert_eq!(fault.option, option, "{name}: {}", fault.message);
+            assert!(fault.message.contains(wanted), "{name}: {}", fault.message);
+            let built = kind.build(&options).await.err().unwrap();
+            assert_eq!(built.message(), fault.message, "{name}");
+        }
+    }
+    // What names no model of its own asks for none.
+    for mode in ["model", "label"] {
+        let kind = kind(&services, "nsfw");
+        let options = options_of(&*kind, &json!({ "mode": mode, "model": "nope" }));
+        assert_eq!(kind.inspect(&options), Ok(()), "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn default_labels_are_inspected_before_they_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let file = folder.path().join("labels.txt");
+    std::fs::write(&file, "cat\npizza\nhouse\n").unwrap();
+    let kind = kind(&services, "score");
+    let with = |options: Json| options_of(&*kind, &options);
+    let inspected =
+        |options: Json| -> Result<(), Vec<OptionFault>> { kind.inspect(&with(options)) };
+    assert_eq!(inspected(json!({})), Ok(()));
+    assert_eq!(inspected(json!({ "default_labels_path": file })), Ok(()));
+    for (options, wanted) in [
+        (
+            json!({ "default_labels_path": "/nonexistent" }),
+            "No such file",
+        ),
+        (
+            json!({ "default_labels_path": file, "max_labels": 2 }),
+            "more than 2",
+        ),
+        (
+            json!({ "default_labels_path": file, "max_label_chars": 4 }),
+            "label 2",
+        ),
+    ] {
+        let faults = inspected(options.clone()).unwrap_err();
+        assert_eq!(faults[0].option, "default_labels_path");
+        assert!(faults[0].message.contains(wanted), "{}", faults[0].message);
+        let built = kind.build(&with(options)).await.err().unwrap();
+        let told = format!("default_labels_path: {}", faults[0].message);
+        assert_eq!(built.message(), told);
+    }
+    // Where they are cut, or where another list is used, nothing is wrong.
+    let cut = json!({ "default_labels_path": file, "max_labels": 2, "over_limit": "cut" });
+    assert_eq!(inspected(cut), Ok(()));
+    let listed = json!({ "default_labels": LABELS, "default_labels_path": "/nonexistent" });
+    assert_eq!(inspected(listed.clone()), Ok(()));
+    let (_, _, score) = build(&services, &("score", listed)).await;
+    let described = score.observed().describe();
+    assert_eq!(described.value("default_labels"), Some(&json!(LABELS)));
+}
+
+/// The ports of every built-in stage, under options of each form that they have.
+fn all_ports(services: &Services) -> Vec<(String, Ports)> {
+    let of = |kind: &Arc<dyn Kind>, options: Json| {
+        let name = kind.spec().name.to_string();
+        (name, kind.ports(&options_of(&**kind, &options)))
+    };
+    let mut ports: Vec<_> = builtins(services)
+        .iter()
+        .map(|kind| of(kind, json!({})))
+        .collect();
+    for mode in ["contrast", "label"] {
+        ports.push(of(&kind(services, "nsfw"), json!({ "mode": mode })));
+    }
+    ports
+}
+
+#[test]
+fn every_json_of_a_built_in_stage_has_a_shape_that_its_neutral_value_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for (stage, ports) in all_ports(&services(&folder)) {
+        for output in &ports.outputs {
+            let name = format!("{stage}.{}", output.name);
+            if output.ty != PortType::Json {
+                assert_eq!(output.shape, JsonShape::Any, "{name}");
+                continue;
+            }
+            // What is no shape counts as any.
+            assert_ne!(output.shape, JsonShape::Any, "{name}");
+            if let Some(publish) = &output.publish {
+                let neutral = &publish.neutral;
+                let is_left_out = output.optional && neutral.is_null();
+                assert!(
+                    is_left_out || output.shape.fits(neutral),
+                    "{name}: {neutral}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
+}
+
+#[test]
+fn what_says_what_a_stage_took_has_an_input_of_that_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut echoes = Vec::new();
+    for (stage, ports) in all_ports(&services(&folder)) {
+        for output in ports.outputs.iter().filter(|output| output.is_echo) {
+            let mut inputs = ports.inputs.iter();
+            let input = inputs.find(|input| input.name == output.name);
+            assert_eq!(input.map(|input| input.ty), Some(output.ty), "{stage}");
+            echoes.push(format!("{stage}.{}", output.name));
+        }
+    }
+    assert_eq!(echoes, ["score.labels"]);
+}
+
+#[test]
+fn stages_that_change_something_are_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = builtins(&services(&folder));
+    let specs = kinds.iter().map(|kind| kind.spec());
+    let lasting: Vec<_> = specs.filter(|spec| !spec.is_pure).collect();
+    let mut lasting: Vec<&str> = lasting.iter().map(|spec| &*spec.name).collect();
+    lasting.sort_unstable();
+    assert_eq!(lasting, ["feedback", "forget", "llm-expand", "persist"]);
 }
 
 #[test]

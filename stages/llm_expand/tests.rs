@@ -14,7 +14,7 @@ use warp::Filter;
 use warp::http::Response;
 
 use super::*;
-use crate::testing::{call, inputs, options, store};
+use crate::testing::{call, fits, inputs, options, store};
 
 /// How the server answers.
 #[derive(Clone, Copy, Debug)]
@@ -168,10 +168,7 @@ async fn run(
     inputs: Inputs,
 ) -> Answer {
     let outputs = stage.run(&inputs, &call()).await.unwrap();
-    outputs
-        .clone()
-        .conform(&kind.ports(options).outputs)
-        .unwrap();
+    fits(&kind.ports(options), &outputs).unwrap();
     Answer {
         used: outputs.get(USED).unwrap(),
         reason: outputs.get(GATE_REASON).unwrap().to_string(),
@@ -446,4 +443,102 @@ async fn a_wrong_address_or_key_is_told_to_the_operator() {
         kind.build(&options(&kind, [])).await.is_ok(),
         "without a key nothing is asked"
     );
+}
+
+/// Asks with options of the stage's own.
+async fn ask_under(llm: &Llm, own: [(&str, Json); 2]) -> Answer {
+    let kind = LlmExpand::new(llm.clone());
+    let options = options(&kind, own);
+    let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
+        panic!("an async stage");
+    };
+    assert_eq!(stage.idle(), None);
+    let shown = format!("{:?} {:?}", stage.describe(), stage.health());
+    assert!(!shown.contains("secret"), "{shown}");
+    let inputs = inputs(
+        &kind,
+        [
+            ("top_labels", Some(top(&["cat"]).into())),
+            ("entropy_normalized", Some(0.3.into())),
+            ("confidence_margin", Some(0.5.into())),
+        ],
+    );
+    run(&*stage, &kind, &options, inputs).await
+}
+
+#[tokio::test]
+async fn a_stage_may_have_a_key_and_an_address_of_its_own() {
+    let (server, other) = (serve(Mood::Good).await, serve(Mood::Good).await);
+    let rig = rig(&server.url);
+    let key = || ("api_key", json!("secret-key"));
+    // The program has no key: the stage brings one.
+    let without_key = llm(&server.url, None, &rig.store);
+    let answer = ask_under(&without_key, [key(), ("base_url", json!(" "))]).await;
+    assert!(answer.used, "{answer:?}");
+    assert_eq!((server.asked(), other.asked()), (1, 0));
+    // Another address may have another model of that name: what was kept is not for it.
+    let elsewhere = other.url.replace("http://", "http://user:secret@");
+    let own = || [key(), ("base_url", json!(elsewhere))];
+    for _ in 0..2 {
+        let answer = ask_under(&without_key, own()).await;
+        assert!(answer.used, "{answer:?}");
+    }
+    assert_eq!((server.asked(), other.asked()), (1, 1));
+    // Without options nothing has changed.
+    assert_eq!(
+        ask(&without_key, &["cat"], 6000).await,
+        nothing("no_api_key")
+    );
+    assert_eq!(ask_under(&rig.llm, own()).await.reason, "enabled");
+    assert_eq!((server.asked(), other.asked()), (1, 1), "kept by address");
+}
+
+#[tokio::test]
+async fn a_server_that_fails_one_stage_is_asked_by_another() {
+    let (bad, good) = (serve(Mood::Status(400)).await, serve(Mood::Good).await);
+    let rig = rig(&good.url);
+    let own = || {
+        [
+            ("api_key", json!("secret-key")),
+            ("base_url", json!(bad.url)),
+        ]
+    };
+    // Each is built anew: they share one language model as long as one of them is held.
+    let held = rig.llm.under(LlmConfig {
+        api_key: Some("secret-key".into()),
+        base_url: Some(bad.url.clone()),
+    });
+    for _ in 0..FAILURES_TO_OPEN {
+        assert_eq!(ask_under(&rig.llm, own()).await, nothing("error"));
+    }
+    assert!(held.degraded().is_some());
+    assert_eq!(rig.llm.degraded(), None);
+    assert!(ask(&rig.llm, &["cat"], 6000).await.used);
+}
+
+#[test]
+fn a_key_or_an_address_that_cannot_be_used_is_named_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let kind = LlmExpand::new(llm("http://host/v1", None, &store(folder.path())));
+    let spec = kind.spec();
+    let secret = |name: &str| {
+        spec.options
+            .iter()
+            .any(|it| it.name == name && it.is_secret)
+    };
+    assert!(secret("api_key") && !secret("base_url"));
+    let check = |set: Json| {
+        let options = omnizap_contract::Options::from_checked(set.as_object().unwrap().clone());
+        StageKind::check(&kind, &options)
+    };
+    let bad = json!({
+        "model": " ", "api_key": "hid\nden", "base_url": "ftp://user:hidden@host/v1",
+    });
+    let faults = check(bad).unwrap_err();
+    let named: Vec<_> = faults.iter().map(|fault| &*fault.option).collect();
+    assert_eq!(named, ["model", "api_key", "base_url"]);
+    for fault in &faults {
+        assert!(!fault.message.contains("hid"), "{}", fault.message);
+    }
+    assert_eq!(check(json!({"api_key": null, "base_url": ""})), Ok(()));
 }

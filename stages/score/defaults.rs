@@ -4,37 +4,84 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use omnizap_contract::{Error, ErrorKind, Options};
+use omnizap_contract::{Error, ErrorKind, OptionFault, Options};
 use omnizap_services::inference::clip::ClipModel;
+use omnizap_services::labels::{self, Bounds, LabelFault};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{DEFAULT_LABELS_JSON, DEFAULT_LABELS_PATH};
+use super::{DEFAULT_LABELS_JSON, DEFAULT_LABELS_LIST, DEFAULT_LABELS_PATH};
 
 /// The labels of models that bring none.
 const GENERAL: &str = include_str!("../../models/labels/full.json");
 /// Most bytes of a file with labels: 4,096 labels of 200 characters fit.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The labels that the options set; `None` where they leave the choice to the model.
+/// The labels that the options set, as they will be scored; `None` where they leave the choice to
+/// the model.
 ///
 /// # Errors
-/// Where they are malformed or their file cannot be read, for the operator.
+/// As [`chosen`], for the operator.
 pub(super) fn configured(options: &Options) -> Result<Option<Vec<Arc<str>>>, Error> {
-    let fault = |message: String| Error::new(ErrorKind::Invalid, message);
-    let json = options.get(DEFAULT_LABELS_JSON);
-    if let Some(labels) =
-        from_json(json).map_err(|reason| fault(format!("default_labels_json: {reason}")))?
-    {
+    chosen(options).map_err(|OptionFault { option, message }| {
+        Error::new(ErrorKind::Invalid, format!("{option}: {message}"))
+    })
+}
+
+/// The same: the list, else the JSON, else the file.
+///
+/// # Errors
+/// The option whose labels are malformed, too long or too many, or whose file cannot be read.
+pub(super) fn chosen(options: &Options) -> Result<Option<Vec<Arc<str>>>, OptionFault> {
+    if let Some(labels) = inline(options)? {
         return Ok(Some(labels));
     }
     let path = options.get(DEFAULT_LABELS_PATH).trim();
     if path.is_empty() {
         return Ok(None);
     }
-    let labels = from_file(path)
-        .map_err(|reason| fault(format!("default_labels_path: cannot use {path}: {reason}")))?;
-    Ok(Some(labels))
+    let labels = from_file(path).and_then(|labels| tidy(&labels, options));
+    labels.map(Some).map_err(|reason| {
+        OptionFault::new(DEFAULT_LABELS_PATH, format!("cannot use {path}: {reason}"))
+    })
+}
+
+/// What is wrong with the labels that the options hold themselves, those included that others
+/// take precedence over.
+pub(super) fn check(options: &Options) -> Vec<OptionFault> {
+    let json = from_json(options.get(DEFAULT_LABELS_JSON)).err();
+    let json = json.map(|message| OptionFault::new(DEFAULT_LABELS_JSON, message));
+    let inline = inline(options).err();
+    let inline = inline.filter(|fault| json.as_ref() != Some(fault));
+    inline.into_iter().chain(json).collect()
+}
+
+/// The labels that the options hold themselves, as they will be scored.
+fn inline(options: &Options) -> Result<Option<Vec<Arc<str>>>, OptionFault> {
+    let list: Vec<Arc<str>> = options
+        .get(DEFAULT_LABELS_LIST)
+        .into_iter()
+        .map(Arc::from)
+        .collect();
+    if !list.is_empty() {
+        let labels = non_empty(list).and_then(|labels| tidy(&labels, options));
+        return labels
+            .map(Some)
+            .map_err(|message| OptionFault::new(DEFAULT_LABELS_LIST, message));
+    }
+    from_json(options.get(DEFAULT_LABELS_JSON))
+        .and_then(|labels| labels.map(|labels| tidy(&labels, options)).transpose())
+        .map_err(|message| OptionFault::new(DEFAULT_LABELS_JSON, message))
+}
+
+/// The labels within the bounds that the labels of a request have.
+fn tidy(labels: &[Arc<str>], options: &Options) -> Result<Vec<Arc<str>>, String> {
+    labels::tidy(labels, Bounds::of(options)).map_err(|fault| match fault {
+        LabelFault::TooLong { .. } => fault.to_string(),
+        LabelFault::TooMany { .. } => {
+            format!("{fault}; list fewer, raise max_labels, or set over_limit = \"cut\"")
+        }
+    })
 }
 
 /// The labels that the model brings; the pack for general models where it brings none.
@@ -73,7 +120,7 @@ pub(super) fn general() -> Result<Vec<Arc<str>>, serde_json::Error> {
 ///
 /// # Errors
 /// What was expected.
-pub(super) fn from_json(text: &str) -> Result<Option<Vec<Arc<str>>>, String> {
+fn from_json(text: &str) -> Result<Option<Vec<Arc<str>>>, String> {
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -115,11 +162,22 @@ mod tests {
     use super::*;
 
     fn labels(json: &str, path: &str) -> Result<Option<Vec<String>>, Error> {
+        labels_of(&options(&[], json, path))
+    }
+
+    fn labels_of(options: &Options) -> Result<Option<Vec<String>>, Error> {
+        let labels = configured(options)?;
+        Ok(labels.map(|labels| labels.iter().map(|label| label.to_string()).collect()))
+    }
+
+    fn options(list: &[&str], json: &str, path: &str) -> Options {
         let mut values = Map::new();
+        values.insert(DEFAULT_LABELS_LIST.name().into(), json!(list));
         values.insert(DEFAULT_LABELS_JSON.name().into(), json!(json));
         values.insert(DEFAULT_LABELS_PATH.name().into(), json!(path));
-        let labels = configured(&Options::from_checked(values))?;
-        Ok(labels.map(|labels| labels.iter().map(|label| label.to_string()).collect()))
+        values.insert("max_labels".into(), json!(3));
+        values.insert("max_label_chars".into(), json!(9));
+        Options::from_checked(values)
     }
 
     fn file(content: &str) -> tempfile::NamedTempFile {
@@ -135,6 +193,47 @@ mod tests {
         assert_eq!(labels(r#"["a"]"#, path).unwrap().unwrap(), ["a"]);
         assert_eq!(labels(" ", path).unwrap().unwrap(), ["cat", "dog"]);
         assert_eq!(labels("", "").unwrap(), None);
+    }
+
+    #[test]
+    fn a_list_wins_over_all_and_an_empty_one_is_none() {
+        let json = r#"["a"]"#;
+        let of = |list: &[&str]| labels_of(&options(list, json, "/nonexistent")).unwrap();
+        assert_eq!(of(&[" Cat", "dog", "CAT", ""]).unwrap(), ["Cat", "dog"]);
+        assert_eq!(of(&[]).unwrap(), ["a"]);
+        let error = labels_of(&options(&[" "], json, "")).unwrap_err();
+        assert_eq!(error.message(), "default_labels: there is no label in it");
+    }
+
+    #[test]
+    fn the_bounds_are_those_of_the_labels_of_a_request() {
+        let list = file("a\nb\nc\nA\nd");
+        let path = list.path().to_str().unwrap();
+        let many = ["a", "b", "c", "d"];
+        let json = json!(many).to_string();
+        for (options, option, held) in [
+            (options(&many, "", ""), "default_labels", true),
+            (options(&[], &json, ""), "default_labels_json", true),
+            (options(&[], "", path), "default_labels_path", false),
+        ] {
+            let fault = chosen(&options).unwrap_err();
+            assert_eq!(fault.option, option);
+            let wanted = "more than 3 different labels (max_labels); list fewer";
+            assert!(fault.message.contains(wanted), "{}", fault.message);
+            // A file is read where that may take a while.
+            assert_eq!(check(&options), Vec::from_iter(held.then_some(fault)));
+        }
+        let long = options(&["ok", "0123456789"], "", "");
+        let faults = check(&long);
+        assert_eq!(
+            faults[0].message,
+            "label 2 is over the limit of 9 characters (max_label_chars)"
+        );
+        // One that another takes precedence over is no problem, unless it cannot be read.
+        assert!(check(&options(&["a"], &json, "/nonexistent")).is_empty());
+        let both = check(&options(&many, "x", ""));
+        let both: Vec<_> = both.iter().map(|fault| &*fault.option).collect();
+        assert_eq!(both, ["default_labels", "default_labels_json"]);
     }
 
     #[test]

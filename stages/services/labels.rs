@@ -59,13 +59,51 @@ choices! {
     }
 }
 
-/// Trims labels, drops empty ones and repetitions (without case, the first wins).
-/// May give an empty list.
+/// Why a list of labels is none that can be scored, for whoever wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelFault {
+    /// A label is too long.
+    #[error("label {place} is over the limit of {limit} characters (max_label_chars)")]
+    TooLong {
+        /// Its place from 1, repetitions not counted.
+        place: usize,
+        /// Most characters of a label.
+        limit: usize,
+    },
+    /// There are too many, and they are not to be cut.
+    #[error("more than {limit} different labels (max_labels)")]
+    TooMany {
+        /// Most labels.
+        limit: usize,
+    },
+}
+
+impl From<LabelFault> for Error {
+    /// As a client reads it, who sent the labels.
+    fn from(fault: LabelFault) -> Self {
+        let (code, advice) = match fault {
+            LabelFault::TooLong { .. } => ("label_too_long", ""),
+            LabelFault::TooMany { .. } => ("too_many_labels", "; send fewer"),
+        };
+        Self::new(ErrorKind::Invalid, format!("labels: {fault}{advice}")).with_code(code)
+    }
+}
+
+/// Trims the labels of a client as [`tidy`] does.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] where a label is too long, or there are too many and they
 /// are not to be cut.
 pub fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, Error> {
+    Ok(tidy(labels, bounds)?)
+}
+
+/// Trims labels, drops empty ones and repetitions (without case, the first wins).
+/// May give an empty list.
+///
+/// # Errors
+/// Where a label is too long, or there are too many and they are not to be cut.
+pub fn tidy(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, LabelFault> {
     let mut seen = HashSet::with_capacity(labels.len().min(bounds.max_labels));
     let mut kept = Vec::with_capacity(labels.len().min(bounds.max_labels));
     for label in labels {
@@ -74,15 +112,10 @@ pub fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, E
             continue;
         }
         if trimmed.chars().nth(bounds.max_label_chars).is_some() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "labels: label {} is over the limit of {} characters (max_label_chars)",
-                    kept.len() + 1,
-                    bounds.max_label_chars
-                ),
-            )
-            .with_code("label_too_long"));
+            return Err(LabelFault::TooLong {
+                place: kept.len() + 1,
+                limit: bounds.max_label_chars,
+            });
         }
         if !seen.insert(trimmed.to_lowercase()) {
             continue;
@@ -90,7 +123,11 @@ pub fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, E
         if kept.len() == bounds.max_labels {
             match bounds.over_limit {
                 OverLimit::Cut => break,
-                OverLimit::Reject => return Err(too_many(bounds.max_labels)),
+                OverLimit::Reject => {
+                    return Err(LabelFault::TooMany {
+                        limit: bounds.max_labels,
+                    });
+                }
             }
         }
         // Most labels arrive trimmed: those are shared, not copied.
@@ -102,14 +139,6 @@ pub fn normalise(labels: &[Arc<str>], bounds: Bounds) -> Result<Vec<Arc<str>>, E
         });
     }
     Ok(kept)
-}
-
-fn too_many(max_labels: usize) -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("labels: more than {max_labels} different labels (max_labels); send fewer"),
-    )
-    .with_code("too_many_labels")
 }
 
 #[cfg(test)]

@@ -39,10 +39,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use omnizap_contract::{Error, Options};
+use omnizap_contract::{Error, OptionFault, Options};
 use tokio::sync::Mutex;
 
-use crate::inference::clip::{ClipModel, MODEL, PRETRAINED};
+use crate::inference::clip::{self, ClipModel, MODEL, PRETRAINED};
 use crate::inference::nsfw::NsfwModel;
 use crate::inference::pool::PoolLimits;
 use crate::llm::{Llm, LlmConfig};
@@ -146,27 +146,12 @@ impl Services {
         name: Option<&str>,
         pretrained: Option<&str>,
     ) -> Result<Arc<ClipModel>, Error> {
-        let config = &self.0.config;
-        let given = |value: Option<&str>| value.map(str::trim).unwrap_or_default().to_owned();
-        let key = match given(name) {
-            // Weights without a name are those of the configured model.
-            name if name.is_empty() => {
-                let pretrained = given(pretrained);
-                let default = given(config.model_pretrained.as_deref());
-                let pretrained = if pretrained.is_empty() {
-                    default
-                } else {
-                    pretrained
-                };
-                (given(config.model_name.as_deref()), pretrained)
-            }
-            name => (name, given(pretrained)),
-        };
+        let key = self.model_key(name, pretrained);
         let mut models = self.0.models.lock().await;
         if let Some(open) = models.get(&key).and_then(Weak::upgrade) {
             return Ok(open);
         }
-        let open = ClipModel::open(&key.0, &key.1, config.model_limits).await?;
+        let open = ClipModel::open(&key.0, &key.1, self.0.config.model_limits).await?;
         let open = Arc::new(open);
         models.retain(|_, model| model.strong_count() > 0);
         models.insert(key, Arc::downgrade(&open));
@@ -180,6 +165,37 @@ impl Services {
     pub async fn model_of(&self, options: &Options) -> Result<Arc<ClipModel>, Error> {
         let (name, pretrained) = (options.get(MODEL), options.get(PRETRAINED));
         self.model(Some(name), Some(pretrained)).await
+    }
+
+    /// Looks for the model that a stage names by its options, without opening it: quick, for
+    /// `omnizap check`.
+    ///
+    /// # Errors
+    /// The option at fault, and what [`Services::model_of`] would say.
+    pub fn inspect_model_of(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
+        let (name, pretrained) = (options.get(MODEL), options.get(PRETRAINED));
+        let (name, pretrained) = self.model_key(Some(name), Some(pretrained));
+        clip::inspect(&name, &pretrained).map_err(|fault| vec![fault])
+    }
+
+    /// What is meant by a name and weights, those that were configured filled in.
+    fn model_key(&self, name: Option<&str>, pretrained: Option<&str>) -> ModelKey {
+        let config = &self.0.config;
+        let given = |value: Option<&str>| value.map(str::trim).unwrap_or_default().to_owned();
+        match given(name) {
+            // Weights without a name are those of the configured model.
+            name if name.is_empty() => {
+                let pretrained = given(pretrained);
+                let default = given(config.model_pretrained.as_deref());
+                let pretrained = if pretrained.is_empty() {
+                    default
+                } else {
+                    pretrained
+                };
+                (given(config.model_name.as_deref()), pretrained)
+            }
+            name => (name, given(pretrained)),
+        }
     }
 
     /// The classifier of unsafe pictures. Opened once, shared by all who hold it.

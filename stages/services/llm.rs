@@ -1,8 +1,9 @@
 //! The language model as a service that all pipelines share: one question of a kind
 //! at a time, good answers kept, a failing server left alone.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_openai::Client;
@@ -17,16 +18,17 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use omnizap_contract::common::breaker::Breaker;
 use omnizap_contract::common::digest::Sha256Hex;
-use reqwest::header::HeaderValue;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::store::Store;
 
+pub use self::address::{check_api_key, check_base_url};
 pub use self::answer::{AnswerFault, Expansion};
 
 use self::transport::Transport;
 
+mod address;
 mod answer;
 mod transport;
 
@@ -54,7 +56,7 @@ these labels, in English, each a word or a short phrase: subtags, style_traits, 
 pack_suggestions.";
 
 /// Where the language model is.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct LlmConfig {
     /// The key; without it nothing is ever asked.
     pub api_key: Option<String>,
@@ -93,7 +95,7 @@ impl Question {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LlmError {
     /// No key was given.
-    #[error("there is no key for the language model; set OPENAI_API_KEY")]
+    #[error("there is no key for the language model; set OPENAI_API_KEY or the option api_key")]
     NoKey,
     /// The server kept failing and is left alone for a while.
     #[error("the language model kept failing and is left alone for a while")]
@@ -125,22 +127,60 @@ pub struct Llm(Arc<Inner>);
 struct Inner {
     api_key: Option<String>,
     base_url: String,
+    /// What key and address are called where they come from.
+    names: Names,
+    /// True where they came with a user or a password.
+    drops_user: bool,
+    /// Set where answers are kept apart from those of the address that the program was started
+    /// with: a model of the same name need not be the same.
+    kept_for: Option<String>,
     http: Result<reqwest::Client, String>,
     store: Store,
     breaker: Breaker,
     /// Questions under way, by their key: whoever asks the same waits for the same.
     flights: Mutex<HashMap<String, Flight>>,
+    /// Those under a key or an address of their own, as long as some stage holds them.
+    others: Mutex<HashMap<LlmConfig, Weak<Self>>>,
+}
+
+/// What a key and an address are called where they come from, for errors.
+#[derive(Clone, Copy)]
+struct Names {
+    api_key: &'static str,
+    base_url: &'static str,
+}
+
+const OF_THE_PROGRAM: Names = Names {
+    api_key: "OPENAI_API_KEY",
+    base_url: "OPENAI_BASE_URL",
+};
+
+const OF_A_STAGE: Names = Names {
+    api_key: "the option api_key",
+    base_url: "the option base_url",
+};
+
+impl LlmConfig {
+    /// The same, trimmed; what is blank is not set.
+    fn trimmed(self) -> Self {
+        let given = |value: Option<String>| {
+            let value = value.map(|value| value.trim().to_owned());
+            value.filter(|value| !value.is_empty())
+        };
+        Self {
+            api_key: given(self.api_key),
+            base_url: given(self.base_url),
+        }
+    }
 }
 
 impl Llm {
     /// The language model at that address; its answers are kept in the store.
     #[must_use]
     pub fn new(config: LlmConfig, store: Store) -> Self {
-        let given = |value: Option<String>| {
-            let value = value.map(|value| value.trim().to_owned());
-            value.filter(|value| !value.is_empty())
-        };
-        let base_url = given(config.base_url).unwrap_or_else(|| DEFAULT_BASE_URL.into());
+        let config = config.trimmed();
+        let base_url = config.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
+        let (base_url, drops_user) = address::shown(base_url);
         omnizap_models::tls::use_ring();
         // The key must not follow a redirection to wherever.
         let http = reqwest::Client::builder()
@@ -150,13 +190,36 @@ impl Llm {
             .build()
             .map_err(|error| format!("cannot set up HTTPS: {error}"));
         Self(Arc::new(Inner {
-            api_key: given(config.api_key),
-            base_url: base_url.trim_end_matches('/').to_owned(),
+            api_key: config.api_key,
+            base_url,
+            names: OF_THE_PROGRAM,
+            drops_user,
+            kept_for: None,
             http,
             store,
             breaker: Breaker::new(FAILURES_TO_OPEN, OPEN_FOR),
             flights: Mutex::default(),
+            others: Mutex::default(),
         }))
+    }
+
+    /// The language model under a key or at an address of a stage's own, this one's where none is
+    /// given. Stages that give the same share its questions, and leave it alone together where it
+    /// keeps failing.
+    #[must_use]
+    pub fn under(&self, own: LlmConfig) -> Self {
+        let own = own.trimmed();
+        if own == LlmConfig::default() {
+            return self.clone();
+        }
+        let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = others.get(&own).and_then(Weak::upgrade) {
+            return Self(open);
+        }
+        let inner = Arc::new(self.0.under(&own));
+        others.retain(|_, other| other.strong_count() > 0);
+        others.insert(own, Arc::downgrade(&inner));
+        Self(inner)
     }
 
     /// Checks what was configured, for the operator. Nothing is asked.
@@ -167,12 +230,14 @@ impl Llm {
         let Some(key) = &self.0.api_key else {
             return Ok(());
         };
-        if HeaderValue::from_str(&format!("Bearer {key}")).is_err() {
-            return Err("OPENAI_API_KEY holds characters that no HTTP header can".into());
-        }
-        let url = reqwest::Url::parse(&self.0.base_url);
-        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err("OPENAI_BASE_URL must be a URL such as https://api.openai.com/v1".into());
+        let names = self.0.names;
+        check_api_key(key).map_err(|fault| format!("{} {fault}", names.api_key))?;
+        check_base_url(&self.0.base_url).map_err(|fault| format!("{} {fault}", names.base_url))?;
+        if self.0.drops_user {
+            tracing::warn!(
+                "a user or a password in {} is not sent: the key is",
+                names.base_url
+            );
         }
         self.0.http.as_ref().map(drop).map_err(Clone::clone)
     }
@@ -242,8 +307,49 @@ impl Drop for Landing {
 }
 
 impl Inner {
+    /// The same under a key or at an address of a stage's own.
+    fn under(&self, own: &LlmConfig) -> Self {
+        let (base_url, drops_user) = match &own.base_url {
+            Some(own) => address::shown(own),
+            None => (self.base_url.clone(), self.drops_user),
+        };
+        Self {
+            names: Names {
+                api_key: match own.api_key {
+                    Some(_) => OF_A_STAGE.api_key,
+                    None => self.names.api_key,
+                },
+                base_url: match own.base_url {
+                    Some(_) => OF_A_STAGE.base_url,
+                    None => self.names.base_url,
+                },
+            },
+            api_key: own.api_key.clone().or_else(|| self.api_key.clone()),
+            kept_for: (base_url != self.base_url).then(|| base_url.clone()),
+            base_url,
+            drops_user,
+            http: self.http.clone(),
+            store: self.store.clone(),
+            breaker: Breaker::new(FAILURES_TO_OPEN, OPEN_FOR),
+            flights: Mutex::default(),
+            others: Mutex::default(),
+        }
+    }
+
+    /// Under which the answer to a question is kept.
+    fn cache_key<'a>(&self, question: &'a Question) -> Cow<'a, str> {
+        match &self.kept_for {
+            None => Cow::Borrowed(&question.key),
+            Some(address) => {
+                let key = format!("{}\n{address}", question.key);
+                Cow::Owned(Sha256Hex::of(key.as_bytes()).to_string())
+            }
+        }
+    }
+
     async fn answer(&self, question: &Question, limit: Duration) -> Outcome {
-        match self.store.expansion(&question.key).await {
+        let cache_key = self.cache_key(question);
+        match self.store.expansion(&cache_key).await {
             // The Python service kept failures too: what does not parse is asked anew.
             Ok(Some(kept)) => {
                 if let Ok(expansion) = Expansion::parse(&kept) {
@@ -268,7 +374,7 @@ impl Inner {
         let json = expansion.to_json().to_string();
         let kept = self
             .store
-            .save_expansion(&question.key, &question.model, &question.labels_json, &json)
+            .save_expansion(&cache_key, &question.model, &question.labels_json, &json)
             .await;
         if let Err(error) = kept {
             tracing::debug!(%error, "a label expansion was not kept");
@@ -287,6 +393,7 @@ impl Inner {
             .with_project_id("");
         let transport = Transport {
             http: http.clone(),
+            key: key.as_str().into(),
             deadline: Instant::now() + limit,
         };
         let client = Client::with_config(config).with_http_service(transport);

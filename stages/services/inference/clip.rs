@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use omnizap_contract::common::chain::chain;
 use omnizap_contract::typed::{Opt, Text};
-use omnizap_contract::{Call, Embedding, Error, ErrorKind, Facts, Image, OptionFault, Options};
+use omnizap_contract::{
+    Call, Embedding, Error, ErrorKind, Facts, Health, Image, OptionFault, Options,
+};
 use omnizap_models::{Cache, Device, Model, Source};
 use tokio::task::JoinHandle;
 
@@ -15,6 +17,7 @@ use crate::store::Store;
 
 pub use omnizap_models::{Confidence, NoMatch, Temperature};
 
+mod origin;
 mod warm_up;
 
 /// Digits of the weights' fingerprint in [`ClipModel::key`]: 64 bits tell any two
@@ -44,9 +47,11 @@ impl ClipModel {
     ) -> Result<Self, Error> {
         let (name, pretrained) = (name.to_owned(), pretrained.to_owned());
         let opening = tokio::task::spawn_blocking(move || {
-            let source = Source::resolve(Some(&name), Some(&pretrained))?;
+            let cache = Cache::from_env();
+            let source = origin::meant(&name, &pretrained)?;
+            origin::look(&source, &cache)?;
             let started = Instant::now();
-            let model = Model::open(&source, &Cache::from_env(), Device::default())?;
+            let model = Model::open(&source, &cache, Device::default())?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(
                 model = model.id(),
@@ -148,6 +153,19 @@ impl ClipModel {
             "this is the small model inside the program; `omnizap models list` shows larger ones, \
              `omnizap models pull NAME` fetches one, CLIP_MODEL_NAME selects it",
         )
+    }
+
+    /// What health says of a stage that embeds with the model.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let facts = self.facts();
+        Health {
+            facts: match self.note() {
+                Some(note) => facts.with("note", note),
+                None => facts,
+            },
+            ..Health::default()
+        }
     }
 
     /// The embedding of a picture, L2 norm 1.
@@ -279,6 +297,32 @@ pub const PRETRAINED: Opt<Text> = Opt::text(
     "",
     "the model's weights, a tag or the path of a checkpoint; empty: the first published ones",
 );
+
+/// Looks for what a model would be opened from, without opening it: its name, its files. Empty
+/// strings leave the choice to the models crate.
+///
+/// # Errors
+/// The option that names what is not there, and what opening the model would say.
+pub(crate) fn inspect(name: &str, pretrained: &str) -> Result<(), OptionFault> {
+    let fault = |error: &omnizap_models::Error, option: Opt<Text>| {
+        OptionFault::new(option, cannot_open(error).message())
+    };
+    let cache = Cache::from_env();
+    let source = origin::meant(name, pretrained).map_err(|error| {
+        let option = match error {
+            omnizap_models::Error::UnknownTag { .. }
+            | omnizap_models::Error::ModelNameMissing(_) => PRETRAINED,
+            _ => MODEL,
+        };
+        fault(&error, option)
+    })?;
+    let here =
+        origin::look(&source, &cache).and_then(|()| origin::ensure_embedded(&source, &cache));
+    here.map_err(|error| {
+        let is_named = !pretrained.trim().is_empty();
+        fault(&error, if is_named { PRETRAINED } else { MODEL })
+    })
+}
 
 /// Longest name of a preparation.
 const MAX_PREPARED_CHARS: usize = 32;

@@ -164,7 +164,7 @@ impl<E: Encoder> Pool<E> {
             }
         }
         if !self.shared.queue.push_texts(jobs) {
-            return Err(busy("labels", "max_waiting_texts"));
+            return Err(busy("texts", "max_waiting_texts"));
         }
         for (index, answer) in answers {
             found[index] = Some(received(answer).await?);

@@ -4,6 +4,8 @@
 //! The client library's own transport reads a body of any size, and tries again
 //! without knowing how much time is left.
 
+use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -27,12 +29,26 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
+/// Shortest key that is a secret, in bytes. Servers without keys take any word, which may be a part
+/// of any answer.
+const MIN_SECRET_BYTES: usize = 8;
+/// What stands for the key in what a server says.
+const HIDDEN: &[u8] = b"***";
+
 /// A transport for one question.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Transport {
     pub(super) http: reqwest::Client,
+    /// The key that it asks with: never shown, even where a server repeats it.
+    pub(super) key: Arc<str>,
     /// When the question's time is over: no pause ends later.
     pub(super) deadline: Instant,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
 }
 
 /// A body that is too long.
@@ -107,11 +123,29 @@ impl Transport {
                 break;
             }
         }
-        let mut read = http::Response::new(body.freeze());
+        let mut read = http::Response::new(without(body.freeze(), &self.key));
         *read.status_mut() = response.status();
         *read.headers_mut() = std::mem::take(response.headers_mut());
         Ok(read)
     }
+}
+
+/// What a server said, without the key, which some repeat where they refuse it: it would be logged.
+fn without(body: Bytes, key: &str) -> Bytes {
+    let key = key.as_bytes();
+    let found = |body: &[u8]| body.windows(key.len()).position(|window| window == key);
+    if key.len() < MIN_SECRET_BYTES || found(&body).is_none() {
+        return body;
+    }
+    let mut kept = BytesMut::with_capacity(body.len());
+    let mut rest = &body[..];
+    while let Some(at) = found(rest) {
+        kept.extend_from_slice(&rest[..at]);
+        kept.extend_from_slice(HIDDEN);
+        rest = &rest[at + key.len()..];
+    }
+    kept.extend_from_slice(rest);
+    kept.freeze()
 }
 
 fn next(outcome: &Result<http::Response<Bytes>, OpenAIError>, now: SystemTime) -> Next {
@@ -179,6 +213,16 @@ mod tests {
         }
         let quota = r#"{"error": {"code": "insufficient_quota"}}"#;
         assert_eq!(answer(429, Some("1"), quota), Next::Take);
+    }
+
+    #[test]
+    fn a_key_that_a_server_repeats_is_hidden() {
+        let said = |body: &'static str, key| without(Bytes::from_static(body.as_bytes()), key);
+        let repeated = "wrong key sk-secret-1, sk-secret-1";
+        assert_eq!(said(repeated, "sk-secret-1"), "wrong key ***, ***");
+        assert_eq!(said("sk-secret", "sk-secret-1"), "sk-secret");
+        assert_eq!(said("", "sk-secret-1"), "");
+        assert_eq!(said("{\"x\": 1}", "x"), "{\"x\": 1}", "no secret");
     }
 
     #[test]
