@@ -1,40 +1,47 @@
-//! `omnizap classify`: files through a pipeline, without a server.
+//! `omnizap classify`: requests to a pipeline, without a server.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::anyhow;
 use clap::Args;
 use engine::pipeline::Pipeline;
 use omnizap_contract::common::chain::chain;
-use omnizap_contract::{PortType, Value};
 use serde_json::Value as Json;
 
-use super::pipelines;
-use super::{Common, Failure};
-
-/// Largest file, in bytes: as large as a request body may be.
-const MAX_FILE_LEN: u64 = 32 << 20;
+use super::request::{Given, Request, is_standard_input};
+use super::{Common, Failure, pipelines};
 
 /// Longest wait for stages that are starting.
 const MAX_START: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omnizap classify sticker.webp
+  omnizap classify a.png b.jpg --labels 'a cat,a dog' --json
+  omnizap classify --pipeline feedback --field image_hash=HASH --field theme=animals
+  omnizap classify --pipeline compare --field left=@a.png --field right=@b.png
+
+Fields are read as over HTTP, with the same defaults and bounds; one that is refused is exit
+code 2.")]
 pub(super) struct ClassifyArgs {
-    /// Pictures; `-` reads one from standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Files, such as pictures, each a request of its own: for the pipeline's field of the type
+    /// bytes; `-` reads one from standard input. None for a pipeline that needs none
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// A field of the request; once more adds to a list. NAME=@PATH where the field is a file
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = Given::parse)]
+    fields: Vec<Given>,
     /// Labels to choose from instead of the default ones: a JSON list, or items between commas,
-    /// in quotes where they hold one
+    /// in quotes where they hold one. Short for --field labels=LABELS
     #[arg(long, value_name = "LABELS")]
     labels: Vec<String>,
-    /// Theme whose feedback adapts the scores
+    /// Theme whose feedback adapts the scores. Short for --field theme=THEME
     #[arg(long)]
     theme: Option<String>,
-    /// Print the whole answer as JSON, one line a file
+    /// Print the whole answer as JSON, one line a request
     #[arg(long)]
     json: bool,
     /// Show what each stage did and how long it took
@@ -45,97 +52,85 @@ pub(super) struct ClassifyArgs {
     pipeline: String,
 }
 
-/// What is asked of each picture.
-pub(super) struct Question<'a> {
-    /// Labels to choose from; the default ones where empty.
-    pub(super) labels: &'a [Arc<str>],
-    /// Theme whose feedback adapts the scores.
-    pub(super) theme: Option<&'a Value>,
-    /// Whether to show on standard error what each stage did.
-    pub(super) trace: bool,
+impl ClassifyArgs {
+    fn given(&self) -> Vec<Given> {
+        let labels = self.labels.iter();
+        let labels = labels.map(|text| Given::new("--labels", "labels", text));
+        let theme = self.theme.iter();
+        let theme = theme.map(|text| Given::new("--theme", "theme", text));
+        let fields = self.fields.iter().cloned();
+        labels.chain(theme).chain(fields).collect()
+    }
 }
 
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
-    let pipeline = pipelines::pipeline(common, &args.pipeline).await?;
-    let mut labels = Vec::new();
-    for text in &args.labels {
-        if let Some(Value::TextList(list)) = sent(&pipeline, "labels", text)? {
-            labels.extend(list.iter().cloned());
-        }
+    let named = pipelines::named(common, &args.pipeline)?;
+    let takes_files = !args.files.is_empty();
+    let request = Request::new(&named.graph.file, &args.given(), takes_files)?;
+    let inputs = args.files.iter().filter(|path| is_standard_input(path));
+    if inputs.count() + request.inputs_read > 1 {
+        let twice = anyhow!("standard input can be read once, and is named several times");
+        return Err(Failure::Usage(twice));
     }
-    let theme = match &args.theme {
-        Some(theme) => sent(&pipeline, "theme", theme)?,
-        None => None,
-    };
+    let pipeline = named.build().await?;
     if let Some(starting) = pipeline.started(MAX_START).await {
         eprintln!("warning: {starting}: it was not waited for any longer");
     }
-    let question = Question {
-        labels: &labels,
-        theme: theme.as_ref(),
-        trace: args.trace,
+    let answered = if takes_files {
+        answer_files(&pipeline, &request, &args).await
+    } else {
+        let answer = classify(&pipeline, &request, args.trace).await;
+        answer.map(|answer| print_answer(pipeline.name(), &answer, args.json))
     };
+    pipeline.close().await;
+    answered?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn answer_files(
+    pipeline: &Pipeline,
+    request: &Request,
+    args: &ClassifyArgs,
+) -> anyhow::Result<()> {
     let mut failed = 0;
     for path in &args.files {
-        match classify(&pipeline, path, &question).await {
-            Ok(answer) => print_answer(path, &answer, &args),
+        match classify_file(pipeline, path, request, args.trace).await {
+            Ok(answer) => print_answer(&path.display().to_string(), &answer, args.json),
             Err(error) => {
                 failed += 1;
                 eprintln!("error: {}: {}", path.display(), chain(error.as_ref()));
             }
         }
     }
-    pipeline.close().await;
     if failed > 0 {
-        return Err(Failure::Work(anyhow!(
+        return Err(anyhow!(
             "{failed} of {} files were not classified",
             args.files.len()
-        )));
+        ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// What an argument is as a field of the pipeline's request: read as over HTTP.
-fn sent(pipeline: &Pipeline, field: &str, text: &str) -> anyhow::Result<Option<Value>> {
-    let fields = &pipeline.graph.file.request;
-    let known = fields.iter().find(|known| known.name.get_ref() == field);
-    let known = known.with_context(|| format!("the pipeline's request has no field `{field}`"))?;
-    Ok(known.value_of_text(text)?)
-}
-
-/// Runs one file through a pipeline.
+/// Runs a request, of one file, through a pipeline.
 ///
 /// # Errors
 /// A file that cannot be read, and what a stage says, with the stage.
-pub(super) async fn classify(
+pub(super) async fn classify_file(
     pipeline: &Pipeline,
     path: &Path,
-    question: &Question<'_>,
+    request: &Request,
+    trace: bool,
 ) -> anyhow::Result<Json> {
-    let bytes = read(path)?;
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let fields = &pipeline.graph.file.request;
-    let file = fields.iter().find(|field| field.ty == PortType::Bytes);
-    let file = file.context("the pipeline takes no file")?;
-    let filename = file.filename.as_ref().map(|name| name.get_ref().as_str());
-    let values = pipeline.request_values(|port| {
-        if port == file.name.get_ref() {
-            return Some(Value::Bytes(bytes.clone().into()));
-        }
-        if Some(port) == filename {
-            return name.clone().map(Value::from);
-        }
-        match port {
-            "labels" if !question.labels.is_empty() => Some(Value::from(question.labels.to_vec())),
-            "theme" => question.theme.cloned(),
-            _ => None,
-        }
-    });
+    classify(pipeline, &request.with_file(path)?, trace).await
+}
+
+/// Runs a request through a pipeline. Where it is to `trace`, standard error shows what each
+/// stage did.
+async fn classify(pipeline: &Pipeline, request: &Request, trace: bool) -> anyhow::Result<Json> {
+    let values = pipeline.request_values(|port| request.value(port));
     let deadline = Instant::now() + pipeline.graph.file.deadline;
     let finished = pipeline.run(values, "command-line".into(), deadline).await;
-    if question.trace {
+    if trace {
         eprintln!("{:#}", pipeline.trace_json(&finished.trace));
     }
     match finished.result {
@@ -147,32 +142,15 @@ pub(super) async fn classify(
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_FILE_LEN + 1)
-            .read_to_end(&mut bytes)?;
-    } else {
-        let file = std::fs::File::open(path)?;
-        file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
-    }
-    if bytes.len() as u64 > MAX_FILE_LEN {
-        bail!("larger than {MAX_FILE_LEN} bytes");
-    }
-    Ok(bytes)
-}
-
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
-fn print_answer(path: &Path, answer: &Json, args: &ClassifyArgs) {
-    if args.json {
+fn print_answer(what: &str, answer: &Json, json: bool) {
+    if json {
         println!("{answer}");
         return;
     }
     let Some(top_labels) = answer["top_labels"].as_array() else {
         // A pipeline of another kind: everything that it publishes.
-        println!("{}", path.display());
+        println!("{what}");
         for (field, value) in answer.as_object().into_iter().flatten() {
             println!("  {field}: {value}");
         }
@@ -189,7 +167,7 @@ fn print_answer(path: &Path, answer: &Json, args: &ClassifyArgs) {
     if let Some(model) = answer["model"].as_str() {
         notes.push(model.to_owned());
     }
-    println!("{} ({})", path.display(), notes.join(", "));
+    println!("{what} ({})", notes.join(", "));
     for top in top_labels {
         let score = top["score"].as_f64().unwrap_or_default();
         let label = top["label"].as_str().unwrap_or_default();

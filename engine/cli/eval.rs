@@ -19,12 +19,15 @@ use serde_json::Value as Json;
 
 use self::metrics::{Judged, Report};
 use self::samples::Sample;
-use super::classify::{Question, classify};
-use super::pipelines;
-use super::{Common, Failure};
+use super::classify::classify_file;
+use super::request::{Given, Request};
+use super::{Common, Failure, pipelines};
 
 /// Pictures that are worked on at the same time.
 const IN_FLIGHT: usize = 4;
+
+/// The field of a pipeline's request that takes the labels.
+const LABELS: &str = "labels";
 
 /// Failed files that are named; the others are counted.
 const MAX_NAMED_FAILURES: usize = 10;
@@ -69,15 +72,23 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
         None => samples::from_folders(&args.folder)?,
     };
     let labels = candidates(&samples, args.candidates.as_deref())?;
-    let pipeline = pipelines::pipeline(common, &args.pipeline).await?;
+    let pipeline = pipelines::named(common, &args.pipeline)?.build().await?;
     // More labels than a request may have are asked in several.
     let settings = pipeline.settings();
     let temperature = temperature(settings.get("temperature"))?;
     let most = settings.get("max_labels").and_then(Json::as_u64);
     let most = most.and_then(|most| usize::try_from(most).ok());
-    let most = most.unwrap_or(labels.len()).max(1);
+    let most = most.unwrap_or(labels.len());
+    let mut fields = pipeline.graph.file.request.iter();
+    let field = fields.find(|field| field.name.get_ref() == LABELS);
+    let most = field.map_or(most, |field| most.min(field.max_items)).max(1);
+    let requests = labels.chunks(most).map(|labels| {
+        let given = [Given::list("eval", LABELS, labels)];
+        Request::new(&pipeline.graph.file, &given, true)
+    });
+    let requests = requests.collect::<Result<Vec<_>, _>>()?;
 
-    let (pipeline, labels) = (&pipeline, &labels);
+    let (pipeline, requests) = (&pipeline, &requests);
     let bar = progress(samples.len());
     let mut report = Report::new(labels.len());
     let mut failures = Vec::new();
@@ -85,7 +96,7 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
     {
         let mut answers = futures_util::stream::iter(&samples)
             .map(|sample| async move {
-                let answer = answer(pipeline, sample, labels, most, temperature).await;
+                let answer = answer(pipeline, sample, requests, temperature).await;
                 (sample, answer.and_then(|answer| judge(sample, &answer)))
             })
             .buffer_unordered(IN_FLIGHT);
@@ -122,18 +133,12 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
 async fn answer(
     pipeline: &Pipeline,
     sample: &Sample,
-    labels: &[Arc<str>],
-    most: usize,
+    requests: &[Request],
     temperature: Temperature,
 ) -> anyhow::Result<Answer> {
     let mut parts = Vec::new();
-    for labels in labels.chunks(most) {
-        let question = Question {
-            labels,
-            theme: None,
-            trace: false,
-        };
-        parts.push(classify(pipeline, &sample.path, &question).await?);
+    for request in requests {
+        parts.push(classify_file(pipeline, &sample.path, request, false).await?);
     }
     let model = parts[0]["model"].as_str().map(Into::into);
     let field = if parts.len() == 1 {

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use engine::pipeline::render::{self, render};
 
-use super::pipelines;
-use super::{Common, Failure};
+use super::{Common, Failure, pipelines};
 
 #[derive(Debug, Args)]
 pub(super) struct GraphArgs {
     /// One file instead of the whole folder
     file: Option<PathBuf>,
+    /// One pipeline of the folder, by its name
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pipeline: Option<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -32,7 +34,10 @@ enum Format {
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(common: &Common, args: &GraphArgs) -> Result<ExitCode, Failure> {
-    let graphs = pipelines::graphs(common, args.file.as_deref())?;
+    let graphs = match &args.pipeline {
+        Some(name) => vec![pipelines::named(common, name)?.graph],
+        None => pipelines::graphs(common, args.file.as_deref())?,
+    };
     let format = match args.format {
         Format::Text => render::Format::Text,
         Format::Mermaid => render::Format::Mermaid,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use engine::live::{LoadError, Source, Workshop};
 use engine::pipeline::config::{PluginEntry, read_plugins};
 use engine::pipeline::diagnostic::{Diagnostics, SourceText};
@@ -11,6 +11,7 @@ use engine::pipeline::graph::Graph;
 use engine::pipeline::interpolate::Environment;
 use engine::pipeline::layers::{Layers, find_base};
 use engine::pipeline::{Pipeline, Registry};
+use omnizap_contract::common::names::{nearest, suggestion};
 use omnizap_host::{Limits, Loader};
 use omnizap_services::Services;
 use omnizap_stages::builtins;
@@ -74,6 +75,11 @@ fn built_in() -> Source {
 
 /// The checked and bound pipelines of a file, or of where they come from else.
 pub(super) fn graphs(common: &Common, file: Option<&Path>) -> Result<Vec<Graph>, Failure> {
+    if let Some(file) = file
+        && matches!(file.try_exists(), Ok(false))
+    {
+        return Err(Failure::Config(no_file(common, file)));
+    }
     workshop(common, false)?
         .graphs(&source(common, file))
         .map_err(not_loaded)
@@ -91,20 +97,119 @@ pub(super) fn plugins_of(
     }
 }
 
-/// One pipeline by name, built.
-pub(super) async fn pipeline(common: &Common, name: &str) -> Result<Arc<Pipeline>, Failure> {
-    let workshop = workshop(common, false)?;
-    let mut graphs = workshop.graphs(&source(common, None)).map_err(not_loaded)?;
-    let names: Vec<_> = graphs
-        .iter()
-        .map(|graph| graph.file.name.get_ref().clone())
+/// There is no such file, and which one was probably meant.
+fn no_file(common: &Common, file: &Path) -> anyhow::Error {
+    fn stem(path: &Path) -> String {
+        let stem = path.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+    let texts = source(common, None).texts().unwrap_or_default();
+    let paths = texts.iter().map(|text| Path::new(&*text.name));
+    let known: Vec<_> = paths
+        .filter(|path| path.is_file())
+        .map(|path| (stem(path), path))
         .collect();
-    graphs.retain(|graph| graph.file.name.get_ref() == name);
-    let built = workshop.build(graphs).await.map_err(not_loaded)?;
-    let pipeline = built.into_iter().next();
-    pipeline
-        .with_context(|| format!("there is no pipeline `{name}`, only {}", names.join(", ")))
-        .map_err(Failure::Config)
+    let meant = nearest(&stem(file), known.iter().map(|(stem, _)| &**stem));
+    let meant = meant.and_then(|meant| known.iter().find(|(stem, _)| stem == meant));
+    let help = meant.map(|(_, path)| format!(": did you mean {}?", path.display()));
+    anyhow!(
+        "there is no file {}{}",
+        file.display(),
+        help.unwrap_or_default()
+    )
+}
+
+/// A pipeline that a command names, checked and bound.
+pub(super) struct Named {
+    pub(super) graph: Graph,
+    workshop: Workshop,
+}
+
+impl Named {
+    /// The pipeline, built.
+    pub(super) async fn build(self) -> Result<Arc<Pipeline>, Failure> {
+        let built = self.workshop.build(vec![self.graph]).await;
+        let built = built.map_err(not_loaded)?.pop();
+        built
+            .context("nothing was built of the pipeline")
+            .map_err(Failure::Work)
+    }
+}
+
+/// One pipeline by its name. A mistake in the file of another is a warning.
+pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
+    let workshop = workshop(common, false)?;
+    let source = source(common, None);
+    let mut graphs = match workshop.graphs(&source) {
+        Ok(graphs) => graphs,
+        Err(error) => {
+            let graph = despite_others(&workshop, &source, name);
+            vec![graph.ok_or_else(|| not_loaded(error))?]
+        }
+    };
+    let is_meant = |graph: &Graph| graph.file.name.get_ref() == name;
+    let Some(index) = graphs.iter().position(is_meant) else {
+        let names = graphs
+            .iter()
+            .map(|graph| graph.file.name.get_ref().as_str());
+        let help = suggestion(name, names).unwrap_or_default();
+        let unknown = anyhow!("there is no pipeline `{name}`: {help}");
+        return Err(Failure::Config(unknown));
+    };
+    let graph = graphs.swap_remove(index);
+    Ok(Named { graph, workshop })
+}
+
+/// The pipeline of that name, where one file alone gives it and is fine: what it does depends on no
+/// other. Standard error says what is wrong with those.
+fn despite_others(workshop: &Workshop, source: &Source, name: &str) -> Option<Graph> {
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    for text in source.texts().ok()? {
+        let file = text.name.clone();
+        match workshop.graphs(&Source::Texts(vec![text])) {
+            Ok(graphs) => found.extend(graphs),
+            Err(_) => broken.push(file),
+        }
+    }
+    found.retain(|graph| graph.file.name.get_ref() == name);
+    let graph = found.pop().filter(|_| found.is_empty())?;
+    for file in &broken {
+        eprintln!("warning: {file} has mistakes and is left out: `omnizap check` shows them");
+    }
+    if broken.is_empty() {
+        eprintln!("warning: the pipelines clash with each other: `omnizap check` shows how");
+    }
+    Some(graph)
+}
+
+/// The names and routes of a file that other files claim too, where it is one of the folder of the
+/// pipelines. Files with mistakes of their own claim nothing here.
+pub(super) fn clashes(common: &Common, file: &Path) -> Result<Diagnostics, Failure> {
+    let mut clashes = Diagnostics::default();
+    let is_same = |path: &Path| {
+        let both = path.canonicalize().ok().zip(file.canonicalize().ok());
+        both.is_some_and(|(path, file)| path == file)
+    };
+    let workshop = workshop(common, false)?;
+    // What cannot be read is for a check of the whole folder to say.
+    let texts = source(common, None).texts().unwrap_or_default();
+    let (own, others): (Vec<_>, Vec<_>) = texts
+        .into_iter()
+        .partition(|text| is_same(Path::new(&*text.name)));
+    let Some(own) = own.into_iter().next() else {
+        return Ok(clashes);
+    };
+    let is_fine = |text: &SourceText| workshop.graphs(&Source::Texts(vec![text.clone()])).is_ok();
+    // The last one of a set is where a clash with an earlier one is reported.
+    let mut set: Vec<_> = others.into_iter().filter(is_fine).collect();
+    let name = own.name.clone();
+    set.push(own);
+    if let Err(LoadError::Mistakes(mistakes)) = workshop.graphs(&Source::Texts(set)) {
+        for mistake in mistakes.iter().filter(|found| *found.place().file == name) {
+            clashes.push(mistake.clone());
+        }
+    }
+    Ok(clashes)
 }
 
 #[cfg(test)]

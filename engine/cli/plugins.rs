@@ -93,7 +93,10 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
     }
     let beside = folder.join(PLUGINS_FILE);
     if beside.is_file() {
-        lists.push(read_allowed(&SourceText::read(&beside)?, &environment));
+        lists.push(read_allowed(
+            &SourceText::read(&beside).with_context(|| beside.display().to_string())?,
+            &environment,
+        ));
     }
     let mut bad = 0;
     for (entries, mistakes) in lists {

@@ -54,8 +54,40 @@ pub(super) struct ServeArgs {
     )]
     shutdown_grace_ms: u64,
     /// Start without plugins: their stages are off
-    #[arg(long, env = "OMNIZAP_SAFE")]
+    #[arg(
+        long,
+        env = "OMNIZAP_SAFE",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
     safe: bool,
+}
+
+impl ServeArgs {
+    /// Takes the flags of `before` that `is_said` tells, by their ids.
+    pub(super) fn take(&mut self, before: &Self, is_said: &dyn Fn(&str) -> bool) {
+        fn either<T: Copy>(is_before: bool, before: T, after: T) -> T {
+            if is_before { before } else { after }
+        }
+        *self = Self {
+            listen: either(is_said("listen"), before.listen, self.listen),
+            max_body_bytes: either(
+                is_said("max_body_bytes"),
+                before.max_body_bytes,
+                self.max_body_bytes,
+            ),
+            max_requests_in_flight: either(
+                is_said("max_requests_in_flight"),
+                before.max_requests_in_flight,
+                self.max_requests_in_flight,
+            ),
+            shutdown_grace_ms: either(
+                is_said("shutdown_grace_ms"),
+                before.shutdown_grace_ms,
+                self.shutdown_grace_ms,
+            ),
+            safe: either(is_said("safe"), before.safe, self.safe),
+        };
+    }
 }
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Failure> {

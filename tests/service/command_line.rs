@@ -1,8 +1,32 @@
 //! Commands, their output and their exit codes.
 
-use serde_json::Value as Json;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
 
-use crate::support::program::{root, run};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use crate::support::program::{Server, omnizap, root, run};
+
+/// Runs a command of the program with variables set.
+fn run_with(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let data = TempDir::new().unwrap();
+    let mut command = omnizap(data.path());
+    command.envs(environment.iter().copied());
+    command.args(arguments).output().unwrap()
+}
+
+/// That it ended so, and said all of this, wherever.
+#[track_caller]
+fn assert_says(output: &Output, code: i32, said: &[&str]) {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for part in said {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
 
 #[test]
 fn the_version_and_the_help_are_shown() {
@@ -91,4 +115,160 @@ fn eval_says_what_it_needs() {
     let output = run(&["eval", empty.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("CLASS/*.png"));
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let names = [
+        "OMNIZAP_PIPELINES",
+        "OMNIZAP_LISTEN",
+        "OMNIZAP_LOG",
+        "OMNIZAP_MAX_BODY_BYTES",
+        "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
+        "OMNIZAP_SHUTDOWN_GRACE_MS",
+        "OMNIZAP_SAFE",
+    ];
+    for value in ["", " "] {
+        let environment = names.map(|name| (name, value));
+        let shown = run_with(&environment, &["graph"]);
+        assert_says(&shown, 0, &["classify"]);
+    }
+    let folder = TempDir::new().unwrap();
+    let mut command = omnizap(folder.path());
+    let shown = command.env("OMNIZAP_DATA", "").arg("graph").output();
+    assert_says(&shown.unwrap(), 0, &["classify"]);
+}
+
+#[test]
+fn a_wrong_value_is_told_by_its_variable() {
+    let none: [&str; 0] = [];
+    for (name, value, flag) in [
+        ("OMNIZAP_LISTEN", "nowhere", "--listen <ADDR>"),
+        ("OMNIZAP_MAX_BODY_BYTES", "0", "--max-body-bytes <BYTES>"),
+        ("OMNIZAP_SAFE", "perhaps", "--safe"),
+        ("OMNIZAP_LOG", "omnizap=loud", "--log <FILTER>"),
+    ] {
+        for arguments in [&none[..], &["serve"]] {
+            let refused = run_with(&[(name, value)], arguments);
+            assert_says(&refused, 2, &[name, value, flag]);
+        }
+    }
+    // The same mistake on the command line is not the variable's.
+    let arguments = ["serve", "--listen", "nowhere"];
+    for variable in ["nowhere", "127.0.0.1:0"] {
+        let refused = run_with(&[("OMNIZAP_LISTEN", variable)], &arguments);
+        assert_says(&refused, 2, &["for '--listen <ADDR>'"]);
+    }
+}
+
+#[test]
+fn a_switch_may_be_written_in_any_usual_way() {
+    for value in ["1", "true", "on", "yes", "0", "false", "off", "no"] {
+        let shown = run_with(&[("OMNIZAP_SAFE", value)], &["graph"]);
+        assert_says(&shown, 0, &["classify"]);
+    }
+}
+
+#[test]
+fn a_log_that_is_no_terminal_has_no_escape_sequences() {
+    let server = Server::start();
+    server.client().get("/health");
+    let log = server.log();
+    assert!(log.contains("listening on"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log:?}");
+}
+
+#[test]
+fn the_flags_of_serve_may_stand_before_it() {
+    // A port that is taken, so that the address shows in the message, and nothing is served.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let in_use = format!("cannot listen on {address}");
+    for arguments in [
+        &["--listen", &address][..],
+        &["--listen", &address, "serve"],
+        &["serve", "--listen", &address],
+    ] {
+        assert_says(&run(arguments), 1, &[&in_use]);
+    }
+    let both = ["--listen", &address, "serve", "--listen", &address];
+    assert_says(&run(&both), 2, &["'--listen <ADDR>' is given twice"]);
+    let check = ["--listen", &address, "check"];
+    assert_says(&run(&check), 2, &["belongs to `serve`", "`check`"]);
+    // The variable is for every command.
+    let shown = run_with(&[("OMNIZAP_LISTEN", address.as_str())], &["graph"]);
+    assert_says(&shown, 0, &[]);
+}
+
+#[test]
+fn a_file_that_there_is_not_is_told_the_nearest() {
+    for command in ["graph", "check"] {
+        let missing = run(&[command, "pipelines/clasify.toml"]);
+        assert_says(&missing, 78, &["did you mean pipelines/classify.toml?"]);
+        let far = run(&[command, "pipelines/zzz.toml"]);
+        assert_says(&far, 78, &["there is no file pipelines/zzz.toml"]);
+    }
+}
+
+/// A pipeline with a route of that name.
+fn forgetful(name: &str, route: &str) -> String {
+    format!(
+        r#"
+[pipeline]
+name = "{name}"
+route = "DELETE /{route}/{{hash}}"
+[response]
+require = ["ok"]
+[request]
+hash = {{ type = "text", from = "path", required = true }}
+[[stage]]
+uses = "forget"
+"#
+    )
+}
+
+fn check(folder: &Path, file: Option<&Path>, arguments: &[&str]) -> Output {
+    let data = TempDir::new().unwrap();
+    let mut command = omnizap(data.path());
+    command.arg("check").arg("--pipelines").arg(folder);
+    command.args(file).args(arguments).output().unwrap()
+}
+
+#[test]
+fn one_file_is_checked_against_its_folder() {
+    let folder = TempDir::new().unwrap();
+    for (file, name, route) in [("a.toml", "a", "images"), ("b.toml", "b", "images")] {
+        std::fs::write(folder.path().join(file), forgetful(name, route)).unwrap();
+    }
+    std::fs::write(folder.path().join("broken.toml"), "[pipeline").unwrap();
+    let whole = check(folder.path(), None, &[]);
+    assert_says(&whole, 78, &["the route DELETE /images/{hash} is taken by"]);
+    for (file, other) in [("a.toml", "b.toml"), ("b.toml", "a.toml")] {
+        let file = folder.path().join(file);
+        let warned = check(folder.path(), Some(&file), &[]);
+        assert_says(&warned, 0, &[": fine: ", "warning: ", "is taken by", other]);
+        let last = String::from_utf8_lossy(&warned.stdout).into_owned();
+        let last = last.lines().last().unwrap_or_default().to_owned();
+        assert!(last.contains(" warning"), "{last}");
+        let strict = check(folder.path(), Some(&file), &["--strict"]);
+        assert_says(&strict, 78, &["is taken by", "--strict allows none"]);
+        let denied = check(folder.path(), Some(&file), &["--deny-warnings"]);
+        assert_eq!(denied.status.code(), Some(78));
+        // A file of no folder of pipelines clashes with nothing.
+        let elsewhere = check(&root().join("pipelines"), Some(&file), &[]);
+        let said = String::from_utf8_lossy(&elsewhere.stdout).into_owned();
+        assert_eq!(elsewhere.status.code(), Some(0), "{said}");
+        assert!(!said.contains("is taken by"), "{said}");
+    }
+}
+
+#[test]
+fn check_looks_at_what_options_name_unless_it_is_to_be_fast() {
+    let folder = TempDir::new().unwrap();
+    let text = "extends = \"builtin:classify\"\n\
+        stage = [{ name = \"score\", with = { default_labels_path = \"/nowhere/labels\" } }]\n";
+    std::fs::write(folder.path().join("classify.toml"), text).unwrap();
+    let checked = check(folder.path(), None, &[]);
+    assert_says(&checked, 78, &["classify.toml:2:", "/nowhere/labels"]);
+    assert_says(&check(folder.path(), None, &["--fast"]), 0, &[": fine: "]);
 }
