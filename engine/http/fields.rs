@@ -2,60 +2,228 @@
 //! field's type and bounds. What the client got wrong is named by its field.
 
 use bytes::Bytes;
+use omnizap_contract::common::names::nearest;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
 
-use super::body::{Raw, RawFields};
-use crate::pipeline::request::Field;
+use super::body::{Raw, RawFields, decoded};
+use crate::pipeline::config::PipelineFile;
+use crate::pipeline::request::{Field, Source, quoted};
 
-/// The values of a request's ports, in their order.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] for a field that is missing, of another type or out of
-/// bounds, [`ErrorKind::UnsupportedType`] for a file of a type that is not accepted.
-pub(super) fn values(fields: &[Field], mut raw: RawFields) -> Result<Vec<Option<Value>>, Error> {
-    let mut values = Vec::new();
-    for field in fields {
-        let name = field.name.get_ref();
-        let (mut filename, mut content_type) = (None, None);
-        let value = match raw.remove(name) {
-            None => None,
-            Some(Raw::Json(Json::Null)) => field.value_of_null()?,
-            Some(Raw::Json(json)) => field.value_of_json(json)?,
-            Some(Raw::Path(part)) => field.value_of_text(&decoded(field, &part)?)?,
-            Some(Raw::Part {
-                data,
-                filename: given_name,
-                content_type: given_type,
-            }) => {
-                let is_file = field.ty == PortType::Bytes;
-                if is_file && let Some(given) = &given_type {
-                    check_accepted(field, given)?;
+/// Most names that the refusal of an unknown field lists.
+const MAX_LISTED: usize = 20;
+
+/// What a request brought, sorted by the fields that a pipeline knows.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// For each field of the pipeline what came for it, in the order in which it came.
+    given: Vec<Vec<Raw>>,
+    /// Names that the pipeline takes nothing from, sorted.
+    unknown: Vec<String>,
+}
+
+impl Sent {
+    /// Sorts what came in the body, in the query string and in the path.
+    pub(super) fn sort(
+        file: &PipelineFile,
+        mut body: RawFields,
+        mut query: RawFields,
+        path: &[(&str, &str)],
+    ) -> Self {
+        let reads_query = reads_query(file);
+        let sorted = file.request.iter().map(|field| {
+            let name = field.name.get_ref();
+            match field.source {
+                Source::Path => {
+                    let parts = path.iter().filter(|(known, _)| known == name);
+                    parts
+                        .map(|(_, part)| Raw::Path((*part).to_owned()))
+                        .collect()
                 }
-                filename = given_name.filter(|name| !name.is_empty());
-                content_type = given_type;
-                if is_file {
-                    Some(Value::Bytes(data))
-                } else {
-                    field.value_of_text(&utf8(field, &data)?)?
+                Source::Query => query.take(name),
+                Source::Body => {
+                    let mut given = body.take(name);
+                    if reads_query {
+                        given.extend(query.take(name));
+                    }
+                    given
                 }
             }
+        });
+        let given = sorted.collect();
+        let mut unknown: Vec<String> = body.into_names().chain(query.into_names()).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        Self { given, unknown }
+    }
+
+    /// The names that the pipeline does not know.
+    pub(super) fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
+    /// Refuses what the pipeline does not know.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with the nearest name that it does know.
+    pub(super) fn check_known(&self, file: &PipelineFile) -> Result<(), Error> {
+        let Some(name) = self.unknown.first() else {
+            return Ok(());
         };
-        let value = value.or_else(|| field.default.clone());
-        if value.is_none() && field.required {
-            return Err(field
-                .invalid("this field is required")
-                .with_code("missing_field"));
+        let mut fields = file.request.iter();
+        let shown = quoted(name);
+        let reason = match fields.find(|field| field.name.get_ref() == name) {
+            Some(field) => {
+                let place = field.source.name();
+                format!("{shown} is taken from the {place} of the request and from nowhere else")
+            }
+            None => format!("{shown} is no field of this request{}", help(name, file)),
+        };
+        Err(Error::new(ErrorKind::Invalid, reason).with_code("unknown_field"))
+    }
+
+    /// The values of a request's ports, in their order; `fields` are those that it was sorted by.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a field that is missing, given more than once, of another type
+    /// or out of bounds, [`ErrorKind::UnsupportedType`] for a file of a type that is not accepted,
+    /// [`ErrorKind::TooLarge`] for one that is too large.
+    pub(super) fn values(self, fields: &[Field]) -> Result<Vec<Option<Value>>, Error> {
+        let mut values = Vec::new();
+        for (field, given) in fields.iter().zip(self.given) {
+            let read = read(field, given)?;
+            let value = read.value.or_else(|| field.default.clone());
+            if value.is_none() && field.required {
+                return Err(field
+                    .invalid("this field is required")
+                    .with_code("missing_field"));
+            }
+            values.push(value);
+            if field.filename.is_some() {
+                values.push(read.filename.map(Value::from));
+            }
+            if field.content_type.is_some() {
+                values.push(read.content_type.map(Value::from));
+            }
         }
-        values.push(value);
-        if field.filename.is_some() {
-            values.push(filename.map(Value::from));
-        }
-        if field.content_type.is_some() {
-            values.push(content_type.map(Value::from));
+        Ok(values)
+    }
+}
+
+/// True where fields that are not said to come from elsewhere come from the query string too.
+fn reads_query(file: &PipelineFile) -> bool {
+    let route = file.route.as_ref();
+    route.is_some_and(|route| route.get_ref().reads_query())
+}
+
+/// True where any field of the pipeline may come from the query string.
+pub(super) fn takes_query(file: &PipelineFile) -> bool {
+    let mut fields = file.request.iter();
+    reads_query(file) || fields.any(|field| field.source == Source::Query)
+}
+
+/// What a client may have meant by a name: the nearest, else some of those that there are.
+fn help(name: &str, file: &PipelineFile) -> String {
+    let fields = file.request.iter();
+    let sent = fields.filter(|field| field.source != Source::Path);
+    let names: Vec<&str> = sent.map(|field| field.name.get_ref().as_str()).collect();
+    match nearest(name, names.iter().copied()) {
+        Some(near) => format!(": did you mean `{near}`?"),
+        None if names.is_empty() => ", which has none".to_owned(),
+        None if names.len() > MAX_LISTED => String::new(),
+        None => format!(": expected one of: {}", names.join(", ")),
+    }
+}
+
+/// What one field brought.
+#[derive(Default)]
+struct Read {
+    value: Option<Value>,
+    filename: Option<String>,
+    content_type: Option<String>,
+}
+
+impl From<Option<Value>> for Read {
+    fn from(value: Option<Value>) -> Self {
+        Self {
+            value,
+            ..Self::default()
         }
     }
-    Ok(values)
+}
+
+fn read(field: &Field, mut given: Vec<Raw>) -> Result<Read, Error> {
+    if given.len() > 1 {
+        return read_repeated(field, &given);
+    }
+    let Some(raw) = given.pop() else {
+        return Ok(Read::default());
+    };
+    let is_file = field.ty == PortType::Bytes;
+    Ok(match raw {
+        Raw::Json(Json::Null) => field.value_of_null()?.into(),
+        Raw::Json(Json::String(text)) if is_file => {
+            let upload = field.upload_of_text(&text)?;
+            Read {
+                value: Some(Value::Bytes(upload.data)),
+                filename: None,
+                content_type: upload.content_type,
+            }
+        }
+        Raw::Json(json) => field.value_of_json(json)?.into(),
+        Raw::Part {
+            data,
+            filename,
+            content_type,
+        } if is_file => {
+            if let Some(declared) = &content_type {
+                field.check_accepted(declared)?;
+            }
+            field.check_size(data.len())?;
+            Read {
+                value: Some(Value::Bytes(data)),
+                filename: filename.filter(|name| !name.is_empty()),
+                content_type,
+            }
+        }
+        Raw::Query(_) if is_file => {
+            return Err(field.invalid("a file cannot come in the query, only in a body"));
+        }
+        raw => field.value_of_text(&text(field, &raw)?)?.into(),
+    })
+}
+
+/// Several of one name: those of a list make one list.
+fn read_repeated(field: &Field, given: &[Raw]) -> Result<Read, Error> {
+    let in_query = |raw: &&Raw| matches!(raw, Raw::Query(_));
+    let of_query = given.iter().filter(in_query).count();
+    if of_query > 0 && of_query < given.len() {
+        let both = field.invalid("is given in the query and in the body");
+        return Err(both.with_code("repeated_field"));
+    }
+    if field.ty != PortType::TextList {
+        return Err(field.repeated(given.len()));
+    }
+    let texts = given.iter().map(|raw| text(field, raw));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let list = field.value_of_texts(texts.iter().map(String::as_str))?;
+    Ok(list.into())
+}
+
+fn text(field: &Field, raw: &Raw) -> Result<String, Error> {
+    let (encoded, is_query) = match raw {
+        Raw::Part { data, .. } => return utf8(field, data),
+        Raw::Json(json) => return Ok(json.to_string()),
+        Raw::Query(encoded) => (encoded, true),
+        Raw::Path(encoded) => (encoded, false),
+    };
+    match decoded(encoded, is_query) {
+        Some(bytes) => utf8(field, &bytes.into()),
+        None => {
+            let place = if is_query { "query" } else { "path" };
+            Err(field.invalid(format!("a % in the {place} is not followed by two digits")))
+        }
+    }
 }
 
 fn utf8(field: &Field, data: &Bytes) -> Result<String, Error> {
@@ -74,62 +242,4 @@ fn utf8(field: &Field, data: &Bytes) -> Result<String, Error> {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(field.invalid("expected text in UTF-8")),
     }
-}
-
-/// A part of a path without its percent-encoding (RFC 3986, section 2.1).
-fn decoded(field: &Field, part: &str) -> Result<String, Error> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let byte = match *rest {
-            [high, low, ..] => digit(high).zip(digit(low)),
-            _ => None,
-        };
-        let Some((high, low)) = byte else {
-            return Err(field.invalid("a % in the path is not followed by two digits"));
-        };
-        bytes.push((high * 16 + low) as u8);
-        rest = &rest[2..];
-    }
-    utf8(field, &bytes.into())
-}
-
-/// True where a declared media type matches `image/*` or `image/png`.
-fn matches_type(pattern: &str, essence: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => essence.starts_with(prefix),
-        None => essence == pattern,
-    }
-}
-
-fn check_accepted(field: &Field, given: &str) -> Result<(), Error> {
-    let essence = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    let accepted = field.accept.is_empty()
-        || field
-            .accept
-            .iter()
-            .any(|pattern| matches_type(pattern, &essence));
-    if accepted {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::UnsupportedType,
-        format!(
-            "{}: a file of type {essence} is not accepted, expected {}",
-            field.name.get_ref(),
-            field.accept.join(" or ")
-        ),
-    )
-    .with_code("unsupported_file_type"))
 }

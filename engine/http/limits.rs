@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::pipeline::request::RequestLimits;
+
 /// Bounds of the HTTP side; [`Limits::default`] documents the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -14,12 +16,15 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Longest time for requests in flight to finish once shutdown has begun.
     pub shutdown_grace: Duration,
-    /// Most parts of a multipart body: 422 beyond.
+    /// Most parts of a multipart body, and most fields of a query string: 422 beyond.
     pub max_parts: usize,
+    /// Longest query string, in bytes: 414 beyond.
+    pub max_query_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 32 MiB a body, 256 requests in flight, 30 s for a body, 30 s of grace, 64 parts.
+    /// 32 MiB a body, 256 requests in flight, 30 s for a body, 30 s of grace, 64 parts, 16 KiB a
+    /// query string.
     fn default() -> Self {
         Self {
             max_body_bytes: 32 << 20,
@@ -27,6 +32,37 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(30),
             max_parts: 64,
+            max_query_bytes: 16 << 10,
         }
+    }
+}
+
+impl Limits {
+    /// The same for the requests of a pipeline, which may be stricter.
+    pub(super) fn within(mut self, own: &RequestLimits) -> Self {
+        let stricter =
+            |of_all: usize, own: Option<usize>| own.map_or(of_all, |own| own.min(of_all));
+        self.max_body_bytes = stricter(self.max_body_bytes, own.max_body_bytes);
+        self.max_parts = stricter(self.max_parts, own.max_fields);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_is_stricter_and_never_looser() {
+        let own = |bytes: usize, fields: usize| RequestLimits {
+            max_body_bytes: Some(bytes),
+            max_fields: Some(fields),
+            ..RequestLimits::default()
+        };
+        let all = Limits::default();
+        assert_eq!(all.within(&RequestLimits::default()), all);
+        assert_eq!(all.within(&own(usize::MAX, usize::MAX)), all);
+        let strict = all.within(&own(10, 2));
+        assert_eq!((strict.max_body_bytes, strict.max_parts), (10, 2));
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use warp::Filter as _;
 use warp::http::{HeaderMap, HeaderValue, Method};
 
-use super::service::Service;
+use super::service::{Head, Service};
 
 /// The header that carries a request's id, both ways.
 const REQUEST_ID: &str = "x-request-id";
@@ -25,18 +25,29 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> bool {
     let live = service.clone();
+    let no_query = warp::any().map(String::new);
     let handler = warp::method()
         .and(warp::path::full())
+        .and(warp::query::raw().or(no_query).unify())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(
-            move |method: Method, path: warp::path::FullPath, headers: HeaderMap, body| {
+            move |method: Method,
+                  path: warp::path::FullPath,
+                  query: String,
+                  headers: HeaderMap,
+                  body| {
                 let service = live.clone();
                 async move {
                     let request_id = request_id(&headers);
-                    let mut response = service
-                        .answer(method.as_str(), path.as_str(), &headers, body, &request_id)
-                        .await;
+                    let head = Head {
+                        method: method.as_str(),
+                        path: path.as_str(),
+                        query: &query,
+                        headers: &headers,
+                        request_id: &request_id,
+                    };
+                    let mut response = service.answer(head, body).await;
                     if let Ok(value) = HeaderValue::from_str(&request_id) {
                         response.headers_mut().insert(REQUEST_ID, value);
                     }

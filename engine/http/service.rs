@@ -1,5 +1,9 @@
 //! The answer to each request: what it is meant for, whether there is a place for it, its run.
 
+mod headers;
+mod in_flight;
+
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,14 +17,18 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::body::{Raw, read_body, split};
-use super::fields::values;
+use self::headers::{SERVER_TIMING, UNKNOWN_FIELDS, server_timing, unknown_fields};
+use self::in_flight::InFlight;
+use super::body::{Raw, RawFields, query_fields, read_body, split, split_query};
+use super::fields::{Sent, takes_query};
 use super::health;
 use super::limits::Limits;
 use super::reply::{self, Response};
 use crate::live::generation::{Generation, Live, Parameters, Target};
 use crate::pipeline::Pipeline;
+use crate::pipeline::config::OwnRoute;
 use crate::pipeline::render;
+use crate::pipeline::request::UnknownFields;
 use crate::pipeline::run::{Finished, StageFailure};
 use crate::pipeline::trace::Trace;
 
@@ -29,37 +37,39 @@ pub struct Service {
     live: Arc<Live>,
     limits: Limits,
     in_flight: Semaphore,
+    /// The same of each pipeline.
+    of_pipelines: InFlight,
     shutting_down: AtomicBool,
 }
 
-/// What the service answers itself, where no pipeline has the route.
+/// A request without its body.
 #[derive(Clone, Copy)]
-enum Own {
-    Health,
-    Live,
-    Ready,
-    Pipelines,
+pub(super) struct Head<'r> {
+    pub(super) method: &'r str,
+    pub(super) path: &'r str,
+    /// Without the question mark; empty where there is none.
+    pub(super) query: &'r str,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) request_id: &'r Arc<str>,
 }
-
-const OWN: [(&str, Own); 4] = [
-    ("/health", Own::Health),
-    ("/health/live", Own::Live),
-    ("/health/ready", Own::Ready),
-    ("/pipelines", Own::Pipelines),
-];
 
 /// What a request is meant for.
 enum Meant<'g> {
     Pipeline(&'g Target, Parameters<'g>),
-    Own(Own),
+    Own(OwnRoute),
 }
 
 fn meant<'g>(generation: &'g Generation, method: &str, path: &'g str) -> Option<Meant<'g>> {
-    if let Some((target, parameters)) = generation.target(method, path) {
-        return Some(Meant::Pipeline(target, parameters));
+    if let Some(target) = generation.plain(method, path) {
+        return Some(Meant::Pipeline(target, Parameters::new()));
     }
-    let own = OWN.iter().find(|(own, _)| method == "GET" && *own == path);
-    own.map(|(_, own)| Meant::Own(*own))
+    if method == "GET"
+        && let Some(own) = OwnRoute::of(path)
+    {
+        return Some(Meant::Own(own));
+    }
+    let (target, parameters) = generation.pattern(method, path)?;
+    Some(Meant::Pipeline(target, parameters))
 }
 
 impl Service {
@@ -69,6 +79,7 @@ impl Service {
         Self {
             live,
             in_flight: Semaphore::new(limits.max_requests_in_flight),
+            of_pipelines: InFlight::default(),
             limits,
             shutting_down: AtomicBool::new(false),
         }
@@ -93,18 +104,14 @@ impl Service {
     /// Answers a request.
     pub(super) async fn answer<B: Buf, E>(
         &self,
-        method: &str,
-        path: &str,
-        headers: &HeaderMap,
+        mut head: Head<'_>,
         body: impl Stream<Item = Result<B, E>>,
-        request_id: &Arc<str>,
     ) -> Response {
         let generation = self.live.current();
-        let path = if path.len() > 1 {
-            path.trim_end_matches('/')
-        } else {
-            path
-        };
+        if head.path.len() > 1 {
+            head.path = head.path.trim_end_matches('/');
+        }
+        let (method, path) = (head.method, head.path);
         let meant = meant(&generation, method, path).or_else(|| {
             // HEAD is answered as GET; the connection leaves the body out.
             (method == "HEAD")
@@ -113,22 +120,21 @@ impl Service {
         });
         match meant {
             Some(Meant::Pipeline(Target::Run(pipeline), parameters)) => {
-                self.run(pipeline, &parameters, headers, body, request_id)
-                    .await
+                self.run(pipeline, &parameters, head, body).await
             }
             Some(Meant::Pipeline(Target::Settings(pipeline), _)) => {
                 let mut settings = pipeline.settings();
                 settings.insert("ok".into(), Json::from(true));
                 reply::ok(&Json::Object(settings))
             }
-            Some(Meant::Own(Own::Health)) => health::health(generation.pipelines()),
-            Some(Meant::Own(Own::Live)) => health::live(),
-            Some(Meant::Own(Own::Ready)) => health::ready(
+            Some(Meant::Own(OwnRoute::Health)) => health::health(generation.pipelines()),
+            Some(Meant::Own(OwnRoute::Live)) => health::live(),
+            Some(Meant::Own(OwnRoute::Ready)) => health::ready(
                 generation.pipelines(),
                 self.shutting_down.load(Ordering::Relaxed),
             ),
-            Some(Meant::Own(Own::Pipelines)) => reply::ok(&pipelines(&generation)),
-            None => unread(headers, no_route(&generation, method, path, request_id)),
+            Some(Meant::Own(OwnRoute::Pipelines)) => reply::ok(&self.pipelines(&generation)),
+            None => unread(head.headers, no_route(&generation, head)),
         }
     }
 
@@ -136,56 +142,145 @@ impl Service {
         &self,
         pipeline: &Pipeline,
         parameters: &Parameters<'_>,
-        headers: &HeaderMap,
+        head: Head<'_>,
         body: impl Stream<Item = Result<B, E>>,
-        request_id: &Arc<str>,
     ) -> Response {
+        let own = &pipeline.graph.file.limits;
+        let limits = self.limits.within(own);
         let Ok(_place) = self.in_flight.try_acquire() else {
             let limit = self.limits.max_requests_in_flight;
-            let busy = format!("{limit} requests are in flight already, try again");
-            let busy = reply::error(Error::new(ErrorKind::Busy, busy), request_id);
-            return unread(headers, busy);
+            return busy(head, format!("{limit} requests are in flight already"));
+        };
+        let own_place = self.of_pipelines.take(pipeline.name(), own.max_in_flight);
+        let Some(_own_place) = own_place else {
+            let name = pipeline.name().escape_debug();
+            let limit = own.max_in_flight.unwrap_or_default();
+            let full = format!("the pipeline `{name}` has {limit} requests in flight already");
+            return busy(head, full);
         };
         let arrived = Instant::now();
-        let body = read_body(headers, body, &self.limits);
-        let body = match tokio::time::timeout(self.limits.body_timeout, body).await {
+        if head.query.len() > limits.max_query_bytes && takes_query(&pipeline.graph.file) {
+            let max = limits.max_query_bytes;
+            let long = reply::status_error(
+                StatusCode::URI_TOO_LONG,
+                "query_too_long",
+                format!("the query string is longer than {max} bytes"),
+                head.request_id,
+            );
+            return unread(head.headers, long);
+        }
+        let body = read_body(head.headers, body, &limits);
+        let body = match tokio::time::timeout(limits.body_timeout, body).await {
             Ok(Ok(body)) => body,
-            Ok(Err(error)) => return unread(headers, refuse(pipeline, error, request_id)),
+            Ok(Err(error)) => {
+                return unread(head.headers, refuse(pipeline, error, head.request_id));
+            }
             Err(_) => {
                 let late = reply::status_error(
                     StatusCode::REQUEST_TIMEOUT,
                     "body_timeout",
                     "the request body did not arrive in time".into(),
-                    request_id,
+                    head.request_id,
                 );
-                return unread(headers, late);
+                return unread(head.headers, late);
             }
         };
-        let fields = split(headers, body, &self.limits).await;
-        let values = fields.and_then(|mut raw| {
-            // Whatever the body calls by that name.
-            let given = parameters
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), Raw::Path((*value).to_owned())));
-            raw.extend(given);
-            values(&pipeline.graph.file.request, raw)
-        });
-        let values = match values {
-            Ok(values) => values,
-            Err(error) => return refuse(pipeline, error, request_id),
+        let sent = match sorted(pipeline, parameters, head, body, &limits).await {
+            Ok(sent) => sent,
+            Err(error) => return refuse(pipeline, error, head.request_id),
         };
-        let deadline = Instant::now() + pipeline.graph.file.deadline;
-        let Finished { result, trace } = pipeline.run(values, request_id.clone(), deadline).await;
-        log(pipeline, &result, &trace, arrived, request_id);
-        let mut response = match result {
-            Ok(fields) => reply::ok(&Json::Object(fields)),
-            Err(failure) => reply::failure(&failure, request_id),
-        };
-        if let Ok(timing) = HeaderValue::from_str(&server_timing(pipeline, &trace)) {
-            response.headers_mut().insert("server-timing", timing);
+        let unknown = unknown_fields(sent.unknown());
+        let mut response = run_with(pipeline, sent, arrived, head.request_id).await;
+        if let Some(unknown) = unknown {
+            response.headers_mut().insert(UNKNOWN_FIELDS, unknown);
         }
         response
     }
+
+    /// `GET /pipelines`: each effective graph, with how often its stages ran, and how many requests
+    /// it has now.
+    fn pipelines(&self, generation: &Generation) -> Json {
+        let pipelines = generation.pipelines().map(|pipeline| {
+            let mut graph = render::to_json(&pipeline.graph);
+            graph["in_flight"] = Json::from(self.of_pipelines.of(pipeline.name()));
+            // Options are the operator's: a client sees those only that are public.
+            if let Some(stages) = graph["stages"].as_array_mut() {
+                for (node, stage) in stages.iter_mut().enumerate() {
+                    if let Some(stage) = stage.as_object_mut() {
+                        stage.remove("options");
+                        stage.insert("counters".into(), pipeline.counters(node));
+                    }
+                }
+            }
+            graph
+        });
+        json!({ "ok": true, "pipelines": pipelines.collect::<Vec<_>>() })
+    }
+}
+
+/// The answer to what a request brought.
+async fn run_with(
+    pipeline: &Pipeline,
+    sent: Sent,
+    arrived: Instant,
+    request_id: &Arc<str>,
+) -> Response {
+    let file = &pipeline.graph.file;
+    let known = match file.limits.unknown_fields {
+        UnknownFields::Refuse => sent.check_known(file),
+        UnknownFields::Tell => Ok(()),
+    };
+    let values = match known.and_then(|()| sent.values(&file.request)) {
+        Ok(values) => values,
+        Err(error) => return refuse(pipeline, error, request_id),
+    };
+    let deadline = Instant::now() + file.deadline;
+    let Finished { result, trace } = pipeline.run(values, request_id.clone(), deadline).await;
+    log(pipeline, &result, &trace, arrived, request_id);
+    let mut response = match result {
+        Ok(fields) => reply::ok(&Json::Object(fields)),
+        Err(failure) => reply::failure(&failure, request_id),
+    };
+    let ran = trace.stages.iter().filter(|stage| stage.attempts > 0);
+    let ran = ran.map(|stage| (pipeline.graph.stage_name(stage.node), stage.ran));
+    if let Some(timing) = server_timing(ran, trace.total) {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    response
+}
+
+/// What a request brought for a pipeline, by the pipeline's fields.
+async fn sorted(
+    pipeline: &Pipeline,
+    parameters: &Parameters<'_>,
+    head: Head<'_>,
+    body: bytes::Bytes,
+    limits: &Limits,
+) -> Result<Sent, Error> {
+    let file = &pipeline.graph.file;
+    let takes_query = takes_query(file);
+    // Clients name a media type with GET too, and send nothing of it.
+    let body = if body.is_empty() && takes_query {
+        RawFields::default()
+    } else {
+        split(head.headers, body, limits, file.limits.max_fields).await?
+    };
+    let query = if takes_query {
+        split_query(head.query, limits)?
+    } else {
+        // It is not looked at, but whoever put a field there should learn so.
+        let mut query = RawFields::default();
+        for (name, _) in query_fields(head.query).take(limits.max_parts) {
+            query.add(name, Raw::Query(String::new()));
+        }
+        query
+    };
+    Ok(Sent::sort(file, body, query, parameters))
+}
+
+fn busy(head: Head<'_>, what: String) -> Response {
+    let error = Error::new(ErrorKind::Busy, format!("{what}, try again"));
+    unread(head.headers, reply::error(error, head.request_id))
 }
 
 /// An answer to a request whose body was not read to its end: the connection cannot
@@ -208,7 +303,8 @@ fn refuse(pipeline: &Pipeline, error: Error, request_id: &str) -> Response {
         pipeline = pipeline.name(),
         request_id,
         code = error.code(),
-        "request refused: {error}"
+        "request refused: {}",
+        one_line(&error)
     );
     reply::error(error, request_id)
 }
@@ -230,7 +326,7 @@ fn log(
             elapsed_ms,
             stage = failure.stage,
             "failed: {}",
-            chain(&failure.error)
+            one_line(&chain(&failure.error))
         ),
         Err(failure) => tracing::info!(
             pipeline = pipeline_name,
@@ -239,7 +335,7 @@ fn log(
             stage = failure.stage,
             code = failure.error.code(),
             "failed: {}",
-            chain(&failure.error)
+            one_line(&chain(&failure.error))
         ),
     }
     if tracing::enabled!(tracing::Level::DEBUG) {
@@ -247,31 +343,32 @@ fn log(
     }
 }
 
-/// The trace as a `Server-Timing` header (W3C): how long each stage ran, in milliseconds.
-fn server_timing(pipeline: &Pipeline, trace: &Trace) -> String {
-    let mut entries: Vec<String> = trace
-        .stages
-        .iter()
-        .filter(|stage| stage.attempts > 0)
-        .map(|stage| {
-            let name = pipeline.graph.stage_name(stage.node).replace('/', "_");
-            format!("{name};dur={:.3}", stage.ran.as_secs_f64() * 1000.0)
-        })
-        .collect();
-    entries.push(format!(
-        "total;dur={:.3}",
-        trace.total.as_secs_f64() * 1000.0
-    ));
-    entries.join(", ")
+/// A message for the log, in which nothing that came from elsewhere can begin a line of its own.
+fn one_line(message: &dyn fmt::Display) -> String {
+    let mut line = String::new();
+    for char in message.to_string().chars() {
+        if char.is_control() {
+            line.extend(char.escape_debug());
+        } else {
+            line.push(char);
+        }
+    }
+    line
 }
 
-fn no_route(generation: &Generation, method: &str, path: &str, request_id: &str) -> Response {
-    let own = OWN.iter().map(|(path, _)| *path);
+fn no_route(generation: &Generation, head: Head<'_>) -> Response {
+    let Head {
+        method,
+        path,
+        request_id,
+        ..
+    } = head;
+    let own = OwnRoute::ALL.map(OwnRoute::path);
     let mut allowed: Vec<&str> = generation
         .routes()
         .filter(|route| route.matches(path).is_some())
         .map(|route| route.method.as_str())
-        .chain(own.clone().filter(|own| *own == path).map(|_| "GET"))
+        .chain(OwnRoute::of(path).map(|_| "GET"))
         .collect();
     if allowed.is_empty() {
         let paths = generation.routes().map(|route| route.path.as_str());
@@ -294,23 +391,14 @@ fn no_route(generation: &Generation, method: &str, path: &str, request_id: &str)
     response
 }
 
-/// `GET /pipelines`: each effective graph, with how often its stages ran.
-fn pipelines(generation: &Generation) -> Json {
-    let pipelines: Vec<Json> = generation
-        .pipelines()
-        .map(|pipeline| {
-            let mut graph = render::to_json(&pipeline.graph);
-            // Options are the operator's: a client sees those only that are public.
-            if let Some(stages) = graph["stages"].as_array_mut() {
-                for (node, stage) in stages.iter_mut().enumerate() {
-                    if let Some(stage) = stage.as_object_mut() {
-                        stage.remove("options");
-                        stage.insert("counters".into(), pipeline.counters(node));
-                    }
-                }
-            }
-            graph
-        })
-        .collect();
-    json!({ "ok": true, "pipelines": pipelines })
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_cannot_begin_a_line_of_the_log() {
+        let forged = "a\nERROR b\r\u{1b}[2J\u{85}c";
+        assert_eq!(one_line(&forged), "a\\nERROR b\\r\\u{1b}[2J\\u{85}c");
+        assert_eq!(one_line(&"ação \"x\""), "ação \"x\"");
+    }
 }

@@ -58,25 +58,34 @@ impl Generation {
         }
     }
 
+    /// Its pipelines, as they are held.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Pipeline>] {
+        &self.pipelines
+    }
+
     /// Its pipelines.
     pub fn pipelines(&self) -> impl Iterator<Item = &Pipeline> {
         self.pipelines.iter().map(|pipeline| &**pipeline)
     }
 
-    /// What a request is meant for, and what its path says.
+    /// What a request is meant for whose path is just that of a route.
     #[must_use]
-    pub fn target<'r>(
+    pub fn plain(&self, method: &str, path: &str) -> Option<&Target> {
+        self.plain.get(&Route {
+            method: method.into(),
+            path: path.into(),
+        })
+    }
+
+    /// What a request is meant for whose path has the form of a route's, and what it says. Plain
+    /// routes go before, those of the program itself too.
+    #[must_use]
+    pub fn pattern<'r>(
         &'r self,
         method: &str,
         path: &'r str,
     ) -> Option<(&'r Target, Parameters<'r>)> {
-        let plain = self.plain.get(&Route {
-            method: method.into(),
-            path: path.into(),
-        });
-        if let Some(target) = plain {
-            return Some((target, Vec::new()));
-        }
         let patterns = self.patterns.iter();
         let mut of_method = patterns.filter(|(route, _)| route.method == method);
         of_method.find_map(|(route, target)| Some((target, route.matches(path)?)))

@@ -15,7 +15,7 @@ use omnizap_contract::{Kind, Options};
 use toml::Spanned;
 
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
-pub use self::route::Route;
+pub use self::route::{OwnRoute, Route};
 use self::stage::{read_stages, report_duplicate_names};
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
@@ -23,7 +23,7 @@ use super::interpolate::Environment;
 use super::layers::Layers;
 use super::reader::{Entries, Reader};
 use super::registry::Registry;
-use super::request::{Field, read_request};
+use super::request::{Field, LIMIT_KEYS, RequestLimits, read_limits, read_request};
 use super::tree::{Node, Table};
 
 /// The deadline of a request whose pipeline sets no `deadline_ms`.
@@ -36,6 +36,9 @@ pub const MAX_RETRIES: u32 = 5;
 pub const MAX_IN_FLIGHT: usize = 4096;
 /// What stands in `order` of the response for the fields that it does not name.
 pub const REST: &str = "...";
+/// What a route looks like, for messages.
+const ROUTE_FORM: &str =
+    "a route is a method and a path, such as \"POST /classify\" or \"GET /images/{hash}\"";
 /// The name under which bindings and messages refer to the request.
 pub const REQUEST: &str = "request";
 
@@ -54,6 +57,8 @@ pub struct PipelineFile {
     pub deadline: Duration,
     /// Fields of the request.
     pub request: Vec<Field>,
+    /// Bounds on the requests as a whole, and what a field means that is none of those.
+    pub limits: RequestLimits,
     /// Stages, in the order of the file, switched-off ones too.
     pub stages: Vec<StageEntry>,
     /// Fields of the response that need a live producer.
@@ -63,6 +68,8 @@ pub struct PipelineFile {
     /// True where a stage or a field could not be read at all, so that what it would have
     /// given is unknown, and a missing input may be missing for that reason only.
     pub has_unreadable_part: bool,
+    /// What is allowed in the file and may not be meant.
+    pub warnings: Diagnostics,
 }
 
 impl fmt::Debug for PipelineFile {
@@ -82,22 +89,59 @@ pub struct StageEntry {
     pub kind: Arc<dyn Kind>,
     /// False where the file switches it off.
     pub enabled: bool,
+    /// True where a variable of the environment can switch it off, though it may be on now.
+    pub is_toggled: bool,
     /// Its options, complete and checked.
     pub options: Options,
-    /// Bindings by hand: input port, and `stage.port` to take it from.
-    pub inputs: Vec<(Spanned<String>, Spanned<String>)>,
+    /// Where the file sets an option: its name, and the place of its value.
+    pub option_spans: Vec<(String, Range<usize>)>,
+    /// Bindings by hand.
+    pub inputs: Vec<Binding>,
+    /// What the response shows of its outputs, where the file says so.
+    pub publish: Published,
     /// When to run it at all.
     pub condition: Option<Spanned<Condition>>,
     /// True where it runs only where what it gives is needed.
     pub on_demand: bool,
     /// The longest that one attempt may take.
     pub timeout: Option<Duration>,
+    /// Where it says so.
+    pub timeout_span: Range<usize>,
     /// How often to try again after a transient error.
     pub retry: u32,
     /// What a failure means for the request.
     pub on_error: OnError,
     /// Most runs of this stage at one time; further ones wait.
     pub max_in_flight: Option<usize>,
+    /// The longest wait for a place to run; without it the request's deadline.
+    pub max_wait: Option<Duration>,
+}
+
+/// An input that is bound by hand.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The input.
+    pub port: Spanned<String>,
+    /// `stage.port` to take it from, the first that has a value; none where it is unbound.
+    pub from: Vec<Spanned<String>>,
+}
+
+/// What the response shows of a stage.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// What its kind says, but for these outputs.
+    Ports(Vec<(Spanned<String>, PublishAs)>),
+    /// Nothing.
+    Nothing,
+}
+
+/// How an output is shown.
+#[derive(Clone, Debug)]
+pub enum PublishAs {
+    /// As this field.
+    Field(Spanned<String>),
+    /// Not at all.
+    Hidden,
 }
 
 /// What a failing stage means for its request.
@@ -106,8 +150,10 @@ pub enum OnError {
     /// The request fails.
     #[default]
     Fail,
-    /// The stage counts as skipped.
+    /// The stage counts as skipped, but for what is wrong with the request itself.
     Skip,
+    /// The stage counts as skipped, whatever went wrong.
+    SkipAll,
 }
 
 /// Reads a pipeline file.
@@ -131,11 +177,17 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     ];
     let entries = reader.entries(root, "the file", &sections);
 
+    let (request, has_unreadable_field) = entries
+        .get(REQUEST)
+        .map(|node| read_request(reader, node))
+        .unwrap_or_default();
     let mut name = None;
     let (mut route, mut settings_route, mut deadline) = (None, None, DEFAULT_DEADLINE);
+    let mut limits = RequestLimits::default();
     if let Some(node) = entries.get("pipeline") {
         if let Some(table) = reader.table(node, "`pipeline`") {
             let keys = ["name", "route", "settings_route", "deadline_ms"];
+            let keys = [keys, LIMIT_KEYS].concat();
             let entries = reader.entries(table, "`pipeline`", &keys);
             name = read_name(reader, &entries, node.span());
             route = read_route(reader, &entries, "route");
@@ -145,15 +197,12 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
                     .milliseconds(node, "`deadline_ms`")
                     .unwrap_or(deadline);
             }
+            limits = read_limits(reader, &entries, &request);
         }
     } else {
         let missing = reader.at(0..0, "the file has no [pipeline] section");
         reader.report(missing.help("begin with: [pipeline] and name = \"...\""));
     }
-    let (request, has_unreadable_field) = entries
-        .get(REQUEST)
-        .map(|node| read_request(reader, node))
-        .unwrap_or_default();
     let (require, shown) = entries
         .get("response")
         .map(|node| read_response(reader, node))
@@ -171,6 +220,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     }
     report_duplicate_names(reader, &stages);
     route::check_parameters(reader, route.as_ref(), settings_route.as_ref(), &request);
+    let warnings = route::check_routes(reader, route.as_ref(), settings_route.as_ref());
     Some(PipelineFile {
         source: reader.source.clone(),
         name: name?,
@@ -178,10 +228,12 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         settings_route,
         deadline,
         request,
+        limits,
         stages,
         require,
         shown,
         has_unreadable_part: has_unreadable_stage || has_unreadable_field,
+        warnings,
     })
 }
 
@@ -211,7 +263,7 @@ fn read_route(reader: &mut Reader<'_>, entries: &Entries<'_>, key: &str) -> Opti
         Ok(route) => Some(Spanned::new(node.span(), route)),
         Err(message) => {
             let wrong = reader.at(node.span(), format!("`{key}`: {message}"));
-            reader.report(wrong);
+            reader.report(wrong.help(ROUTE_FORM));
             None
         }
     }

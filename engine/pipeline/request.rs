@@ -4,11 +4,21 @@
 use omnizap_contract::{PortType, Value};
 use toml::Spanned;
 
-use super::reader::Reader;
-use super::tree::Node;
-
+mod fit;
+mod limits;
 mod list;
+mod names;
+mod place;
+mod read;
+mod upload;
 mod value;
+
+pub use self::limits::{RequestLimits, UnknownFields};
+pub use self::upload::Upload;
+
+pub(super) use self::limits::{LIMIT_KEYS, read_limits};
+pub(super) use self::read::read_request;
+pub(crate) use self::value::quoted;
 
 /// Longest text of a field whose file sets no `max_chars`.
 pub const DEFAULT_MAX_CHARS: usize = 4096;
@@ -16,24 +26,47 @@ pub const DEFAULT_MAX_CHARS: usize = 4096;
 pub const DEFAULT_MAX_ITEMS: usize = 4096;
 /// Longest item of a list whose file sets no `item_max_chars`.
 pub const DEFAULT_ITEM_MAX_CHARS: usize = 1024;
-/// Largest bound that a file may set on a length.
-const LARGEST_BOUND: i64 = 1 << 30;
 
 /// Where a field's value is in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// In the multipart form or the JSON body.
+    /// In the multipart form or the JSON body; where the route's method is `GET` or `DELETE`, in
+    /// the query string or in a body, and not in both.
     #[default]
     Body,
-    /// In the path, where the route has its name in braces.
+    /// In the query string, whatever the method: `from = "query"`.
+    Query,
+    /// In the path, where the route has its name in braces: `from = "path"`.
     Path,
 }
 
 impl Source {
-    const NAMES: [(&str, Self); 2] = [("body", Self::Body), ("path", Self::Path)];
+    const NAMES: [(&str, Self); 3] = [
+        ("body", Self::Body),
+        ("query", Self::Query),
+        ("path", Self::Path),
+    ];
+
+    /// The name that pipeline files use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, source)| *source == self);
+        named.map_or("", |(name, _)| name)
+    }
 }
 
-/// One field of the request: of the multipart form, of the JSON body, or of the path.
+/// One field of the request: of the multipart form, of the JSON body, of the query string, or of
+/// the path.
+///
+/// # How it is sent
+///
+/// In a form and in a query string a value is text, and `+` in a query string is a blank. A list
+/// is a JSON list or items between commas, and may also be sent as several fields of its name,
+/// which make one list; any other field that is given twice is refused. A member of a JSON body
+/// stands in it once, whatever its type. Nothing but blanks is the same as leaving the field out.
+///
+/// A file is a part of a form with a file in it, or a member of a JSON body: base64, or a `data:`
+/// URL of base64 (`data:image/png;base64,iVBORw0...`). It cannot come in a query string.
 #[derive(Clone, Debug)]
 pub struct Field {
     /// Its name in the request, and the name of the port.
@@ -44,13 +77,14 @@ pub struct Field {
     pub source: Source,
     /// True where a request without it is refused.
     pub required: bool,
-    /// Its value when the request leaves it out.
+    /// Its value when the request leaves it out; within the bounds that a sent one has. A field
+    /// that is required has none.
     pub default: Option<Value>,
     /// True for a text that is trimmed, and refused with a control character in it.
     pub one_line: bool,
     /// Longest text, in Unicode scalar values.
     pub max_chars: usize,
-    /// Most items of a list.
+    /// Most items of a list, over all the fields of its name.
     pub max_items: usize,
     /// Longest item of a list, in Unicode scalar values.
     pub item_max_chars: usize,
@@ -58,8 +92,12 @@ pub struct Field {
     pub min: Option<f64>,
     /// Largest number, inclusive.
     pub max: Option<f64>,
-    /// Media types that an uploaded file may declare (`image/*` or `image/png`);
-    /// empty allows all.
+    /// Largest file, in bytes: 413 beyond. The whole body has a limit of its own.
+    pub max_bytes: Option<usize>,
+    /// Media types that an uploaded file may declare (`image/*` or `image/png`), in lower case;
+    /// empty allows all. It is what the upload says of itself that is looked at, never the
+    /// content: what says nothing is let through, such as base64 in a JSON body that is no
+    /// `data:` URL.
     pub accept: Vec<String>,
     /// The text port, and the field of the response, that get the uploaded
     /// file's own name.
@@ -77,165 +115,7 @@ impl Field {
     }
 }
 
-const FIELD_KEYS: [&str; 13] = [
-    "type",
-    "from",
-    "required",
-    "default",
-    "one_line",
-    "max_chars",
-    "max_items",
-    "item_max_chars",
-    "min",
-    "max",
-    "accept",
-    "filename",
-    "content_type",
-];
-
-/// Types that a request can carry.
-const FIELD_TYPES: [PortType; 7] = [
-    PortType::Bytes,
-    PortType::Text,
-    PortType::TextList,
-    PortType::Number,
-    PortType::Integer,
-    PortType::Bool,
-    PortType::Json,
-];
-
-/// The fields that could be read, and whether there were others.
-pub(super) fn read_request(reader: &mut Reader<'_>, node: &Node) -> (Vec<Field>, bool) {
-    let Some(table) = reader.table(node, "`request`") else {
-        return (Vec::new(), true);
-    };
-    let (mut fields, mut all) = (Vec::new(), 0);
-    for (name, span, node) in reader.any_entries(table).iter() {
-        let name = Spanned::new(span, name.to_owned());
-        fields.extend(read_field(reader, name, node));
-        all += 1;
-    }
-    let has_unreadable = fields.len() < all;
-    (fields, has_unreadable)
-}
-
-fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Option<Field> {
-    let what = format!("request field `{}`", name.get_ref());
-    let table = reader.table(node, &what)?;
-    let entries = reader.entries(table, &what, &FIELD_KEYS);
-    let type_names = FIELD_TYPES.map(PortType::name);
-    let Some(type_node) = entries.get("type") else {
-        let missing = reader.at(name.span(), format!("{what} has no `type`"));
-        reader.report(missing.help(format!("expected one of: {}", type_names.join(", "))));
-        return None;
-    };
-    let type_name = reader.string(type_node, &format!("type of {what}"))?;
-    let ty = PortType::from_name(&type_name).filter(|ty| FIELD_TYPES.contains(ty));
-    let Some(ty) = ty else {
-        let unknown = reader.at(
-            type_node.span(),
-            format!("{what}: a request carries no `{type_name}`"),
-        );
-        reader.report(unknown.nearest(&type_name, type_names));
-        return None;
-    };
-
-    let source = entries.get("from").and_then(|node| {
-        let what = format!("`from` of {what}");
-        let name = reader.string(node, &what)?;
-        let source = Source::NAMES.iter().find(|(known, _)| *known == name);
-        if source.is_none() {
-            let unknown = reader.at(node.span(), format!("{what}: there is no `{name}`"));
-            reader.report(unknown.nearest(&name, Source::NAMES.map(|(known, _)| known)));
-        }
-        source.map(|(_, source)| *source)
-    });
-    let source = source.unwrap_or_default();
-    let mut length = |key: &str, default: usize| {
-        entries
-            .get(key)
-            .and_then(|node| {
-                reader.integer(node, &format!("`{key}` of {what}"), (1, LARGEST_BOUND))
-            })
-            .and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(default)
-    };
-    let max_chars = length("max_chars", DEFAULT_MAX_CHARS);
-    let max_items = length("max_items", DEFAULT_MAX_ITEMS);
-    let item_max_chars = length("item_max_chars", DEFAULT_ITEM_MAX_CHARS);
-    let mut bound = |key: &str| {
-        let node = entries.get(key)?;
-        let json = reader.json(node, &format!("`{key}` of {what}"))?;
-        let number = match &json {
-            serde_json::Value::String(text) => text.trim().parse().ok(),
-            other => other.as_f64(),
-        };
-        if number.is_none() {
-            reader.wrong_type(node, &format!("`{key}` of {what}"), "a number");
-        }
-        number
-    };
-    let (min, max) = (bound("min"), bound("max"));
-    let required = entries
-        .get("required")
-        .and_then(|node| reader.bool(node, &format!("`required` of {what}")))
-        .unwrap_or(false);
-    let one_line = entries
-        .get("one_line")
-        .and_then(|node| reader.bool(node, &format!("`one_line` of {what}")))
-        .unwrap_or(false);
-    let default = entries
-        .get("default")
-        .and_then(|node| read_default(reader, ty, node, &what));
-    let accept = entries
-        .get("accept")
-        .and_then(|node| {
-            let json = reader.json(node, &format!("`accept` of {what}"))?;
-            let list: Option<Vec<String>> = serde_json::from_value(json).ok();
-            if list.is_none() {
-                reader.wrong_type(
-                    node,
-                    &format!("`accept` of {what}"),
-                    "a list of media types",
-                );
-            }
-            list
-        })
-        .unwrap_or_default();
-    let mut extra = |key: &str| {
-        let node = entries.get(key)?;
-        reader.spanned_string(node, &format!("`{key}` of {what}"))
-    };
-    let (filename, content_type) = (extra("filename"), extra("content_type"));
-    Some(Field {
-        name,
-        ty,
-        source,
-        required,
-        default,
-        one_line,
-        max_chars,
-        max_items,
-        item_max_chars,
-        min,
-        max,
-        accept,
-        filename,
-        content_type,
-    })
-}
-
-fn read_default(reader: &mut Reader<'_>, ty: PortType, node: &Node, what: &str) -> Option<Value> {
-    let what = format!("`default` of {what}");
-    let json = reader.json(node, &what)?;
-    // Strings, which may come from the environment, become what they spell.
-    let spelt = match ty.option_type() {
-        Some(option) => option.coerce(&json),
-        None => Some(json),
-    };
-    let value = spelt.and_then(|json| ty.value_of(&json));
-    if value.is_none() {
-        reader.wrong_type(node, &what, &format!("a value of type {ty}"));
-    }
-    value
+/// True for a character that a token of an HTTP header may hold (RFC 9110, section 5.6.2).
+pub(crate) fn is_token_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(char)
 }

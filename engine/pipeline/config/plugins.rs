@@ -10,7 +10,7 @@ use crate::pipeline::diagnostic::{Diagnostics, SourceText};
 use crate::pipeline::interpolate::Environment;
 use crate::pipeline::layers::Layers;
 use crate::pipeline::reader::Reader;
-use crate::pipeline::tree::{self, Item, Node};
+use crate::pipeline::tree::{Item, Node};
 
 /// The file beside the pipelines that allows plugins to all of them.
 pub const PLUGINS_FILE: &str = "plugins.toml";
@@ -48,14 +48,9 @@ pub fn read_allowed(
     environment: Environment<'_>,
 ) -> (Vec<PluginEntry>, Diagnostics) {
     let mut reader = Reader::new(source, environment);
-    let (root, errors) = tree::parse(&source.text, 0);
-    for (span, message) in &errors {
-        let wrong = reader.at(span.clone(), format!("not TOML: {message}"));
-        reader.report(wrong);
-    }
-    if !errors.is_empty() {
+    let Some(root) = reader.parse(0) else {
         return (Vec::new(), reader.diagnostics);
-    }
+    };
     let entries = reader.entries(&root, "the file", &["plugin"]);
     let plugins = read_list(&mut reader, entries.get("plugin"));
     (plugins, reader.diagnostics)

@@ -7,11 +7,16 @@ use std::str::FromStr;
 use omnizap_contract::PortType;
 use toml::Spanned;
 
+use crate::pipeline::diagnostic::Diagnostics;
 use crate::pipeline::reader::Reader;
 use crate::pipeline::request::{Field, Source};
 
 /// Methods that a pipeline may have.
 const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
+/// Longest route, in bytes.
+const MAX_ROUTE: usize = 1024;
+/// What a path is made of, for messages.
+const PATH_CHARS: &str = "a path is made of ASCII letters, digits, `-`, `_` and `.`";
 
 /// Types that a part of a path can be.
 const PARAMETER_TYPES: [PortType; 4] = [
@@ -20,6 +25,50 @@ const PARAMETER_TYPES: [PortType; 4] = [
     PortType::Integer,
     PortType::Bool,
 ];
+
+/// What the program answers itself, to `GET`, where no pipeline has just that path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnRoute {
+    /// Whether it is up, and facts of its stages.
+    Health,
+    /// That the process answers.
+    Live,
+    /// Whether every stage can serve.
+    Ready,
+    /// Each effective graph, with counters.
+    Pipelines,
+}
+
+impl OwnRoute {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Health, Self::Live, Self::Ready, Self::Pipelines];
+
+    /// Its path.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+            Self::Pipelines => "/pipelines",
+        }
+    }
+
+    /// The one of that path.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| own.path() == path)
+    }
+
+    const fn shows(self) -> &'static str {
+        match self {
+            Self::Health => "whether the service is up, and facts of its stages",
+            Self::Live => "whether the process answers, for probes",
+            Self::Ready => "whether every stage can serve, for probes",
+            Self::Pipelines => "each effective graph, with counters",
+        }
+    }
+}
 
 /// A method and a path, such as `POST /classify`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +81,13 @@ pub struct Route {
 }
 
 impl Route {
+    /// True where fields that are not said to come from elsewhere come from the query string too:
+    /// `GET` and `DELETE` have no body as a rule.
+    #[must_use]
+    pub fn reads_query(&self) -> bool {
+        self.method != "POST"
+    }
+
     /// The names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.path.split('/').filter_map(parameter)
@@ -86,34 +142,133 @@ impl FromStr for Route {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || {
-            let methods = METHODS.join(", ");
-            format!(
-                "expected a route such as \"POST /classify\" or \"GET /images/{{hash}}\" \
-                 ({methods}), found {text:?}"
-            )
-        };
-        let (method, path) = text.trim().split_once(' ').ok_or_else(expected)?;
-        let path = path.trim();
-        let is_plain = |part: &str| {
-            let mut chars = part.chars();
-            chars.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        let is_part = |part: &str| match parameter(part) {
-            Some(name) => !name.is_empty() && is_plain(name),
-            None => is_plain(part),
-        };
-        let is_well_formed = METHODS.contains(&method)
-            && path.starts_with('/')
-            && !path.contains("//")
-            && path.split('/').all(is_part);
-        is_well_formed
-            .then(|| Self {
-                method: method.to_owned(),
-                path: path.to_owned(),
-            })
-            .ok_or_else(expected)
+        if text.len() > MAX_ROUTE {
+            let len = text.len();
+            return Err(format!("{len} bytes: at most {MAX_ROUTE} are allowed"));
+        }
+        let text = text.trim();
+        read(text).map_err(|reason| format!("{text:?}: {reason}"))
     }
+}
+
+fn read(text: &str) -> Result<Route, String> {
+    let Some((method, path)) = text.split_once(char::is_whitespace) else {
+        return Err(if text.starts_with('/') {
+            let whole = format!("POST {text}");
+            format!("the method is missing; write {whole:?}")
+        } else {
+            "expected a method, a blank and a path".to_owned()
+        });
+    };
+    let path = path.trim_start();
+    if !METHODS.contains(&method) {
+        let upper = method.to_ascii_uppercase();
+        return Err(if METHODS.contains(&upper.as_str()) {
+            let whole = format!("{upper} {path}");
+            format!("methods are upper case; write {whole:?}")
+        } else if upper == "HEAD" {
+            "HEAD is answered wherever GET is; write GET".to_owned()
+        } else {
+            format!("{method} is not served: GET, POST or DELETE")
+        });
+    }
+    let Some(parts) = path.strip_prefix('/') else {
+        return Err("the path does not begin with `/`".to_owned());
+    };
+    if path != "/" {
+        if parts.ends_with('/') {
+            let whole = format!("{method} /{}", parts.trim_matches('/'));
+            return Err(format!("the path ends in `/`; write {whole:?}"));
+        }
+        for part in parts.split('/') {
+            check_part(part)?;
+        }
+    }
+    Ok(Route {
+        method: method.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
+fn check_part(part: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if part.is_empty() {
+        return Err("a part of the path is empty: `//`".to_owned());
+    }
+    if part == "." || part == ".." {
+        return Err(format!(
+            "clients take the part `{part}` out of a path before they send it; leave it out"
+        ));
+    }
+    let (name, is_parameter) = match parameter(part) {
+        Some(name) => (name, true),
+        None => (part, false),
+    };
+    if name.is_empty() {
+        return Err("`{}` names no request field; write such as `{hash}`".to_owned());
+    }
+    let Some(wrong) = name.chars().find(|c| !is_plain(*c)) else {
+        return Ok(());
+    };
+    let shown = wrong.escape_debug();
+    Err(match wrong {
+        '{' | '}' => "`{` and `}` stand around a whole part, as in `/images/{hash}`".to_owned(),
+        _ if is_parameter => format!(
+            "`{shown}` in `{part}`: the field of a parameter is named by ASCII letters, digits, \
+             `-`, `_` and `.`"
+        ),
+        '?' => "a query is no part of a route; its fields are those of [request]".to_owned(),
+        '#' => "what follows a `#` is not sent to a server".to_owned(),
+        _ if !wrong.is_ascii() => format!("`{shown}` is not ASCII: {PATH_CHARS}"),
+        _ => format!("`{shown}` cannot be in it: {PATH_CHARS}"),
+    })
+}
+
+/// Checks that the two routes of a pipeline lead to different things. Gives what they take the
+/// place of, which is allowed and may not be meant.
+pub(super) fn check_routes(
+    reader: &mut Reader<'_>,
+    route: Option<&Spanned<Route>>,
+    settings_route: Option<&Spanned<Route>>,
+) -> Diagnostics {
+    if let Some(settings) = settings_route {
+        let shown = settings.get_ref();
+        if shown.method != "GET" {
+            let method = &shown.method;
+            let wrong = format!("`settings_route`: settings are shown to GET, not to {method}");
+            let wrong = reader.at(settings.span(), wrong);
+            reader.report(wrong.help(format!("write \"GET {}\"", shown.path)));
+        }
+        if let Some(route) = route
+            && route.get_ref().clashes_with(shown)
+        {
+            // The texts of the files that this one extends come behind its own.
+            let file = |at: usize| reader.source.file_of(at);
+            let (here, other) = (settings.span(), route.span());
+            let is_above = other.start < here.start && file(other.start) != file(here.start);
+            let at = if is_above { other } else { here };
+            let same = format!("`route` and `settings_route` are both {shown}");
+            let same = reader.at(at, same);
+            reader.report(same.help("one request cannot mean both: give one another path"));
+        }
+    }
+    let mut warnings = Diagnostics::default();
+    for (key, route) in [("route", route), ("settings_route", settings_route)] {
+        let Some(route) = route.filter(|route| route.get_ref().method == "GET") else {
+            continue;
+        };
+        let Some(own) = OwnRoute::of(&route.get_ref().path) else {
+            continue;
+        };
+        let hides = format!(
+            "`{key}`: {} takes the place of what the program shows there: {}",
+            route.get_ref(),
+            own.shows()
+        );
+        let hides = reader.at(route.span(), hides);
+        warnings.push(hides.help("give it another path if that is not meant"));
+    }
+    warnings
 }
 
 /// Checks that the parameters of a pipeline's route are the fields that come from it.
@@ -194,22 +349,64 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_route_is_refused() {
-        for bad in [
-            "PUT /x",
-            "GET x",
-            "GET /a//b",
-            "GET /{}",
-            "GET /{a",
-            "GET /a}",
-            "GET /a{b}",
-            "GET /ä",
-            "GET /{a b}",
-            "GET",
+    fn what_is_no_route_is_refused_with_the_reason() {
+        for (bad, reason) in [
+            ("", "expected a method, a blank and a path"),
+            ("GET", "expected a method, a blank and a path"),
+            ("/x", "the method is missing; write \"POST /x\""),
+            ("PUT /x", "PUT is not served: GET, POST or DELETE"),
+            ("put /x", "put is not served: GET, POST or DELETE"),
+            ("post /x", "methods are upper case; write \"POST /x\""),
+            ("HEAD /x", "write GET"),
+            ("GET x", "does not begin with `/`"),
+            ("GET http://a/b", "does not begin with `/`"),
+            (
+                "POST /slash/",
+                "the path ends in `/`; write \"POST /slash\"",
+            ),
+            ("POST //", "the path ends in `/`; write \"POST /\""),
+            ("GET /a//b", "a part of the path is empty"),
+            ("POST /../x", "clients take the part `..` out"),
+            ("POST /a/./b", "clients take the part `.` out"),
+            ("GET /{}", "`{}` names no request field"),
+            ("GET /{a", "stand around a whole part"),
+            ("GET /a}", "stand around a whole part"),
+            ("GET /a{b}", "stand around a whole part"),
+            ("GET /{a b}", "` ` in `{a b}`"),
+            ("GET /{ü}", "`ü` in `{ü}`"),
+            ("GET /ä", "`ä` is not ASCII"),
+            ("GET /a%20b", "`%` cannot be in it"),
+            ("GET /a b", "` ` cannot be in it"),
+            ("GET /a?b=c", "a query is no part of a route"),
+            ("GET /a#b", "not sent to a server"),
         ] {
             let error = bad.parse::<Route>().unwrap_err();
-            assert!(error.contains("DELETE") && error.contains(bad), "{error}");
+            assert!(error.contains(reason), "{bad}: {error}");
+            assert!(error.starts_with(&format!("{bad:?}: ")), "{bad}: {error}");
         }
+        let long = format!("GET /{}", "a".repeat(MAX_ROUTE));
+        assert!(long.parse::<Route>().unwrap_err().contains("at most 1024"));
+        for good in [
+            "GET /",
+            "DELETE /a/{b}",
+            " POST  /a.b/...",
+            "GET /.well-known/x",
+        ] {
+            assert!(good.parse::<Route>().is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_program_itself_is_found_by_its_path() {
+        for own in OwnRoute::ALL {
+            assert_eq!(OwnRoute::of(own.path()), Some(own));
+            assert!(
+                route(&format!("GET {}", own.path()))
+                    .matches(own.path())
+                    .is_some()
+            );
+        }
+        assert_eq!(OwnRoute::of("/"), None);
     }
 
     #[test]

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use omnizap_contract::option::parse_bool;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
@@ -52,20 +50,49 @@ impl Field {
         }))
     }
 
+    /// The value of several texts that were sent under the field's name: those of a list make one
+    /// list, whose bounds hold over all of them.
+    ///
+    /// # Errors
+    /// As [`Field::value_of_text`], and for more than one text of any other type.
+    pub fn value_of_texts<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t str>,
+    ) -> Result<Option<Value>, Error> {
+        let texts: Vec<&str> = texts.into_iter().collect();
+        match (self.ty, texts.as_slice()) {
+            (_, []) => Ok(None),
+            (_, [text]) => self.value_of_text(text),
+            (PortType::TextList, texts) => {
+                let mut all = Vec::new();
+                for text in texts {
+                    let items = list::items(text.trim()).map_err(|reason| self.invalid(reason))?;
+                    all.extend(items);
+                }
+                self.list(all.iter().map(String::as_str))
+            }
+            (_, texts) => Err(self.repeated(texts.len())),
+        }
+    }
+
+    /// The error of a client that sent the field more than once.
+    pub(crate) fn repeated(&self, times: usize) -> Error {
+        let error = match times {
+            2 => self.invalid("is given twice"),
+            _ => self.invalid(format!("is given {times} times")),
+        };
+        error.with_code("repeated_field")
+    }
+
     /// The value of a member of a JSON object.
     ///
     /// # Errors
-    /// As [`Field::value_of_text`].
+    /// As [`Field::value_of_text`], and for a file as [`Field::upload_of_text`].
     pub fn value_of_json(&self, json: Json) -> Result<Option<Value>, Error> {
         let shown = kind_of(&json);
         Ok(Some(match (self.ty, json) {
             (PortType::Json, json) => Value::from(json),
-            (PortType::Bytes, Json::String(text)) => {
-                let data = STANDARD
-                    .decode(text.as_bytes())
-                    .map_err(|error| self.invalid(format!("not base64: {error}")))?;
-                Value::Bytes(data.into())
-            }
+            (PortType::Bytes, Json::String(text)) => Value::Bytes(self.upload_of_text(&text)?.data),
             (PortType::Text, Json::String(text)) if text.trim().is_empty() => return Ok(None),
             (PortType::Text, Json::String(text)) => Value::from(self.bounded(&text)?),
             (PortType::TextList, Json::Array(items)) => return self.list_of_json(&items),
@@ -216,7 +243,8 @@ fn kind_of(json: &Json) -> &'static str {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A client's text as an error repeats it: in quotes, on one line, cut where it is long.
+pub(crate) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(MAX_ECHO).collect();
     if shown.len() < text.len() {
         shown.push_str("...");

@@ -1,0 +1,102 @@
+//! What a pipeline allows of its requests as a whole.
+
+use toml::Spanned;
+
+use super::{Field, Source};
+use crate::pipeline::reader::{Entries, Reader};
+
+/// Largest `max_body_bytes`.
+const LARGEST_BODY: i64 = 1 << 30;
+/// Largest `max_in_flight` and `max_fields`.
+const LARGEST_COUNT: i64 = 1 << 16;
+
+/// The keys of `[pipeline]` that are read here.
+pub(in crate::pipeline) const LIMIT_KEYS: [&str; 4] = [
+    "max_body_bytes",
+    "max_in_flight",
+    "max_fields",
+    "unknown_fields",
+];
+
+/// Bounds on the requests of one pipeline. Those of the service hold beside them, for all of its
+/// pipelines together where they count requests: a pipeline can be stricter and not looser, and
+/// a file that says more than the service allows gets what the service allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Largest body, in bytes: 413 beyond.
+    pub max_body_bytes: Option<usize>,
+    /// Most requests at one time: 429 beyond.
+    pub max_in_flight: Option<usize>,
+    /// Most parts of a form, members of a JSON body, and fields of a query string, each: 422
+    /// beyond.
+    pub max_fields: Option<usize>,
+    /// What a field means that the pipeline does not know.
+    pub unknown_fields: UnknownFields,
+}
+
+/// What a sent field means that the pipeline does not know: `unknown_fields` in `[pipeline]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// The answer names it in the header `X-Unknown-Fields`.
+    #[default]
+    Tell,
+    /// The request is refused with 422.
+    Refuse,
+}
+
+impl UnknownFields {
+    const NAMES: [(&str, Self); 2] = [("tell", Self::Tell), ("refuse", Self::Refuse)];
+
+    /// The word of pipeline files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, meaning)| *meaning == self);
+        named.map_or("", |(name, _)| name)
+    }
+}
+
+/// The bounds that `[pipeline]` sets on requests of these fields.
+pub(in crate::pipeline) fn read_limits(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_>,
+    fields: &[Field],
+) -> RequestLimits {
+    let mut count = |key: &str, largest: i64| {
+        let node = entries.get(key)?;
+        let count = reader.integer(node, &format!("`{key}`"), (1, largest))?;
+        Some(Spanned::new(node.span(), usize::try_from(count).ok()?))
+    };
+    let max_body_bytes = count("max_body_bytes", LARGEST_BODY);
+    let max_in_flight = count("max_in_flight", LARGEST_COUNT);
+    let max_fields = count("max_fields", LARGEST_COUNT);
+    if let Some(max) = &max_fields {
+        let sent = fields.iter().filter(|field| field.source == Source::Body);
+        let required = sent.filter(|field| field.required).count();
+        if required > *max.get_ref() {
+            let few = format!(
+                "`max_fields` is {}, and {required} fields of [request] are required",
+                max.get_ref()
+            );
+            let few = reader.at(max.span(), few);
+            reader.report(few.help("no request could be answered: allow more"));
+        }
+    }
+    RequestLimits {
+        max_body_bytes: max_body_bytes.map(Spanned::into_inner),
+        max_in_flight: max_in_flight.map(Spanned::into_inner),
+        max_fields: max_fields.map(Spanned::into_inner),
+        unknown_fields: read_unknown_fields(reader, entries).unwrap_or_default(),
+    }
+}
+
+fn read_unknown_fields(reader: &mut Reader<'_>, entries: &Entries<'_>) -> Option<UnknownFields> {
+    let node = entries.get("unknown_fields")?;
+    let given = reader.string(node, "`unknown_fields`")?;
+    let known = UnknownFields::NAMES.iter().find(|(name, _)| *name == given);
+    if known.is_none() {
+        let wrong = format!("`unknown_fields`: expected \"tell\" or \"refuse\", found {given:?}");
+        let wrong = reader.at(node.span(), wrong);
+        reader.report(wrong);
+    }
+    known.map(|(_, meaning)| *meaning)
+}
