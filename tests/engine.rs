@@ -4,5 +4,7 @@ mod demand;
 mod files;
 mod graphs;
 mod layers;
+mod messages;
+mod requests;
 mod response;
 mod running;

@@ -1,12 +1,15 @@
 //! The program as its users meet it.
 
 mod answers;
+mod classify_command;
 mod command_line;
+mod embed_text;
 mod embedded;
 mod faults;
 mod labels;
 mod load;
 mod nsfw;
+mod requests;
 mod shutdown;
 mod tags;
 mod toggles;

@@ -1,10 +1,12 @@
 //! Where pipelines come from: a folder, a file, or texts inside the program.
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use self::folder::Folder;
 use crate::pipeline::build::BuildError;
-use crate::pipeline::config::PLUGINS_FILE;
 use crate::pipeline::diagnostic::{Diagnostics, SourceText};
 use crate::pipeline::layers::MAX_FILE_LEN;
 use crate::pipeline::registry::DuplicateKind;
@@ -16,7 +18,7 @@ pub const MAX_FILES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file or folder that cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Io {
         /// Which.
         path: String,
@@ -30,7 +32,7 @@ pub enum LoadError {
     #[error("in the pipelines\n\n{0}")]
     Mistakes(#[from] Diagnostics),
     /// Two stages of one name.
-    #[error("in {file}: {source}")]
+    #[error("in {file}")]
     Duplicate {
         /// The file that allows the second.
         file: String,
@@ -52,9 +54,12 @@ pub enum Source {
     Texts(Vec<SourceText>),
 }
 
-/// The name, size and time of change of each file of a source: another list means that something
+/// What tells of each file of a source whether it has changed: another list means that something
 /// changed.
-pub type Stamps = Vec<(PathBuf, u64, Option<SystemTime>)>;
+pub type Stamps = Vec<Stamp>;
+
+/// The name, size and time of change of a file.
+type Stamp = (PathBuf, u64, Option<SystemTime>);
 
 impl Source {
     /// The texts as they are now.
@@ -68,7 +73,8 @@ impl Source {
         }
     }
 
-    /// What tells whether a text has changed.
+    /// What tells whether a text has changed. What is hidden is none of them: an editor's own
+    /// files change all the time.
     ///
     /// # Errors
     /// Of the file system: they say nothing of the files.
@@ -76,66 +82,128 @@ impl Source {
         let Self::Path(path) = self else {
             return Ok(Vec::new());
         };
-        let mut paths = Vec::new();
-        if path.is_dir() {
-            for entry in std::fs::read_dir(path)? {
-                paths.push(entry?.path());
-            }
-        } else {
-            paths.push(path.clone());
+        if !path.is_dir() {
+            return Ok(vec![stamp(path.clone())?]);
         }
-        paths.sort();
-        let stamp = |path: PathBuf| {
-            let metadata = std::fs::metadata(&path)?;
-            Ok((path, metadata.len(), metadata.modified().ok()))
-        };
-        paths.into_iter().map(stamp).collect()
+        let mut stamps = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let path = entry?.path();
+            if folder::is_hidden(&path) {
+                continue;
+            }
+            match stamp(path) {
+                Ok(stamp) => stamps.push(stamp),
+                // It went after the folder was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        stamps.sort();
+        Ok(stamps)
     }
+}
+
+fn stamp(path: PathBuf) -> std::io::Result<Stamp> {
+    let metadata = std::fs::metadata(&path).or_else(|error| {
+        // A link that leads nowhere is told by the link itself.
+        let link = std::fs::symlink_metadata(&path)?;
+        if link.is_symlink() {
+            Ok(link)
+        } else {
+            Err(error)
+        }
+    })?;
+    Ok((path, metadata.len(), metadata.modified().ok()))
 }
 
 /// Reads the pipeline files of a folder (`*.toml`, not its subfolders), or one file.
 fn read(path: &Path) -> Result<Vec<SourceText>, LoadError> {
-    let io = |source| LoadError::Io {
+    if !path.is_dir() {
+        return Ok(vec![read_file(path)?]);
+    }
+    let folder = Folder::look(path).map_err(|source| LoadError::Io {
         path: path.display().to_string(),
         source,
+    })?;
+    if folder.files.is_empty() {
+        let empty = format!("{} holds no pipeline: no *.toml file", path.display());
+        let passed_over = folder.passed_over();
+        return Err(LoadError::Folder(match passed_over {
+            Some(passed_over) => format!("{empty}; passed over: {passed_over}"),
+            None => empty,
+        }));
+    }
+    if folder.files.len() > MAX_FILES {
+        let many = format!("{} holds more than {MAX_FILES} pipelines", path.display());
+        return Err(LoadError::Folder(many));
+    }
+    folder.warn(path);
+    folder.files.iter().map(|file| read_file(file)).collect()
+}
+
+fn read_file(file: &Path) -> Result<SourceText, LoadError> {
+    let io = |source| LoadError::Io {
+        path: file.display().to_string(),
+        source,
     };
-    let mut files = Vec::new();
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(io)? {
-            let file = entry.map_err(io)?.path();
-            if file
-                .extension()
-                .is_some_and(|extension| extension == "toml")
-                && file.file_name().is_some_and(|name| name != PLUGINS_FILE)
-                && file.is_file()
-            {
-                files.push(file);
-            }
-        }
-        files.sort();
-        if files.is_empty() {
-            let empty = format!("{} holds no pipeline: no *.toml file", path.display());
-            return Err(LoadError::Folder(empty));
-        }
-        if files.len() > MAX_FILES {
-            let many = format!("{} holds more than {MAX_FILES} pipelines", path.display());
-            return Err(LoadError::Folder(many));
-        }
-    } else {
-        files.push(path.to_owned());
+    if std::fs::metadata(file).map_err(io)?.len() > MAX_FILE_LEN {
+        let large = format!("{} is larger than {MAX_FILE_LEN} bytes", file.display());
+        return Err(LoadError::Folder(large));
     }
-    let mut sources = Vec::with_capacity(files.len());
-    for file in files {
-        let io = |source| LoadError::Io {
-            path: file.display().to_string(),
-            source,
-        };
-        if std::fs::metadata(&file).map_err(io)?.len() > MAX_FILE_LEN {
-            let large = format!("{} is larger than {MAX_FILE_LEN} bytes", file.display());
-            return Err(LoadError::Folder(large));
-        }
-        let text = std::fs::read_to_string(&file).map_err(io)?;
-        sources.push(SourceText::new(file.display().to_string(), text));
+    let bytes = std::fs::read(file).map_err(io)?;
+    Ok(SourceText::decode(file.display().to_string(), &bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use omnizap_contract::common::chain::chain;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(stamps: &[Stamp]) -> Vec<&str> {
+        let names = stamps.iter().map(|(path, ..)| path.file_name());
+        names.map(|name| name.unwrap().to_str().unwrap()).collect()
     }
-    Ok(sources)
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_stamp_like_any_other() {
+        let folder = TempDir::new().unwrap();
+        let source = Source::Path(folder.path().to_owned());
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("a.toml"), "a").unwrap();
+        std::fs::write(file(".a.toml.swp"), "a").unwrap();
+        symlink(file("gone.toml"), file("b.toml")).unwrap();
+        symlink(file("c.toml"), file("c.toml")).unwrap();
+        let before = source.stamps().unwrap();
+        assert_eq!(names(&before), ["a.toml", "b.toml", "c.toml"]);
+        // What it leads to comes into being.
+        std::fs::write(file("gone.toml"), "another length than the link's").unwrap();
+        let after = source.stamps().unwrap();
+        assert_eq!(names(&after), ["a.toml", "b.toml", "c.toml", "gone.toml"]);
+        assert_ne!(before[1], after[1]);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = Source::Path("/nowhere/at/all.toml".into());
+        let told = chain(&missing.texts().unwrap_err());
+        assert!(
+            told.starts_with("cannot read /nowhere/at/all.toml: "),
+            "{told}"
+        );
+        assert_eq!(told.matches("os error").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn a_folder_without_pipelines_says_what_it_has_instead() {
+        let folder = TempDir::new().unwrap();
+        let source = Source::Path(folder.path().to_owned());
+        let told = || source.texts().unwrap_err().to_string();
+        assert!(told().ends_with("no *.toml file"), "{}", told());
+        std::fs::write(folder.path().join("a.yaml"), "").unwrap();
+        assert!(told().contains("passed over: a.yaml ("), "{}", told());
+    }
 }

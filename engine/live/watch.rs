@@ -4,12 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnizap_contract::common::chain::chain;
+
 use super::generation::Live;
 use super::source::{LoadError, Source, Stamps};
 use super::workshop::Workshop;
 
 /// How often the files are looked at.
-pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// At how many looks after the one that saw a change the files must still be the same. Who writes a
+/// file with a pause of less than as many intervals is waited for; a file that is complete at once is
+/// read after one interval more at most.
+pub const SETTLED_LOOKS: u32 = 5;
 
 /// Builds pipelines anew from their source and swaps them in.
 pub struct Reload {
@@ -43,7 +50,10 @@ impl Reload {
         let (graphs, bases) = self.workshop.graphs_and_bases(&self.source);
         // Also where there are mistakes: they may be mended there.
         self.extended = bases;
-        let pipelines = self.workshop.build(graphs?).await?;
+        let pipelines = self
+            .workshop
+            .rebuild(graphs?, self.live.current().all())
+            .await?;
         self.live.swap(pipelines);
         Ok(())
     }
@@ -64,7 +74,7 @@ impl Reload {
             }
             match self.reload().await {
                 Ok(()) => tracing::info!("pipelines reloaded"),
-                Err(error) => tracing::error!("nothing reloaded: {error}"),
+                Err(error) => tracing::error!("nothing reloaded: {}", chain(&error)),
             }
         }
     }
@@ -76,6 +86,8 @@ struct Watcher {
     read: Stamps,
     /// The files at the last look.
     seen: Stamps,
+    /// How many looks before that one saw the same.
+    same: u32,
 }
 
 impl Watcher {
@@ -83,18 +95,23 @@ impl Watcher {
         Self {
             read: stamps.clone(),
             seen: stamps,
+            same: 0,
         }
     }
 
-    /// True where the files are others than those that were read, and the same at two looks in a
-    /// row.
+    /// True where the files are others than those that were read, and have been the same for
+    /// [`SETTLED_LOOKS`] looks.
     fn changed(&mut self, now: Stamps) -> bool {
-        let settled = now == self.seen;
-        let changed = settled && now != self.read;
-        if changed {
-            self.read.clone_from(&now);
+        if now != self.seen {
+            self.seen = now;
+            self.same = 0;
+            return false;
         }
-        self.seen = now;
+        self.same = self.same.saturating_add(1);
+        let changed = self.same >= SETTLED_LOOKS && self.seen != self.read;
+        if changed {
+            self.read.clone_from(&self.seen);
+        }
         changed
     }
 }
@@ -103,14 +120,41 @@ impl Watcher {
 mod tests {
     use super::*;
 
+    fn stamps(len: u64) -> Stamps {
+        vec![("a.toml".into(), len, None)]
+    }
+
+    /// Looks that all see the same; whether the last of them told a change, and only that.
+    fn looks(watcher: &mut Watcher, len: u64, count: u32) -> bool {
+        let told: Vec<_> = (0..count).map(|_| watcher.changed(stamps(len))).collect();
+        assert!(!told[..told.len() - 1].contains(&true), "{told:?}");
+        told[told.len() - 1]
+    }
+
     #[test]
     fn a_change_is_told_once_it_has_settled() {
-        let stamps = |len: u64| vec![("a.toml".into(), len, None)];
         let mut watcher = Watcher::new(stamps(1));
-        assert!(!watcher.changed(stamps(1)));
-        assert!(!watcher.changed(stamps(2)), "still being written, perhaps");
-        assert!(!watcher.changed(stamps(3)));
-        assert!(watcher.changed(stamps(3)));
-        assert!(!watcher.changed(stamps(3)));
+        assert!(!looks(&mut watcher, 1, 2 * SETTLED_LOOKS));
+        assert!(
+            !looks(&mut watcher, 2, SETTLED_LOOKS),
+            "still being written, perhaps"
+        );
+        assert!(!looks(&mut watcher, 3, SETTLED_LOOKS));
+        assert!(looks(&mut watcher, 3, 1));
+        assert!(!looks(&mut watcher, 3, 2 * SETTLED_LOOKS));
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_is_none() {
+        let mut watcher = Watcher::new(stamps(1));
+        assert!(!looks(&mut watcher, 2, SETTLED_LOOKS));
+        assert!(!looks(&mut watcher, 1, 2 * SETTLED_LOOKS));
+    }
+
+    #[test]
+    fn a_writer_may_pause_for_two_seconds_and_a_half() {
+        let pause = WATCH_INTERVAL * SETTLED_LOOKS;
+        assert!(pause >= Duration::from_millis(2500));
+        assert!(pause + WATCH_INTERVAL <= Duration::from_secs(3));
     }
 }

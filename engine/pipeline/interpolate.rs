@@ -1,9 +1,13 @@
-//! `${NAME}` and `${NAME:-default}` in the string values of a pipeline file.
+//! `${NAME}` and `${NAME:-default}` in the string values of a pipeline file. A default is text of the
+//! file too and may hold variables: `${NAME:-${OTHER:-default}}`.
 
 use std::borrow::Cow;
 
 /// Where variables come from: the process's environment, or a test's own.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Most variables inside each other.
+pub const MAX_NESTED: usize = 8;
 
 /// Why a string could not be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +21,9 @@ pub enum InterpolationError {
     /// Something between `${` and `}` that is no variable name.
     #[error("`{0}` is not a variable name: expected letters, digits and underscores")]
     BadName(String),
+    /// A default in a default in a default, and so on.
+    #[error("more than {} variables are inside each other's defaults", MAX_NESTED)]
+    TooDeep,
 }
 
 impl InterpolationError {
@@ -27,16 +34,17 @@ impl InterpolationError {
             Self::Undefined(name) => {
                 format!("set it, or give a default: `${{{name}:-value}}`")
             }
-            Self::Unclosed => {
-                "write `${NAME}`, `${NAME:-default}`, or `$${` for a plain `${`".into()
-            }
+            Self::Unclosed => "write `${NAME}`, `${NAME:-default}`, or `$${` for a plain `${`; \
+                 braces inside a default come in pairs"
+                .into(),
             Self::BadName(_) => "write `${NAME}` or `${NAME:-default}`".into(),
+            Self::TooDeep => "leave some of them out".into(),
         }
     }
 }
 
-/// Fills the variables of a string in, once: what they hold is not looked at
-/// again. As in a shell, `:-` also covers a variable that is set to nothing.
+/// Fills the variables of a string in, and those of the defaults that are needed: what a variable
+/// holds is not looked at again. As in a shell, `:-` also covers a variable that is set to nothing.
 ///
 /// # Errors
 /// See [`InterpolationError`].
@@ -47,6 +55,16 @@ pub fn interpolate<'a>(
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
     }
+    fill(text, Some(environment), 0).map(Cow::Owned)
+}
+
+/// The same for a text inside so many defaults. Without an environment it is a default that is not
+/// needed, and only read for what is wrong whatever the variables hold.
+fn fill(
+    text: &str,
+    environment: Option<Environment<'_>>,
+    depth: usize,
+) -> Result<String, InterpolationError> {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -56,34 +74,66 @@ pub fn interpolate<'a>(
             rest = &rest[at + 2..];
             continue;
         }
+        if depth == MAX_NESTED {
+            return Err(InterpolationError::TooDeep);
+        }
         filled.push_str(&rest[..at]);
         let inner = &rest[at + 2..];
-        let end = inner.find('}').ok_or(InterpolationError::Unclosed)?;
+        let end = closing(inner).ok_or(InterpolationError::Unclosed)?;
         let (name, default) = match inner[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
-        let well_named = !name.is_empty()
-            && !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !well_named {
+        if !is_name(name) {
             return Err(InterpolationError::BadName(name.to_owned()));
         }
-        match (environment(name), default) {
-            (Some(value), Some(default)) if value.is_empty() => filled.push_str(default),
-            (Some(value), _) => filled.push_str(&value),
-            (None, Some(default)) => filled.push_str(default),
-            (None, None) => return Err(InterpolationError::Undefined(name.to_owned())),
+        let value = environment.and_then(|value_of| value_of(name));
+        let default = match default {
+            Some(default) => {
+                let is_needed = value.as_deref().is_none_or(str::is_empty);
+                let environment = environment.filter(|_| is_needed);
+                Some(fill(default, environment, depth + 1)?)
+            }
+            None => None,
+        };
+        match (value, default) {
+            (Some(value), None) => filled.push_str(&value),
+            (Some(value), Some(_)) if !value.is_empty() => filled.push_str(&value),
+            (_, Some(default)) => filled.push_str(&default),
+            (None, None) if environment.is_some() => {
+                return Err(InterpolationError::Undefined(name.to_owned()));
+            }
+            (None, None) => {}
         }
         rest = &inner[end + 1..];
     }
     filled.push_str(rest);
-    Ok(Cow::Owned(filled))
+    Ok(filled)
+}
+
+/// Where the brace is that closes a variable, in what follows its `${`.
+fn closing(inner: &str) -> Option<usize> {
+    let mut open = 1_usize;
+    inner.bytes().position(|byte| {
+        match byte {
+            b'{' => open += 1,
+            b'}' => open -= 1,
+            _ => {}
+        }
+        open == 0
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{InterpolationError, interpolate};
+    use super::{InterpolationError, MAX_NESTED, interpolate};
 
     fn check(text: &str, expected: Result<&str, InterpolationError>) {
         let environment = |name: &str| match name {
@@ -126,5 +176,39 @@ mod tests {
             Err(InterpolationError::BadName("not ok".into())),
         );
         check("${}", Err(InterpolationError::BadName(String::new())));
+    }
+
+    #[test]
+    fn a_default_may_hold_variables() {
+        check("${UNSET:-${OTHER:-mini}}", Ok("mini"));
+        check("${UNSET:-${SET:-mini}}", Ok("value"));
+        check("${EMPTY:-a ${SET}, ${OTHER:-b}.} c", Ok("a value, b. c"));
+        check("${A:-${B:-${C:-${SET}}}}!", Ok("value!"));
+        // What a variable holds stays as it is, in a default too.
+        check("${UNSET:-${NESTED}}", Ok("${SET}"));
+        check("${UNSET:-$${SET}}", Ok("${SET}"));
+        check("${UNSET:-{\"a\": {}}}", Ok("{\"a\": {}}"));
+        check("${SET:-{\"a\": {}}}", Ok("value"));
+    }
+
+    #[test]
+    fn a_default_that_is_not_needed_is_read_for_mistakes_only() {
+        check("${SET:-${UNSET}}", Ok("value"));
+        let undefined = InterpolationError::Undefined("UNSET".into());
+        check("${EMPTY:-${UNSET}}", Err(undefined));
+        for text in ["${SET:-${not ok}}", "${UNSET:-${not ok}}"] {
+            check(text, Err(InterpolationError::BadName("not ok".into())));
+        }
+        for text in ["${SET:-${UNSET}", "${UNSET:-${SET", "${UNSET:-{}"] {
+            check(text, Err(InterpolationError::Unclosed));
+        }
+    }
+
+    #[test]
+    fn only_so_many_variables_are_inside_each_other() {
+        let nested = |depth: usize| "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        check(&nested(MAX_NESTED), Ok("x"));
+        check(&nested(MAX_NESTED + 1), Err(InterpolationError::TooDeep));
+        check(&nested(100_000), Err(InterpolationError::TooDeep));
     }
 }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::diagnostic::{BUILTIN, Diagnostics, SourceText};
 use super::interpolate::Environment;
 use super::reader::Reader;
-use super::tree::{self, Item, Node, Table};
+use super::tree::{Item, Node, Table};
 
 /// Largest pipeline file, in bytes.
 pub const MAX_FILE_LEN: u64 = 1 << 20;
@@ -52,14 +52,7 @@ fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
     let (mut name, mut start) = (reader.source.name.clone(), 0);
     let mut seen = vec![name.clone()];
     loop {
-        let (mut root, errors) = tree::parse(&reader.source.text[start..], start);
-        for (span, message) in &errors {
-            let wrong = reader.at(span.clone(), format!("not TOML: {message}"));
-            reader.report(wrong);
-        }
-        if !errors.is_empty() {
-            return None;
-        }
+        let mut root = reader.parse(start)?;
         let extends = root.remove("extends");
         layers.push(root);
         let Some(extends) = extends else {
@@ -285,10 +278,10 @@ pub fn find_base(
     if metadata.len() > MAX_FILE_LEN {
         return Err(cannot(&format!("it is larger than {MAX_FILE_LEN} bytes")));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| cannot(&error))?;
+    let bytes = std::fs::read(&path).map_err(|error| cannot(&error))?;
     // Steps up through a link lead elsewhere than the name says.
     let short = normal(&path);
     let is_same = short.canonicalize().ok() == path.canonicalize().ok();
     let name = if is_same { &short } else { &path };
-    Ok(SourceText::new(name.display().to_string(), text))
+    Ok(SourceText::decode(name.display().to_string(), &bytes))
 }

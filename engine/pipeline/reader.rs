@@ -7,9 +7,11 @@ use omnizap_contract::option::parse_bool;
 use serde_json::Value as Json;
 use toml::Spanned;
 
-use super::diagnostic::{Diagnostic, Diagnostics, SourceText};
+use super::diagnostic::{
+    Diagnostic, Diagnostics, MAX_QUOTED, SAVE_AS_UTF8, SourceText, quoted, shortened,
+};
 use super::interpolate::{Environment, interpolate};
-use super::tree::{Item, Node, Table};
+use super::tree::{self, Item, Node, Table};
 
 /// A file that is being read: its text, the variables it may use, and what was
 /// found wrong with it so far.
@@ -54,6 +56,25 @@ impl<'a> Reader<'a> {
         Diagnostic::new(&self.source, span, message)
     }
 
+    /// The tree of the text that begins at a byte of the source, without mistakes; else those are
+    /// reported.
+    pub(super) fn parse(&mut self, start: usize) -> Option<Table> {
+        if let Some((at, what)) = self.source.unreadable() {
+            let unreadable = self.at(at..at, what).help(SAVE_AS_UTF8);
+            self.report(unreadable);
+            return None;
+        }
+        let (root, mistakes) = tree::parse(&self.source.text[start..], start);
+        if mistakes.is_empty() {
+            return Some(root);
+        }
+        for (span, message) in mistakes {
+            let wrong = self.at(span, format!("not TOML: {message}"));
+            self.report(wrong);
+        }
+        None
+    }
+
     /// The entries of a table, in the order of the file; a key that is not among
     /// the valid ones is reported and left out.
     pub(super) fn entries<'t>(
@@ -68,7 +89,8 @@ impl<'a> Reader<'a> {
             .into_iter()
             .partition(|entry| valid.contains(&entry.0));
         for (key, span, _) in unknown {
-            let unknown = self.at(span, format!("unknown key `{key}` in {what}"));
+            let shown = shortened(key, MAX_QUOTED);
+            let unknown = self.at(span, format!("unknown key `{shown}` in {what}"));
             self.report(unknown.nearest(key, valid.iter().copied()));
         }
         Entries(known)
@@ -87,27 +109,47 @@ impl<'a> Reader<'a> {
     pub(super) fn table<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t Table> {
         let table = node.get_ref().as_table();
         if table.is_none() {
-            self.wrong_type(node, what, "a table");
+            // No text becomes a table, so that what its variables hold does not matter.
+            let found = match node.get_ref() {
+                Item::String(text) => format!("the string {}", quoted(text)),
+                other => self.found(other),
+            };
+            self.wrong(node, what, "a table", &found);
         }
         table
     }
 
+    /// Reports a value that is of another type, or that does not spell what it should.
     pub(super) fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
-        let found = match node.get_ref() {
-            Item::String(text) => format!("the string {text:?}"),
+        let found = self.found(node.get_ref());
+        self.wrong(node, what, expected, &found);
+    }
+
+    fn wrong(&mut self, node: &Node, what: &str, expected: &str, found: &str) {
+        let wrong = format!("{what}: expected {expected}, found {found}");
+        let wrong = self.at(node.span(), wrong);
+        self.report(wrong);
+    }
+
+    /// A value as a message shows it; a string with what it is once its variables are filled in.
+    fn found(&self, item: &Item) -> String {
+        match item {
+            Item::String(text) => match interpolate(text, self.environment) {
+                Ok(filled) if filled != *text => {
+                    format!("{} (from {})", quoted(&filled), quoted(text))
+                }
+                _ => format!("the string {}", quoted(text)),
+            },
             Item::Integer(integer) => format!("the integer {integer}"),
-            Item::HugeInteger(integer) => format!("the integer {integer}"),
-            Item::Float(float) => format!("the float {float}"),
+            Item::HugeInteger(integer) => {
+                format!("the integer {}", shortened(integer, MAX_QUOTED))
+            }
+            Item::Float(float) => format!("the float {}", shortened(float, MAX_QUOTED)),
             Item::Bool(bool) => format!("`{bool}`"),
             Item::Datetime(datetime) => format!("the date {datetime}"),
             Item::List(_) => "a list".into(),
             Item::Table(_) => "a table".into(),
-        };
-        let wrong = self.at(
-            node.span(),
-            format!("{what}: expected {expected}, found {found}"),
-        );
-        self.report(wrong);
+        }
     }
 
     /// A string with its variables filled in.
@@ -143,11 +185,7 @@ impl<'a> Reader<'a> {
                 let filled = self.fill(text, node.span())?;
                 let bool = parse_bool(&filled);
                 if bool.is_none() {
-                    let wrong = self.at(
-                        node.span(),
-                        format!("{what}: expected true or false, found {filled:?}"),
-                    );
-                    self.report(wrong);
+                    self.wrong_type(node, what, "true or false");
                 }
                 bool
             }

@@ -2,11 +2,13 @@
 //! pipeline, so that trees of several files can be laid over each other and a mistake still points
 //! into the file that holds it.
 
+mod mistakes;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Error};
+use toml::de::{DeTable, DeValue};
 
 /// A value with its place.
 pub(super) type Node = Spanned<Item>;
@@ -35,11 +37,9 @@ pub(super) struct Table(Vec<(Spanned<String>, Node)>);
 /// with the mistakes.
 pub(super) fn parse(text: &str, start: usize) -> (Table, Vec<(Range<usize>, String)>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let errors = errors.iter().map(|error: &Error| {
-        let span = error.span().unwrap_or(0..0);
-        (shifted(span, start), error.message().trim().to_owned())
-    });
-    (table(root.get_ref(), start), errors.collect())
+    let mistakes = mistakes::mistakes(text, &errors).into_iter();
+    let mistakes = mistakes.map(|(span, message)| (shifted(span, start), message));
+    (table(root.get_ref(), start), mistakes.collect())
 }
 
 fn shifted(span: Range<usize>, start: usize) -> Range<usize> {

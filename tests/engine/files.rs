@@ -169,8 +169,8 @@ fn each_mistake_is_found_at_its_place() {
         (7, 19),
         "no field `text`",
     );
-    check(&show("if = \"text\""), (7, 6), "expected true or false");
-    check(&show("if = \"txt == 'a'\""), (7, 6), "did you mean `text`?");
+    check(&show("if = \"text\""), (7, 7), "expected true or false");
+    check(&show("if = \"txt == 'a'\""), (7, 7), "did you mean `text`?");
 }
 
 #[test]
