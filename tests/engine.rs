@@ -5,6 +5,7 @@ mod files;
 mod graphs;
 mod layers;
 mod messages;
+mod random;
 mod requests;
 mod response;
 mod running;

@@ -100,7 +100,7 @@ pub(super) struct Counters {
 /// A stage that could not be built.
 #[derive(Debug)]
 pub struct BuildError {
-    place: Diagnostic,
+    place: Box<Diagnostic>,
 }
 
 impl fmt::Display for BuildError {
@@ -141,7 +141,9 @@ impl Pipeline {
                     chain(&error)
                 );
                 let place = Diagnostic::new(&graph.file.source, entry.name.span(), message);
-                BuildError { place }
+                BuildError {
+                    place: Box::new(place),
+                }
             })?;
             let mut step = layout.step(&graph, *node, runner);
             let counted = before.and_then(|before| before.steps[*node].as_ref());

@@ -13,8 +13,10 @@
 
 mod check;
 mod eval;
+mod facts;
 mod function;
 mod literal;
+mod names;
 mod syntax;
 mod token;
 mod types;
@@ -25,11 +27,11 @@ use std::sync::Arc;
 
 use omnizap_contract::Value;
 
-pub(crate) use self::check::{Names, Unknown, Variable};
 pub use self::eval::MAX_STEPS;
 pub use self::function::FunctionDoc;
 use self::function::{Function, Loop};
 pub(crate) use self::literal::place_in_literal;
+pub(crate) use self::names::{Names, Unknown, Variable};
 use self::syntax::Expr;
 pub use self::syntax::MAX_DEPTH;
 pub(crate) use self::types::Type;
@@ -182,5 +184,7 @@ impl Bound {
     }
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! all of its mistakes out. What depends on how stages fit together is
 //! [`super::graph`]'s.
 
+pub mod keys;
 mod plugins;
 mod route;
 mod stage;
@@ -23,7 +24,7 @@ use super::interpolate::Environment;
 use super::layers::Layers;
 use super::reader::{Entries, Reader};
 use super::registry::Registry;
-use super::request::{Field, LIMIT_KEYS, RequestLimits, read_limits, read_request};
+use super::request::{Field, RequestLimits, read_limits, read_request};
 use super::tree::{Node, Table};
 
 /// The deadline of a request whose pipeline sets no `deadline_ms`.
@@ -172,10 +173,7 @@ pub fn read_pipeline(
 
 fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Option<PipelineFile> {
     // `plugin` was read before, by `read_plugins`: what it brings is in the registry.
-    let sections = [
-        "pipeline", "request", "response", "defaults", "stage", "plugin",
-    ];
-    let entries = reader.entries(root, "the file", &sections);
+    let entries = reader.entries(root, "the file", &keys::names(&keys::FILE));
 
     let (request, has_unreadable_field) = entries
         .get(REQUEST)
@@ -186,9 +184,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     let mut limits = RequestLimits::default();
     if let Some(node) = entries.get("pipeline") {
         if let Some(table) = reader.table(node, "`pipeline`") {
-            let keys = ["name", "route", "settings_route", "deadline_ms"];
-            let keys = [keys, LIMIT_KEYS].concat();
-            let entries = reader.entries(table, "`pipeline`", &keys);
+            let entries = reader.entries(table, "`pipeline`", &keys::names(&keys::PIPELINE));
             name = read_name(reader, &entries, node.span());
             route = read_route(reader, &entries, "route");
             settings_route = read_route(reader, &entries, "settings_route");
@@ -277,7 +273,7 @@ fn read_response(
     let Some(table) = reader.table(node, "`response`") else {
         return Default::default();
     };
-    let entries = reader.entries(table, "`response`", &["require", "order"]);
+    let entries = reader.entries(table, "`response`", &keys::names(&keys::RESPONSE));
     let mut names = |key: &str| {
         let node = entries.get(key)?;
         let what = format!("`{key}`");
@@ -296,7 +292,7 @@ fn read_response(
 /// The options of `[defaults.with]`.
 fn read_defaults<'t>(reader: &mut Reader<'_>, node: &'t Node) -> Option<Entries<'t>> {
     let table = reader.table(node, "`defaults`")?;
-    let entries = reader.entries(table, "`defaults`", &["with"]);
+    let entries = reader.entries(table, "`defaults`", &keys::names(&keys::DEFAULTS));
     let with = reader.table(entries.get("with")?, "`defaults.with`")?;
     Some(reader.any_entries(with))
 }

@@ -1,4 +1,4 @@
-//! Names bound to what they stand for, and types checked, null among them.
+//! Types checked, null among them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,46 +8,14 @@ use omnizap_contract::option::parse_bool;
 use regex::RegexBuilder;
 
 use super::Mistake;
+use super::facts::{Fact, follows, path};
 use super::function::{Function, Loop};
+use super::names::{self, Names};
 use super::syntax::{Binary, Expr, ExprKind, Literal};
 use super::types::Type;
 
 /// Largest compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
-
-/// What a name in a condition stands for.
-#[derive(Clone, Debug)]
-pub(crate) struct Variable {
-    /// The type of its values, without null.
-    pub(crate) ty: Type,
-    /// Why it may be null, if it may.
-    pub(crate) null_because: Option<String>,
-    /// The stages that give it whenever they run.
-    pub(crate) given_by: Vec<usize>,
-    /// Set where it says whether a stage ran: which.
-    pub(crate) ran: Option<usize>,
-    /// Whether a stage gives it, not the request.
-    pub(crate) is_of_stage: bool,
-}
-
-/// A name that stands for nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Unknown {
-    /// What is wrong.
-    pub(crate) message: String,
-    /// The way out.
-    pub(crate) help: Option<String>,
-}
-
-/// What the names of a condition stand for.
-pub(crate) trait Names {
-    /// The variable of a port's name.
-    fn port(&mut self, name: &str) -> Result<usize, Unknown>;
-    /// The variable of a producer's port, `ran` among them; `None` where no producer has that name.
-    fn of(&mut self, producer: &str, member: &str) -> Option<Result<usize, Unknown>>;
-    /// What is known of a variable.
-    fn variable(&self, index: usize) -> &Variable;
-}
 
 /// Binds and checks a condition in place; gives what is odd about it.
 ///
@@ -58,12 +26,13 @@ pub(super) fn check(
     root: &mut Expr,
     names: &mut dyn Names,
 ) -> Result<Vec<Mistake>, Vec<Mistake>> {
+    let mistakes = names::bind(root, names);
     let mut checker = Checker {
         text,
         names,
         locals: Vec::new(),
         facts: Vec::new(),
-        mistakes: Vec::new(),
+        mistakes,
         warnings: Vec::new(),
     };
     let ty = checker.condition(root);
@@ -80,27 +49,10 @@ pub(super) fn check(
     }
 }
 
-/// Something that is true wherever a part of the condition counts.
-#[derive(Clone, Debug, PartialEq)]
-enum Fact {
-    /// What the path leads to is not null.
-    Known(Path),
-    /// The stage ran.
-    Ran(usize),
-}
-
-/// A variable or a loop's name, and the fields behind it.
-#[derive(Clone, Debug, PartialEq)]
-struct Path {
-    is_local: bool,
-    root: usize,
-    fields: Vec<Arc<str>>,
-}
-
 struct Checker<'n> {
     text: &'n str,
-    names: &'n mut dyn Names,
-    locals: Vec<(Arc<str>, Type)>,
+    names: &'n dyn Names,
+    locals: Vec<Type>,
     facts: Vec<Fact>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
@@ -214,7 +166,7 @@ impl Checker<'_> {
                     let item = self.any(item);
                     ty = Some(ty.map_or(item.clone(), |ty| ty.joined(&item)));
                 }
-                Type::List(Arc::new(ty.unwrap_or(Type::Any)))
+                Type::List(Arc::new(ty.unwrap_or(Type::Never)))
             }
             ExprKind::Name(_) | ExprKind::Variable(_) | ExprKind::Local(_) => self.name(expr),
             ExprKind::Select(..) => self.select(expr),
@@ -247,13 +199,16 @@ impl Checker<'_> {
                 let (ExprKind::All(parts) | ExprKind::Any(parts)) = &mut expr.kind else {
                     return Type::Bool;
                 };
-                for part in parts {
-                    self.bool(part, if is_all { "&&" } else { "||" });
-                    // The next part counts only where this one did not decide.
-                    let facts = self.follows(part, is_all);
-                    self.facts.extend(facts);
+                for index in 0..parts.len() {
+                    // A part counts only where none of the others decides.
+                    for (other, part) in parts.iter().enumerate() {
+                        if other != index {
+                            self.facts.extend(follows(part, is_all, self.names));
+                        }
+                    }
+                    self.bool(&mut parts[index], if is_all { "&&" } else { "||" });
+                    self.facts.truncate(before);
                 }
-                self.facts.truncate(before);
                 Type::Bool
             }
             ExprKind::Choose(parts) => {
@@ -261,14 +216,14 @@ impl Checker<'_> {
                 self.bool(condition, "?");
                 let branch = |checker: &mut Self, part: &mut Expr, holds: bool| {
                     let before = checker.facts.len();
-                    let facts = checker.follows(condition, holds);
+                    let facts = follows(condition, holds, checker.names);
                     checker.facts.extend(facts);
                     let ty = checker.any(part);
                     checker.facts.truncate(before);
                     ty
                 };
                 let (a, b) = (branch(self, then, true), branch(self, otherwise, false));
-                if !a.can_equal(&b) && !(a.is_nullable() || b.is_nullable()) {
+                if !(a.can_equal(&b) || a.is_nullable() || b.is_nullable()) {
                     let message = format!("both sides of `:` are of one type, found {a} and {b}");
                     return self.wrong(&span, message);
                 }
@@ -280,13 +235,11 @@ impl Checker<'_> {
             }
             ExprKind::Call(function, arguments) => self.call(*function, arguments, &span),
             ExprKind::Loop {
-                what,
-                list,
-                local,
-                body,
+                what, list, body, ..
             } => {
                 let ty = self.present(list, &Type::Any);
                 let item = match &ty {
+                    Type::List(item) if **item == Type::Never => Type::Any,
                     Type::List(item) => (**item).clone(),
                     Type::Map(_) | Type::Object(_) => Type::Text,
                     Type::Any => Type::Any,
@@ -298,7 +251,7 @@ impl Checker<'_> {
                     }
                 };
                 let at = self.locals.len();
-                self.locals.push((local.clone(), item.clone()));
+                self.locals.push(item.clone());
                 let given = if *what == Loop::Map {
                     self.any(body)
                 } else {
@@ -319,24 +272,10 @@ impl Checker<'_> {
         }
     }
 
-    /// Binds a name.
-    fn name(&mut self, expr: &mut Expr) -> Type {
-        if let ExprKind::Name(name) = &expr.kind {
-            let local = self.locals.iter().rposition(|(local, _)| local == name);
-            let kind = match local {
-                Some(local) => ExprKind::Local(local),
-                None => match self.names.port(name) {
-                    Ok(variable) => ExprKind::Variable(variable),
-                    Err(Unknown { message, help }) => {
-                        let span = expr.span.clone();
-                        return self.wrong_with(&span, message, help);
-                    }
-                },
-            };
-            expr.kind = kind;
-        }
+    /// The type of a name; what is bound to nothing was reported.
+    fn name(&self, expr: &Expr) -> Type {
         let ty = match expr.kind {
-            ExprKind::Local(local) => self.locals[local].1.clone(),
+            ExprKind::Local(local) => self.locals.get(local).cloned().unwrap_or(Type::Any),
             ExprKind::Variable(variable) => {
                 let variable = self.names.variable(variable);
                 let ran = |fact: &Fact| match fact {
@@ -364,11 +303,8 @@ impl Checker<'_> {
         ty
     }
 
-    /// A field of a value, or a port by its producer.
+    /// A field of a value.
     fn select(&mut self, expr: &mut Expr) -> Type {
-        if let Some(ty) = self.of_producer(expr) {
-            return ty;
-        }
         let ExprKind::Select(of, field) = &mut expr.kind else {
             return Type::Any;
         };
@@ -376,31 +312,6 @@ impl Checker<'_> {
         let ty = self.present(of, &Type::Any);
         let ty = self.member(&ty, &field, &expr.span);
         self.narrowed(expr, ty)
-    }
-
-    /// Binds `producer.port`, where that is what stands there.
-    fn of_producer(&mut self, expr: &mut Expr) -> Option<Type> {
-        let ExprKind::Select(of, field) = &expr.kind else {
-            return None;
-        };
-        let ExprKind::Name(producer) = &of.kind else {
-            return None;
-        };
-        if self.locals.iter().any(|(local, _)| local == producer) {
-            return None;
-        }
-        match self.names.of(producer, field)? {
-            Ok(variable) => {
-                expr.kind = ExprKind::Variable(variable);
-                Some(self.name(expr))
-            }
-            // A port may have the name of a stage.
-            Err(_) if self.names.port(producer).is_ok() => None,
-            Err(unknown) => {
-                let span = expr.span.clone();
-                Some(self.wrong_with(&span, unknown.message, unknown.help))
-            }
-        }
     }
 
     fn member(&mut self, ty: &Type, field: &str, span: &Range<usize>) -> Type {
@@ -422,6 +333,7 @@ impl Checker<'_> {
     fn indexed(&mut self, of: &Type, by: &Type, index: &Expr) -> Type {
         match (of, by) {
             (Type::Any, Type::Int | Type::Double | Type::Text | Type::Any) => Type::Any,
+            (Type::List(item), Type::Int | Type::Any) if **item == Type::Never => Type::Any,
             (Type::List(item), Type::Int | Type::Any) => (**item).clone(),
             (Type::Map(member), Type::Text | Type::Any) => (**member).clone(),
             (Type::Object(_), Type::Text) => match &index.kind {
@@ -447,9 +359,6 @@ impl Checker<'_> {
 
     /// The type of what `has` asks for: it may be null, and so may what it is a field of.
     fn asked(&mut self, expr: &mut Expr) -> Type {
-        if let Some(ty) = self.of_producer(expr) {
-            return ty;
-        }
         let span = expr.span.clone();
         match &mut expr.kind {
             ExprKind::Select(of, field) => {
@@ -815,91 +724,6 @@ impl Checker<'_> {
             }
         }
     }
-
-    /// What is known where a part is `holds`.
-    fn follows(&self, expr: &Expr, holds: bool) -> Vec<Fact> {
-        let known = |expr: &Expr| path(expr).map(Fact::Known).into_iter().collect::<Vec<_>>();
-        let is_null = |expr: &Expr| matches!(expr.kind, ExprKind::Literal(Literal::Null));
-        match &expr.kind {
-            ExprKind::Not(inner) => self.follows(inner, !holds),
-            ExprKind::All(parts) | ExprKind::Any(parts) => {
-                let each = parts.iter().map(|part| self.follows(part, holds));
-                let is_all = matches!(expr.kind, ExprKind::All(_));
-                if is_all == holds {
-                    return each.flatten().collect();
-                }
-                // One of them is so, and it is not known which.
-                let common =
-                    each.reduce(|a, b| a.into_iter().filter(|it| b.contains(it)).collect());
-                common.unwrap_or_default()
-            }
-            ExprKind::Has(inner) if holds => {
-                let mut facts = known(inner);
-                let mut at = &**inner;
-                while let ExprKind::Select(of, _) | ExprKind::Index(of, _) = &at.kind {
-                    facts.extend(known(of));
-                    at = of;
-                }
-                facts
-            }
-            ExprKind::Variable(index) if holds => {
-                let ran = self.names.variable(*index).ran;
-                let mut facts = known(expr);
-                facts.extend(ran.map(Fact::Ran));
-                facts
-            }
-            ExprKind::Binary(Binary::Equal, left, right) => match (is_null(left), is_null(right)) {
-                (true, false) if !holds => known(right),
-                (false, true) if !holds => known(left),
-                // What equals a value is one.
-                (false, false) if holds => {
-                    let is_value =
-                        |expr: &Expr| matches!(expr.kind, ExprKind::Literal(_) | ExprKind::List(_));
-                    if is_value(right) {
-                        self.equal_to(left, right)
-                    } else if is_value(left) {
-                        self.equal_to(right, left)
-                    } else {
-                        Vec::new()
-                    }
-                }
-                _ => Vec::new(),
-            },
-            ExprKind::Binary(Binary::Unequal, left, right) => {
-                match (is_null(left), is_null(right)) {
-                    (true, false) if holds => known(right),
-                    (false, true) if holds => known(left),
-                    (false, false) if !holds => {
-                        if matches!(right.kind, ExprKind::Literal(_)) {
-                            self.equal_to(left, right)
-                        } else if matches!(left.kind, ExprKind::Literal(_)) {
-                            self.equal_to(right, left)
-                        } else {
-                            Vec::new()
-                        }
-                    }
-                    _ => Vec::new(),
-                }
-            }
-            ExprKind::Binary(Binary::In, left, right) if holds => match &right.kind {
-                ExprKind::List(items) if !items.iter().any(is_null) => known(left),
-                _ => Vec::new(),
-            },
-            _ => Vec::new(),
-        }
-    }
-
-    /// What is known of a part that equals a value.
-    fn equal_to(&self, expr: &Expr, value: &Expr) -> Vec<Fact> {
-        match &value.kind {
-            ExprKind::Literal(Literal::Bool(bool)) => {
-                let mut facts = self.follows(expr, *bool);
-                facts.extend(path(expr).map(Fact::Known));
-                facts
-            }
-            _ => path(expr).map(Fact::Known).into_iter().collect(),
-        }
-    }
 }
 
 impl Binary {
@@ -923,32 +747,6 @@ impl Function {
 /// A regular expression within bounds.
 fn regex(pattern: &str) -> Result<regex::Regex, regex::Error> {
     RegexBuilder::new(pattern).size_limit(MAX_REGEX).build()
-}
-
-/// The path that a part is, if it is one.
-fn path(expr: &Expr) -> Option<Path> {
-    match &expr.kind {
-        ExprKind::Variable(root) | ExprKind::Local(root) => Some(Path {
-            is_local: matches!(expr.kind, ExprKind::Local(_)),
-            root: *root,
-            fields: Vec::new(),
-        }),
-        ExprKind::Select(of, field) => {
-            let mut path = path(of)?;
-            path.fields.push(field.clone());
-            Some(path)
-        }
-        ExprKind::Index(of, index) => {
-            let mut path = path(of)?;
-            path.fields.push(match &index.kind {
-                ExprKind::Literal(Literal::Text(name)) => name.clone(),
-                ExprKind::Literal(Literal::Integer(index)) => format!("[{index}]").into(),
-                _ => return None,
-            });
-            Some(path)
-        }
-        _ => None,
-    }
 }
 
 /// What to write where a number or a bool stands in quotes, or the other way round.

@@ -353,9 +353,12 @@ impl<'v> Run<'_, 'v> {
             _ => {}
         }
         if let Some(is) = is_ordered(binary) {
-            return match a.compare(&b) {
-                Some(order) => Ok(Val::Bool(is(order))),
-                None => fault(expr, "these have no order"),
+            return match (a.compare(&b), a, b) {
+                (Some(order), ..) => Ok(Val::Bool(is(order))),
+                // What is no number is neither less nor more than one.
+                (None, Val::Double(_), Val::Double(_) | Val::Int(_))
+                | (None, Val::Int(_), Val::Double(_)) => Ok(Val::Bool(false)),
+                _ => fault(expr, "these have no order"),
             };
         }
         let given = match (a, b) {

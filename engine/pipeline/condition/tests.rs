@@ -8,7 +8,7 @@ use super::{Bound, Condition, Mistake, Names, Type, Unknown, Variable};
 const TOP: &str = r#"[{"label": "text", "share": "number", "mark": "text?"}]"#;
 
 /// Ports by name: the type, the shape, and whether they may be null.
-const PORTS: [(&str, PortType, &str, bool); 14] = [
+pub(super) const PORTS: [(&str, PortType, &str, bool); 14] = [
     ("theme", PortType::Text, "\"any\"", true),
     ("name", PortType::Text, "\"any\"", false),
     ("n", PortType::Number, "\"any\"", false),
@@ -25,12 +25,12 @@ const PORTS: [(&str, PortType, &str, bool); 14] = [
     ("is_flagged", PortType::Bool, "\"any\"", true),
 ];
 /// The variable behind the ports: whether the stage that gives `is_flagged` ran.
-const RAN: usize = PORTS.len();
+pub(super) const RAN: usize = PORTS.len();
 
-struct Table(Vec<Variable>);
+pub(super) struct Table(Vec<Variable>);
 
 impl Table {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ports = PORTS.iter().map(|(name, ty, shape, is_nullable)| {
             let shape: JsonShape = shape.parse().unwrap();
             Variable {

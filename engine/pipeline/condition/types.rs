@@ -21,6 +21,8 @@ pub(crate) enum Type {
     /// JSON of which nothing is known before a request: every operation is allowed, and one that
     /// does not fit has no value.
     Any,
+    /// What the items of an empty list are.
+    Never,
     /// Pixels, vectors, bytes: a condition can only ask whether there are any.
     Opaque(PortType),
     /// A value of that type, or null.
@@ -92,7 +94,8 @@ impl Type {
         }
         match (self.not_null(), other.not_null()) {
             // A test for null is always allowed: what is never null today may be tomorrow.
-            (Self::Any | Self::Null, _) | (_, Self::Any | Self::Null) => true,
+            (Self::Any | Self::Null | Self::Never, _)
+            | (_, Self::Any | Self::Null | Self::Never) => true,
             (Self::List(a), Self::List(b)) | (Self::Map(a), Self::Map(b)) => a.can_equal(b),
             (Self::Map(_) | Self::Object(_), Self::Map(_) | Self::Object(_)) => true,
             (a, b) => a == b || (a.is_number() && b.is_number()),
@@ -103,7 +106,7 @@ impl Type {
     pub(super) fn joined(&self, other: &Self) -> Self {
         let is_nullable = self.is_nullable() || other.is_nullable();
         let joined = match (self.not_null(), other.not_null()) {
-            (Self::Null, other) | (other, Self::Null) => other.clone(),
+            (Self::Null | Self::Never, other) | (other, Self::Null | Self::Never) => other.clone(),
             (a, b) if a == b => a.clone(),
             (Self::List(a), Self::List(b)) => Self::List(Arc::new(a.joined(b))),
             _ => Self::Any,
@@ -128,6 +131,7 @@ impl fmt::Display for Type {
             Self::List(_) => f.write_str("a list"),
             Self::Map(_) | Self::Object(_) => f.write_str("an object"),
             Self::Any => f.write_str("any JSON"),
+            Self::Never => f.write_str("nothing"),
             Self::Opaque(ty) => write!(f, "{ty}"),
             Self::Nullable(inner) => write!(f, "{inner} or null"),
         }

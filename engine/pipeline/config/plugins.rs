@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use omnizap_contract::common::digest::{DIGITS, Sha256Hex};
 use toml::Spanned;
 
+use super::keys::{MAX_PLUGINS, PLUGIN, names};
 use crate::pipeline::diagnostic::{Diagnostics, SourceText};
 use crate::pipeline::interpolate::Environment;
 use crate::pipeline::layers::Layers;
@@ -14,8 +15,6 @@ use crate::pipeline::tree::{Item, Node};
 
 /// The file beside the pipelines that allows plugins to all of them.
 pub const PLUGINS_FILE: &str = "plugins.toml";
-/// Most plugins of one file.
-const MAX_PLUGINS: usize = 64;
 
 /// A plugin that a file allows.
 #[derive(Clone, Debug)]
@@ -78,7 +77,7 @@ fn read_list(reader: &mut Reader<'_>, node: Option<&Node>) -> Vec<PluginEntry> {
 
 fn read_plugin(reader: &mut Reader<'_>, node: &Node) -> Option<PluginEntry> {
     let table = reader.table(node, "`plugin`")?;
-    let entries = reader.entries(table, "`plugin`", &["path", "sha256"]);
+    let entries = reader.entries(table, "`plugin`", &names(&PLUGIN));
     let mut given = Vec::new();
     for key in ["path", "sha256"] {
         match entries.get(key) {

@@ -6,36 +6,15 @@ use std::sync::Arc;
 use omnizap_contract::common::names::nearest;
 use toml::Spanned;
 
+use super::keys::{MAX_SOURCES, ON_ERROR, RUN, STAGE, UNBOUND, names};
 use super::{
-    Binding, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError, PublishAs, Published, REQUEST,
-    StageEntry,
+    Binding, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, PublishAs, Published, REQUEST, StageEntry,
 };
 use crate::pipeline::condition::{Condition, place_in_literal};
 use crate::pipeline::options::read_options;
 use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::registry::Registry;
 use crate::pipeline::tree::{Item, Node, Table};
-
-const STAGE_KEYS: [&str; 13] = [
-    "uses",
-    "name",
-    "enabled",
-    "with",
-    "inputs",
-    "publish",
-    "if",
-    "run",
-    "timeout_ms",
-    "retry",
-    "on_error",
-    "max_in_flight",
-    "max_wait_ms",
-];
-
-/// What unbinds an input.
-const UNBOUND: &str = "none";
-/// Most sources of one input.
-const MAX_SOURCES: usize = 16;
 
 /// The stages that could be read, and whether there were others.
 pub(super) fn read_stages(
@@ -69,7 +48,7 @@ fn read_stage(
     registry: &Registry,
 ) -> Option<StageEntry> {
     let table = reader.table(node, "`stage`")?;
-    let entries = reader.entries(table, "`stage`", &STAGE_KEYS);
+    let entries = reader.entries(table, "`stage`", &names(&STAGE));
     let Some(uses) = entries.get("uses") else {
         let missing = reader.at(node.span(), "a stage has no `uses`");
         reader.report(missing.help(format!(
@@ -273,16 +252,6 @@ fn read_publish(reader: &mut Reader<'_>, entries: &Entries<'_>, what: &str) -> P
     }
     Published::Ports(ports)
 }
-
-/// The words of `on_error`, that which is meant without the key first.
-const ON_ERROR: [(&str, OnError); 3] = [
-    ("fail", OnError::Fail),
-    ("skip", OnError::Skip),
-    ("skip all", OnError::SkipAll),
-];
-
-/// The words of `run`.
-const RUN: [(&str, bool); 2] = [("always", false), ("on demand", true)];
 
 fn read_word<T: Copy>(
     reader: &mut Reader<'_>,

@@ -176,7 +176,7 @@ impl Scope<'_, '_> {
         });
         let help = match in_backticks {
             Some(known) => Some(format!("write {}: it is no plain name", written(known))),
-            None => suggestion(name, names.into_iter()),
+            None => suggestion(name, names),
         };
         Unknown {
             message: format!("refers to `{name}`, which nothing before it gives"),

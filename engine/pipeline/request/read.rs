@@ -11,31 +11,41 @@ use super::{
 use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::tree::Node;
 
-/// Largest bound that a file may set on a length.
-const LARGEST_BOUND: i64 = 1 << 30;
-
 /// Types that a request can carry.
 const FIELD_TYPES: [PortType; 7] = [Bytes, Text, TextList, Number, Integer, Bool, Json];
 const ANY: &[PortType] = &FIELD_TYPES;
 
-/// The keys of a field, and the types that each is for.
-const KEYS: [(&str, &[PortType]); 14] = [
-    ("type", ANY),
-    ("from", ANY),
-    ("required", ANY),
-    ("default", &[Text, TextList, Number, Integer, Bool, Json]),
-    ("one_line", &[Text]),
-    // Of JSON that a form holds as text.
-    ("max_chars", &[Text, Json]),
-    ("max_items", &[TextList]),
-    ("item_max_chars", &[TextList]),
-    ("min", &[Number, Integer]),
-    ("max", &[Number, Integer]),
-    ("max_bytes", &[Bytes]),
-    ("accept", &[Bytes]),
-    ("filename", &[Bytes]),
-    ("content_type", &[Bytes]),
-];
+/// What a file may say of a field; `config::keys` says it to people, and does not compile where it
+/// leaves a key out.
+impl Field {
+    /// Largest bound that a file may set on a length.
+    pub(in crate::pipeline) const LARGEST_BOUND: i64 = 1 << 30;
+    /// Types that a request can carry.
+    pub(in crate::pipeline) const TYPES: [PortType; 7] = FIELD_TYPES;
+    /// The keys of a field, and the types that each is for.
+    pub(in crate::pipeline) const KEYS: [(&'static str, &'static [PortType]); 14] = [
+        ("type", ANY),
+        ("from", ANY),
+        ("required", ANY),
+        ("default", &[Text, TextList, Number, Integer, Bool, Json]),
+        ("one_line", &[Text]),
+        // Of JSON that a form holds as text.
+        ("max_chars", &[Text, Json]),
+        ("max_items", &[TextList]),
+        ("item_max_chars", &[TextList]),
+        ("min", &[Number, Integer]),
+        ("max", &[Number, Integer]),
+        ("max_bytes", &[Bytes]),
+        ("accept", &[Bytes]),
+        ("filename", &[Bytes]),
+        ("content_type", &[Bytes]),
+    ];
+
+    /// Where a field can stand in a request, by the names that files use.
+    pub(in crate::pipeline) fn sources() -> [&'static str; 3] {
+        Source::NAMES.map(|(name, _)| name)
+    }
+}
 
 /// The fields that could be read, and whether there were others.
 pub(in crate::pipeline) fn read_request(
@@ -57,7 +67,7 @@ pub(in crate::pipeline) fn read_request(
 }
 
 fn types_of(key: &str) -> &'static [PortType] {
-    let known = KEYS.iter().find(|(known, _)| *known == key);
+    let known = Field::KEYS.iter().find(|(known, _)| *known == key);
     known.map_or(ANY, |(_, types)| *types)
 }
 
@@ -68,7 +78,7 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
 fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Option<Field> {
     let what = format!("request field `{}`", name.get_ref().escape_debug());
     let table = reader.table(node, &what)?;
-    let entries = reader.entries(table, &what, &KEYS.map(|(key, _)| key));
+    let entries = reader.entries(table, &what, &Field::KEYS.map(|(key, _)| key));
     let (ty, type_at) = read_type(reader, &entries, &name, &what)?;
     report_idle_keys(reader, &entries, ty, type_at, &what);
     // What is not for the type was reported, or belongs to the type that a file below gave.
@@ -91,7 +101,11 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Op
     }
     let mut length = |key: &str| {
         let node = get(key)?;
-        let length = reader.integer(node, &format!("`{key}` of {what}"), (1, LARGEST_BOUND))?;
+        let length = reader.integer(
+            node,
+            &format!("`{key}` of {what}"),
+            (1, Field::LARGEST_BOUND),
+        )?;
         usize::try_from(length).ok()
     };
     let max_chars = length("max_chars").unwrap_or(DEFAULT_MAX_CHARS);
@@ -181,7 +195,7 @@ fn report_idle_keys(
         }
         let its = listed(types.iter().map(|ty| ty.name()));
         let idle = format!("`{key}` of {what} does nothing for the type {ty}: it is for {its}");
-        let own = KEYS.iter().filter(|(_, types)| types.contains(&ty));
+        let own = Field::KEYS.iter().filter(|(_, types)| types.contains(&ty));
         let own = listed(own.map(|(key, _)| *key));
         let idle = reader.at(span, idle);
         reader.report(idle.help(format!("keys of a {ty}: {own}")));
