@@ -1,6 +1,8 @@
 //! The engine alone, with stages made for the test.
 
+mod bindings;
 mod demand;
+mod docs;
 mod files;
 mod graphs;
 mod layers;
@@ -9,3 +11,4 @@ mod random;
 mod requests;
 mod response;
 mod running;
+mod time;

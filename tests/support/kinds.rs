@@ -41,6 +41,11 @@ impl TestKind {
         }
     }
 
+    pub(crate) fn pure(mut self) -> Self {
+        self.spec.is_pure = true;
+        self
+    }
+
     pub(crate) fn with_options(mut self, options: Vec<OptionSpec>) -> Self {
         self.spec.options = options;
         self
