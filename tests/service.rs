@@ -9,6 +9,7 @@ mod faults;
 mod labels;
 mod load;
 mod nsfw;
+mod recipes;
 mod requests;
 mod shutdown;
 mod tags;

@@ -115,7 +115,12 @@ impl Checker<'_> {
         self.environment(expr, wanted);
         let ty = self.expr(expr);
         if ty.is_nullable() {
-            return self.may_be_null(expr, None);
+            self.may_be_null(expr, None);
+            // What else is wrong is told too.
+            return match ty.not_null() {
+                Type::Null => Type::Any,
+                there => there.clone(),
+            };
         }
         ty
     }
