@@ -3,8 +3,8 @@
 //! Waiting for a place and running are two things with a bound each. `max_wait_ms` bounds the wait
 //! for one of `max_in_flight` and for a thread; one that is over is an answer of its own: busy.
 //! `timeout_ms` bounds one run and counts from its begin. What is transient is tried again, and
-//! what took too long where the stage is pure; before it goes on it pauses as [`Backoff`] says, or
-//! as long as the error asks, and not at all where that is longer than [`MAX_RETRY_BACKOFF`].
+//! what took too long where the stage is pure, after a pause as [`Backoff`] says; not at all where
+//! the error itself says that it is in vain for longer than [`MAX_RETRY_BACKOFF`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -152,8 +152,11 @@ impl Tries<'_> {
             if !is_worth_it || self.attempts > self.step.retry {
                 return Err(error);
             }
-            let pause = error.retry_after().unwrap_or_else(|| backoff.pause());
-            if pause > MAX_RETRY_BACKOFF || pause >= self.call.remaining() {
+            // When it makes sense to come again is for clients, who come from outside; only where that
+            // is far off, another attempt is as vain as the last.
+            let is_far = error.retry_after() > Some(MAX_RETRY_BACKOFF);
+            let pause = backoff.pause();
+            if is_far || pause >= self.call.remaining() {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
