@@ -215,7 +215,7 @@ impl Expander {
 
 impl Observed for Expander {
     fn idle(&self) -> Option<String> {
-        (!self.llm.has_key()).then(|| "there is no OPENAI_API_KEY".to_owned())
+        self.llm.lacks()
     }
 
     fn health(&self) -> Health {

@@ -3,6 +3,7 @@
 mod answers;
 mod classify_command;
 mod command_line;
+mod conditions;
 mod embed_text;
 mod embedded;
 mod faults;

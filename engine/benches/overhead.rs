@@ -1,4 +1,5 @@
-//! What the engine itself costs: a request through nine stages that do nothing.
+//! What the engine itself costs: a request through nine stages that do nothing, without and with
+//! conditions.
 //!
 //! `cargo bench --bench overhead`
 
@@ -58,7 +59,7 @@ impl StageKind for NoopKind {
     }
 }
 
-fn pipeline(runtime: &tokio::runtime::Runtime, runner: Runner) -> Pipeline {
+fn pipeline(runtime: &tokio::runtime::Runtime, runner: Runner, condition: &str) -> Pipeline {
     let spec = StageSpec::new("noop", "nothing", []);
     let kind: Arc<dyn Kind> = Arc::new(NoopKind { spec, runner });
     let registry = Registry::new([kind]).expect("one kind");
@@ -67,7 +68,7 @@ fn pipeline(runtime: &tokio::runtime::Runtime, runner: Runner) -> Pipeline {
             .to_owned();
     for stage in 0..9 {
         toml.push_str(&format!(
-            "[[stage]]\nuses = \"noop\"\nname = \"stage-{stage}\"\n"
+            "[[stage]]\nuses = \"noop\"\nname = \"stage-{stage}\"\n{condition}\n"
         ));
     }
     let source = SourceText::new("nine.toml", toml);
@@ -83,11 +84,17 @@ fn overhead(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .expect("a runtime");
-    for (name, runner) in [
-        ("nine inline stages", Runner::inline(Noop)),
-        ("nine async stages", Runner::waits(Noop)),
+    let gate = "if = \"value != null && value >= 0.5 && value <= 1.5\"";
+    for (name, runner, condition) in [
+        ("nine inline stages", Runner::inline(Noop), ""),
+        ("nine async stages", Runner::waits(Noop), ""),
+        (
+            "nine inline stages with conditions",
+            Runner::inline(Noop),
+            gate,
+        ),
     ] {
-        let pipeline = pipeline(&runtime, runner);
+        let pipeline = pipeline(&runtime, runner, condition);
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let values = pipeline.request_values(|_| None);

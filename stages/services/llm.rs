@@ -242,6 +242,19 @@ impl Llm {
         self.0.http.as_ref().map(drop).map_err(Clone::clone)
     }
 
+    /// What is missing to ask anything, if so.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        let is_own = self.0.names.base_url == OF_A_STAGE.base_url;
+        self.0.api_key.is_none().then(|| {
+            if is_own {
+                "there is no option api_key for its own base_url".to_owned()
+            } else {
+                "there is no OPENAI_API_KEY".to_owned()
+            }
+        })
+    }
+
     /// True where there is a key to ask with.
     #[must_use]
     pub fn has_key(&self) -> bool {
@@ -324,7 +337,13 @@ impl Inner {
                     None => self.names.base_url,
                 },
             },
-            api_key: own.api_key.clone().or_else(|| self.api_key.clone()),
+            // The process's key is for the process's address: a stage with one of its own gives a key
+            // of its own.
+            api_key: match (&own.api_key, &own.base_url) {
+                (Some(key), _) => Some(key.clone()),
+                (None, None) => self.api_key.clone(),
+                (None, Some(_)) => None,
+            },
             kept_for: (base_url != self.base_url).then(|| base_url.clone()),
             base_url,
             drops_user,

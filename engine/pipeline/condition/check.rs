@@ -1,5 +1,6 @@
 //! Types checked, null among them.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ impl Checker<'_> {
             let help = self
                 .written(expr)
                 .map(|name| format!("write `{name} == true`"));
-            return self.may_be_null(expr, help);
+            return self.may_be_null(expr, help, None);
         }
         ty
     }
@@ -115,7 +116,7 @@ impl Checker<'_> {
         self.environment(expr, wanted);
         let ty = self.expr(expr);
         if ty.is_nullable() {
-            self.may_be_null(expr, None);
+            self.may_be_null(expr, None, None);
             // What else is wrong is told too.
             return match ty.not_null() {
                 Type::Null => Type::Any,
@@ -126,7 +127,12 @@ impl Checker<'_> {
     }
 
     /// Reports a part that may be null where it must not be.
-    fn may_be_null(&mut self, expr: &Expr, help: Option<String>) -> Type {
+    fn may_be_null(
+        &mut self,
+        expr: &Expr,
+        help: Option<String>,
+        default: Option<&'static str>,
+    ) -> Type {
         let Some(name) = self.written(expr) else {
             return self.wrong(&expr.span, "this may be null: ask first, with `!= null &&`");
         };
@@ -134,17 +140,20 @@ impl Checker<'_> {
         let variable = variable.map(|path| self.names.variable(path.root).clone());
         let because = variable.as_ref().and_then(|it| it.null_because.clone());
         let because = because.map_or(String::new(), |because| format!(": {because}"));
-        let default = variable.map(|variable| match variable.ty {
-            Type::Bool => "false",
-            Type::Int => "0",
-            Type::Double => "0.0",
-            Type::List(_) => "[]",
-            _ => "''",
+        let by_type = variable.map(|variable| match variable.ty {
+            Type::Bool => Some("false"),
+            Type::Int => Some("0"),
+            Type::Double => Some("0.0"),
+            Type::List(_) => Some("[]"),
+            Type::Text => Some("''"),
+            // There is none to write.
+            _ => None,
         });
-        let default = default.unwrap_or("..");
-        let ask = format!(
-            "ask first: `{name} != null && ..`, or give a default: `{name}.orValue({default})`"
-        );
+        let default = default.or(by_type.unwrap_or(Some("..")));
+        let mut ask = format!("ask first: `{name} != null && ..`");
+        if let Some(default) = default {
+            let _ = write!(ask, ", or give a default: `{name}.orValue({default})`");
+        }
         let help = help.map_or(ask.clone(), |help| format!("{help}, or {ask}"));
         self.wrong_with(
             &expr.span,
@@ -187,7 +196,17 @@ impl Checker<'_> {
                 self.narrowed(expr, ty)
             }
             ExprKind::Not(inner) => {
-                self.bool(inner, "!");
+                self.environment(inner, &Type::Bool);
+                let ty = self.expr(inner);
+                if *ty.not_null() == Type::Bool && ty.is_nullable() {
+                    // A gate stays shut: null is not the same as false.
+                    let help = self.written(inner);
+                    let help = help.map(|name| format!("write `{name} == false`"));
+                    self.may_be_null(inner, help, Some("true"));
+                } else if !matches!(ty, Type::Bool | Type::Any) {
+                    let span = inner.span.clone();
+                    self.wrong(&span, format!("`!` wants true or false, found {ty}"));
+                }
                 Type::Bool
             }
             ExprKind::Negate(inner) => {

@@ -184,7 +184,11 @@ fn what_may_be_null_must_be_asked() {
 fn the_fix_stands_beside_it() {
     refused("theme.startsWith('a')", "theme", "theme.orValue('')");
     refused("theme.startsWith('a')", "theme", "theme != null &&");
-    refused("!maybe", "maybe", "maybe == true");
+    refused("maybe", "maybe", "maybe == true");
+    refused("maybe", "maybe", "maybe.orValue(false)");
+    // What is pasted in keeps a gate shut.
+    refused("!maybe", "maybe", "maybe == false");
+    refused("!maybe", "maybe", "maybe.orValue(true)");
     refused("m > 1.0", "m", "it may be left out");
 }
 

@@ -289,7 +289,7 @@ pub(super) const PIPELINE: [Key; 8] = [
         value: "text",
         unset: Unset::Word("tell"),
         limit: Limit::Words(unknown_fields),
-        doc: "what a sent field means that is not in [request]: a line in the header `X-Unknown-Fields`, or 422",
+        doc: "what a field means that is not in [request]: its name in the header `X-Unknown-Fields`, or 422",
     },
 ];
 

@@ -189,7 +189,7 @@ async fn received(answer: Answer) -> Result<Arc<[f32]>, Error> {
         // The job was dropped: its time was over, or the pool was closed.
         Err(_) => Err(Error::new(
             ErrorKind::Deadline,
-            "the time for the request ran out before the model was free",
+            "the time ran out before the model was done",
         )),
     }
 }
