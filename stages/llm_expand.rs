@@ -86,7 +86,7 @@ const LABELS: Opt<usize> = Opt::count(
 .within(1, 10);
 const API_KEY: Opt<Option<Text>> = Opt::unset_text(
     "api_key",
-    "the key of this stage's questions; unset: OPENAI_API_KEY",
+    "the key of this stage's questions; unset: OPENAI_API_KEY, where base_url is unset too",
 )
 .secret();
 const BASE_URL: Opt<Option<Text>> = Opt::unset_text(
