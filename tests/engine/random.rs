@@ -445,7 +445,7 @@ fn what_is_broken_is_refused_wherever_it_is() {
             5 => stage("inputs = { theme = \"s0.nothing\" }"),
             6 => stage("inputs = { nothing = \"request.theme\" }"),
             7 => stage("publish = { nothing = \"x\" }"),
-            8 => format!("[response]\nrequire = [\"nobody\"]\n"),
+            8 => "[response]\nrequire = [\"nobody\"]\n".to_owned(),
             9 => stage("uses = \"nobody\""),
             10 => format!(
                 "[[stage]]\nuses = \"need\"\nname = \"s{next}\"\ninputs = {{ words = \"s{last}.{own}\" }}\nif = 's{last}.{own} > true'\n"

@@ -150,8 +150,11 @@ fn every_recipe_gives_what_its_comments_promise() {
     assert!(!String::from_utf8_lossy(&shown.body).contains(KEY));
 }
 
+/// Asks a server for what a recipe promises.
+type Promise = fn(&Server);
+
 /// Each recipe, and what it promises.
-const ASKED: [(&str, fn(&Server)); 20] = [
+const ASKED: [(&str, Promise); 20] = [
     ("cascade", cascade),
     ("describe", describe),
     ("embed-image", embed_image),
