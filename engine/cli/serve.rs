@@ -94,6 +94,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     let begun = Instant::now();
     let workshop = pipelines::workshop(common, args.safe)?;
     let source = pipelines::source(common, None);
+    let read = source.stamps().unwrap_or_default();
     let (graphs, extended) = workshop.graphs_and_bases(&source);
     let graphs = graphs.map_err(not_loaded)?;
     // The port before the models: a second start by mistake ends at once.
@@ -132,6 +133,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         source,
         live,
         extended,
+        read,
     };
     tokio::spawn(reload.watch(async move || hangup.recv().await.is_some()));
     tracing::info!(

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use self::folder::Folder;
 use crate::pipeline::build::BuildError;
+use crate::pipeline::config::PLUGINS_FILE;
 use crate::pipeline::diagnostic::{Diagnostics, SourceText};
 use crate::pipeline::layers::MAX_FILE_LEN;
 use crate::pipeline::registry::DuplicateKind;
@@ -73,8 +74,8 @@ impl Source {
         }
     }
 
-    /// What tells whether a text has changed. What is hidden is none of them: an editor's own
-    /// files change all the time.
+    /// What tells whether a text has changed, or what `plugins.toml` allows. What is hidden is none
+    /// of them: an editor's own files change all the time.
     ///
     /// # Errors
     /// Of the file system: they say nothing of the files.
@@ -83,12 +84,15 @@ impl Source {
             return Ok(Vec::new());
         };
         if !path.is_dir() {
-            return Ok(vec![stamp(path.clone())?]);
+            let beside = path.with_file_name(PLUGINS_FILE);
+            let beside = stamp(beside).ok();
+            return Ok([stamp(path.clone())?].into_iter().chain(beside).collect());
         }
         let mut stamps = Vec::new();
         for entry in std::fs::read_dir(path)? {
             let path = entry?.path();
-            if folder::is_hidden(&path) {
+            let is_toml = path.extension().is_some_and(|ending| ending == "toml");
+            if folder::is_hidden(&path) || !is_toml {
                 continue;
             }
             match stamp(path) {

@@ -28,18 +28,25 @@ pub struct Reload {
     pub live: Arc<Live>,
     /// Files that are not of the source and that its files extend.
     pub extended: Vec<PathBuf>,
+    /// What told whether a text has changed before the live ones were read: whatever was changed
+    /// since is taken in too.
+    pub read: Stamps,
 }
 
 impl Reload {
     /// What tells whether a text has changed.
     fn stamps(&self) -> std::io::Result<Stamps> {
-        let mut stamps = self.source.stamps()?;
+        Ok(self.with_extended(self.source.stamps()?))
+    }
+
+    /// The stamps of the source, and those of what it extends.
+    fn with_extended(&self, mut stamps: Stamps) -> Stamps {
         for file in &self.extended {
             // One that is gone is a change like any other.
             let stamp = Source::Path(file.clone()).stamps();
             stamps.extend(stamp.unwrap_or_else(|_| vec![(file.clone(), 0, None)]));
         }
-        Ok(stamps)
+        stamps
     }
 
     /// Builds the next generation and swaps it in.
@@ -61,7 +68,7 @@ impl Reload {
     /// Reloads when a file changes, and whenever `asked` resolves with true; ends when it resolves
     /// with false. What happened is logged.
     pub async fn watch(mut self, mut asked: impl AsyncFnMut() -> bool) {
-        let mut watcher = Watcher::new(self.stamps().unwrap_or_default());
+        let mut watcher = Watcher::new(self.with_extended(self.read.clone()));
         loop {
             tokio::select! {
                 asked = asked() => if !asked { return },
@@ -72,7 +79,12 @@ impl Reload {
                     }
                 }
             }
-            match self.reload().await {
+            let read = self.source.stamps();
+            let reloaded = self.reload().await;
+            if let Ok(read) = read {
+                watcher.read = self.with_extended(read);
+            }
+            match reloaded {
                 Ok(()) => tracing::info!("pipelines reloaded"),
                 Err(error) => tracing::error!("nothing reloaded: {}", chain(&error)),
             }

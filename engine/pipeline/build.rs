@@ -149,6 +149,8 @@ impl Pipeline {
             let counted = before.and_then(|before| before.steps[*node].as_ref());
             if let Some(counted) = counted {
                 step.counters = counted.counters.clone();
+                // The file is the same, and so is the limit, whichever generation is asked.
+                step.in_flight = counted.in_flight.clone();
             }
             steps[*node] = Some(step);
         }

@@ -12,6 +12,7 @@
 //! - `${NAME}` is a value, never text of the condition.
 
 mod check;
+mod environment;
 mod eval;
 mod facts;
 mod function;
@@ -30,7 +31,7 @@ use omnizap_contract::Value;
 pub use self::eval::MAX_STEPS;
 pub use self::function::FunctionDoc;
 use self::function::{Function, Loop};
-pub(crate) use self::literal::place_in_literal;
+pub(crate) use self::literal::place_of;
 pub(crate) use self::names::{Names, Unknown, Variable};
 use self::syntax::Expr;
 pub use self::syntax::MAX_DEPTH;
@@ -53,7 +54,7 @@ pub const OPERATORS: [(&str, &str); 8] = [
     ("in", "an item of a list, a name of an object"),
     (
         "+ - * / %",
-        "two numbers or two whole numbers; + also two texts or lists",
+        "two numbers or two whole numbers, % only these; + also two texts or lists",
     ),
     ("! -", "not; the negative"),
 ];

@@ -69,6 +69,8 @@ pub struct PipelineFile {
     /// True where a stage or a field could not be read at all, so that what it would have
     /// given is unknown, and a missing input may be missing for that reason only.
     pub has_unreadable_part: bool,
+    /// Where the texts hold secrets.
+    pub secrets: Vec<Range<usize>>,
     /// What is allowed in the file and may not be meant.
     pub warnings: Diagnostics,
 }
@@ -168,7 +170,9 @@ pub fn read_pipeline(
 ) -> (Option<PipelineFile>, Diagnostics) {
     let mut reader = Reader::new(&layers.source, environment);
     let file = read_root(&mut reader, &layers.root, registry);
-    (file, reader.diagnostics)
+    let mut mistakes = reader.diagnostics;
+    mistakes.conceal(&reader.secrets);
+    (file, mistakes)
 }
 
 fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Option<PipelineFile> {
@@ -229,6 +233,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         require,
         shown,
         has_unreadable_part: has_unreadable_stage || has_unreadable_field,
+        secrets: reader.secrets.clone(),
         warnings,
     })
 }
@@ -244,6 +249,11 @@ fn read_name(
         return None;
     };
     let name = reader.spanned_string(node, "`name`")?;
+    if name.get_ref().contains(char::is_control) {
+        let wrong = reader.at(node.span(), "`name` holds a control character");
+        reader.report(wrong);
+        return None;
+    }
     if name.get_ref().trim().is_empty() {
         let empty = reader.at(node.span(), "`name` is empty");
         reader.report(empty);

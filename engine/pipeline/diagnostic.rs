@@ -48,13 +48,6 @@ impl Diagnostic {
         self
     }
 
-    /// The same mistake, without the line that it is in: that holds a secret.
-    #[must_use]
-    pub fn conceal(mut self) -> Self {
-        self.is_concealed = true;
-        self
-    }
-
     /// The same mistake with the nearest of the valid names, or all of them.
     #[must_use]
     pub fn nearest<'a>(self, given: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
@@ -114,6 +107,20 @@ impl Diagnostics {
         };
         if !self.0.iter().any(is_same) {
             self.0.push(diagnostic);
+        }
+    }
+
+    /// Shows no line of which one of these places is a part: they hold secrets.
+    pub(super) fn conceal(&mut self, secrets: &[Range<usize>]) {
+        for diagnostic in &mut self.0 {
+            let text = &diagnostic.source.text;
+            let start = diagnostic.span.start.min(text.len());
+            let before = text.get(..start).and_then(|text| text.rfind('\n'));
+            let from = before.map_or(0, |newline| newline + 1);
+            let behind = text.get(start..).and_then(|text| text.find('\n'));
+            let to = behind.map_or(text.len(), |newline| start + newline);
+            let is_secret = |secret: &Range<usize>| secret.start <= to && secret.end >= from;
+            diagnostic.is_concealed |= secrets.iter().any(is_secret);
         }
     }
 

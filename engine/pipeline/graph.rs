@@ -205,6 +205,19 @@ impl Graph {
 /// # Errors
 /// Every binding, condition, cycle and requirement that does not hold.
 pub fn bind(file: &PipelineFile, registry: &Registry) -> Result<Graph, Diagnostics> {
+    match bind_file(file, registry) {
+        Ok(mut graph) => {
+            graph.warnings.conceal(&file.secrets);
+            Ok(graph)
+        }
+        Err(mut mistakes) => {
+            mistakes.conceal(&file.secrets);
+            Err(mistakes)
+        }
+    }
+}
+
+fn bind_file(file: &PipelineFile, registry: &Registry) -> Result<Graph, Diagnostics> {
     let mut binder = Binder::new(file, registry);
     for index in 0..file.stages.len() {
         binder.bind_stage(index);

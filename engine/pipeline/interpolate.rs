@@ -112,7 +112,7 @@ fn fill(
 }
 
 /// Where the brace is that closes a variable, in what follows its `${`.
-fn closing(inner: &str) -> Option<usize> {
+pub(super) fn closing(inner: &str) -> Option<usize> {
     let mut open = 1_usize;
     inner.bytes().position(|byte| {
         match byte {

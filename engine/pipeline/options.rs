@@ -29,6 +29,14 @@ pub(super) fn read_options(
         own.or_else(|| defaults.get(name))
     };
 
+    for option in spec.options.iter().filter(|option| option.is_secret) {
+        // What a variable holds is not in the file.
+        let written = given(&option.name).filter(|node| {
+            let text = node.get_ref().as_str().unwrap_or_default();
+            !(text.starts_with("${") && text.ends_with('}'))
+        });
+        reader.secrets.extend(written.map(Node::span));
+    }
     let mut values = Map::new();
     for option in &spec.options {
         let value = match (given(&option.name), &option.default) {
@@ -62,8 +70,7 @@ pub(super) fn read_options(
                 span,
                 format!("option `{}`: {}", fault.option, fault.message),
             );
-            let is_secret = spec.is_secret(&fault.option);
-            reader.report(if is_secret { wrong.conceal() } else { wrong });
+            reader.report(wrong);
         }
     }
     options
@@ -98,11 +105,7 @@ fn read_option(reader: &mut Reader<'_>, option: &OptionSpec, node: &Node) -> Opt
             }
             _ => wrong.help(option.doc.to_string()),
         };
-        reader.report(if option.is_secret {
-            wrong.conceal()
-        } else {
-            wrong
-        });
+        reader.report(wrong);
     }
     value
 }

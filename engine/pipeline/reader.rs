@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     pub(super) source: SourceText,
     pub(super) environment: Environment<'a>,
     pub(super) diagnostics: Diagnostics,
+    /// Where it holds secrets.
+    pub(super) secrets: Vec<Range<usize>>,
 }
 
 /// One value of a TOML table by key, the keys checked.
@@ -45,6 +47,7 @@ impl<'a> Reader<'a> {
             source: source.clone(),
             environment,
             diagnostics: Diagnostics::default(),
+            secrets: Vec::new(),
         }
     }
 

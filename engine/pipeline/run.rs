@@ -142,6 +142,7 @@ impl<'p> Run<'p> {
                 };
                 if let Runner::Inline(stage) = &step.runner
                     && step.in_flight.is_none()
+                    && step.timeout.is_none()
                     && step.retry == 0
                 {
                     let attempted = Attempted::at_once(node, &**stage, &inputs, call);
@@ -191,7 +192,7 @@ impl<'p> Run<'p> {
         let mut values = Vec::with_capacity(step.inputs.len());
         for (index, slots) in step.input_slots.iter().enumerate() {
             let value = slots.iter().find_map(|slot| self.values[*slot].clone());
-            if value.is_none() && matches!(step.inputs[index].presence, Presence::Required) {
+            if value.is_none() && self.is_needed_input(step, index) {
                 return Err(self.why_absent(node, index));
             }
             values.push(value);
@@ -235,6 +236,18 @@ impl<'p> Run<'p> {
         });
         known[node] = Some(is_needed);
         is_needed
+    }
+
+    /// Whether a stage cannot run without this input, in this request.
+    fn is_needed_input(&self, step: &Step, index: usize) -> bool {
+        let input = &step.inputs[index];
+        let Some(other) = &input.unless else {
+            return matches!(input.presence, Presence::Required);
+        };
+        let other = step.inputs.iter().position(|input| input.name == *other);
+        let slots = other.map(|other| &step.input_slots[other]);
+        let has = |slot: &usize| self.values[*slot].is_some();
+        !slots.is_some_and(|slots| slots.iter().any(has))
     }
 
     fn why_absent(&self, node: usize, input: usize) -> String {

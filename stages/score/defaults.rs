@@ -130,6 +130,11 @@ fn from_json(text: &str) -> Result<Option<Vec<Arc<str>>>, String> {
 }
 
 fn from_file(path: &str) -> Result<Vec<Arc<str>>, String> {
+    // To open a pipe would wait for who writes to it.
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no file".to_owned());
+    }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();
     file.take(MAX_FILE_BYTES + 1)

@@ -396,3 +396,25 @@ fn times_that_never_come_to_pass_are_pointed_out() {
     );
     silent(&stage("timeout_ms = 50"));
 }
+
+#[test]
+fn what_an_answer_must_have_is_there() {
+    let gate = |require: &str, more: &str| {
+        format!(
+            "[pipeline]\nname = \"t\"\n{require}\n[request]\non = {{ type = \"bool\" }}\n[[stage]]\nuses = \"first\"\nif = \"on == true\"\n[[stage]]\nuses = \"show\"\n{more}\n[[stage]]\nuses = \"sees\"\nif = \"CONDITION\"\n"
+        )
+    };
+    let required = "[response]\nrequire = [\"seen\"]";
+    for condition in [
+        "seen.contains('o')",
+        "show.seen == 'x' || !seen.contains('o')",
+        "text.contains('o')",
+    ] {
+        fine(&gate(required, "").replace("CONDITION", condition));
+        fine(&gate(required, "on_error = \"skip\"").replace("CONDITION", condition));
+        refused(
+            &gate("", "").replace("CONDITION", condition),
+            &["may be null"],
+        );
+    }
+}

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use omnizap_contract::common::names::suggestion;
-use omnizap_contract::option::parse_bool;
 use regex::RegexBuilder;
 
 use super::Mistake;
+use super::environment::value_of;
 use super::facts::{Fact, follows, path};
 use super::function::{Function, Loop};
 use super::names::{self, Names};
@@ -16,7 +16,7 @@ use super::syntax::{Binary, Expr, ExprKind, Literal};
 use super::types::Type;
 
 /// Largest compiled regular expression, in bytes.
-const MAX_REGEX: usize = 1 << 20;
+const MAX_REGEX: usize = 1 << 18;
 
 /// Binds and checks a condition in place; gives what is odd about it.
 ///
@@ -35,6 +35,10 @@ pub(super) fn check(
         facts: Vec::new(),
         mistakes,
         warnings: Vec::new(),
+        matters: Matters {
+            if_true: true,
+            if_false: false,
+        },
     };
     let ty = checker.condition(root);
     if !matches!(ty, Type::Bool | Type::Any) {
@@ -57,6 +61,14 @@ struct Checker<'n> {
     facts: Vec<Fact>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
+    matters: Matters,
+}
+
+/// Which outcome of the part that is looked at can make the whole condition hold.
+#[derive(Clone, Copy)]
+struct Matters {
+    if_true: bool,
+    if_false: bool,
 }
 
 impl Checker<'_> {
@@ -73,6 +85,11 @@ impl Checker<'_> {
             None => mistake,
         });
         Type::Any
+    }
+
+    /// True where a variable of the environment is a part: what it holds is not shown.
+    fn is_filled(&self, expr: &Expr) -> bool {
+        self.text[expr.span.clone()].contains("${")
     }
 
     /// A path as it is written.
@@ -140,6 +157,22 @@ impl Checker<'_> {
         let variable = variable.map(|path| self.names.variable(path.root).clone());
         let because = variable.as_ref().and_then(|it| it.null_because.clone());
         let because = because.map_or(String::new(), |because| format!(": {because}"));
+        let of_stage = variable.as_ref().filter(|variable| variable.is_of_stage);
+        if let Some(variable) = of_stage {
+            // A default would answer for a stage that did not: a gate stays shut by asking first.
+            let ask = match variable.given_by.first() {
+                Some(_) => format!(
+                    "`{name} != null && ..`, or ask whether its stage ran: `STAGE.ran && ..`"
+                ),
+                None => format!("`{name} != null && ..`"),
+            };
+            let help = format!("begin the whole condition with {ask}");
+            return self.wrong_with(
+                &expr.span,
+                format!("`{name}` may be null{because}"),
+                Some(help),
+            );
+        }
         let by_type = variable.map(|variable| match variable.ty {
             Type::Bool => Some("false"),
             Type::Int => Some("0"),
@@ -174,14 +207,7 @@ impl Checker<'_> {
             },
             ExprKind::Environment(_) => Type::Any,
             ExprKind::Pattern(_) => Type::Text,
-            ExprKind::List(items) => {
-                let mut ty: Option<Type> = None;
-                for item in items {
-                    let item = self.any(item);
-                    ty = Some(ty.map_or(item.clone(), |ty| ty.joined(&item)));
-                }
-                Type::List(Arc::new(ty.unwrap_or(Type::Never)))
-            }
+            ExprKind::List(items) => self.list(items),
             ExprKind::Name(_) | ExprKind::Variable(_) | ExprKind::Local(_) => self.name(expr),
             ExprKind::Select(..) => self.select(expr),
             ExprKind::Index(of, index) => {
@@ -197,7 +223,13 @@ impl Checker<'_> {
             }
             ExprKind::Not(inner) => {
                 self.environment(inner, &Type::Bool);
+                let outer = self.matters;
+                self.matters = Matters {
+                    if_true: outer.if_false,
+                    if_false: outer.if_true,
+                };
                 let ty = self.expr(inner);
+                self.matters = outer;
                 if *ty.not_null() == Type::Bool && ty.is_nullable() {
                     // A gate stays shut: null is not the same as false.
                     let help = self.written(inner);
@@ -237,7 +269,15 @@ impl Checker<'_> {
             }
             ExprKind::Choose(parts) => {
                 let [condition, then, otherwise] = &mut **parts;
+                let is_false =
+                    |part: &Expr| matches!(part.kind, ExprKind::Literal(Literal::Bool(false)));
+                let outer = self.matters;
+                self.matters = Matters {
+                    if_true: !is_false(then) || outer.if_false,
+                    if_false: !is_false(otherwise) || outer.if_false,
+                };
                 self.bool(condition, "?");
+                self.matters = outer;
                 let branch = |checker: &mut Self, part: &mut Expr, holds: bool| {
                     let before = checker.facts.len();
                     let facts = follows(condition, holds, checker.names);
@@ -246,7 +286,17 @@ impl Checker<'_> {
                     checker.facts.truncate(before);
                     ty
                 };
-                let (a, b) = (branch(self, then, true), branch(self, otherwise, false));
+                // A variable is of the type of the other side.
+                let (a, b) = if matches!(then.kind, ExprKind::Environment(_)) {
+                    let b = branch(self, otherwise, false);
+                    self.environment(then, b.not_null());
+                    (branch(self, then, true), b)
+                } else {
+                    let a = branch(self, then, true);
+                    self.environment(otherwise, a.not_null());
+                    let b = branch(self, otherwise, false);
+                    (a, b)
+                };
                 if !(a.can_equal(&b) || a.is_nullable() || b.is_nullable()) {
                     let message = format!("both sides of `:` are of one type, found {a} and {b}");
                     return self.wrong(&span, message);
@@ -283,10 +333,6 @@ impl Checker<'_> {
                     Type::Bool
                 };
                 self.locals.truncate(at);
-                // What was found out of one item says nothing of the next.
-                self.facts.retain(
-                    |fact| !matches!(fact, Fact::Known(path) if path.is_local && path.root >= at),
-                );
                 match what {
                     Loop::Map => Type::List(Arc::new(given)),
                     Loop::Filter => Type::List(Arc::new(item)),
@@ -294,6 +340,37 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// The type of a list that is written out: its items are there, and of one type.
+    fn list(&mut self, items: &mut [Expr]) -> Type {
+        let is_variable = |item: &Expr| matches!(item.kind, ExprKind::Environment(_));
+        let mut ty: Option<Type> = None;
+        for item in items.iter_mut().filter(|item| !is_variable(item)) {
+            let this = match item.kind {
+                ExprKind::Literal(Literal::Null) => Type::Null,
+                _ => self.present(item, &Type::Any),
+            };
+            if let Some(ty) = &ty
+                && !ty.can_equal(&this)
+            {
+                let span = item.span.clone();
+                self.wrong(
+                    &span,
+                    format!("the items of a list are of one type, found {ty} and {this}"),
+                );
+                continue;
+            }
+            ty = Some(ty.map_or(this.clone(), |ty| ty.joined(&this)));
+        }
+        // Variables are of the type of the others, else texts.
+        let of_variables = ty.clone().unwrap_or(Type::Text);
+        for item in items.iter_mut().filter(|item| is_variable(item)) {
+            self.environment(item, &of_variables);
+            let this = self.expr(item);
+            ty = Some(ty.map_or(this.clone(), |ty| ty.joined(&this)));
+        }
+        Type::List(Arc::new(ty.unwrap_or(Type::Never)))
     }
 
     /// The type of a name; what is bound to nothing was reported.
@@ -360,7 +437,14 @@ impl Checker<'_> {
             (Type::List(item), Type::Int | Type::Any) if **item == Type::Never => Type::Any,
             (Type::List(item), Type::Int | Type::Any) => (**item).clone(),
             (Type::Map(member), Type::Text | Type::Any) => (**member).clone(),
-            (Type::Object(_), Type::Text) => match &index.kind {
+            (Type::Object(members), Type::Text) => match &index.kind {
+                ExprKind::Literal(Literal::Text(name)) if self.is_filled(index) => {
+                    let known = members.iter().find(|(known, _)| *known == **name);
+                    match known {
+                        Some((_, ty)) => ty.clone(),
+                        None => self.wrong(&index.span, "there is no such field in it"),
+                    }
+                }
                 ExprKind::Literal(Literal::Text(name)) => self.member(of, name, &index.span),
                 _ => Type::Any,
             },
@@ -408,25 +492,37 @@ impl Checker<'_> {
     ) -> Type {
         let symbol = binary.symbol();
         if matches!(binary, Binary::Equal | Binary::Unequal) {
+            let outer = self.matters;
+            // Of a comparison that is compared either outcome may count.
+            self.matters = Matters {
+                if_true: true,
+                if_false: true,
+            };
             let (a, b) = self.pair(left, right, |checker, expr, wanted| {
                 checker.environment(expr, wanted);
                 checker.expr(expr)
             });
+            self.matters = outer;
             for (expr, ty, other) in [(&*left, &a, &b), (&*right, &b, &a)] {
                 if let (Type::Opaque(port), false) = (ty.not_null(), *other == Type::Null) {
                     return self.opaque(expr, *port);
                 }
             }
+            let is_object = |ty: &Type| matches!(ty.not_null(), Type::Map(_) | Type::Object(_));
+            if is_object(&a) && is_object(&b) {
+                return self.wrong(span, "two objects are not compared: compare their fields");
+            }
             if !a.can_equal(&b) {
-                let help = literal_help(left, &b).or_else(|| literal_help(right, &a));
+                let help = self
+                    .literal_help(left, &b)
+                    .or_else(|| self.literal_help(right, &a));
                 let (a, b) = (a.not_null(), b.not_null());
                 let message = format!("{a} never equals {b}");
                 return self.wrong_with(span, message, help);
             }
-            if binary == Binary::Unequal {
-                self.warn_of_null(left, &a, &b);
-                self.warn_of_null(right, &b, &a);
-            }
+            let is_null_true = binary == Binary::Unequal;
+            self.warn_of_null(left, &b, symbol, is_null_true);
+            self.warn_of_null(right, &a, symbol, is_null_true);
             return Type::Bool;
         }
         if binary == Binary::In {
@@ -455,7 +551,9 @@ impl Checker<'_> {
                     format!("`{symbol}` takes two numbers or two whole numbers, found one of each");
                 let whole = if a == Type::Int { &*left } else { &*right };
                 let help = match &whole.kind {
-                    ExprKind::Literal(Literal::Integer(number)) => format!("write `{number}.0`"),
+                    ExprKind::Literal(Literal::Integer(number)) if !self.is_filled(whole) => {
+                        format!("write `{number}.0`")
+                    }
                     _ => match self.written(whole) {
                         Some(name) => format!("write `double({name})`"),
                         None => "make the whole one a number with double(..)".to_owned(),
@@ -472,7 +570,9 @@ impl Checker<'_> {
                     _ if is_order => "two numbers or texts",
                     _ => "two numbers",
                 };
-                let help = literal_help(left, &b).or_else(|| literal_help(right, &a));
+                let help = self
+                    .literal_help(left, &b)
+                    .or_else(|| self.literal_help(right, &a));
                 let message = format!("`{symbol}` takes {what}, found {a} and {b}");
                 self.wrong_with(span, message, help)
             }
@@ -486,6 +586,16 @@ impl Checker<'_> {
             let list = self.present(right, &wanted(&item));
             (item, list)
         } else {
+            if let ExprKind::List(items) = &mut right.kind
+                && items
+                    .iter()
+                    .any(|it| matches!(it.kind, ExprKind::Environment(_)))
+            {
+                let item = self.any(left);
+                for each in items {
+                    self.environment(each, item.not_null());
+                }
+            }
             let list = self.present(right, &Type::Any);
             let of = match &list {
                 Type::List(item) => (**item).clone(),
@@ -519,8 +629,9 @@ impl Checker<'_> {
         }
         if !item.can_equal(&of) {
             let message = format!("{} is never in a list of such: {}", item.not_null(), of);
-            return self.wrong_with(span, message, literal_help(left, &of));
+            return self.wrong_with(span, message, self.literal_help(left, &of));
         }
+        self.warn_of_null(left, &of, "in", false);
         Type::Bool
     }
 
@@ -594,7 +705,11 @@ impl Checker<'_> {
         );
         let mut types = Vec::with_capacity(count);
         for argument in arguments.iter_mut() {
-            let wanted = if texts { Type::Text } else { Type::Any };
+            let wanted = if texts || function == Function::Size {
+                Type::Text
+            } else {
+                Type::Any
+            };
             types.push(self.present(argument, &wanted));
         }
         if texts {
@@ -676,27 +791,57 @@ impl Checker<'_> {
         self.wrong_with(&expr.span, message, Some(help))
     }
 
-    /// `!=` holds where a stage gave nothing: a gate that is meant to be shut then stands open.
-    fn warn_of_null(&mut self, expr: &Expr, ty: &Type, other: &Type) {
-        let (true, Some(path), Some(name)) = (ty.is_nullable(), path(expr), self.written(expr))
-        else {
+    /// A comparison that lets a condition hold where a stage gave nothing: a gate that is meant to be
+    /// shut then stands open. `is_null_true` says what null makes of the comparison.
+    fn warn_of_null(&mut self, expr: &Expr, other: &Type, operator: &str, is_null_true: bool) {
+        let opens = if is_null_true {
+            self.matters.if_true
+        } else {
+            self.matters.if_false
+        };
+        let (true, Some(path), Some(name)) = (opens, path(expr), self.written(expr)) else {
             return;
         };
-        if path.is_local || other.is_nullable() || !path.fields.is_empty() {
+        if path.is_local || other.is_nullable() {
             return;
         }
         let variable = self.names.variable(path.root);
-        let Some(because) = variable
-            .null_because
-            .as_ref()
-            .filter(|_| variable.is_of_stage)
-        else {
+        let is_asked = self.facts.iter().any(|fact| match fact {
+            Fact::Known(known) => known.root == path.root && !known.is_local,
+            Fact::Ran(stage) => variable.given_by.contains(stage),
+        });
+        let absent = variable.absent_because.as_ref();
+        let Some(because) = absent.filter(|_| variable.is_of_stage && !is_asked) else {
             return;
         };
-        let message = format!("`{name}` may be null, and `!=` is true then: {because}");
-        let help = format!("write `{name} != null && ..` where it is to be false then");
+        let message = format!(
+            "`{name}` may be null, and with `{operator}` the condition can hold then: {because}"
+        );
+        let help = format!("write `{name} != null && ..` where it is not to hold then");
         self.warnings
             .push(Mistake::at(expr.span.clone(), message).help(help));
+    }
+
+    /// What to write where a number or a bool stands in quotes, or the other way round.
+    fn literal_help(&self, expr: &Expr, wanted: &Type) -> Option<String> {
+        if self.is_filled(expr) {
+            return None;
+        }
+        let wanted = wanted.not_null();
+        match &expr.kind {
+            ExprKind::Literal(Literal::Text(text)) => {
+                let fits = match wanted {
+                    Type::Bool => matches!(&**text, "true" | "false"),
+                    ty if ty.is_number() => text.parse::<f64>().is_ok(),
+                    _ => false,
+                };
+                fits.then(|| format!("write `{text}` without quotes"))
+            }
+            ExprKind::Literal(Literal::Integer(number)) if *wanted == Type::Text => {
+                Some(format!("write `'{number}'` for a text"))
+            }
+            _ => None,
+        }
     }
 
     /// Makes a variable of the environment a literal of the type that is wanted.
@@ -704,42 +849,8 @@ impl Checker<'_> {
         let ExprKind::Environment(value) = &expr.kind else {
             return;
         };
-        let text = || Literal::Text(value.clone());
-        let trimmed = value.trim();
-        let whole = || trimmed.parse().ok().map(Literal::Integer);
-        let number = || {
-            let number = trimmed.parse::<f64>().ok()?;
-            number.is_finite().then_some(Literal::Double(number))
-        };
-        let bool = || parse_bool(trimmed).map(Literal::Bool);
-        let made = match wanted.not_null() {
-            Type::Text => Some(text()),
-            Type::Int => whole().or_else(number),
-            Type::Double => number(),
-            Type::Bool => bool(),
-            Type::List(item) => {
-                let items = value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty());
-                let items = items.map(|item| Expr {
-                    kind: ExprKind::Environment(item.into()),
-                    ..expr.clone()
-                });
-                let mut items: Vec<Expr> = items.collect();
-                for each in &mut items {
-                    self.environment(each, item);
-                }
-                expr.kind = ExprKind::List(items);
-                return;
-            }
-            _ => {
-                let bool = matches!(trimmed, "true" | "false").then(bool).flatten();
-                whole().or_else(number).or(bool).or_else(|| Some(text()))
-            }
-        };
-        match made {
-            Some(literal) => expr.kind = ExprKind::Literal(literal),
+        match value_of(expr, value, wanted) {
+            Some(kind) => expr.kind = kind,
             None => {
                 // Its value may be a secret.
                 let span = expr.span.clone();
@@ -771,23 +882,4 @@ impl Function {
 /// A regular expression within bounds.
 fn regex(pattern: &str) -> Result<regex::Regex, regex::Error> {
     RegexBuilder::new(pattern).size_limit(MAX_REGEX).build()
-}
-
-/// What to write where a number or a bool stands in quotes, or the other way round.
-fn literal_help(expr: &Expr, wanted: &Type) -> Option<String> {
-    let wanted = wanted.not_null();
-    match &expr.kind {
-        ExprKind::Literal(Literal::Text(text)) => {
-            let fits = match wanted {
-                Type::Bool => matches!(&**text, "true" | "false"),
-                ty if ty.is_number() => text.parse::<f64>().is_ok(),
-                _ => false,
-            };
-            fits.then(|| format!("write `{text}` without quotes"))
-        }
-        ExprKind::Literal(Literal::Integer(number)) if *wanted == Type::Text => {
-            Some(format!("write `'{number}'` for a text"))
-        }
-        _ => None,
-    }
 }

@@ -4,10 +4,9 @@
 //! than its operator takes. `&&` and `||` hold what they can hold without the part that has none
 //! (Kleene's logic, as CEL's specification has it), and a condition without a value is false.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +20,8 @@ use super::syntax::{Binary, Expr, ExprKind, Literal};
 pub const MAX_STEPS: usize = 200_000;
 /// How many bytes of a text are looked at in one step.
 const BYTES_PER_STEP: usize = 16;
+/// How much longer a regular expression looks at a text than a comparison does.
+const MATCH_FACTOR: usize = 8;
 /// The bytes of all steps.
 const MAX_BYTES: usize = MAX_STEPS * BYTES_PER_STEP;
 
@@ -37,6 +38,30 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A text on the way, cheap to hold twice.
+#[derive(Clone, Debug)]
+enum Str<'v> {
+    Of(&'v str),
+    Own(Rc<str>),
+}
+
+impl From<String> for Str<'_> {
+    fn from(text: String) -> Self {
+        Self::Own(text.into())
+    }
+}
+
+impl Deref for Str<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Of(text) => text,
+            Self::Own(text) => text,
+        }
+    }
+}
+
 /// A value on the way.
 #[derive(Clone, Debug)]
 enum Val<'v> {
@@ -44,7 +69,7 @@ enum Val<'v> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Text(Cow<'v, str>),
+    Text(Str<'v>),
     Texts(&'v [Arc<str>]),
     Scores(&'v Scores),
     List(Rc<[Val<'v>]>),
@@ -57,7 +82,7 @@ enum Val<'v> {
 impl<'v> Val<'v> {
     fn of(value: &'v Value) -> Self {
         match value {
-            Value::Text(text) => Self::Text(Cow::Borrowed(text)),
+            Value::Text(text) => Self::Text(Str::Of(text)),
             Value::TextList(list) => Self::Texts(list),
             Value::Number(number) => Self::Double(*number),
             Value::Integer(integer) => Self::Int(*integer),
@@ -76,7 +101,7 @@ impl<'v> Val<'v> {
                 (Some(integer), _) => Self::Int(integer),
                 (None, number) => Self::Double(number.unwrap_or(f64::NAN)),
             },
-            Json::String(text) => Self::Text(Cow::Borrowed(text)),
+            Json::String(text) => Self::Text(Str::Of(text)),
             Json::Array(_) | Json::Object(_) => Self::Json(json),
         }
     }
@@ -91,16 +116,25 @@ impl<'v> Val<'v> {
         }
     }
 
+    /// How many members an object has.
+    fn count_of_names(&self) -> Option<usize> {
+        match self {
+            Self::Json(Json::Object(members)) => Some(members.len()),
+            Self::Scores(scores) => Some(scores.len()),
+            _ => None,
+        }
+    }
+
     /// The names of an object.
     fn names(&self) -> Option<Vec<Val<'v>>> {
         match *self {
             Self::Json(Json::Object(members)) => {
                 let names = members.keys();
-                Some(names.map(|name| Self::Text(Cow::Borrowed(name))).collect())
+                Some(names.map(|name| Self::Text(Str::Of(name))).collect())
             }
             Self::Scores(scores) => {
                 let names = scores.iter().map(|score| &*score.label);
-                Some(names.map(|name| Self::Text(Cow::Borrowed(name))).collect())
+                Some(names.map(|name| Self::Text(Str::Of(name))).collect())
             }
             _ => None,
         }
@@ -125,8 +159,14 @@ impl<'v> Val<'v> {
         match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
-            (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Json(a), Self::Json(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => **a == **b,
+            (Self::Json(Json::Object(a)), Self::Json(Json::Object(b))) => {
+                a.len() == b.len()
+                    && a.iter().all(|(name, member)| {
+                        let other = b.get(name);
+                        other.is_some_and(|it| Self::of_json(member).equals(&Self::of_json(it)))
+                    })
+            }
             (Self::Int(_) | Self::Double(_), Self::Int(_) | Self::Double(_)) => {
                 self.compare(other) == Some(Ordering::Equal)
             }
@@ -149,7 +189,7 @@ impl<'v> Val<'v> {
             (Self::Double(a), Self::Double(b)) => a.partial_cmp(b),
             (Self::Int(a), Self::Double(b)) => compare_mixed(*a, *b),
             (Self::Double(a), Self::Int(b)) => compare_mixed(*b, *a).map(Ordering::reverse),
-            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            (Self::Text(a), Self::Text(b)) => Some((**a).cmp(&**b)),
             _ => None,
         }
     }
@@ -191,7 +231,7 @@ impl<'v> Items<'_, 'v> {
 
     fn get(&self, index: usize) -> Option<Val<'v>> {
         match self {
-            Self::Texts(items) => items.get(index).map(|text| Val::Text(Cow::Borrowed(text))),
+            Self::Texts(items) => items.get(index).map(|text| Val::Text(Str::Of(text))),
             Self::List(items) => items.get(index).cloned(),
             Self::Json(items) => items.get(index).map(Val::of_json),
         }
@@ -243,12 +283,33 @@ impl<'v> Run<'_, 'v> {
         }
     }
 
-    fn text(&mut self, expr: &'v Expr) -> Given<Cow<'v, str>> {
+    fn text(&mut self, expr: &'v Expr) -> Given<Str<'v>> {
         match self.eval(expr)? {
             Val::Text(text) => Ok(text),
             Val::Null => fault(expr, "it is null, not a text"),
             _ => fault(expr, "it is no text"),
         }
+    }
+
+    /// A text made of another one.
+    fn changed(
+        &mut self,
+        expr: &'v Expr,
+        of: &'v Expr,
+        change: fn(&str) -> String,
+    ) -> Given<Str<'v>> {
+        let text = self.text(of)?;
+        self.steps(expr, text.len())?;
+        Ok(Str::from(change(&text)))
+    }
+
+    /// A value that may be spelt by a text.
+    fn spelt(&mut self, expr: &'v Expr, of: &'v Expr) -> Given<Val<'v>> {
+        let value = self.eval(of)?;
+        if let Val::Text(text) = &value {
+            self.steps(expr, text.len())?;
+        }
+        Ok(value)
     }
 
     fn eval(&mut self, expr: &'v Expr) -> Given<Val<'v>> {
@@ -259,9 +320,9 @@ impl<'v> Run<'_, 'v> {
                 Literal::Bool(bool) => Val::Bool(*bool),
                 Literal::Integer(integer) => Val::Int(*integer),
                 Literal::Double(number) => Val::Double(*number),
-                Literal::Text(text) => Val::Text(Cow::Borrowed(text)),
+                Literal::Text(text) => Val::Text(Str::Of(text)),
             },
-            ExprKind::Environment(text) => Val::Text(Cow::Borrowed(text)),
+            ExprKind::Environment(text) => Val::Text(Str::Of(text)),
             ExprKind::List(items) => {
                 let items = items.iter().map(|item| self.eval(item));
                 Val::List(items.collect::<Given<Vec<_>>>()?.into())
@@ -368,7 +429,7 @@ impl<'v> Run<'_, 'v> {
             (Val::Double(a), Val::Int(b)) => numbers(binary, a, b as f64),
             (Val::Text(a), Val::Text(b)) if binary == Binary::Add => {
                 self.steps(expr, a.len() + b.len())?;
-                Some(Val::Text(Cow::Owned([a, b].concat())))
+                Some(Val::Text(Str::from([&*a, &*b].concat())))
             }
             (a, b) if binary == Binary::Add => {
                 let lists = a.items().zip(b.items());
@@ -388,9 +449,11 @@ impl<'v> Run<'_, 'v> {
     }
 
     fn equal(&mut self, expr: &'v Expr, a: &Val<'v>, b: &Val<'v>) -> Given<bool> {
+        let is_deep = |val: &Val<'_>| matches!(val, Val::Json(_) | Val::List(_) | Val::Texts(_));
         let bytes = match (a, b) {
-            (Val::Json(a), Val::Json(b)) => weight(a, MAX_BYTES) + weight(b, MAX_BYTES),
-            (a, b) => cost(a).min(cost(b)),
+            (Val::Text(a), Val::Text(b)) => a.len().min(b.len()),
+            (a, b) if is_deep(a) && is_deep(b) => cost(a, MAX_BYTES) + cost(b, MAX_BYTES),
+            _ => 0,
         };
         self.steps(expr, bytes)?;
         Ok(a.equals(b))
@@ -435,7 +498,7 @@ impl<'v> Run<'_, 'v> {
                 (given, _) => given,
             };
         }
-        let texts = |run: &mut Self, part: &'v Expr| -> Given<(Cow<'v, str>, Cow<'v, str>)> {
+        let texts = |run: &mut Self, part: &'v Expr| -> Given<(Str<'v>, Str<'v>)> {
             let (text, part) = (run.text(first)?, run.text(part)?);
             run.steps(expr, text.len() + part.len())?;
             Ok((text, part))
@@ -455,39 +518,41 @@ impl<'v> Run<'_, 'v> {
             }
             (Function::Matches, [pattern]) => {
                 let text = self.text(first)?;
-                self.steps(expr, text.len() * 4)?;
+                self.steps(expr, text.len() * MATCH_FACTOR)?;
                 let ExprKind::Pattern(pattern) = &pattern.kind else {
                     return fault(pattern, "it is no regular expression");
                 };
                 Val::Bool(pattern.is_match(&text))
             }
             (Function::LowerAscii, []) => {
-                Val::Text(Cow::Owned(self.text(first)?.to_ascii_lowercase()))
+                Val::Text(self.changed(expr, first, str::to_ascii_lowercase)?)
             }
             (Function::UpperAscii, []) => {
-                Val::Text(Cow::Owned(self.text(first)?.to_ascii_uppercase()))
+                Val::Text(self.changed(expr, first, str::to_ascii_uppercase)?)
             }
             (Function::Size, []) => {
                 let of = self.eval(first)?;
-                self.steps(expr, cost(&of))?;
+                if let Val::Text(text) = &of {
+                    self.steps(expr, text.len())?;
+                }
                 match size(&of) {
                     Some(size) => Val::Int(i64::try_from(size).unwrap_or(i64::MAX)),
                     None => return fault(expr, "it has no size"),
                 }
             }
-            (Function::Int, []) => match to_integer(&self.eval(first)?) {
+            (Function::Int, []) => match to_integer(&self.spelt(expr, first)?) {
                 Some(integer) => Val::Int(integer),
                 None => return fault(expr, "it is no whole number of 64 bits"),
             },
-            (Function::Double, []) => match to_number(&self.eval(first)?) {
+            (Function::Double, []) => match to_number(&self.spelt(expr, first)?) {
                 Some(number) => Val::Double(number),
                 None => return fault(expr, "it is no number"),
             },
             (Function::Text, []) => match self.eval(first)? {
                 text @ Val::Text(_) => text,
-                Val::Bool(bool) => Val::Text(Cow::Owned(bool.to_string())),
-                Val::Int(integer) => Val::Text(Cow::Owned(integer.to_string())),
-                Val::Double(number) => Val::Text(Cow::Owned(number.to_string())),
+                Val::Bool(bool) => Val::Text(Str::from(bool.to_string())),
+                Val::Int(integer) => Val::Text(Str::from(integer.to_string())),
+                Val::Double(number) => Val::Text(Str::from(number.to_string())),
                 _ => return fault(expr, "it cannot be a text"),
             },
             _ => return fault(expr, "it takes something else"),
@@ -502,6 +567,9 @@ impl<'v> Run<'_, 'v> {
         body: &'v Expr,
     ) -> Given<Val<'v>> {
         let list = self.eval(list)?;
+        if let Some(count) = list.count_of_names() {
+            self.steps(expr, count * BYTES_PER_STEP)?;
+        }
         let names = list.names();
         let items = match &names {
             Some(names) => Items::List(names),
@@ -617,13 +685,23 @@ fn size(of: &Val<'_>) -> Option<usize> {
     }
 }
 
-/// How many bytes are looked at to compare a value, about.
-fn cost(of: &Val<'_>) -> usize {
+/// How many bytes are looked at to compare a value, about, up to a bound.
+fn cost(of: &Val<'_>, bound: usize) -> usize {
     match of {
         Val::Text(text) => text.len(),
-        other => other
-            .items()
-            .map_or(0, |items| items.len() * BYTES_PER_STEP),
+        Val::Json(json) => weight(json, bound),
+        Val::Texts(texts) => texts.iter().map(|text| text.len() + BYTES_PER_STEP).sum(),
+        Val::List(items) => {
+            let mut sum = 0_usize;
+            for item in items.iter() {
+                if sum >= bound {
+                    break;
+                }
+                sum = sum.saturating_add(BYTES_PER_STEP + cost(item, bound));
+            }
+            sum
+        }
+        _ => 0,
     }
 }
 
@@ -635,7 +713,7 @@ fn lookup_cost(of: &Val<'_>) -> usize {
     }
 }
 
-/// The same for JSON, through and through, up to a bound.
+/// What [`cost`] is of JSON.
 fn weight(json: &Json, bound: usize) -> usize {
     let mut sum = BYTES_PER_STEP;
     let mut add = |more: usize| {

@@ -83,12 +83,6 @@ pub(super) fn follows(expr: &Expr, holds: bool, names: &dyn Names) -> Vec<Fact> 
             (false, true) if !holds => known(left),
             // What equals a value is one.
             (false, false) if holds => {
-                let is_value = |expr: &Expr| {
-                    matches!(
-                        expr.kind,
-                        ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Environment(_)
-                    )
-                };
                 if is_value(right) {
                     equal_to(left, right, names)
                 } else if is_value(left) {
@@ -114,7 +108,9 @@ pub(super) fn follows(expr: &Expr, holds: bool, names: &dyn Names) -> Vec<Fact> 
             _ => Vec::new(),
         },
         ExprKind::Binary(Binary::In, left, right) if holds => match &right.kind {
-            ExprKind::List(items) if !items.iter().any(is_null) => known(left),
+            ExprKind::List(items) if items.iter().all(|item| is_value(item) && !is_null(item)) => {
+                known(left)
+            }
             _ => Vec::new(),
         },
         _ => Vec::new(),
@@ -131,4 +127,12 @@ fn equal_to(expr: &Expr, value: &Expr, names: &dyn Names) -> Vec<Fact> {
         }
         _ => path(expr).map(Fact::Known).into_iter().collect(),
     }
+}
+
+/// True for what is written out: it has a value.
+fn is_value(expr: &Expr) -> bool {
+    matches!(
+        expr.kind,
+        ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Environment(_)
+    )
 }

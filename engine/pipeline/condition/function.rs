@@ -53,7 +53,7 @@ named! {
     Matches = "matches", "text.matches('^a+')", "whether a regular expression finds something in a text";
     LowerAscii = "lowerAscii", "text.lowerAscii()", "the text with A to Z as a to z";
     UpperAscii = "upperAscii", "text.upperAscii()", "the text with a to z as A to Z";
-    Int = "int", "int(x)", "a number or a text as a whole number, its fraction cut off";
+    Int = "int", "int(x)", "a number as a whole one, its fraction cut off, or a text of digits";
     Double = "double", "double(x)", "a whole number or a text as a number";
     Text = "string", "string(x)", "a number or a bool as a text";
     OrValue = "orValue", "x.orValue(y)", "x, or y where x is null or has no value";

@@ -2,9 +2,16 @@
 
 use std::ops::Range;
 
+/// Where a range of the text that the TOML string at `at` spells is among all the texts.
+pub(crate) fn place_of(texts: &str, at: &Range<usize>, range: &Range<usize>) -> Range<usize> {
+    let literal = texts.get(at.clone()).unwrap_or_default();
+    let place = place_in_literal(literal, range);
+    at.start + place.start..at.start + place.end
+}
+
 /// The bytes of a TOML string, its quotes included, that spell a range of its text. The whole
 /// string where that cannot be told.
-pub(crate) fn place_in_literal(literal: &str, range: &Range<usize>) -> Range<usize> {
+fn place_in_literal(literal: &str, range: &Range<usize>) -> Range<usize> {
     let quotes = ["\"\"\"", "'''", "\"", "'"];
     let Some(quote) = quotes.into_iter().find(|quote| literal.starts_with(quote)) else {
         return 0..literal.len();

@@ -11,8 +11,10 @@ use super::types::Type;
 pub(crate) struct Variable {
     /// The type of its values, without null.
     pub(crate) ty: Type,
-    /// Why it may be null, if it may.
+    /// Why it may be null in a request that goes well, if it may.
     pub(crate) null_because: Option<String>,
+    /// Why it may be null in any request, if it may.
+    pub(crate) absent_because: Option<String>,
     /// The stages that give it whenever they run.
     pub(crate) given_by: Vec<usize>,
     /// Set where it says whether a stage ran: which.

@@ -114,7 +114,7 @@ impl Binary {
 /// The levels of [`Binary::level`].
 const LEVELS: usize = 3;
 
-/// What CEL writes and conditions do not take, and what to write.
+/// Words of other languages for operators, and the operators.
 const WORDS: [(&str, &str); 5] = [
     ("and", "&&"),
     ("or", "||"),
@@ -469,6 +469,10 @@ impl Parser<'_> {
                 body,
             };
             return bounded(kind, whole, depth);
+        }
+        if Loop::named(name).is_some() {
+            let usage = format!("`{name}` goes over a list: list.{name}(x, ..)");
+            return Err(Mistake::at(span, usage));
         }
         let Some(function) = Function::named(name) else {
             let mistake = Mistake::at(span, format!("there is no function `{name}`"));

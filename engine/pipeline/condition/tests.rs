@@ -36,6 +36,7 @@ impl Table {
             Variable {
                 ty: Type::of_port(*ty, &shape),
                 null_because: is_nullable.then(|| "it may be left out".to_owned()),
+                absent_because: is_nullable.then(|| "it may be left out".to_owned()),
                 given_by: if *name == "is_flagged" {
                     vec![7]
                 } else {
@@ -48,6 +49,7 @@ impl Table {
         let ran = Variable {
             ty: Type::Bool,
             null_because: None,
+            absent_because: None,
             given_by: Vec::new(),
             ran: Some(7),
             is_of_stage: true,
@@ -190,12 +192,41 @@ fn the_fix_stands_beside_it() {
     refused("!maybe", "maybe", "maybe == false");
     refused("!maybe", "maybe", "maybe.orValue(true)");
     refused("m > 1.0", "m", "it may be left out");
+    // No default that could be pasted answers for a stage.
+    refused(
+        "!is_flagged",
+        "is_flagged",
+        "begin the whole condition with",
+    );
+    let said = format!("{:?}", bind("!(is_flagged && b)").err());
+    assert!(
+        !said.contains("orValue") && !said.contains("== true"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_gate_over_what_may_be_absent_is_pointed_out() {
     let (_, warnings) = bind("is_flagged != true").unwrap();
     assert!(warnings[0].message.contains("may be null"), "{warnings:?}");
+    for text in [
+        "!(is_flagged == true)",
+        "!(is_flagged in [true])",
+        "is_flagged == true ? false : true",
+        "(is_flagged == true) == false",
+        "(b && is_flagged != true) || b",
+    ] {
+        assert_eq!(bind(text).unwrap().1.len(), 1, "{text}");
+    }
+    for text in [
+        "gate.ran && is_flagged != true",
+        "is_flagged != null && !(is_flagged == true)",
+        "!(is_flagged != false)",
+        "is_flagged == false ? true : false",
+        "is_flagged in [false]",
+    ] {
+        assert_eq!(bind(text).unwrap().1, [], "{text}");
+    }
     assert!(bind("is_flagged == false").unwrap().1.is_empty());
     assert!(bind("theme != 'a'").unwrap().1.is_empty());
 }
@@ -249,6 +280,8 @@ fn types_are_checked_whatever_a_sample_would_give() {
         ),
         ("txt == 'a'", "txt", "nothing before it gives"),
         ("labels.exists(l, l == 1)", "l == 1", "never equals"),
+        ("['a', 1] == labels", "1", "of one type"),
+        ("[theme] == labels", "theme", "may be null"),
         ("labels.exists(l, x == 1)", "x", "nothing before it gives"),
         ("n && b", "n", "wants true or false"),
         (
@@ -426,6 +459,30 @@ fn a_variable_of_the_environment_is_a_value_of_the_type_that_is_wanted() {
     let mistakes = format!("{:?}", bind("n > ${KEY}").err());
     assert!(!mistakes.contains("it's"), "{mistakes}");
     refused("n > ${MISSING}", "${MISSING}", "MISSING");
+    // Beside JSON of which nothing is known it is what JSON would write so.
+    let j = |json: serde_json::Value| ("j", Value::from(json));
+    holds(
+        "j.code == ${CODE:-0123}",
+        &[j(json!({"code": "0123"}))],
+        true,
+    );
+    holds("j.code == ${CODE:-0123}", &[j(json!({"code": 123}))], false);
+    holds("j.code == ${CODE:-123}", &[j(json!({"code": 123}))], true);
+    holds(
+        "[${DIGITS}, ${LIMIT}].exists(x, x == name)",
+        &[name("12345")],
+        true,
+    );
+    holds(
+        "(b ? ${DIGITS} : 'x') == name",
+        &[name("12345"), ("b", Value::Bool(true))],
+        true,
+    );
+    holds("size(${DIGITS}) == 5", &[], true);
+    holds("name in [${DIGITS}, 'x']", &[name("12345")], true);
+    let secret = format!("{:?}", bind("n == '${DIGITS}'").err());
+    assert!(!secret.contains("12345"), "{secret}");
+    holds("name == '${X:-{\"a\": {}}}'", &[name("{\"a\": {}}")], true);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Mistake;
-use crate::pipeline::interpolate::{Environment, interpolate};
+use crate::pipeline::interpolate::{Environment, closing, interpolate};
 
 /// A word of a condition, and where it stands in its text.
 #[derive(Clone, Debug, PartialEq)]
@@ -268,6 +268,7 @@ impl<'t> Lexer<'t> {
             let skip = usize::from(radix == 16);
             let from = start + 1 + skip;
             let digits = self.text.get(from..from + count);
+            let digits = digits.filter(|digits| digits.chars().all(|digit| digit.is_digit(radix)));
             let char = digits.and_then(|digits| u32::from_str_radix(digits, radix).ok());
             let char = char.and_then(char::from_u32).ok_or_else(|| {
                 let message = format!("`\\{escaped}` wants {count} digits that make a character");
@@ -298,33 +299,13 @@ impl<'t> Lexer<'t> {
     /// What `${..}` stands for.
     fn variable(&mut self) -> Result<String, Mistake> {
         let start = self.at;
-        let end = self.end_of_variable();
+        let closed = closing(&self.text[start + 2..]);
+        let end = closed.map_or(self.text.len(), |closed| start + 2 + closed + 1);
         let filled = interpolate(&self.text[start..end], self.environment);
         let filled = filled
             .map_err(|error| Mistake::at(start..end, error.to_string()).help(error.help()))?;
         self.at = end;
         Ok(filled.into_owned())
-    }
-
-    /// Where the variable that begins here ends: behind the brace that closes its own.
-    fn end_of_variable(&self) -> usize {
-        let mut depth = 0;
-        let mut at = self.at;
-        while let Some(char) = self.text[at..].chars().next() {
-            if self.text[at..].starts_with("${") {
-                depth += 1;
-                at += 2;
-                continue;
-            }
-            at += char.len_utf8();
-            if char == '}' {
-                depth -= 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-        }
-        at
     }
 }
 

@@ -103,7 +103,7 @@ impl Type {
     }
 
     /// A type that holds the values of both.
-    pub(super) fn joined(&self, other: &Self) -> Self {
+    pub(crate) fn joined(&self, other: &Self) -> Self {
         let is_nullable = self.is_nullable() || other.is_nullable();
         let joined = match (self.not_null(), other.not_null()) {
             (Self::Null | Self::Never, other) | (other, Self::Null | Self::Never) => other.clone(),

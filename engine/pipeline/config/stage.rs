@@ -10,7 +10,7 @@ use super::keys::{MAX_SOURCES, ON_ERROR, RUN, STAGE, UNBOUND, names};
 use super::{
     Binding, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, PublishAs, Published, REQUEST, StageEntry,
 };
-use crate::pipeline::condition::{Condition, place_in_literal};
+use crate::pipeline::condition::{Condition, place_of};
 use crate::pipeline::options::read_options;
 use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::registry::Registry;
@@ -158,10 +158,7 @@ fn read_condition(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Sp
     match Condition::parse(text, reader.environment) {
         Ok(condition) => Some(Spanned::new(node.span(), condition)),
         Err(mistake) => {
-            let span = node.span();
-            let literal = &reader.source.text[span.clone()];
-            let place = place_in_literal(literal, &mistake.span);
-            let place = span.start + place.start..span.start + place.end;
+            let place = place_of(&reader.source.text, &node.span(), &mistake.span);
             let wrong = reader.at(place, format!("{what}: {}", mistake.message));
             reader.report(wrong.help(mistake.help.unwrap_or_else(|| {
                 "expected an expression over ports, such as `entropy_normalized <= 0.72 && confidence_margin >= 0.08`".to_owned()

@@ -8,6 +8,7 @@ use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Input, Options, PortType, Ports, Presence};
 
 use super::published::publish_as;
+use super::sure::must_run;
 use super::{Asked, Source};
 use crate::pipeline::condition::Bound;
 use crate::pipeline::config::{Binding, PipelineFile, REQUEST, StageEntry};
@@ -33,6 +34,8 @@ pub(super) struct Binder<'f> {
     pub(super) inputs: Vec<Vec<Vec<Source>>>,
     pub(super) conditions: Vec<Option<Bound>>,
     pub(super) asked: Vec<Vec<Asked>>,
+    /// For each stage whether an answer without it is none.
+    pub(super) must_run: Vec<bool>,
     /// For each stage, once it was asked, why it may not run.
     pub(super) skipped: RefCell<Vec<Option<Option<String>>>>,
     pub(super) diagnostics: Diagnostics,
@@ -66,6 +69,7 @@ impl<'f> Binder<'f> {
             inputs: Vec::new(),
             conditions: vec![None; ports.len()],
             asked: vec![Vec::new(); ports.len()],
+            must_run: must_run(file, &ports),
             skipped: RefCell::new(vec![None; ports.len()]),
             ports,
             diagnostics,
@@ -128,7 +132,16 @@ impl<'f> Binder<'f> {
                 .collect();
         }
         let sources = self.automatic(index, input);
-        let missing = sources.is_empty() && matches!(input.presence, Presence::Required);
+        let stands_in = input.unless.as_ref().map(|other| {
+            let mut ports = self.ports[index].inputs.iter();
+            let other = ports.find(|port| port.name == *other);
+            other.map_or(Vec::new(), |other| self.automatic(index, other))
+        });
+        let is_needed = match stands_in {
+            Some(others) => others.is_empty(),
+            None => matches!(input.presence, Presence::Required),
+        };
+        let missing = sources.is_empty() && is_needed;
         if missing && !self.file.has_unreadable_part {
             self.report_missing(index, stage, input);
         }
@@ -180,7 +193,8 @@ impl<'f> Binder<'f> {
         span: Range<usize>,
     ) -> Option<Source> {
         let own = self.file.stages[index].name.get_ref().clone();
-        let Some((stage_name, port_name)) = from.rsplit_once('.') else {
+        // The name of a field may hold a dot, that of a stage may not.
+        let Some((stage_name, port_name)) = from.split_once('.') else {
             let message = format!(
                 "input `{}` of `{own}`: `{from}` names no output",
                 input.name
@@ -314,7 +328,7 @@ impl<'f> Binder<'f> {
         kinds
     }
 
-    fn type_of(&self, source: Source) -> PortType {
+    pub(super) fn type_of(&self, source: Source) -> PortType {
         match source {
             Source::Request(port) => self.request_ports[port].1,
             Source::Stage { node, output } => self.ports[node].outputs[output].ty,

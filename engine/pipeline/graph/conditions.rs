@@ -5,9 +5,7 @@ use toml::Spanned;
 
 use super::binder::Binder;
 use super::{Asked, RAN, Source};
-use crate::pipeline::condition::{
-    Condition, Mistake, Names, Type, Unknown, Variable, place_in_literal,
-};
+use crate::pipeline::condition::{Condition, Mistake, Names, Type, Unknown, Variable, place_of};
 use crate::pipeline::config::REQUEST;
 use crate::pipeline::diagnostic::Diagnostic;
 
@@ -61,9 +59,8 @@ impl Binder<'_> {
         condition: &Spanned<Condition>,
         mistake: Mistake,
     ) -> Diagnostic {
-        let span = condition.span();
-        let place = place_in_literal(&self.file.source.text[span.clone()], &mistake.span);
-        let place = span.start + place.start..span.start + place.end;
+        let texts = &self.file.source.text;
+        let place = place_of(texts, &condition.span(), &mistake.span);
         let name = self.file.stages[stage].name.get_ref();
         let message = format!("`if` of stage `{name}`: {}", mistake.message);
         let diagnostic = Diagnostic::new(&self.file.source, place, message);
@@ -84,15 +81,20 @@ impl Scope<'_, '_> {
             Asked::Ran(node) => Variable {
                 ty: Type::Bool,
                 null_because: None,
+                absent_because: None,
                 given_by: Vec::new(),
                 ran: *node,
                 is_of_stage: true,
             },
             Asked::Value(sources) => Variable {
+                // One fallback may hold other JSON than the next.
                 ty: sources
-                    .first()
-                    .map_or(Type::Null, |first| self.type_of(*first)),
-                null_because: binder.why_absent(sources),
+                    .iter()
+                    .map(|source| self.type_of(*source))
+                    .reduce(|a, b| a.joined(&b))
+                    .unwrap_or(Type::Null),
+                null_because: binder.why_null(sources),
+                absent_because: binder.why_absent(sources),
                 given_by: sources
                     .iter()
                     .filter_map(|source| match *source {
@@ -191,8 +193,12 @@ impl Names for Scope<'_, '_> {
         let Some(nearest) = sources.first().copied() else {
             return Err(self.unknown_port(name));
         };
-        let ty = self.type_of(nearest);
-        sources.retain(|source| self.type_of(*source) == ty);
+        let ty = self.binder.type_of(nearest);
+        if matches!(nearest, Source::Stage { .. }) {
+            // What a client sends does not stand in for what a stage would have said.
+            sources.retain(|source| matches!(source, Source::Stage { .. }));
+        }
+        sources.retain(|source| self.binder.type_of(*source) == ty);
         Ok(self.add(Asked::Value(sources)))
     }
 

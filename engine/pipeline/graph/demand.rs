@@ -68,10 +68,7 @@ pub(super) fn bind(
 
 /// Whether and when `other` asks for what `node` gives.
 fn demander(stages: &[StageEntry], nodes: &[Node], node: usize, other: usize) -> Option<Demander> {
-    let is_before = |source: usize| source != node && !depends(nodes, source, node);
-    let known_before = |source: &Source| source.node().is_none_or(is_before);
     let asked = &nodes[other].asked;
-    let is_condition_known = asked.iter().flat_map(Asked::nodes).all(is_before);
     let decides = asked.iter().any(|asked| comes_from(asked.sources(), node));
     let ports = nodes[other].ports.inputs.iter().zip(&nodes[other].inputs);
     let fed: Vec<_> = ports
@@ -81,6 +78,9 @@ fn demander(stages: &[StageEntry], nodes: &[Node], node: usize, other: usize) ->
     if fed.is_empty() && !decides {
         return None;
     }
+    let is_before = |source: usize| source != node && !depends(nodes, source, node);
+    let known_before = |source: &Source| source.node().is_none_or(is_before);
+    let is_condition_known = asked.iter().flat_map(Asked::nodes).all(is_before);
     // For each input that it feeds, what makes that input unnecessary.
     let unless: Option<Vec<Vec<Source>>> = fed
         .iter()

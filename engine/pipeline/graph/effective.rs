@@ -66,6 +66,16 @@ impl Binder<'_> {
                 waits_to_decide: Vec::new(),
             })
             .collect();
+        if response.is_empty() && !self.file.has_unreadable_part {
+            let name = &self.file.name;
+            let message = format!(
+                "the answers of `{}` are empty: no stage publishes anything",
+                name.get_ref()
+            );
+            let empty = Diagnostic::new(&self.file.source, name.span(), message);
+            warnings
+                .push(empty.help("add a stage, or show an output: publish = { port = \"field\" }"));
+        }
         for (node, odd) in demand::bind(stages, &mut nodes, &response) {
             let name = &stages[node].name;
             let message = format!("`{}` is to run on demand, and {odd}", name.get_ref());
@@ -91,7 +101,16 @@ impl Binder<'_> {
             let fed = sources
                 .iter()
                 .any(|source| source.node().is_none_or(is_active));
-            if fed || !matches!(input.presence, Presence::Required) {
+            let stands_in = input.unless.as_ref().and_then(|other| {
+                let mut ports = self.ports[node].inputs.iter();
+                let other = ports.position(|port| port.name == *other)?;
+                Some(&self.inputs[node][other])
+            });
+            let is_needed = match stands_in {
+                Some(others) => !others.iter().any(|it| it.node().is_none_or(is_active)),
+                None => matches!(input.presence, Presence::Required),
+            };
+            if fed || !is_needed {
                 continue;
             }
             let lost: Vec<String> = sources

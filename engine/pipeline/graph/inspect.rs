@@ -26,14 +26,10 @@ impl Graph {
                 // An option of [defaults.with] is wrong once, however many stages take it.
                 let what = format!("option `{}`: {}", fault.option, fault.message);
                 let mistake = Diagnostic::new(&self.file.source, span, what);
-                let is_secret = entry.kind.spec().is_secret(&fault.option);
-                mistakes.push(if is_secret {
-                    mistake.conceal()
-                } else {
-                    mistake
-                });
+                mistakes.push(mistake);
             }
         }
+        mistakes.conceal(&self.file.secrets);
         mistakes
     }
 }

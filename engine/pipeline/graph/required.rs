@@ -51,6 +51,13 @@ pub(super) fn check(graph: &mut Graph) -> Result<(), Diagnostics> {
             .iter()
             .any(|source| gives(graph, &firm, *source))
         {
+            if let [Source::Request(_)] = field.sources[..] {
+                let echo = format!("the response requires `{name}`, which a request may leave out");
+                let echo = Diagnostic::new(&graph.file.source, required.span(), echo);
+                let help =
+                    "name what a stage publishes: what an upload is called is the client's to say";
+                diagnostics.push(echo.help(help));
+            }
             continue;
         }
         let mut reasons = String::new();
@@ -68,7 +75,11 @@ pub(super) fn check(graph: &mut Graph) -> Result<(), Diagnostics> {
             required.span(),
             format!("the response requires `{name}`, and no stage that is left is sure to give it"),
         );
-        diagnostics.push(missing.help(reasons));
+        diagnostics.push(if reasons.is_empty() {
+            missing.help("every stage that publishes it may leave it out")
+        } else {
+            missing.help(reasons)
+        });
     }
     diagnostics.into_result()
 }
@@ -80,8 +91,13 @@ fn firm(graph: &Graph) -> Vec<bool> {
         let node = &graph.nodes[*index];
         let mut ports = node.ports.inputs.iter().zip(&node.inputs);
         firm[*index] = ports.all(|(port, sources)| {
-            !matches!(port.presence, Presence::Required)
-                || sources.iter().any(|source| gives(graph, &firm, *source))
+            let other = port.unless.as_ref().and_then(|other| {
+                let at = node.ports.inputs.iter().position(|it| it.name == *other)?;
+                Some(&node.inputs[at])
+            });
+            let is_needed = matches!(port.presence, Presence::Required) || port.unless.is_some();
+            let mut all = sources.iter().chain(other.into_iter().flatten());
+            !is_needed || all.any(|source| gives(graph, &firm, *source))
         });
     }
     firm

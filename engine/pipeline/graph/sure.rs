@@ -1,11 +1,11 @@
 //! Which values are sure to be there in every run, whatever is switched and whatever fails, and why
 //! others are not.
 
-use omnizap_contract::Presence;
+use omnizap_contract::{Ports, Presence};
 
 use super::Source;
 use super::binder::Binder;
-use crate::pipeline::config::OnError;
+use crate::pipeline::config::{OnError, PipelineFile};
 
 impl Binder<'_> {
     /// Whether a source has a value in every run that goes well.
@@ -36,12 +36,35 @@ impl Binder<'_> {
                 if port.optional {
                     return Some(format!("`{name}` may leave it out"));
                 }
+                if self.must_run[node] {
+                    return None;
+                }
                 if stage.on_error != OnError::Fail && port.failed.is_none() {
                     return Some(format!("`{name}` may fail, and is skipped then"));
                 }
                 self.why_skipped(node)
             }
         }
+    }
+
+    /// The same for who asks within a request that goes well: one that must run has what it needs.
+    pub(super) fn why_null(&self, sources: &[Source]) -> Option<String> {
+        if self.feeds_what_must_run(sources) {
+            return None;
+        }
+        self.why_absent(sources)
+    }
+
+    /// True where a stage that must run takes what comes from these.
+    fn feeds_what_must_run(&self, sources: &[Source]) -> bool {
+        let mut must_run = (0..self.inputs.len()).filter(|node| self.must_run[*node]);
+        must_run.any(|node| {
+            let inputs = self.ports[node].inputs.iter().zip(&self.inputs[node]);
+            let mut required = inputs
+                .filter(|(port, _)| matches!(port.presence, Presence::Required))
+                .map(|(_, from)| from);
+            required.any(|from| from.iter().all(|from| sources.contains(from)))
+        })
     }
 
     /// Why a stage may not run, asked once for each: a value may have hundreds of sources, each
@@ -72,14 +95,42 @@ impl Binder<'_> {
         if stage.on_demand {
             return Some(format!("`{name}` runs on demand"));
         }
-        let inputs = self.ports[node].inputs.iter().zip(&self.inputs[node]);
-        let mut required = inputs.filter(|(port, _)| matches!(port.presence, Presence::Required));
+        let ports = &self.ports[node].inputs;
+        let inputs = ports.iter().zip(&self.inputs[node]);
+        let mut required = inputs.filter(|(port, _)| {
+            matches!(port.presence, Presence::Required) || port.unless.is_some()
+        });
         let absent = required.find_map(|(port, sources)| {
-            let mut each = sources.iter();
+            // Another input may stand in.
+            let other = port.unless.as_ref();
+            let other = other.and_then(|other| ports.iter().position(|it| it.name == *other));
+            let others = other.map(|other| &self.inputs[node][other]);
+            let mut each = sources.iter().chain(others.into_iter().flatten());
             let is_sure = each.any(|source| self.is_sure(*source));
             (!is_sure).then_some(&port.name)
         });
         let input = absent?;
         Some(format!("`{name}` needs `{input}`, which may be absent"))
     }
+}
+
+/// For each stage whether it alone gives a field without which an answer is none: a request in
+/// which it does not run fails, whatever else is asked of it.
+pub(super) fn must_run(file: &PipelineFile, ports: &[Ports]) -> Vec<bool> {
+    let gives = |node: usize, field: &str| {
+        let mut outputs = ports[node].outputs.iter();
+        file.stages[node].enabled
+            && outputs.any(|port| {
+                let publish = port.publish.as_ref();
+                !port.optional && publish.is_some_and(|publish| publish.field == field)
+            })
+    };
+    let mut must_run = vec![false; ports.len()];
+    for field in &file.require {
+        let mut all = (0..ports.len()).filter(|node| gives(*node, field.get_ref()));
+        if let (Some(only), None) = (all.next(), all.next()) {
+            must_run[only] = true;
+        }
+    }
+    must_run
 }

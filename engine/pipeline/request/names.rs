@@ -53,6 +53,8 @@ fn report_fault(reader: &mut Reader<'_>, name: &Spanned<String>, what: &str) {
         "a name is not only blanks"
     } else if text.chars().any(char::is_control) {
         "it holds a control character"
+    } else if text.contains('`') {
+        "it holds a backtick, between which conditions write names"
     } else if VALUES.contains(&text) {
         "in a condition that is a value"
     } else {

@@ -87,11 +87,15 @@ pub(super) async fn attempt_all(
         inputs,
         call,
         begun,
+        counted: None,
         ran: Duration::ZERO,
         attempts: 0,
     };
     let result = match tries.place(step.in_flight.as_ref()).await {
-        Ok(_place) => tries.run().await,
+        Ok(place) => {
+            tries.counted = place.map(Arc::new);
+            tries.run().await
+        }
         Err(error) => Err(error),
     };
     Attempted {
@@ -110,6 +114,9 @@ struct Tries<'s> {
     inputs: Inputs,
     call: Call,
     begun: Begun,
+    /// One of the stage's `max_in_flight` places. A thread that was given up holds it too, until its
+    /// work ends.
+    counted: Option<Arc<OwnedSemaphorePermit>>,
     ran: Duration,
     attempts: u32,
 }
@@ -123,24 +130,30 @@ impl Tries<'_> {
         let Some(places) = places else {
             return Ok(None);
         };
-        let until = self.step.max_wait.map(|wait| Instant::now() + wait);
-        let until = until.map_or(self.call.deadline, |until| until.min(self.call.deadline));
         let place = places.clone().acquire_owned();
-        match tokio::time::timeout_at(until.into(), place).await {
-            Ok(Ok(place)) => Ok(Some(place)),
-            Ok(Err(_)) => {
-                let closed = "the service is shutting down";
-                Err(Error::new(ErrorKind::Unavailable, closed))
-            }
-            Err(_) => Err(busy_error()),
-        }
+        // The request's own deadline is kept by who drives it.
+        let place = match self.step.max_wait {
+            Some(wait) if wait < self.call.remaining() => tokio::time::timeout(wait, place)
+                .await
+                .map_err(|_| busy_error())?,
+            _ => place.await,
+        };
+        place.map(Some).map_err(|_| {
+            let closed = "the service is shutting down";
+            Error::new(ErrorKind::Unavailable, closed)
+        })
     }
 
     async fn run(&mut self) -> Result<Outputs, Error> {
         let mut backoff = Backoff::new(RETRY_BACKOFF, MAX_RETRY_BACKOFF);
+        let mut failed: Option<Error> = None;
         loop {
             let is_compute = matches!(self.step.runner, Runner::Compute(_));
-            let place = self.place(is_compute.then_some(&self.compute)).await?;
+            let place = match self.place(is_compute.then_some(&self.compute)).await {
+                Ok(place) => place,
+                // What failed before says more than that there was no place to try again.
+                Err(busy) => return Err(failed.unwrap_or(busy)),
+            };
             let began = Instant::now();
             let (result, is_late) = self.attempt(place).await;
             self.ran += began.elapsed();
@@ -159,6 +172,7 @@ impl Tries<'_> {
             if is_far || pause >= self.call.remaining() {
                 return Err(error);
             }
+            failed = Some(error);
             tokio::time::sleep(pause).await;
         }
     }
@@ -185,7 +199,8 @@ impl Tries<'_> {
                     .await
                     .unwrap_or_else(|panic| Err(panicked(&*panic))),
                 Runner::Compute(stage) => {
-                    run_compute(stage.clone(), place, self.inputs.clone(), call.clone()).await
+                    let places = (place, self.counted.clone());
+                    run_compute(stage.clone(), places, self.inputs.clone(), call.clone()).await
                 }
             }
         };
@@ -193,6 +208,13 @@ impl Tries<'_> {
             return (work.await, false);
         };
         match tokio::time::timeout_at(until.into(), work).await {
+            // What runs where the request is driven cannot be interrupted.
+            Ok(Ok(_))
+                if matches!(self.step.runner, Runner::Inline(_)) && Instant::now() > until =>
+            {
+                let late = deadline_error("the stage took longer than its timeout");
+                (Err(late), true)
+            }
             Ok(result) => {
                 // The stage may have seen by itself that its time was over.
                 let is_deadline = |error: &Error| error.kind() == ErrorKind::Deadline;
@@ -210,14 +232,17 @@ impl Tries<'_> {
 /// Runs a stage on a thread of its own.
 async fn run_compute(
     stage: Arc<dyn Stage>,
-    place: Option<OwnedSemaphorePermit>,
+    places: (
+        Option<OwnedSemaphorePermit>,
+        Option<Arc<OwnedSemaphorePermit>>,
+    ),
     inputs: Inputs,
     call: Call,
 ) -> Result<Outputs, Error> {
     let joined = tokio::task::spawn_blocking(move || {
-        // The place is held by the thread, not by the request: a request that is
-        // gone frees it only once its work has noticed.
-        let _place = place;
+        // The places are held by the thread, not by the request: a request that is
+        // gone frees them only once its work has noticed.
+        let _places = places;
         if call.is_over() {
             return Err(deadline_error("nobody waits for this any more"));
         }

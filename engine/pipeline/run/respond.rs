@@ -34,22 +34,28 @@ pub(super) fn respond(
     Ok(response)
 }
 
-/// The error of an answer without a required field: that of the stage that should have given it,
-/// where it failed, else of the last one that did.
+/// The error of an answer without a required field: that of the stage that should have given it, or
+/// of one that it depends on, where one failed.
 fn lacks(
     pipeline: &Pipeline,
     field: &ResponseField,
     mut failed: Vec<(usize, Error)>,
 ) -> StageFailure {
-    let gives = |node: usize| {
-        let mut nodes = field.sources.iter().map(|source| source.node());
-        nodes.any(|source| source == Some(node))
-    };
-    let own = failed.iter().position(|(node, _)| gives(*node));
-    let cause = match own {
-        Some(own) => Some(failed.swap_remove(own)),
-        None => failed.pop(),
-    };
+    // The stages that give the field, and all that those depend on, nearest first.
+    let mut upstream: Vec<usize> = field.sources.iter().filter_map(|it| it.node()).collect();
+    let mut seen = 0;
+    while let Some(node) = upstream.get(seen).copied() {
+        seen += 1;
+        for before in &pipeline.graph.nodes[node].depends_on {
+            if !upstream.contains(before) {
+                upstream.push(*before);
+            }
+        }
+    }
+    let own = upstream
+        .iter()
+        .find_map(|node| failed.iter().position(|(other, _)| other == node));
+    let cause = own.map(|own| failed.swap_remove(own));
     let name = &field.name;
     let message = format!("the answer lacks `{name}`, which it must have");
     let Some((node, cause)) = cause else {

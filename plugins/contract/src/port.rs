@@ -25,7 +25,7 @@ pub struct Input {
     /// What happens when nothing is bound.
     pub presence: Presence,
     /// The name of another input; where that one has a value, this one is not looked at, so a
-    /// stage that runs on demand need not give it.
+    /// stage that runs on demand need not give it. Where neither has one the stage cannot run.
     pub unless: Option<Cow<'static, str>>,
     /// One line for people: what it is, its shape and unit.
     pub doc: Cow<'static, str>,

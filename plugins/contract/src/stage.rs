@@ -49,13 +49,6 @@ impl StageSpec {
         }
     }
 
-    /// True where an option of this name holds a key or a password.
-    #[must_use]
-    pub fn is_secret(&self, option: &str) -> bool {
-        let mut options = self.options.iter();
-        options.any(|known| known.name == *option && known.is_secret)
-    }
-
     /// The same kind, whose runs change nothing outside of them.
     #[must_use]
     pub fn pure(mut self) -> Self {

@@ -3,10 +3,16 @@
 /// Similarity (Jaro-Winkler, <https://en.wikipedia.org/wiki/Jaro-Winkler_distance>) from which a
 /// name counts as a misspelling of another.
 const NEAR: f64 = 0.72;
+/// Longest name that is compared with others, in bytes: what is longer is no slip of the finger, and
+/// may come from a client.
+const LONGEST: usize = 128;
 
 /// The valid name that was probably meant.
 #[must_use]
 pub fn nearest<'a>(given: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > LONGEST {
+        return None;
+    }
     let given = given.to_lowercase();
     valid
         .into_iter()
