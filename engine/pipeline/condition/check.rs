@@ -160,10 +160,8 @@ impl Checker<'_> {
         let of_stage = variable.as_ref().filter(|variable| variable.is_of_stage);
         if let Some(variable) = of_stage {
             // A default would answer for a stage that did not: a gate stays shut by asking first.
-            let ask = match variable.given_by.first() {
-                Some(_) => format!(
-                    "`{name} != null && ..`, or ask whether its stage ran: `STAGE.ran && ..`"
-                ),
+            let ask = match &variable.asked_as {
+                Some(ran) => format!("`{ran} && ..`, or `{name} != null && ..`"),
                 None => format!("`{name} != null && ..`"),
             };
             let help = format!("begin the whole condition with {ask}");

@@ -17,6 +17,8 @@ pub(crate) struct Variable {
     pub(crate) absent_because: Option<String>,
     /// The stages that give it whenever they run.
     pub(crate) given_by: Vec<usize>,
+    /// How a condition asks whether the first of them ran.
+    pub(crate) asked_as: Option<String>,
     /// Set where it says whether a stage ran: which.
     pub(crate) ran: Option<usize>,
     /// Whether a stage gives it, not the request.

@@ -42,6 +42,7 @@ impl Table {
                 } else {
                     vec![]
                 },
+                asked_as: (*name == "is_flagged").then(|| "gate.ran".to_owned()),
                 ran: None,
                 is_of_stage: *name == "is_flagged",
             }
@@ -51,6 +52,7 @@ impl Table {
             null_because: None,
             absent_because: None,
             given_by: Vec::new(),
+            asked_as: None,
             ran: Some(7),
             is_of_stage: true,
         };

@@ -7,8 +7,7 @@ use std::ops::Range;
 use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Input, Options, PortType, Ports, Presence};
 
-use super::published::publish_as;
-use super::sure::must_run;
+use super::published::{must_run, publish_as};
 use super::{Asked, Source};
 use crate::pipeline::condition::Bound;
 use crate::pipeline::config::{Binding, PipelineFile, REQUEST, StageEntry};

@@ -83,6 +83,7 @@ impl Scope<'_, '_> {
                 null_because: None,
                 absent_because: None,
                 given_by: Vec::new(),
+                asked_as: None,
                 ran: *node,
                 is_of_stage: true,
             },
@@ -105,6 +106,14 @@ impl Scope<'_, '_> {
                         Source::Request(_) => None,
                     })
                     .collect(),
+                asked_as: sources.iter().find_map(|source| match *source {
+                    Source::Stage { node, output } => {
+                        let is_given = !binder.ports[node].outputs[output].optional;
+                        let name = binder.file.stages[node].name.get_ref();
+                        is_given.then(|| format!("{}.{RAN}", written(name)))
+                    }
+                    Source::Request(_) => None,
+                }),
                 ran: None,
                 is_of_stage: matches!(sources.first(), Some(Source::Stage { .. })),
             },

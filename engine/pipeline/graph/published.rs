@@ -1,6 +1,7 @@
-//! `publish = { .. }`: what the response shows of a stage, as the file says.
+//! What the response shows of a stage, as the file says with `publish = { .. }`, and which stages it
+//! cannot do without.
 
-use omnizap_contract::{Output, PortType, Publish};
+use omnizap_contract::{Output, PortType, Ports, Publish};
 use serde_json::Value as Json;
 
 use crate::pipeline::config::{PipelineFile, PublishAs, Published, StageEntry};
@@ -59,4 +60,25 @@ pub(super) fn publish_as(
             decimals: known.and_then(|known| known.decimals),
         });
     }
+}
+
+/// For each stage whether it alone gives a field without which an answer is none: a request in
+/// which it does not run fails, whatever else is asked of it.
+pub(super) fn must_run(file: &PipelineFile, ports: &[Ports]) -> Vec<bool> {
+    let gives = |node: usize, field: &str| {
+        let mut outputs = ports[node].outputs.iter();
+        file.stages[node].enabled
+            && outputs.any(|port| {
+                let publish = port.publish.as_ref();
+                !port.optional && publish.is_some_and(|publish| publish.field == field)
+            })
+    };
+    let mut must_run = vec![false; ports.len()];
+    for field in &file.require {
+        let mut all = (0..ports.len()).filter(|node| gives(*node, field.get_ref()));
+        if let (Some(only), None) = (all.next(), all.next()) {
+            must_run[only] = true;
+        }
+    }
+    must_run
 }

@@ -1,11 +1,11 @@
 //! Which values are sure to be there in every run, whatever is switched and whatever fails, and why
 //! others are not.
 
-use omnizap_contract::{Ports, Presence};
+use omnizap_contract::Presence;
 
 use super::Source;
 use super::binder::Binder;
-use crate::pipeline::config::{OnError, PipelineFile};
+use crate::pipeline::config::OnError;
 
 impl Binder<'_> {
     /// Whether a source has a value in every run that goes well.
@@ -112,25 +112,4 @@ impl Binder<'_> {
         let input = absent?;
         Some(format!("`{name}` needs `{input}`, which may be absent"))
     }
-}
-
-/// For each stage whether it alone gives a field without which an answer is none: a request in
-/// which it does not run fails, whatever else is asked of it.
-pub(super) fn must_run(file: &PipelineFile, ports: &[Ports]) -> Vec<bool> {
-    let gives = |node: usize, field: &str| {
-        let mut outputs = ports[node].outputs.iter();
-        file.stages[node].enabled
-            && outputs.any(|port| {
-                let publish = port.publish.as_ref();
-                !port.optional && publish.is_some_and(|publish| publish.field == field)
-            })
-    };
-    let mut must_run = vec![false; ports.len()];
-    for field in &file.require {
-        let mut all = (0..ports.len()).filter(|node| gives(*node, field.get_ref()));
-        if let (Some(only), None) = (all.next(), all.next()) {
-            must_run[only] = true;
-        }
-    }
-    must_run
 }
