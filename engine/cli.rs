@@ -2,28 +2,37 @@
 //!
 //! One file a command; `arguments` reads what was said, `config` turns the environment into
 //! settings, `pipelines` finds, checks and builds pipelines for all of them, `request` makes what
-//! was given for the fields of one into values.
+//! was given for the fields of one into values. `dotenv` reads the `.env`, `value` what flags and
+//! variables say, `output` and `log` are the ways out.
+
+// First, for its macros.
+#[macro_use]
+mod output;
 
 mod arguments;
 mod check;
 mod classify;
 mod config;
 mod db;
+mod dotenv;
 mod eval;
 mod graph;
+mod log;
 mod models;
 mod pipelines;
 mod plugins;
 mod request;
 mod serve;
+mod value;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use omnizap_contract::common::chain::chain;
-use tracing_subscriber::EnvFilter;
+
+use self::log::{Log, log_filter};
 
 /// Bad usage, as of most programs, clap's included.
 const EXIT_USAGE: u8 = 2;
@@ -46,8 +55,9 @@ Examples:
   omnizap check                               find every mistake in ./pipelines
   omnizap graph pipelines/classify.toml       show what feeds what
 
-Settings come from the environment and from a .env file beside you, which never
-overrides the environment. README.md lists them. One that is set to nothing is not set.
+Settings come from the environment and from the .env file of the working folder, which
+never overrides the environment. README.md lists them. One that is set to nothing is
+not set.
 
 Exit codes: 0 fine, 1 failed, 2 bad usage, 78 bad configuration."
 )]
@@ -129,29 +139,49 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
-    let env_file = config::load_env_file();
+    // Before there is a second thread: it sets variables.
+    let env_file = dotenv::load();
     let cli = arguments::read();
     let serving = matches!(cli.command, None | Some(Command::Serve(_)));
     let default = if serving { "info" } else { "warn" };
-    let filter = cli.common.log.as_deref().unwrap_or(default);
-    if let Err(message) = init_logging(filter) {
-        eprintln!("error: --log: {message}");
-        return ExitCode::from(EXIT_USAGE);
-    }
-    if let Err(error) = env_file {
-        eprintln!("error: {}", chain(error.as_ref()));
-        return ExitCode::from(EXIT_CONFIG);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
+    let filter = cli.common.log.as_deref().filter(|said| !said.is_empty());
+    let log = match Log::start(filter.unwrap_or(default), serving) {
+        Ok(log) => log,
+        Err(message) => {
+            errln!("error: the log cannot be started: {message}");
             return ExitCode::FAILURE;
         }
     };
+    let result = match env_file {
+        Ok(passed_over) => {
+            for line in passed_over {
+                tracing::warn!("{line}");
+            }
+            execute(cli)
+        }
+        Err(error) => Err(Failure::Config(error)),
+    };
+    let code = match result {
+        Ok(code) => code,
+        Err(failure) => {
+            let (error, code) = match failure {
+                Failure::Usage(error) => (error, ExitCode::from(EXIT_USAGE)),
+                Failure::Config(error) => (error, ExitCode::from(EXIT_CONFIG)),
+                Failure::Work(error) => (error, ExitCode::FAILURE),
+            };
+            log.say(&format!("error: {}", chain(error.as_ref())));
+            code
+        }
+    };
+    drop(log);
+    output::ended(code)
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let common = cli.common;
     let result = runtime.block_on(async {
         match cli.command {
@@ -168,40 +198,5 @@ pub(crate) fn run() -> ExitCode {
     });
     // Threads that still compute for nobody must not hold the exit.
     runtime.shutdown_background();
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            let (error, code) = match failure {
-                Failure::Usage(error) => (error, ExitCode::from(EXIT_USAGE)),
-                Failure::Config(error) => (error, ExitCode::from(EXIT_CONFIG)),
-                Failure::Work(error) => (error, ExitCode::FAILURE),
-            };
-            eprintln!("error: {}", chain(error.as_ref()));
-            code
-        }
-    }
-}
-
-/// A filter of the log, as text: it is read before there is a log.
-fn log_filter(text: &str) -> Result<String, String> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn init_logging(filter: &str) -> Result<(), String> {
-    // Statements and migrations of the database are the log of a debugging session.
-    let quiet = "sqlx=warn,sea_orm_migration=warn,sea_orm=warn";
-    let filter = format!("{quiet},{filter}");
-    let filter = EnvFilter::try_new(&filter).map_err(|error| error.to_string())?;
-    // A file or a collector of logs would keep colours as escape sequences.
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
-    Ok(())
+    result
 }

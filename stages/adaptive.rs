@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use omnizap_contract::common::fold::fold;
 use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
     AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, Options, Outputs, Ports, Runner,
@@ -34,7 +35,8 @@ const TIME_SHARE: u32 = 4;
 const DECIMALS: u8 = 6;
 
 const SCORES: In<Scores> = In::required("scores", "what the model says");
-const THEME: In<Option<Text>> = In::optional("theme", "the theme of the request");
+const THEME: In<Option<Text>> =
+    In::optional("theme", "the theme of the request; case does not count");
 const IMAGE_HASH: In<Option<Text>> =
     In::optional("image_hash", "the name under which this image has feedback");
 const CONTENT_HASH: In<Option<Text>> = In::optional(
@@ -144,7 +146,8 @@ impl Observed for Adapter {
 impl AsyncStage for Adapter {
     async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
         let scores = inputs.get(SCORES)?;
-        let theme = inputs.get(THEME)?.map(|theme| theme.trim());
+        // As feedback keeps it.
+        let theme = inputs.get(THEME)?.map(|theme| fold(theme));
         let Some(theme) = theme.filter(|theme| may_have_feedback(theme)) else {
             return Ok(outputs(scores.clone(), 0.0, 0.0));
         };
@@ -153,7 +156,7 @@ impl AsyncStage for Adapter {
             content: inputs.get(CONTENT_HASH)?,
             near: self.near(inputs).await?,
         };
-        match self.evidence(theme, scores, &question, call).await {
+        match self.evidence(&theme, scores, &question, call).await {
             Ok(evidence) => Ok(self.adapt(scores, &evidence, &question)),
             Err(error) => {
                 // Health says so too, for as long as it lasts.

@@ -3,10 +3,14 @@
 //! It is about the label that the model put first for the picture under the theme, of the
 //! default labels where it was ever asked with those. A client that brings labels of its own
 //! says which by sending them here too, and a client that means a certain label names it.
+//!
+//! Themes are words that people type: they count without case, here and where answers read what
+//! was said of them. The Python service kept them so, and its rows are found.
 
 use std::sync::LazyLock;
 
 use omnizap_contract::common::digest::{self, Sha256Hex};
+use omnizap_contract::common::fold::fold;
 use omnizap_contract::typed::{In, Out, Spec, Text, TextList};
 use omnizap_contract::{
     AsyncStage, Call, Error, ErrorKind, Health, Inputs, Observed, Options, Outputs, Ports, Runner,
@@ -19,7 +23,10 @@ const IMAGE_HASH: In<Text> = In::required(
     "image_hash",
     "image_hash of a classification, 64 hexadecimal digits",
 );
-const THEME: In<Text> = In::required("theme", "the theme, 1 to 120 characters");
+const THEME: In<Text> = In::required(
+    "theme",
+    "the theme, 1 to 120 characters; case does not count",
+);
 const ACCEPTED: In<bool> = In::or("accepted", true, "whether the image was taken");
 const ASSET_ID: In<Option<Text>> = In::optional("asset_id", "the client's own id of the image");
 const LABELS: In<Option<TextList>> = In::optional(
@@ -157,11 +164,11 @@ fn image_hash(text: &str) -> Result<String, Error> {
 }
 
 fn theme(text: &str) -> Result<String, Error> {
-    let theme = text.trim();
+    let theme = fold(text);
     if theme.is_empty() {
         return Err(invalid("theme: must not be empty".into()));
     }
-    bounded("theme", theme, limits::THEME_CHARS)
+    bounded("theme", &theme, limits::THEME_CHARS)
 }
 
 fn asset_id(text: &str) -> Result<Option<String>, Error> {
@@ -266,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_normalised_and_themes_compare_by_bytes() {
+    async fn names_are_normalised_and_themes_count_without_case() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         let hash = "ab".repeat(32);
@@ -277,13 +284,15 @@ mod tests {
                 .unwrap()
         );
         assert!(
-            give(&store, &hash, "café", Some(false), None)
+            give(&store, &hash, "CAFÉ", Some(false), None)
                 .await
                 .unwrap()
         );
+        assert!(give(&store, &hash, "CaFe", None, None).await.unwrap());
         let accepted = |accepted, rejected| Tally { accepted, rejected };
-        assert_eq!(tally(&store, "cafe", &hash).await, accepted(1.0, 0.0));
+        assert_eq!(tally(&store, "cafe", &hash).await, accepted(2.0, 0.0));
         assert_eq!(tally(&store, "café", &hash).await, accepted(0.0, 1.0));
+        // The store itself compares by bytes.
         assert_eq!(tally(&store, "CAFE", &hash).await, Tally::default());
     }
 

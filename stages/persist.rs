@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use omnizap_contract::common::fold::fold;
 use omnizap_contract::typed::{In, OneOf, Opt, Text};
 use omnizap_contract::{
     AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, Options,
@@ -178,7 +179,10 @@ fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
         .iter()
         .map(|score| (&*score.label, score.probability));
     Ok(Some(Look {
-        theme: line(THEME, inputs, limits::THEME_CHARS)?.unwrap_or_default(),
+        // As feedback and adaptive scoring know it.
+        theme: line(THEME, inputs, limits::THEME_CHARS)?
+            .map(|theme| fold(&theme).into())
+            .unwrap_or_default(),
         label_set: label_set(labels).into(),
         default_labels: inputs.get(DEFAULT_LABELS)? == Some(true),
         labels: LookLabels::of(probabilities),

@@ -10,6 +10,7 @@ mod meaning;
 mod outage;
 mod recall;
 mod starts;
+mod themes;
 
 use std::time::{Duration, Instant};
 

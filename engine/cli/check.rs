@@ -23,7 +23,6 @@ pub(super) struct CheckArgs {
     strict: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let graphs = pipelines::graphs(common, args.file.as_deref())?;
     if !args.fast {
@@ -49,17 +48,16 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<ExitCode, Failure
         let denied = anyhow!("{warnings} warning{plural}, and --strict allows none");
         return Err(Failure::Config(denied));
     }
-    println!("{warnings} warning{plural}");
+    outln!("{warnings} warning{plural}");
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a pipeline is, and which of its stages take no part.
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn show(graph: &Graph) {
     let active = graph.order.len();
     let route = graph.file.route.as_ref();
     let route = route.map_or("no route".into(), |route| route.get_ref().to_string());
-    println!(
+    outln!(
         "{}: fine: pipeline `{}` ({route}), {active} of {} stages active",
         graph.file.source.name,
         graph.file.name.get_ref(),
@@ -68,19 +66,18 @@ fn show(graph: &Graph) {
     for (index, node) in graph.nodes.iter().enumerate() {
         match &node.state {
             State::Active => {}
-            State::Disabled => println!("  `{}` is disabled", graph.stage_name(index)),
+            State::Disabled => outln!("  `{}` is disabled", graph.stage_name(index)),
             State::Pruned(reason) => {
-                println!("  `{}` is pruned: {reason}", graph.stage_name(index));
+                outln!("  `{}` is pruned: {reason}", graph.stage_name(index));
             }
         }
     }
 }
 
 /// Shows them; how many there are.
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn show_warnings(warnings: &Diagnostics) -> usize {
     for warning in warnings.iter() {
-        println!("warning: {warning}");
+        outln!("warning: {warning}");
     }
     warnings.len()
 }

@@ -11,7 +11,7 @@ use omnizap_contract::common::chain::chain;
 use serde_json::Value as Json;
 
 use super::request::{Given, Request, is_standard_input};
-use super::{Common, Failure, pipelines};
+use super::{Common, Failure, output, pipelines};
 
 /// Longest wait for stages that are starting.
 const MAX_START: Duration = Duration::from_secs(600);
@@ -74,7 +74,7 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
     }
     let pipeline = named.build().await?;
     if let Some(starting) = pipeline.started(MAX_START).await {
-        eprintln!("warning: {starting}: it was not waited for any longer");
+        errln!("warning: {starting}: it was not waited for any longer");
     }
     let answered = if takes_files {
         answer_files(&pipeline, &request, &args).await
@@ -94,11 +94,14 @@ async fn answer_files(
 ) -> anyhow::Result<()> {
     let mut failed = 0;
     for path in &args.files {
+        if output::is_closed() {
+            break;
+        }
         match classify_file(pipeline, path, request, args.trace).await {
             Ok(answer) => print_answer(&path.display().to_string(), &answer, args.json),
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {}: {}", path.display(), chain(error.as_ref()));
+                errln!("error: {}: {}", path.display(), chain(error.as_ref()));
             }
         }
     }
@@ -131,7 +134,7 @@ async fn classify(pipeline: &Pipeline, request: &Request, trace: bool) -> anyhow
     let deadline = Instant::now() + pipeline.graph.file.deadline;
     let finished = pipeline.run(values, "command-line".into(), deadline).await;
     if trace {
-        eprintln!("{:#}", pipeline.trace_json(&finished.trace));
+        errln!("{:#}", pipeline.trace_json(&finished.trace));
     }
     match finished.result {
         Ok(fields) => Ok(Json::Object(fields)),
@@ -142,17 +145,16 @@ async fn classify(pipeline: &Pipeline, request: &Request, trace: bool) -> anyhow
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn print_answer(what: &str, answer: &Json, json: bool) {
     if json {
-        println!("{answer}");
+        outln!("{answer}");
         return;
     }
     let Some(top_labels) = answer["top_labels"].as_array() else {
         // A pipeline of another kind: everything that it publishes.
-        println!("{what}");
+        outln!("{what}");
         for (field, value) in answer.as_object().into_iter().flatten() {
-            println!("  {field}: {value}");
+            outln!("  {field}: {value}");
         }
         return;
     };
@@ -167,10 +169,10 @@ fn print_answer(what: &str, answer: &Json, json: bool) {
     if let Some(model) = answer["model"].as_str() {
         notes.push(model.to_owned());
     }
-    println!("{what} ({})", notes.join(", "));
+    outln!("{what} ({})", notes.join(", "));
     for top in top_labels {
         let score = top["score"].as_f64().unwrap_or_default();
         let label = top["label"].as_str().unwrap_or_default();
-        println!("  {:5.1} %  {label}", score * 100.0);
+        outln!("  {:5.1} %  {label}", score * 100.0);
     }
 }

@@ -6,20 +6,16 @@ use omnizap_services::ServicesConfig;
 use super::Common;
 
 /// A variable, where it is set to something.
-pub(super) fn variable(name: &str) -> Option<String> {
+fn variable(name: &str) -> Option<String> {
     std::env::var(name)
         .ok()
         .filter(|value| !value.trim().is_empty())
 }
 
-/// Reads `.env` from the working folder or one above it, without overriding
-/// what the environment says.
-pub(super) fn load_env_file() -> anyhow::Result<()> {
-    match dotenvy::dotenv() {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(error) => Err(error).context("the .env file cannot be read"),
-    }
+/// The same without what stands around it: a carriage return, for one, as files from another
+/// system leave it. For what cannot hold blanks.
+fn word(name: &str) -> Option<String> {
+    variable(name).map(|value| value.trim().to_owned())
 }
 
 /// The services' settings: data folder, database, model, LLM.
@@ -27,10 +23,10 @@ pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig>
     Ok(ServicesConfig {
         data_dir: common.data.clone(),
         database_url: database_url(&variable)?,
-        model_name: variable("CLIP_MODEL_NAME"),
-        model_pretrained: variable("CLIP_MODEL_PRETRAINED"),
-        openai_api_key: variable("OPENAI_API_KEY"),
-        openai_base_url: variable("OPENAI_BASE_URL"),
+        model_name: word("CLIP_MODEL_NAME"),
+        model_pretrained: word("CLIP_MODEL_PRETRAINED"),
+        openai_api_key: word("OPENAI_API_KEY"),
+        openai_base_url: word("OPENAI_BASE_URL"),
         ..ServicesConfig::default()
     })
 }
@@ -41,7 +37,7 @@ fn database_url(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Opt
     /// The port of MySQL and MariaDB.
     const MYSQL_PORT: u16 = 3306;
     if let Some(url) = variable("DATABASE_URL") {
-        return Ok(Some(url));
+        return Ok(Some(url.trim().to_owned()));
     }
     let (Some(host), Some(user), Some(name)) = (
         variable("DB_HOST"),

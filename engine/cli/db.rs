@@ -19,7 +19,6 @@ pub(super) enum DbCommand {
     Forget(forget::ForgetArgs),
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode, Failure> {
     let config = services_config(common).map_err(Failure::Config)?;
     let services = omnizap_services::Services::new(config);
@@ -29,10 +28,10 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
         DbCommand::Migrate => {
             let applied = store.migrate().await?;
             for name in &applied {
-                println!("applied {name}");
+                outln!("applied {name}");
             }
             if applied.is_empty() {
-                println!("the schema is up to date");
+                outln!("the schema is up to date");
             }
         }
         DbCommand::Status => {
@@ -40,10 +39,10 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
             let pending = steps.iter().filter(|step| !step.applied).count();
             for step in &steps {
                 let state = if step.applied { "applied" } else { "pending" };
-                println!("{state}  {}", step.name);
+                outln!("{state}  {}", step.name);
             }
             if pending > 0 {
-                println!("{pending} pending: run `omnizap db migrate`");
+                outln!("{pending} pending: run `omnizap db migrate`");
             }
         }
         DbCommand::Forget(args) => code = forget::run(&store, &args).await?,

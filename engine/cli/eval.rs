@@ -268,17 +268,17 @@ fn finish(
     args: &EvalArgs,
 ) -> Result<ExitCode, Failure> {
     for failure in failures.iter().take(MAX_NAMED_FAILURES) {
-        eprintln!("error: {failure}");
+        errln!("error: {failure}");
     }
     if failures.len() > MAX_NAMED_FAILURES {
-        eprintln!("error: and {} more", failures.len() - MAX_NAMED_FAILURES);
+        errln!("error: and {} more", failures.len() - MAX_NAMED_FAILURES);
     }
     let done = report.pictures() + failures.len();
     if report.pictures() > 0 {
         print(report, failures.len(), args);
     }
     if interrupted {
-        eprintln!("interrupted after {done} of {} pictures", samples.len());
+        errln!("interrupted after {done} of {} pictures", samples.len());
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     if !failures.is_empty() {
@@ -290,12 +290,11 @@ fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn print(report: &Report, failed: usize, args: &EvalArgs) {
     if args.json {
-        println!("{:#}", report.json(failed, args.worst));
+        outln!("{:#}", report.json(failed, args.worst));
     } else {
-        print!("{}", report.text(args.worst));
+        out!("{}", report.text(args.worst));
     }
 }
 

@@ -32,7 +32,6 @@ enum Format {
     Json,
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(common: &Common, args: &GraphArgs) -> Result<ExitCode, Failure> {
     let graphs = match &args.pipeline {
         Some(name) => vec![pipelines::named(common, name)?.graph],
@@ -44,12 +43,12 @@ pub(super) fn run(common: &Common, args: &GraphArgs) -> Result<ExitCode, Failure
         Format::Dot => render::Format::Dot,
         Format::Json => {
             let all: Vec<_> = graphs.iter().map(render::to_json).collect();
-            println!("{:#}", serde_json::Value::Array(all));
+            outln!("{:#}", serde_json::Value::Array(all));
             return Ok(ExitCode::SUCCESS);
         }
     };
     for graph in &graphs {
-        println!("{}", render(graph, format));
+        outln!("{}", render(graph, format));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -61,7 +61,6 @@ pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, 
     .await?
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(json: bool) -> Result<ExitCode, Failure> {
     let entries = catalog::list(&Cache::from_env());
     if json {
@@ -78,7 +77,7 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
                 })
             })
             .collect();
-        println!("{:#}", serde_json::Value::Array(entries));
+        outln!("{:#}", serde_json::Value::Array(entries));
         return Ok(ExitCode::SUCCESS);
     }
     let shown = |number: Option<f32>| number.map_or("-".into(), |number| format!("{number:.1}"));
@@ -122,12 +121,11 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
             2..=4 => format!("{cell:>width$}"),
             _ => format!("{cell:<width$}"),
         });
-        println!("{}", cells.collect::<Vec<_>>().join("  "));
+        outln!("{}", cells.collect::<Vec<_>>().join("  "));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
     let (name, tag) = model
         .split_once(':')
@@ -138,13 +136,15 @@ fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
         None => preset.default_weights(),
     };
     let licence = &preset.licence;
-    eprintln!(
+    errln!(
         "{} is under {}: {}",
-        preset.name, licence.name, licence.summary
+        preset.name,
+        licence.name,
+        licence.summary
     );
-    eprintln!("  {}", licence.url);
+    errln!("  {}", licence.url);
     if let Some(sentence) = weights.out_of_scope {
-        eprintln!("  the card of {} says: \"{sentence}\"", weights.repository);
+        errln!("  the card of {} says: \"{sentence}\"", weights.repository);
     }
     if licence.research_only && !accept_licence && !agreed()? {
         return Err(Failure::Work(anyhow!(
@@ -164,10 +164,11 @@ fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
         },
     )?;
     bar.finish_and_clear();
-    println!("{}", path.display());
-    eprintln!(
+    outln!("{}", path.display());
+    errln!(
         "use it: CLIP_MODEL_NAME={} CLIP_MODEL_PRETRAINED={} omnizap",
-        preset.name, weights.tag
+        preset.name,
+        weights.tag
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -177,7 +178,7 @@ fn agreed() -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    eprint!("Is your use research? Type yes to go on: ");
+    err!("Is your use research? Type yes to go on: ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
@@ -188,13 +189,12 @@ fn style() -> Result<ProgressStyle, Failure> {
     Ok(ProgressStyle::with_template(template)?)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn import(path: PathBuf, name: &str) -> Result<ExitCode, Failure> {
     let path = path.to_str().context("the path is not UTF-8")?;
     let source = Source::resolve(Some(name), Some(path))?;
     let begun = Instant::now();
     let model = Model::open(&source, &Cache::from_env(), Device::Cpu)?;
-    println!(
+    outln!(
         "{}: {} dimensions, weights {}, ready in {:.2} s",
         model.id(),
         model.dim(),
@@ -204,23 +204,22 @@ fn import(path: PathBuf, name: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn check(model: Option<&str>) -> Result<ExitCode, Failure> {
     let source = match model {
         Some(model) => Source::parse(model)?,
         None => Source::resolve(None, None)?,
     };
     let report = verify(&source, &Cache::from_env(), Device::Cpu)?;
-    println!("{} {}", report.model, &report.fingerprint[..16]);
+    outln!("{} {}", report.model, &report.fingerprint[..16]);
     for check in &report.checks {
         let outcome = if check.passed { "passed" } else { "FAILED" };
         let cosine = check
             .cosine
             .map_or(String::new(), |cosine| format!("  cosine {cosine:.7}"));
-        println!("  {outcome}  {}{cosine}", check.what);
+        outln!("  {outcome}  {}{cosine}", check.what);
     }
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
-    println!(
+    outln!(
         "  opened in {:.0} ms, an image in {:.1} ms, a text in {:.1} ms",
         milliseconds(report.open),
         milliseconds(report.image),

@@ -174,10 +174,10 @@ fn despite_others(workshop: &Workshop, source: &Source, name: &str) -> Option<Gr
     found.retain(|graph| graph.file.name.get_ref() == name);
     let graph = found.pop().filter(|_| found.is_empty())?;
     for file in &broken {
-        eprintln!("warning: {file} has mistakes and is left out: `omnizap check` shows them");
+        errln!("warning: {file} has mistakes and is left out: `omnizap check` shows them");
     }
     if broken.is_empty() {
-        eprintln!("warning: the pipelines clash with each other: `omnizap check` shows how");
+        errln!("warning: the pipelines clash with each other: `omnizap check` shows how");
     }
     Some(graph)
 }

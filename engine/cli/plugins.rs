@@ -67,9 +67,8 @@ pub(super) fn run(common: &Common, command: &PluginsCommand) -> Result<ExitCode,
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn new(name: &str, path: Option<&Path>, sdk: Option<&Path>) -> Result<ExitCode, Failure> {
-    println!("{}", new::make(name, path, sdk)?);
+    outln!("{}", new::make(name, path, sdk)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,7 +79,6 @@ fn folder(common: &Common) -> PathBuf {
         .unwrap_or_else(|| "pipelines".into())
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(common: &Common) -> Result<ExitCode, Failure> {
     let folder = folder(common);
     let environment = |name: &str| std::env::var(name).ok();
@@ -109,7 +107,7 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
             match state {
                 Ok((manifest, hash)) if hash == *entry.sha256.get_ref() => {
                     let stages: Vec<_> = manifest.stages.iter().map(|s| s.id.as_str()).collect();
-                    println!(
+                    outln!(
                         "{path}: {} {}: {}",
                         manifest.name,
                         manifest.version,
@@ -118,14 +116,14 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
                 }
                 Ok(_) => {
                     bad += 1;
-                    println!(
+                    outln!(
                         "{path}: refused: its SHA-256 is not the one that {} allows",
                         entry.source.name
                     );
                 }
                 Err(error) => {
                     bad += 1;
-                    println!("{path}: refused: {error}");
+                    outln!("{path}: refused: {error}");
                 }
             }
         }
@@ -142,23 +140,22 @@ fn read(file: &Path) -> Result<(Manifest, Sha256Hex), Failure> {
     read.map_err(Failure::Work)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn inspect(file: &Path) -> Result<ExitCode, Failure> {
     let (manifest, hash) = read(file)?;
     let (major, minor) = manifest.abi;
-    println!("{} {}", manifest.name, manifest.version);
-    println!(
+    outln!("{} {}", manifest.name, manifest.version);
+    outln!(
         "  abi      {major}.{minor}, needs a host of {major}.{} or later",
         manifest.min_host_minor
     );
-    println!("  build    {}", manifest.build);
-    println!("  sha256   {hash}");
-    println!("  exports  {}", manifest.exports.join(", "));
+    outln!("  build    {}", manifest.build);
+    outln!("  sha256   {hash}");
+    outln!("  exports  {}", manifest.exports.join(", "));
     for stage in &manifest.stages {
-        println!("  stage    {}: {}", stage.id, stage.doc);
-        println!("    flags  {}", stage.flag_names().join(", "));
+        outln!("  stage    {}: {}", stage.id, stage.doc);
+        outln!("    flags  {}", stage.flag_names().join(", "));
         for input in &stage.inputs {
-            println!("    in     {} ({}): {}", input.name, input.ty, input.doc);
+            outln!("    in     {} ({}): {}", input.name, input.ty, input.doc);
         }
         for output in &stage.outputs {
             let port = &output.port;
@@ -167,25 +164,27 @@ fn inspect(file: &Path) -> Result<ExitCode, Failure> {
                 .as_ref()
                 .map(|to| format!(", published as `{}`", to.field));
             let published = published.unwrap_or_default();
-            println!(
+            outln!(
                 "    out    {} ({}){published}: {}",
-                port.name, port.ty, port.doc
+                port.name,
+                port.ty,
+                port.doc
             );
         }
         for option in &stage.options {
             let expected = option.ty.expectation();
             let default = option.default.as_ref();
             let default = default.map_or("must be set".into(), |value| format!("default {value}"));
-            println!(
+            outln!(
                 "    option {} ({expected}; {default}): {}",
-                option.name, option.doc
+                option.name,
+                option.doc
             );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure> {
     loader::check_file(file)?;
     let (manifest, hash) = read(file)?;
@@ -195,7 +194,7 @@ fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure>
         manifest.name, manifest.version
     );
     if !write {
-        println!("{entry}");
+        outln!("{entry}");
         return Ok(ExitCode::SUCCESS);
     }
     let list = folder(common).join(PLUGINS_FILE);
@@ -205,12 +204,12 @@ fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure>
         Err(error) => return Err(error.into()),
     };
     if before.contains(&*hash) {
-        println!("{} allows it already", list.display());
+        outln!("{} allows it already", list.display());
         return Ok(ExitCode::SUCCESS);
     }
     let separator = if before.is_empty() { "" } else { "\n" };
     std::fs::write(&list, format!("{before}{separator}{entry}"))
         .with_context(|| format!("cannot write {}", list.display()))?;
-    println!("added to {}", list.display());
+    outln!("added to {}", list.display());
     Ok(ExitCode::SUCCESS)
 }

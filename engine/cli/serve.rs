@@ -1,38 +1,38 @@
 //! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Args;
 use engine::http::{Limits, Service, serve};
 use engine::live::Live;
 use engine::live::watch::Reload;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::pipelines::{self, not_loaded};
+use super::value::{Listen, switch, whole};
 use super::{Common, Failure};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on, HOST:PORT; :PORT is every interface, PORT this machine alone, and
+    /// port 0 takes a free one
     #[arg(
         long,
         env = "OMNIZAP_LISTEN",
         value_name = "ADDR",
-        default_value = "127.0.0.1:8008"
+        default_value = "127.0.0.1:8008",
+        value_parser = Listen::parse
     )]
-    listen: SocketAddr,
+    listen: Listen,
     /// Largest request body, in bytes
     #[arg(
         long,
         env = "OMNIZAP_MAX_BODY_BYTES",
         value_name = "BYTES",
         default_value_t = Limits::default().max_body_bytes as u64,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 30)
+        value_parser = |text: &str| whole(text, 1, 1 << 30)
     )]
     max_body_bytes: u64,
     /// Most requests in flight; further ones are answered 429
@@ -41,7 +41,7 @@ pub(super) struct ServeArgs {
         env = "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
         value_name = "N",
         default_value_t = Limits::default().max_requests_in_flight as u64,
-        value_parser = clap::value_parser!(u64).range(1..=65_536)
+        value_parser = |text: &str| whole(text, 1, 65_536)
     )]
     max_requests_in_flight: u64,
     /// How long requests in flight may take to finish after SIGTERM, in milliseconds
@@ -50,14 +50,14 @@ pub(super) struct ServeArgs {
         env = "OMNIZAP_SHUTDOWN_GRACE_MS",
         value_name = "MS",
         default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(0..=3_600_000)
+        value_parser = |text: &str| whole(text, 0, 3_600_000)
     )]
     shutdown_grace_ms: u64,
     /// Start without plugins: their stages are off
     #[arg(
         long,
         env = "OMNIZAP_SAFE",
-        value_parser = clap::builder::BoolishValueParser::new()
+        value_parser = switch
     )]
     safe: bool,
 }
@@ -65,27 +65,27 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     /// Takes the flags of `before` that `is_said` tells, by their ids.
     pub(super) fn take(&mut self, before: &Self, is_said: &dyn Fn(&str) -> bool) {
-        fn either<T: Copy>(is_before: bool, before: T, after: T) -> T {
-            if is_before { before } else { after }
+        fn either<T: Clone>(is_before: bool, before: &T, after: &T) -> T {
+            if is_before { before } else { after }.clone()
         }
         *self = Self {
-            listen: either(is_said("listen"), before.listen, self.listen),
+            listen: either(is_said("listen"), &before.listen, &self.listen),
             max_body_bytes: either(
                 is_said("max_body_bytes"),
-                before.max_body_bytes,
-                self.max_body_bytes,
+                &before.max_body_bytes,
+                &self.max_body_bytes,
             ),
             max_requests_in_flight: either(
                 is_said("max_requests_in_flight"),
-                before.max_requests_in_flight,
-                self.max_requests_in_flight,
+                &before.max_requests_in_flight,
+                &self.max_requests_in_flight,
             ),
             shutdown_grace_ms: either(
                 is_said("shutdown_grace_ms"),
-                before.shutdown_grace_ms,
-                self.shutdown_grace_ms,
+                &before.shutdown_grace_ms,
+                &self.shutdown_grace_ms,
             ),
-            safe: either(is_said("safe"), before.safe, self.safe),
+            safe: either(is_said("safe"), &before.safe, &self.safe),
         };
     }
 }
@@ -98,9 +98,13 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     let (graphs, extended) = workshop.graphs_and_bases(&source);
     let graphs = graphs.map_err(not_loaded)?;
     // The port before the models: a second start by mistake ends at once.
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: is it in use?", args.listen))?;
+    let listener = args.listen.bind().await.map_err(|error| {
+        let is_taken = error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
+        let help = if is_taken { ": is it in use?" } else { "" };
+        error.context(format!("cannot listen on {}{help}", args.listen))
+    })?;
     let address = listener.local_addr()?;
     let pipelines = workshop.build(graphs).await.map_err(not_loaded)?;
     for pipeline in &pipelines {

@@ -86,7 +86,7 @@ impl AsyncStage for ByModel {
             return answer(&known, threshold);
         }
         let Some(image) = inputs.get(IMAGE)? else {
-            return Err(Error::internal(
+            return Err(Error::misconfigured(
                 "nothing is known of the picture and it was not decoded: `decode` must run where \
                  `recall` says `nsfw_unknown`, whose option `nsfw_mode` must be `model`",
             ));

@@ -1,6 +1,6 @@
 //! `omnizap db forget`: images and all that is kept of them, deleted.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Failure> {
     let Some(which) = args.which() else {
         // clap has seen to it that there is one.
@@ -78,17 +77,17 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
     };
     let asks = !args.yes && !args.dry_run;
     if asks && !std::io::stdin().is_terminal() {
-        eprintln!("error: nobody can be asked here: add --yes, or --dry-run to count only");
+        errln!("error: nobody can be asked here: add --yes, or --dry-run to count only");
         return Ok(ExitCode::from(2));
     }
     if !args.yes {
         let found = store.forget(&which, true, teller("found")).await?;
-        println!("{} to forget", told(&found));
+        outln!("{} to forget", told(&found));
         if args.dry_run || found.is_nothing() {
             return Ok(ExitCode::SUCCESS);
         }
         if !is_confirmed()? {
-            println!("nothing was forgotten");
+            outln!("nothing was forgotten");
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -100,7 +99,7 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
     });
     let result = forgetting.await;
     match result {
-        Ok(forgotten) => println!("{} forgotten", told(&forgotten)),
+        Ok(forgotten) => outln!("{} forgotten", told(&forgotten)),
         Err(error) => {
             let so_far = told(&so_far);
             let error = anyhow!("{error}; {so_far} forgotten until then, the rest is still there");
@@ -111,8 +110,7 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
 }
 
 fn is_confirmed() -> Result<bool, Failure> {
-    eprint!("They cannot be brought back. Forget them? [y/N] ");
-    std::io::stderr().flush()?;
+    err!("They cannot be brought back. Forget them? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     let answer = answer.trim();
@@ -134,7 +132,7 @@ fn teller(done: &'static str) -> impl FnMut(&Forgotten) {
     move |so_far| {
         if last.elapsed() >= TELL_EVERY {
             last = Instant::now();
-            eprintln!("{} {done} so far", told(so_far));
+            errln!("{} {done} so far", told(so_far));
         }
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
                 Some(Error::Given { .. }) => "--with ",
                 _ => "",
             };
-            eprintln!("error: {flag}{error:#}");
+            errln!("error: {flag}{error:#}");
             Ok(ExitCode::from(EXIT_USAGE))
         }
     }
@@ -131,7 +131,7 @@ fn run_one(args: &ValidateArgs, file: &Path, spec: &str) -> anyhow::Result<ExitC
     if args.timeout_ms.is_some() {
         end_after(plan.limit);
     }
-    let report = reproduce(&plan, spec, &|step| eprintln!("  {step}"))?;
+    let report = reproduce(&plan, spec, &|step| errln!("  {step}"))?;
     let mut printer = Printer::new(args, file)?;
     for line in &report.lines {
         printer.ended(line);
@@ -171,7 +171,7 @@ fn command(start: &Start<'_>) -> Command {
 fn end_after(limit: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
-        eprintln!("FAILED: it did not end within {} ms", limit.as_millis());
+        errln!("FAILED: it did not end within {} ms", limit.as_millis());
         // Or the exit would pass for one of the plugin's.
         process::release();
         std::process::exit(1);
@@ -226,9 +226,8 @@ impl<'a> Printer<'a> {
         again(self.args, self.file, &line.spec)
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer of the command")]
     fn print(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| outln!("{text}"));
     }
 
     /// The end of it all.
@@ -307,20 +306,19 @@ fn text(line: &Line, again: &str) -> String {
 }
 
 /// Every check, for `--list`.
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(is_json: bool) {
     if is_json {
         let checks = checks().iter().map(|check| {
             json!({ "check": check.id, "each_stage": check.is_of_stages(), "expected": check.rule, "advice": check.advice })
         });
-        println!("{:#}", Json::from_iter(checks));
+        outln!("{:#}", Json::from_iter(checks));
         return;
     }
     for (title, of_stages) in [("of the library", false), ("of each stage", true)] {
-        println!("{title}");
+        outln!("{title}");
         for check in checks() {
             if check.is_of_stages() == of_stages {
-                println!("  {:<12} {}", check.id, check.rule);
+                outln!("  {:<12} {}", check.id, check.rule);
             }
         }
     }

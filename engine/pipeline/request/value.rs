@@ -22,13 +22,17 @@ impl Field {
     }
 
     /// The value that a text stands for, whatever the field's type. Nothing but blanks counts
-    /// as absent.
+    /// as absent; a bool with a default is neither true nor false then, and is refused.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`], naming the field, for a text of another type or out of bounds.
     pub fn value_of_text(&self, text: &str) -> Result<Option<Value>, Error> {
         if text.trim().is_empty() {
-            return Ok(None);
+            return match (self.ty, &self.default) {
+                // A mistake of the client must not count as a judgement.
+                (PortType::Bool, Some(default)) => Err(self.no_bool(default, "an empty text")),
+                _ => Ok(None),
+            };
         }
         Ok(Some(match self.ty {
             PortType::Text => Value::from(self.bounded(text)?),
@@ -104,6 +108,13 @@ impl Field {
                 self.integer(integer, &json.to_string())?
             }
             (PortType::Bool, Json::Bool(bool)) => Value::from(bool),
+            (PortType::Bool, Json::Number(json)) => match json.as_f64() {
+                Some(1.0) => Value::from(true),
+                Some(0.0) => Value::from(false),
+                _ => {
+                    return Err(self.invalid(format!("expected true or false, found {json}")));
+                }
+            },
             (
                 PortType::Number | PortType::Integer | PortType::Bool | PortType::TextList,
                 Json::String(text),
@@ -127,12 +138,21 @@ impl Field {
     pub(crate) fn value_of_null(&self) -> Result<Option<Value>, Error> {
         match &self.default {
             None => Ok(None),
+            Some(default) if self.ty == PortType::Bool => Err(self.no_bool(default, "null")),
             Some(default) => Err(self.invalid(format!(
                 "expected {}, found null; without the field it is {}",
                 self.ty,
                 default.to_json()
             ))),
         }
+    }
+
+    /// The error of a client that said nothing where true and false are meant.
+    fn no_bool(&self, default: &Value, found: &str) -> Error {
+        let default = default.to_json();
+        self.invalid(format!(
+            "expected true or false, found {found}; without the field it is {default}"
+        ))
     }
 
     /// A text within the bounds; trimmed and without control characters where it is one line.

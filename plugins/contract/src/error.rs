@@ -104,6 +104,16 @@ impl Error {
         Self::new(ErrorKind::Internal, "an internal error occurred").with_source(source)
     }
 
+    /// An error of how stages are set up together, which no request can mend: clients read that
+    /// something is away, the log reads what is wrong.
+    #[must_use]
+    pub fn misconfigured(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let message = "the pipeline is set up wrongly; the log of the service says how";
+        Self::new(ErrorKind::Unavailable, message)
+            .with_code("misconfigured")
+            .with_source(source)
+    }
+
     /// The same error with a code of its own, in `snake_case`.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {

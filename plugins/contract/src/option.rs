@@ -92,12 +92,13 @@ impl OptionType {
     }
 }
 
-/// The bool that a string spells, in the spellings that environments use.
+/// The bool that a string spells, in the spellings that environments use and that pydantic takes:
+/// the one reader of bools that come as text.
 #[must_use]
 pub fn parse_bool(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "y" | "on" => Some(true),
-        "0" | "false" | "no" | "n" | "off" => Some(false),
+        "1" | "true" | "t" | "yes" | "y" | "on" => Some(true),
+        "0" | "false" | "f" | "no" | "n" | "off" => Some(false),
         _ => None,
     }
 }
@@ -241,8 +242,14 @@ mod tests {
 
     #[test]
     fn bools_are_spelt_as_environments_spell_them() {
-        for (text, expected) in [(" Yes", Some(true)), ("off", Some(false)), ("maybe", None)] {
-            assert_eq!(parse_bool(text), expected, "{text}");
+        for text in [" Yes", "1", "true\r", "T", "y", "ON"] {
+            assert_eq!(parse_bool(text), Some(true), "{text}");
+        }
+        for text in ["off", "0", "False", "f", "n ", "no"] {
+            assert_eq!(parse_bool(text), Some(false), "{text}");
+        }
+        for text in ["maybe", "", " ", "2", "1.0", "null"] {
+            assert_eq!(parse_bool(text), None, "{text}");
         }
     }
 }

@@ -356,13 +356,13 @@ pub fn check_prepared(options: &Options) -> Result<(), Vec<OptionFault>> {
 /// say about each other.
 ///
 /// # Errors
-/// [`ErrorKind::Internal`], naming both: the pipeline is set up wrongly.
+/// [`Error::misconfigured`], naming both.
 pub fn ensure_same(model: &ClipModel, embedding: &Embedding) -> Result<(), Error> {
     let rest = embedding.model.strip_prefix(&*model.key);
     if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(PREPARED_MARK)) {
         return Ok(());
     }
-    Err(Error::internal(format!(
+    Err(Error::misconfigured(format!(
         "the picture was embedded by {} and this stage runs {}: give both stages the same model",
         embedding.model, model.key
     )))
