@@ -90,7 +90,7 @@ fn fill(
         let value = environment.and_then(|value_of| value_of(name));
         let default = match default {
             Some(default) => {
-                let is_needed = value.as_deref().is_none_or(is_blank);
+                let is_needed = value.as_deref().is_none_or(str::is_empty);
                 let environment = environment.filter(|_| is_needed);
                 Some(fill(default, environment, depth + 1)?)
             }
@@ -98,7 +98,7 @@ fn fill(
         };
         match (value, default) {
             (Some(value), None) => filled.push_str(&value),
-            (Some(value), Some(_)) if !is_blank(&value) => filled.push_str(&value),
+            (Some(value), Some(_)) if !value.is_empty() => filled.push_str(&value),
             (_, Some(default)) => filled.push_str(&default),
             (None, None) if environment.is_some() => {
                 return Err(InterpolationError::Undefined(name.to_owned()));
@@ -109,11 +109,6 @@ fn fill(
     }
     filled.push_str(rest);
     Ok(filled)
-}
-
-/// Blanks are nothing, as files of settings write what is not set.
-fn is_blank(value: &str) -> bool {
-    value.trim().is_empty()
 }
 
 /// Where the brace is that closes a variable, in what follows its `${`.
@@ -144,7 +139,6 @@ mod tests {
         let environment = |name: &str| match name {
             "SET" => Some("value".to_owned()),
             "EMPTY" => Some(String::new()),
-            "BLANK" => Some(" ".to_owned()),
             "NESTED" => Some("${SET}".to_owned()),
             _ => None,
         };
@@ -163,7 +157,6 @@ mod tests {
         check("${SET}${SET}", Ok("valuevalue"));
         check("${UNSET:-0.4}", Ok("0.4"));
         check("${EMPTY:-0.4}", Ok("0.4"));
-        check("${BLANK:-0.4}", Ok("0.4"));
         check("${EMPTY}", Ok(""));
         check("${SET:-other}", Ok("value"));
         check("${UNSET:-}", Ok(""));
