@@ -249,12 +249,17 @@ async fn the_nsfw_model_needs_the_picture_or_what_it_said_of_it() {
     assert!(!again.contains_key("nsfw_probabilities"), "nothing new");
 
     let other = format!("{}+other", said.model);
-    for (model, vector) in [(&*other, &*said.vector), (&*said.model, &[1.0][..])] {
+    // What another model said is nothing; that is how the pipeline is set up, and no request's fault.
+    for (model, vector, kind) in [
+        (&*other, &*said.vector, ErrorKind::Unavailable),
+        (&*said.model, &[1.0][..], ErrorKind::Internal),
+    ] {
         let error = run(&services, &alone, recall(model, vector)).await;
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(error.unwrap_err().kind(), kind);
     }
     let error = run(&services, &alone, []).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.code(), "misconfigured");
     let says = format!("{error:?}");
     assert!(says.contains("nsfw_unknown"), "for the operator: {says}");
 }
