@@ -91,8 +91,7 @@ impl Source {
         let mut stamps = Vec::new();
         for entry in std::fs::read_dir(path)? {
             let path = entry?.path();
-            let is_toml = path.extension().is_some_and(|ending| ending == "toml");
-            if folder::is_hidden(&path) || !is_toml {
+            if folder::is_hidden(&path) || !folder::is_toml(&path) {
                 continue;
             }
             match stamp(path) {

@@ -28,7 +28,7 @@ mod response;
 mod sure;
 mod warnings;
 
-use omnizap_contract::{PortType, Ports};
+use omnizap_contract::{Input, Kind, Options, PortType, Ports, Presence};
 use serde_json::Value as Json;
 
 use self::binder::Binder;
@@ -198,6 +198,28 @@ impl Graph {
     pub fn stage_name(&self, node: usize) -> &str {
         self.file.stages[node].name.get_ref()
     }
+}
+
+/// The inputs of which one must have a value for the stage to run, as far as the input at `index` is
+/// asked: itself, and the one that stands in for it. [`None`] where it may be absent.
+pub(super) fn needed(inputs: &[Input], index: usize) -> Option<impl Iterator<Item = usize>> {
+    let input = &inputs[index];
+    let is_required = matches!(input.presence, Presence::Required);
+    // What is required is needed, whatever else there is.
+    let other = input.unless.as_ref().filter(|_| !is_required);
+    let is_needed = is_required || other.is_some();
+    let other = other.and_then(|other| inputs.iter().position(|input| input.name == *other));
+    is_needed.then(|| std::iter::once(index).chain(other))
+}
+
+/// The ports that a kind has where no option is set.
+fn default_ports(kind: &dyn Kind) -> Ports {
+    let options = kind.spec().options.iter();
+    let defaults = options.map(|option| {
+        let default = option.default.clone().unwrap_or_default();
+        (option.name.to_string(), default)
+    });
+    kind.ports(&Options::from_checked(defaults.collect()))
 }
 
 /// Binds a file's stages. The registry is asked which stages would give what is missing.

@@ -13,6 +13,9 @@ use super::diagnostic::{
 use super::interpolate::{Environment, interpolate};
 use super::tree::{self, Item, Node, Table};
 
+/// The longest time that a file may set, in milliseconds.
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// A file that is being read: its text, the variables it may use, and what was
 /// found wrong with it so far.
 pub(super) struct Reader<'a> {
@@ -227,7 +230,6 @@ impl<'a> Reader<'a> {
 
     /// A duration in milliseconds, at least one and at most a day.
     pub(super) fn milliseconds(&mut self, node: &Node, what: &str) -> Option<Duration> {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         let milliseconds = self.integer(node, what, (1, DAY_MS))?;
         Some(Duration::from_millis(milliseconds.unsigned_abs()))
     }

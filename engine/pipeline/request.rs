@@ -16,7 +16,7 @@ mod value;
 pub use self::limits::{RequestLimits, UnknownFields};
 pub use self::upload::Upload;
 
-pub(super) use self::limits::{LIMIT_KEYS, read_limits};
+pub(super) use self::limits::{LARGEST_BODY, LARGEST_COUNT, LIMIT_KEYS, read_limits};
 pub(super) use self::read::read_request;
 pub(crate) use self::value::quoted;
 

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use omnizap_contract::common::chain::chain;
-use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Presence, Runner, Value};
+use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Runner, Value};
 use serde_json::{Map, Value as Json};
 
 use self::attempt::{Attempted, Begun, attempt_all, busy_error, deadline_error};
 use self::respond::respond;
 use super::build::{Pipeline, Step, StepCondition, StepVariable};
 use super::config::OnError;
+use super::graph::needed;
 use super::trace::{Outcome, StageTrace, Trace};
 
 /// What one request came to.
@@ -192,7 +193,11 @@ impl<'p> Run<'p> {
         let mut values = Vec::with_capacity(step.inputs.len());
         for (index, slots) in step.input_slots.iter().enumerate() {
             let value = slots.iter().find_map(|slot| self.values[*slot].clone());
-            if value.is_none() && self.is_needed_input(step, index) {
+            let has = |at: usize| {
+                let mut slots = step.input_slots[at].iter();
+                slots.any(|slot| self.values[*slot].is_some())
+            };
+            if value.is_none() && needed(&step.inputs, index).is_some_and(|mut any| !any.any(has)) {
                 return Err(self.why_absent(node, index));
             }
             values.push(value);
@@ -236,18 +241,6 @@ impl<'p> Run<'p> {
         });
         known[node] = Some(is_needed);
         is_needed
-    }
-
-    /// Whether a stage cannot run without this input, in this request.
-    fn is_needed_input(&self, step: &Step, index: usize) -> bool {
-        let input = &step.inputs[index];
-        let Some(other) = &input.unless else {
-            return matches!(input.presence, Presence::Required);
-        };
-        let other = step.inputs.iter().position(|input| input.name == *other);
-        let slots = other.map(|other| &step.input_slots[other]);
-        let has = |slot: &usize| self.values[*slot].is_some();
-        !slots.is_some_and(|slots| slots.iter().any(has))
     }
 
     fn why_absent(&self, node: usize, input: usize) -> String {

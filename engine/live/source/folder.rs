@@ -26,6 +26,11 @@ pub(super) fn is_hidden(path: &Path) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
+/// True for a file that is read by its ending.
+pub(super) fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "toml")
+}
+
 impl Folder {
     /// Looks at what is in a folder; no file is opened.
     ///
@@ -52,7 +57,7 @@ impl Folder {
             return;
         }
         let ending = path.extension().unwrap_or_default();
-        let is_toml = ending == "toml";
+        let is_toml = is_toml(&path);
         if is_toml && path.is_file() {
             self.files.push(path);
             return;
@@ -101,7 +106,7 @@ impl Folder {
 fn holds_pipelines(folder: &Path) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files = entries.flatten().take(MAX_FILES).map(|entry| entry.path());
-    files.any(|file| !is_hidden(&file) && file.extension().is_some_and(|ending| ending == "toml"))
+    files.any(|file| !is_hidden(&file) && is_toml(&file))
 }
 
 /// These names in one line.

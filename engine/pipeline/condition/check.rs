@@ -868,15 +868,6 @@ impl Binary {
     }
 }
 
-impl Function {
-    fn usage(self) -> &'static str {
-        let name = self.name();
-        let docs = Self::docs();
-        let mut docs = docs.filter(|doc| doc.usage.contains(&format!("{name}(")));
-        docs.next().map_or("", |doc| doc.usage)
-    }
-}
-
 /// A regular expression within bounds.
 fn regex(pattern: &str) -> Result<regex::Regex, regex::Error> {
     RegexBuilder::new(pattern).size_limit(MAX_REGEX).build()

@@ -36,6 +36,11 @@ macro_rules! named {
                 known.map_or("", |(name, ..)| *name)
             }
 
+            pub(super) fn usage(self) -> &'static str {
+                let known = Self::ALL.iter().find(|(_, this, _)| *this == self);
+                known.map_or("", |(.., doc)| doc.usage)
+            }
+
             pub(super) fn docs() -> impl Iterator<Item = FunctionDoc> {
                 Self::ALL.iter().map(|(.., doc)| *doc)
             }

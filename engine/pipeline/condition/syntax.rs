@@ -452,7 +452,13 @@ impl Parser<'_> {
             }
             return bounded(ExprKind::Has(Box::new(inner)), whole, depth);
         }
-        if let (Some(what), Some(list)) = (Loop::named(name), receiver.clone()) {
+        if let Some(what) = Loop::named(name) {
+            let Some(list) = receiver else {
+                return Err(Mistake::at(
+                    span,
+                    format!("`{name}` goes over a list: {}", what.usage()),
+                ));
+            };
             let [local, body] = <[Expr; 2]>::try_from(arguments).map_err(|_| {
                 let message = format!("`{name}` takes a name and a condition: list.{name}(x, ..)");
                 Mistake::at(whole.clone(), message)
@@ -469,10 +475,6 @@ impl Parser<'_> {
                 body,
             };
             return bounded(kind, whole, depth);
-        }
-        if Loop::named(name).is_some() {
-            let usage = format!("`{name}` goes over a list: list.{name}(x, ..)");
-            return Err(Mistake::at(span, usage));
         }
         let Some(function) = Function::named(name) else {
             let mistake = Mistake::at(span, format!("there is no function `{name}`"));

@@ -13,8 +13,10 @@ use super::{
 use crate::pipeline::condition::{MAX_DEPTH, MAX_EXPRESSION_LEN, MAX_STEPS};
 use crate::pipeline::interpolate::MAX_NESTED;
 use crate::pipeline::layers::{MAX_FILE_LEN, MAX_LAYERS};
+use crate::pipeline::reader::DAY_MS;
 use crate::pipeline::request::{
-    DEFAULT_ITEM_MAX_CHARS, DEFAULT_MAX_CHARS, DEFAULT_MAX_ITEMS, Field, LIMIT_KEYS, UnknownFields,
+    DEFAULT_ITEM_MAX_CHARS, DEFAULT_MAX_CHARS, DEFAULT_MAX_ITEMS, Field, LARGEST_BODY,
+    LARGEST_COUNT, LIMIT_KEYS, UnknownFields,
 };
 
 /// Most plugins of one file.
@@ -23,13 +25,6 @@ pub const MAX_PLUGINS: usize = 64;
 pub const MAX_SOURCES: usize = 16;
 /// What unbinds an input.
 pub const UNBOUND: &str = "none";
-
-/// The longest time that a file may set.
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// Largest `max_body_bytes`.
-const LARGEST_BODY: i64 = 1 << 30;
-/// Largest number of requests or of their fields.
-const LARGEST_COUNT: i64 = 1 << 16;
 
 /// The words of `on_error`, that which is meant without the key first.
 pub(super) const ON_ERROR: [(&str, OnError); 3] = [

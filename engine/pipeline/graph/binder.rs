@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use omnizap_contract::common::names::suggestion;
-use omnizap_contract::{Input, Options, PortType, Ports, Presence};
+use omnizap_contract::{Input, PortType, Ports, Presence};
 
 use super::published::{must_run, publish_as};
-use super::{Asked, Source};
+use super::{Asked, Source, default_ports, needed};
 use crate::pipeline::condition::Bound;
 use crate::pipeline::config::{Binding, PipelineFile, REQUEST, StageEntry};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
@@ -27,8 +27,8 @@ pub(super) struct Binder<'f> {
     pub(super) file: &'f PipelineFile,
     registry: &'f Registry,
     pub(super) request_ports: Vec<(String, PortType)>,
-    /// For each of them the field, and whether every request has a value.
-    pub(super) request_sure: Vec<(String, bool)>,
+    /// For each of them whether every request has a value.
+    pub(super) request_sure: Vec<bool>,
     pub(super) ports: Vec<Ports>,
     pub(super) inputs: Vec<Vec<Vec<Source>>>,
     pub(super) conditions: Vec<Option<Bound>>,
@@ -48,7 +48,7 @@ impl<'f> Binder<'f> {
             for (place, (name, ty)) in field.ports().enumerate() {
                 let is_sure = place == 0 && (field.required || field.default.is_some());
                 request_ports.push((name.get_ref().clone(), ty));
-                request_sure.push((name.get_ref().clone(), is_sure));
+                request_sure.push(is_sure);
             }
         }
         let mut diagnostics = Diagnostics::default();
@@ -106,14 +106,20 @@ impl<'f> Binder<'f> {
                     .push(unknown.nearest(port.get_ref(), names));
             }
         }
-        let inputs = input_ports
-            .iter()
-            .map(|input| self.bind_input(index, stage, input))
+        let inputs = (0..input_ports.len())
+            .map(|place| self.bind_input(index, stage, &input_ports, place))
             .collect();
         self.inputs.push(inputs);
     }
 
-    fn bind_input(&mut self, index: usize, stage: &StageEntry, input: &Input) -> Vec<Source> {
+    fn bind_input(
+        &mut self,
+        index: usize,
+        stage: &StageEntry,
+        inputs: &[Input],
+        place: usize,
+    ) -> Vec<Source> {
+        let input = &inputs[place];
         let by_hand = stage
             .inputs
             .iter()
@@ -131,16 +137,8 @@ impl<'f> Binder<'f> {
                 .collect();
         }
         let sources = self.automatic(index, input);
-        let stands_in = input.unless.as_ref().map(|other| {
-            let mut ports = self.ports[index].inputs.iter();
-            let other = ports.find(|port| port.name == *other);
-            other.map_or(Vec::new(), |other| self.automatic(index, other))
-        });
-        let is_needed = match stands_in {
-            Some(others) => others.is_empty(),
-            None => matches!(input.presence, Presence::Required),
-        };
-        let missing = sources.is_empty() && is_needed;
+        let is_unfed = |at: usize| self.automatic(index, &inputs[at]).is_empty();
+        let missing = needed(inputs, place).is_some_and(|mut any| any.all(is_unfed));
         if missing && !self.file.has_unreadable_part {
             self.report_missing(index, stage, input);
         }
@@ -312,12 +310,7 @@ impl<'f> Binder<'f> {
             let Some(kind) = self.registry.get(name) else {
                 continue;
             };
-            let options = kind.spec().options.iter();
-            let defaults = options.map(|option| {
-                let default = option.default.clone().unwrap_or_default();
-                (option.name.to_string(), default)
-            });
-            let ports = kind.ports(&Options::from_checked(defaults.collect()));
+            let ports = default_ports(&**kind);
             let mut outputs = ports.outputs.iter();
             if outputs.any(|port| port.name == input.name && port.ty == input.ty && !port.is_echo) {
                 kinds.push(format!("`{name}`"));

@@ -1,10 +1,8 @@
 //! The graph without what is off and what that takes with it, and its response.
 
-use omnizap_contract::Presence;
-
 use super::binder::Binder;
 use super::order::in_order;
-use super::{Asked, Graph, Node, Source, State, demand};
+use super::{Asked, Graph, Node, Source, State, demand, needed};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
 impl Binder<'_> {
@@ -95,22 +93,14 @@ impl Binder<'_> {
     }
 
     fn why_prune(&self, node: usize, states: &[State]) -> Option<String> {
-        let ports = self.ports[node].inputs.iter().zip(&self.inputs[node]);
-        for (input, sources) in ports {
-            let is_active = |node: usize| states[node] == State::Active;
-            let fed = sources
-                .iter()
-                .any(|source| source.node().is_none_or(is_active));
-            let stands_in = input.unless.as_ref().and_then(|other| {
-                let mut ports = self.ports[node].inputs.iter();
-                let other = ports.position(|port| port.name == *other)?;
-                Some(&self.inputs[node][other])
-            });
-            let is_needed = match stands_in {
-                Some(others) => !others.iter().any(|it| it.node().is_none_or(is_active)),
-                None => matches!(input.presence, Presence::Required),
-            };
-            if fed || !is_needed {
+        let ports = &self.ports[node].inputs;
+        let is_active = |node: usize| states[node] == State::Active;
+        let is_fed = |at: usize| {
+            let mut sources = self.inputs[node][at].iter();
+            sources.any(|source| source.node().is_none_or(is_active))
+        };
+        for (at, (input, sources)) in ports.iter().zip(&self.inputs[node]).enumerate() {
+            if needed(ports, at).is_none_or(|mut any| any.any(is_fed)) {
                 continue;
             }
             let lost: Vec<String> = sources

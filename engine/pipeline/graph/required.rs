@@ -8,9 +8,7 @@
 
 use std::fmt::Write as _;
 
-use omnizap_contract::Presence;
-
-use super::{Graph, Source, State};
+use super::{Graph, Source, State, needed};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
 /// Checks that every field of `require` has a stage that is sure to fill it, and marks those
@@ -89,16 +87,14 @@ fn firm(graph: &Graph) -> Vec<bool> {
     let mut firm = vec![false; graph.nodes.len()];
     for index in &graph.order {
         let node = &graph.nodes[*index];
-        let mut ports = node.ports.inputs.iter().zip(&node.inputs);
-        firm[*index] = ports.all(|(port, sources)| {
-            let other = port.unless.as_ref().and_then(|other| {
-                let at = node.ports.inputs.iter().position(|it| it.name == *other)?;
-                Some(&node.inputs[at])
-            });
-            let is_needed = matches!(port.presence, Presence::Required) || port.unless.is_some();
-            let mut all = sources.iter().chain(other.into_iter().flatten());
-            !is_needed || all.any(|source| gives(graph, &firm, *source))
-        });
+        let ports = &node.ports.inputs;
+        let is_fed = |at: usize| {
+            let mut sources = node.inputs[at].iter();
+            sources.any(|source| gives(graph, &firm, *source))
+        };
+        let mut each = 0..ports.len();
+        let runs = each.all(|at| needed(ports, at).is_none_or(|mut any| any.any(is_fed)));
+        firm[*index] = runs;
     }
     firm
 }

@@ -1,10 +1,10 @@
 //! The response: which stage fills which field, in which order they are shown.
 
-use omnizap_contract::{Options, PortType};
+use omnizap_contract::PortType;
 use serde_json::Value as Json;
 
 use super::binder::Binder;
-use super::{ResponseField, Source};
+use super::{ResponseField, Source, default_ports};
 use crate::pipeline::config::REST;
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
 
@@ -150,12 +150,7 @@ impl Binder<'_> {
     /// option may take a field away.
     fn publishes_otherwise(&self, field: &str) -> bool {
         self.file.stages.iter().any(|stage| {
-            let options = stage.kind.spec().options.iter();
-            let defaults = options.map(|option| {
-                let default = option.default.clone().unwrap_or_default();
-                (option.name.to_string(), default)
-            });
-            let ports = stage.kind.ports(&Options::from_checked(defaults.collect()));
+            let ports = default_ports(&*stage.kind);
             let mut published = ports
                 .outputs
                 .iter()

@@ -3,8 +3,8 @@
 
 use omnizap_contract::Presence;
 
-use super::Source;
 use super::binder::Binder;
+use super::{Source, needed};
 use crate::pipeline::config::OnError;
 
 impl Binder<'_> {
@@ -26,8 +26,8 @@ impl Binder<'_> {
     fn why_unsure(&self, source: Source) -> Option<String> {
         match source {
             Source::Request(port) => {
-                let (name, is_sure) = &self.request_sure[port];
-                (!is_sure).then(|| format!("a request may leave `{name}` out"))
+                let name = self.port_name(source);
+                (!self.request_sure[port]).then(|| format!("a request may leave `{name}` out"))
             }
             Source::Stage { node, output } => {
                 let stage = &self.file.stages[node];
@@ -96,20 +96,12 @@ impl Binder<'_> {
             return Some(format!("`{name}` runs on demand"));
         }
         let ports = &self.ports[node].inputs;
-        let inputs = ports.iter().zip(&self.inputs[node]);
-        let mut required = inputs.filter(|(port, _)| {
-            matches!(port.presence, Presence::Required) || port.unless.is_some()
-        });
-        let absent = required.find_map(|(port, sources)| {
-            // Another input may stand in.
-            let other = port.unless.as_ref();
-            let other = other.and_then(|other| ports.iter().position(|it| it.name == *other));
-            let others = other.map(|other| &self.inputs[node][other]);
-            let mut each = sources.iter().chain(others.into_iter().flatten());
-            let is_sure = each.any(|source| self.is_sure(*source));
-            (!is_sure).then_some(&port.name)
-        });
-        let input = absent?;
+        let is_sure = |at: usize| {
+            let mut sources = self.inputs[node][at].iter();
+            sources.any(|source| self.is_sure(*source))
+        };
+        let is_absent = |at: &usize| needed(ports, *at).is_some_and(|mut any| !any.any(is_sure));
+        let input = &ports[(0..ports.len()).find(is_absent)?].name;
         Some(format!("`{name}` needs `{input}`, which may be absent"))
     }
 }

@@ -6,9 +6,9 @@ use super::{Field, Source};
 use crate::pipeline::reader::{Entries, Reader};
 
 /// Largest `max_body_bytes`.
-const LARGEST_BODY: i64 = 1 << 30;
+pub(in crate::pipeline) const LARGEST_BODY: i64 = 1 << 30;
 /// Largest `max_in_flight` and `max_fields`.
-const LARGEST_COUNT: i64 = 1 << 16;
+pub(in crate::pipeline) const LARGEST_COUNT: i64 = 1 << 16;
 
 /// The keys of `[pipeline]` that are read here.
 pub(in crate::pipeline) const LIMIT_KEYS: [&str; 4] = [
