@@ -14,8 +14,9 @@ use crate::support::database_server::DatabaseServer;
 use crate::support::http::Client;
 use crate::support::program::{Server, Settings, picture};
 
-/// Seconds without a database in CI; `OMNIZAP_OUTAGE_SECONDS=20` makes it longer.
-const SECONDS: u64 = 4;
+/// Seconds without a database in CI; `OMNIZAP_OUTAGE_SECONDS=20` makes it longer. More
+/// than a write may take (5 s): one that hangs from the start is refused only then.
+const SECONDS: u64 = 7;
 const CLASSIFIERS: usize = 3;
 const RATERS: usize = 2;
 /// Images that may wait to be written: the queue and one batch.
