@@ -18,7 +18,7 @@ use omnizap_contract::common::chain::chain;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Runner, Value};
 use serde_json::{Map, Value as Json};
 
-use self::attempt::{Attempted, Begun, attempt_all, busy_error, deadline_error};
+use self::attempt::{Attempted, Begun, attempt_all, attempt_once, busy_error, deadline_error};
 use self::respond::respond;
 use super::build::{Pipeline, Step, StepCondition, StepVariable};
 use super::config::OnError;
@@ -141,28 +141,30 @@ impl<'p> Run<'p> {
                         continue;
                     }
                 };
-                if let Runner::Inline(stage) = &step.runner
-                    && step.in_flight.is_none()
-                    && step.timeout.is_none()
-                    && step.retry == 0
-                {
-                    let attempted = Attempted::at_once(node, &**stage, &inputs, call);
-                    self.finish(attempted)?;
-                } else {
-                    let begun = Begun::default();
-                    in_flight.push(InFlight {
-                        node,
-                        begun: begun.clone(),
-                    });
-                    running.push(Box::pin(attempt_all(
-                        node,
-                        step,
-                        pipeline.compute.clone(),
-                        inputs,
-                        call.clone(),
-                        begun,
-                    )));
-                }
+                // Without bounds of its own a stage has nothing to wait for but what it does.
+                let is_plain =
+                    step.in_flight.is_none() && step.timeout.is_none() && step.retry == 0;
+                let begun = match &step.runner {
+                    Runner::Inline(stage) if is_plain => {
+                        let attempted = Attempted::at_once(node, &**stage, &inputs, call);
+                        self.finish(attempted)?;
+                        continue;
+                    }
+                    Runner::Async(stage) if is_plain => {
+                        let work = attempt_once(node, &**stage, inputs, call.clone());
+                        running.push(Box::pin(work));
+                        Begun::now()
+                    }
+                    _ => {
+                        let begun = Begun::later();
+                        let compute = pipeline.compute.clone();
+                        let work =
+                            attempt_all(node, step, compute, inputs, call.clone(), begun.clone());
+                        running.push(Box::pin(work));
+                        begun
+                    }
+                };
+                in_flight.push(InFlight { node, begun });
             }
             if running.is_empty() {
                 return Ok(());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use omnizap_contract::common::backoff::Backoff;
-use omnizap_contract::{Call, Error, ErrorKind, Inputs, Outputs, Runner, Stage};
+use omnizap_contract::{Call, Error, ErrorKind, Inputs, Outputs, Runner, Stage, Waiting};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::pipeline::build::Step;
@@ -26,17 +26,31 @@ const MAX_RETRY_BACKOFF: Duration = Duration::from_secs(2);
 /// When trying again makes sense after a wait for a place was too long.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Tells whether a stage has begun, or waits for a place.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Begun(Arc<AtomicBool>);
+/// Tells whether a stage has begun, or waits for a place; none where it needs no place.
+#[derive(Clone, Debug)]
+pub(super) struct Begun(Option<Arc<AtomicBool>>);
 
 impl Begun {
+    /// Of a stage that waits for a place first.
+    pub(super) fn later() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Of a stage that runs at once.
+    pub(super) fn now() -> Self {
+        Self(None)
+    }
+
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0
+            .as_ref()
+            .is_none_or(|begun| begun.load(Ordering::Relaxed))
     }
 
     fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        if let Some(begun) = &self.0 {
+            begun.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -69,6 +83,27 @@ fn run_here(stage: &dyn Stage, inputs: &Inputs, call: &Call) -> (Result<Outputs,
     let result = catch_unwind(AssertUnwindSafe(|| stage.run(inputs, call)));
     let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
     (result, started.elapsed())
+}
+
+/// Awaits a stage that has no bounds of its own: one attempt, from now to the request's deadline.
+pub(super) async fn attempt_once(
+    node: usize,
+    stage: &dyn Waiting,
+    inputs: Inputs,
+    call: Call,
+) -> Attempted {
+    let started = Instant::now();
+    let result = AssertUnwindSafe(stage.run(&inputs, &call))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(panicked(&*panic)));
+    Attempted {
+        node,
+        result,
+        queued: Duration::ZERO,
+        ran: started.elapsed(),
+        attempts: 1,
+    }
 }
 
 /// Runs a stage until it succeeds, fails for good, or has no attempt or time left.
