@@ -9,6 +9,7 @@ mod embed_text;
 mod embedded;
 mod faults;
 mod labels;
+mod language_model;
 mod load;
 mod log;
 mod nsfw;

@@ -16,6 +16,10 @@ use warp::http::Response;
 use super::*;
 use crate::testing::{call, fits, inputs, options, store};
 
+mod answers;
+mod faults;
+mod mock;
+
 /// How the server answers.
 #[derive(Clone, Copy, Debug)]
 enum Mood {

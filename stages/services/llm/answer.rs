@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
+
+use super::json as lenient;
 
 /// Most subtags kept.
 const MAX_SUBTAGS: usize = 20;
@@ -15,9 +16,13 @@ const MAX_EMOTIONS: usize = 10;
 const MAX_PACK_SUGGESTIONS: usize = 12;
 /// Longest entry kept, in characters; a longer one is no tag but a text.
 const MAX_ENTRY_CHARS: usize = 80;
+/// Most places in a text where an object is looked for.
+const MAX_STARTS: usize = 32;
+/// What ends the thoughts that some models write before their answer.
+const END_OF_THOUGHTS: &str = "</think>";
 
 /// Words around the labels of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expansion {
     /// Narrower tags.
     pub subtags: Vec<String>,
@@ -32,32 +37,71 @@ pub struct Expansion {
 /// Why an answer is not good.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerFault {
-    /// It is not JSON, or has other types than it was asked for.
-    #[error("the answer does not fit the schema: {0}")]
-    Schema(#[from] serde_json::Error),
+    /// What the server sent is not JSON.
+    #[error("the server's answer is not JSON: {0}")]
+    Body(serde_json::Error),
+    /// It has no text of the model.
+    #[error("the server's answer has no text at choices[0].message.content")]
+    NoContent,
+    /// The model's text has no object.
+    #[error("the model's text holds no JSON object")]
+    NoObject,
+    /// The object is broken.
+    #[error("the model's text is not JSON: {0}")]
+    Json(serde_json::Error),
     /// It holds no word.
-    #[error("the answer is empty")]
+    #[error("the model's text has no word for subtags, style_traits, emotions or pack_suggestions")]
     Empty,
 }
 
 impl Expansion {
-    /// An answer, checked against the schema, its lists trimmed, without repetitions
-    /// (without case, the first wins), and cut to their limits.
+    /// The words in a model's text: those of the lists that its object has, trimmed, without
+    /// repetitions (without case, the first wins), and cut to their limits.
+    ///
+    /// The object may stand in a fence, behind thoughts, or between words. A list that is missing
+    /// or is no list is empty; a number is a word, and so is a text within a list or an object.
     ///
     /// # Errors
     /// [`AnswerFault`]: such an answer is not used, and not kept.
     pub fn parse(text: &str) -> Result<Self, AnswerFault> {
-        let raw: Self = serde_json::from_str(text)?;
-        let clean = Self {
-            subtags: tidy(raw.subtags, MAX_SUBTAGS),
-            style_traits: tidy(raw.style_traits, MAX_STYLE_TRAITS),
-            emotions: tidy(raw.emotions, MAX_EMOTIONS),
-            pack_suggestions: tidy(raw.pack_suggestions, MAX_PACK_SUGGESTIONS),
+        // As the Python service did it; where that finds nothing, where it would not have looked.
+        Self::of_outermost(text).or_else(|fault| {
+            let behind = text.rsplit_once(END_OF_THOUGHTS).map(|(_, behind)| behind);
+            let found = behind.and_then(|text| Self::of_outermost(text).ok());
+            found
+                .or_else(|| behind.and_then(Self::of_any))
+                .or_else(|| Self::of_any(text))
+                .ok_or(fault)
+        })
+    }
+
+    /// Those of the object from the first brace to the last.
+    fn of_outermost(text: &str) -> Result<Self, AnswerFault> {
+        let (Some(start), Some(end)) = (text.find('{'), text.rfind('}')) else {
+            return Err(AnswerFault::NoObject);
         };
-        if clean == Self::default() {
-            return Err(AnswerFault::Empty);
-        }
-        Ok(clean)
+        let object = text.get(start..=end).ok_or(AnswerFault::NoObject)?;
+        let object = lenient::read(object).map_err(AnswerFault::Json)?;
+        Self::of(&object).ok_or(AnswerFault::Empty)
+    }
+
+    /// Those of the first object that has some.
+    fn of_any(text: &str) -> Option<Self> {
+        let starts = text.match_indices('{').take(MAX_STARTS);
+        starts.into_iter().find_map(|(start, _)| {
+            let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
+            Self::of(&values.next()?.ok()?)
+        })
+    }
+
+    fn of(object: &Json) -> Option<Self> {
+        let clean = Self {
+            subtags: tidy(&object["subtags"], MAX_SUBTAGS),
+            style_traits: tidy(&object["style_traits"], MAX_STYLE_TRAITS),
+            emotions: tidy(&object["emotions"], MAX_EMOTIONS),
+            pack_suggestions: tidy(&object["pack_suggestions"], MAX_PACK_SUGGESTIONS),
+        };
+        (clean != Self::default()).then_some(clean)
     }
 
     /// As the response shows it and the store keeps it.
@@ -90,16 +134,40 @@ impl Expansion {
     }
 }
 
-fn tidy(list: Vec<String>, limit: usize) -> Vec<String> {
+fn tidy(list: &Json, limit: usize) -> Vec<String> {
+    let mut words = Vec::new();
+    // What is no list at all was none for the Python service either.
+    for item in list.as_array().into_iter().flatten() {
+        gather(item, &mut words);
+    }
     let mut seen = HashSet::new();
-    list.iter()
-        .map(|entry| entry.trim())
-        .filter(|entry| !entry.is_empty() && entry.chars().nth(MAX_ENTRY_CHARS).is_none())
-        .filter(|entry| !entry.chars().any(char::is_control))
-        .filter(|entry| seen.insert(entry.to_lowercase()))
+    words
+        .iter()
+        .map(|word| word.replace(['\n', '\r', '\t'], " ").trim().to_owned())
+        .filter(|word| !word.is_empty() && word.chars().nth(MAX_ENTRY_CHARS).is_none())
+        .filter(|word| !word.chars().any(char::is_control))
+        .filter(|word| seen.insert(word.to_lowercase()))
         .take(limit)
-        .map(str::to_owned)
         .collect()
+}
+
+/// The words of an item of a list: itself, a number as it is written, those of a list in the list,
+/// and of an object its first text. Null, true and false are no words.
+fn gather(item: &Json, words: &mut Vec<String>) {
+    match item {
+        Json::String(text) => words.push(text.clone()),
+        Json::Number(number) => words.push(number.to_string()),
+        Json::Array(items) => {
+            for item in items {
+                gather(item, words);
+            }
+        }
+        Json::Object(members) => {
+            let text = members.values().find_map(Json::as_str);
+            words.extend(text.map(str::to_owned));
+        }
+        Json::Null | Json::Bool(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +179,7 @@ mod tests {
         let many: Vec<_> = (0..50).map(|n| format!(" tag {n} ")).collect();
         let text = json!({
             "subtags": many,
-            "style_traits": ["Bold", " bold ", "", "x".repeat(81), "a\nb"],
+            "style_traits": ["Bold", " bold ", "", "x".repeat(81), "a\nb", "c\u{1}d"],
             "emotions": many,
             "pack_suggestions": many,
             "extra": 1,
@@ -119,7 +187,7 @@ mod tests {
         let expansion = Expansion::parse(&text.to_string()).unwrap();
         assert_eq!(expansion.subtags.len(), 20);
         assert_eq!(expansion.subtags[0], "tag 0");
-        assert_eq!(expansion.style_traits, ["Bold"]);
+        assert_eq!(expansion.style_traits, ["Bold", "a b"]);
         assert_eq!(expansion.emotions.len(), 10);
         assert_eq!(expansion.pack_suggestions.len(), 12);
         let again = Expansion::parse(&expansion.to_json().to_string()).unwrap();
@@ -134,10 +202,50 @@ mod tests {
             "[]",
             r#"{"subtags": []}"#,
             r#"{"subtags": "a", "style_traits": [], "emotions": [], "pack_suggestions": []}"#,
-            r#"{"subtags": [1], "style_traits": [], "emotions": [], "pack_suggestions": []}"#,
+            r#"{"subtags": [null, true, {}, [[]]], "emotions": {"a": "b"}}"#,
+            "} {",
+            r#"{"subtags": ["a"#,
+            "{'subtags': ['a']}",
             r#"{"subtags": [" "], "style_traits": [], "emotions": [], "pack_suggestions": []}"#,
         ] {
             assert!(Expansion::parse(bad).is_err(), "{bad}");
         }
+    }
+    fn subtags(text: &str) -> Vec<String> {
+        let expansion = Expansion::parse(text);
+        expansion
+            .unwrap_or_else(|fault| panic!("{text}: {fault}"))
+            .subtags
+    }
+
+    #[test]
+    fn an_object_is_found_in_what_stands_around_it() {
+        let good = r#"{"subtags": ["a"]}"#;
+        for text in [
+            format!("```json\n{good}\n```"),
+            format!("Here it is: {good} Anything else?"),
+            format!("<think>first</think>{good}"),
+            format!("<think>is it {{\"subtags\": [\"b\"]}} or {{c}}?</think> {good}"),
+            format!("<think>{{</think>Here, {{really}}: {good}"),
+            format!("[{good}]"),
+            format!("{good}\n{{\"subtags\": [\"b\"]}}"),
+            format!("a set {{x}}, {{}} and {good}"),
+            format!("{{\"labels\": 1}} {{}} {good}"),
+        ] {
+            assert_eq!(subtags(&text), ["a"], "{text}");
+        }
+        assert_eq!(
+            subtags(r#"{"subtags": ["</think>", "}"]}"#),
+            ["</think>", "}"]
+        );
+        let hay = "{".repeat(300_000);
+        assert!(Expansion::parse(&hay).is_err(), "within bounds");
+    }
+
+    #[test]
+    fn odd_items_give_the_words_that_they_have() {
+        let odd = r#"{"subtags": [1, 2.5, null, true, {"score": 1, "tag": "a"}, ["b", ["c"]], "A"],
+            "style_traits": "flat", "emotions": null}"#;
+        assert_eq!(subtags(odd), ["1", "2.5", "a", "b", "c"]);
     }
 }
