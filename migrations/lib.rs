@@ -28,8 +28,8 @@ mod m20261126_000006_image_changes;
 mod m20261126_000007_nsfw_classes;
 
 use sea_orm_migration::sea_orm::{
-    DatabaseBackend, DatabaseConnection, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    DatabaseBackend, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::{
     DbErr, IntoSchemaManagerConnection, MigrationStatus, MigrationTrait, MigratorTrait,
@@ -72,6 +72,15 @@ pub struct Step {
     pub applied: bool,
 }
 
+/// Whether a connection has a session of the server to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// As a connection to the server itself has.
+    Own,
+    /// A pooler hands each transaction to another session: PgBouncer in transaction mode.
+    Shared,
+}
+
 /// Which way to go.
 #[derive(Clone, Copy)]
 enum Change {
@@ -82,32 +91,57 @@ enum Change {
 /// Applies what is missing and returns the names of the steps applied. Changes
 /// nothing, and needs no right to, where the schema is complete.
 ///
-/// On MySQL and PostgreSQL `db` must be a pool of one connection: the lock belongs
-/// to the session that took it.
+/// On MySQL `db` must be a pool of one connection: the lock belongs to the session that took
+/// it.
 ///
 /// # Errors
 /// Any error of the database; a lock that was not free within [`LOCK_WAIT_SECONDS`];
 /// a database that has steps unknown to this version.
-pub async fn up(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    if status(db).await?.iter().all(|step| step.applied) {
+pub async fn up(db: &DatabaseConnection, sessions: Sessions) -> Result<Vec<String>, DbErr> {
+    if status(db, sessions).await?.iter().all(|step| step.applied) {
         return Ok(Vec::new());
     }
-    change(db, Change::Up).await
+    change(db, sessions, Change::Up).await
 }
 
 /// Undoes the newest `steps` steps and returns their names, newest first.
 ///
 /// # Errors
 /// As [`up`]; a step refuses to drop what cannot be made again: feedback, and rows of the Python service.
-pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<Vec<String>, DbErr> {
-    change(db, Change::Down { steps }).await
+pub async fn down(
+    db: &DatabaseConnection,
+    sessions: Sessions,
+    steps: u32,
+) -> Result<Vec<String>, DbErr> {
+    change(db, sessions, Change::Down { steps }).await
 }
 
 /// Every step, oldest first. Only reads.
 ///
 /// # Errors
 /// Any error of the database; a database that has steps unknown to this version.
-pub async fn status<C: ConnectionTrait>(db: &C) -> Result<Vec<Step>, DbErr> {
+pub async fn status(db: &DatabaseConnection, sessions: Sessions) -> Result<Vec<Step>, DbErr> {
+    match sessions {
+        Sessions::Own => found(db).await,
+        Sessions::Shared => {
+            let transaction = db.begin().await?;
+            forget_statements(&transaction).await?;
+            let steps = found(&transaction).await?;
+            transaction.commit().await?;
+            Ok(steps)
+        }
+    }
+}
+
+/// Forgets statements that others have left in a shared session: ours go by the same names.
+async fn forget_statements(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    transaction
+        .execute_unprepared("DEALLOCATE ALL")
+        .await
+        .map(drop)
+}
+
+async fn found<C: ConnectionTrait>(db: &C) -> Result<Vec<Step>, DbErr> {
     let migrations = Migrator::get_migration_with_status_read_only(db).await?;
     Ok(migrations
         .iter()
@@ -131,26 +165,37 @@ pub fn steps() -> Vec<Step> {
         .collect()
 }
 
-async fn change(db: &DatabaseConnection, change: Change) -> Result<Vec<String>, DbErr> {
+async fn change(
+    db: &DatabaseConnection,
+    sessions: Sessions,
+    change: Change,
+) -> Result<Vec<String>, DbErr> {
     match db.get_database_backend() {
-        DatabaseBackend::Sqlite => {
-            // SQLite's DDL is transactional, and an immediate transaction is its lock:
-            // all the steps are there afterwards, or none.
+        DatabaseBackend::MySql => {
+            lock(db).await?;
+            let result = apply(db, change).await;
+            let unlocked = unlock(db).await;
+            let changed = result?;
+            unlocked?;
+            Ok(changed)
+        }
+        backend => {
+            // The DDL of SQLite and PostgreSQL is transactional: all the steps are there
+            // afterwards, or none. SQLite's immediate transaction is its lock; that of
+            // PostgreSQL ends with its transaction, whatever session that is in.
             let options = TransactionOptions {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..Default::default()
             };
             let transaction = db.begin_with_options(options).await?;
+            if sessions == Sessions::Shared {
+                forget_statements(&transaction).await?;
+            }
+            if backend == DatabaseBackend::Postgres {
+                wait_for_turn(&transaction).await?;
+            }
             let changed = apply(&transaction, change).await?;
             transaction.commit().await?;
-            Ok(changed)
-        }
-        backend => {
-            lock(db, backend).await?;
-            let result = apply(db, change).await;
-            let unlocked = unlock(db, backend).await;
-            let changed = result?;
-            unlocked?;
             Ok(changed)
         }
     }
@@ -161,12 +206,12 @@ where
     C: ConnectionTrait,
     &'c C: IntoSchemaManagerConnection<'c>,
 {
-    let before = status(db).await?;
+    let before = found(db).await?;
     match change {
         Change::Up => Migrator::up(db, None).await?,
         Change::Down { steps } => Migrator::down(db, Some(steps)).await?,
     }
-    let after = status(db).await?;
+    let after = found(db).await?;
     let changed = before.into_iter().zip(after);
     let mut names: Vec<_> = changed
         .filter(|(before, after)| before.applied != after.applied)
@@ -178,17 +223,23 @@ where
     Ok(names)
 }
 
-async fn lock(db: &DatabaseConnection, backend: DatabaseBackend) -> Result<(), DbErr> {
-    if backend == DatabaseBackend::Postgres {
-        db.execute_unprepared(&format!("SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
-            .await?;
-        db.execute_unprepared(&format!("SELECT pg_advisory_lock({POSTGRES_LOCK})"))
-            .await?;
-        return Ok(());
+/// Takes the lock of PostgreSQL until the transaction ends. A copy that waits for another is
+/// not cut off by the bound of a single statement.
+async fn wait_for_turn(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    for sql in [
+        "SET LOCAL statement_timeout = 0".into(),
+        format!("SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'"),
+        format!("SELECT pg_advisory_xact_lock({POSTGRES_LOCK})"),
+    ] {
+        transaction.execute_unprepared(&sql).await?;
     }
+    Ok(())
+}
+
+async fn lock(db: &DatabaseConnection) -> Result<(), DbErr> {
     let sql = format!("SELECT GET_LOCK('{MYSQL_LOCK}', {LOCK_WAIT_SECONDS})");
     let row = db
-        .query_one_raw(Statement::from_string(backend, sql))
+        .query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql))
         .await?;
     let taken = match row {
         Some(row) => row.try_get_by_index::<Option<i64>>(0)? == Some(1),
@@ -203,13 +254,9 @@ async fn lock(db: &DatabaseConnection, backend: DatabaseBackend) -> Result<(), D
     }
 }
 
-async fn unlock(db: &DatabaseConnection, backend: DatabaseBackend) -> Result<(), DbErr> {
-    let sql = if backend == DatabaseBackend::Postgres {
-        format!("SELECT pg_advisory_unlock({POSTGRES_LOCK})")
-    } else {
-        format!("SELECT RELEASE_LOCK('{MYSQL_LOCK}')")
-    };
-    db.query_one_raw(Statement::from_string(backend, sql))
+async fn unlock(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let sql = format!("SELECT RELEASE_LOCK('{MYSQL_LOCK}')");
+    db.query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql))
         .await
         .map(drop)
 }

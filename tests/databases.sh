@@ -31,6 +31,9 @@ postgres_bin() {
   return 1
 }
 
+# Debian keeps it where only root looks.
+pooler() { PATH="$PATH:/usr/sbin" command -v pgbouncer || true; }
+
 install_missing() {
   local packages=()
   if ! command -v mariadbd >/dev/null || ! command -v mariadb-install-db >/dev/null; then
@@ -40,6 +43,10 @@ install_missing() {
   # mariadb-install-db asks it, and it is in the package of the client.
   command -v my_print_defaults >/dev/null || packages+=(mariadb-client-core)
   postgres_bin >/dev/null || packages+=(postgresql)
+  # Of use to one test, so nobody is stopped by its absence who cannot install it.
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    [ -n "$(pooler)" ] || packages+=(pgbouncer)
+  fi
   [ ${#packages[@]} -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "databases.sh: mariadbd or postgres is missing; on Debian: apt-get install ${packages[*]}" >&2

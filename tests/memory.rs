@@ -2,6 +2,7 @@
 //! PostgreSQL, as `OMNIZAP_TEST_DATABASE` says.
 
 mod copies;
+mod disk;
 mod faults;
 mod feedback;
 mod forget;

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use omnizap_services::ServicesConfig;
+use omnizap_services::store::host_and_port;
 
 use super::Common;
 
@@ -47,15 +48,17 @@ fn database_url(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Opt
         return Ok(None);
     };
     let port = match variable("DB_PORT") {
-        Some(port) => port
-            .trim()
-            .parse()
-            .with_context(|| format!("DB_PORT: expected a port number, found {port:?}"))?,
-        None => MYSQL_PORT,
+        Some(port) => {
+            let number = port.trim().parse();
+            let wrong = || format!("DB_PORT: expected a port number, found {port:?}");
+            Some(number.with_context(wrong)?)
+        }
+        None => None,
     };
+    let server = host_and_port(&host, port, MYSQL_PORT).context("DB_HOST")?;
     let password = variable("DB_PASSWORD").unwrap_or_default();
     Ok(Some(format!(
-        "mysql://{}:{}@{host}:{port}/{}",
+        "mysql://{}:{}@{server}/{}",
         percent_encode(&user),
         percent_encode(&password),
         percent_encode(&name)
@@ -113,6 +116,20 @@ mod tests {
             ],
             Some("sqlite://x.db"),
         );
+    }
+
+    #[test]
+    fn a_host_may_be_a_name_or_an_address_and_bring_its_port() {
+        for (host, expected) in [
+            (" db ", "mysql://y:@db:3306/y"),
+            ("db:3307", "mysql://y:@db:3307/y"),
+            ("::1", "mysql://y:@[::1]:3306/y"),
+            ("[::1]", "mysql://y:@[::1]:3306/y"),
+            ("[::1]:3307", "mysql://y:@[::1]:3307/y"),
+        ] {
+            let parts = [("DB_HOST", host), ("DB_USER", "y"), ("DB_NAME", "y")];
+            check(&parts, Some(expected));
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
     let config = services_config(common).map_err(Failure::Config)?;
     let services = omnizap_services::Services::new(config);
     let store = services.store();
+    store
+        .check()
+        .map_err(|error| Failure::Config(error.into()))?;
     let mut code = ExitCode::SUCCESS;
     match command {
         DbCommand::Migrate => {

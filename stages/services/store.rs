@@ -7,8 +7,10 @@
 //!   `nsfw_classes`, `theme_feedback`, `judgement`, `image_credit`, `theme_label`,
 //!   `expansion`, `image_change` (entity and queries)
 //! - `credit` (which labels a judgement counts for), `evidence` (what answers read of it)
-//! - `connect` (one way to open each kind of database), `access` (reads, transactions),
-//!   `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
+//! - `address` (URLs as people write them), `connect` (one way to open each kind of database),
+//!   `place` (the files of SQLite), `opened` (a database that is open, and its place),
+//!   `session` (what a query runs on), `access` (reads, transactions), `trouble` (what errors
+//!   mean), `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `follow` (the vector index
 //!   is kept in step with the table), `forget` (images and all that is known of them)
 //!
@@ -17,7 +19,10 @@
 //! - Opened when first needed. An error never turns anything off for good: what must
 //!   be tried is tried anew each time, what can be left out is left out until the
 //!   database answers again, and it is asked all the while.
-//! - What was acknowledged is durable: it was committed, and synced.
+//! - What was acknowledged is durable: the database said that it is committed and synced, and
+//!   its file is still the one at its name.
+//! - No connection with an open transaction is used again, and none is opened to a file that
+//!   took another's place.
 //! - Keys compare by bytes; every text that reaches a statement is a parameter.
 
 use std::path::PathBuf;
@@ -26,13 +31,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnizap_contract::{Error, ErrorKind};
 use omnizap_migrations::Step;
-use sea_orm::DatabaseConnection;
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::vectors::{Hit, Query, VectorIndex};
 
+pub use self::address::host_and_port;
 pub use self::connect::FILE_NAME;
-pub use self::error::{RETRY_AFTER, StoreError};
+pub use self::error::{RETRY_AFTER, RETRY_AFTER_MENDING, StoreError};
 pub use self::evidence::{Asked, ImageFeedback, ThemeEvidence};
 pub use self::forget::{Forgotten, Which};
 pub use self::keys::{label_key, label_set};
@@ -41,10 +46,12 @@ pub use self::theme_label::Tally;
 pub use self::write_behind::ImageRecord;
 
 use self::connect::Target;
-use self::health::Health;
+use self::health::{Health, Use};
+use self::opened::Slot;
 use self::write_behind::WriteBehind;
 
 mod access;
+mod address;
 mod connect;
 mod credit;
 mod error;
@@ -63,11 +70,15 @@ mod label_embedding;
 pub mod limits;
 mod look;
 mod nsfw_classes;
+mod opened;
 mod operations;
+mod place;
+mod session;
 #[cfg(test)]
 mod tests;
 mod theme_feedback;
 mod theme_label;
+mod trouble;
 mod vector;
 mod write_behind;
 
@@ -92,7 +103,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     config: StoreConfig,
-    connection: OnceCell<DatabaseConnection>,
+    slot: Slot,
     health: Health,
     /// SQLite has one writer: waiting here is fair, waiting in SQLite is a lottery.
     writer: Semaphore,
@@ -158,7 +169,7 @@ impl Store {
         let index = VectorIndex::kept_in(config.data_dir.join(INDEX_FOLDER));
         Self(Arc::new(Inner {
             config,
-            connection: OnceCell::new(),
+            slot: Slot::default(),
             health: Health::default(),
             writer: Semaphore::new(1),
             queue: WriteBehind::default(),
@@ -175,14 +186,32 @@ impl Store {
     /// background. A database that is away is no error: it is tried until it is there.
     ///
     /// # Errors
-    /// A URL of a kind of database that this build does not know, for the operator.
+    /// As [`Store::check`].
     pub fn start(&self) -> Result<(), Error> {
-        Target::of(&self.0.config)
+        let target = Target::of(&self.0.config)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         if !self.0.following.swap(true, Ordering::AcqRel) {
+            if let Target::Url(address) = &target
+                && !address.ignored.is_empty()
+            {
+                let parameters = address.ignored.join(", ");
+                tracing::warn!(
+                    parameters,
+                    "parameters of the database's URL mean nothing here and were left out"
+                );
+            }
             tokio::spawn(follow::follow(Arc::downgrade(&self.0)));
         }
         Ok(())
+    }
+
+    /// Checks the configuration; nothing is opened.
+    ///
+    /// # Errors
+    /// A URL of a kind of database that this build does not know, or one that cannot be used,
+    /// for the operator: [`StoreError::is_configuration`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        Target::of(&self.0.config).map(drop)
     }
 
     /// Brings the schema up to date; gives the names of the steps applied.
@@ -199,8 +228,9 @@ impl Store {
     /// Any error of the database; a step that would lose what cannot be made again.
     pub async fn rollback(&self, steps: u32) -> Result<Vec<String>, StoreError> {
         let doing = "undoing migrations";
-        let database = Target::of(&self.0.config)?.open(1).await?;
-        let result = omnizap_migrations::down(&database, steps).await;
+        let target = Target::of(&self.0.config)?;
+        let database = target.open(1).await?;
+        let result = omnizap_migrations::down(&database, target.sessions(), steps).await;
         // The result matters, not whether the connection said goodbye.
         let _ = database.close().await;
         result.map_err(|source| StoreError::Database { doing, source })
@@ -218,7 +248,7 @@ impl Store {
             return Ok(omnizap_migrations::steps());
         }
         let database = target.open(1).await?;
-        let result = omnizap_migrations::status(&database).await;
+        let result = omnizap_migrations::status(&database, target.sessions()).await;
         let _ = database.close().await;
         result.map_err(|source| StoreError::Database {
             doing: "reading the schema's version",
@@ -261,7 +291,7 @@ impl Store {
     /// filled, the database is away, or it holds more than an index does.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.is_loaded() && !self.0.health.is_failing() && self.0.index.is_whole()
+        self.is_loaded() && !self.0.health.is_failing(Use::Reading) && self.0.index.is_whole()
     }
 
     /// The images most like the one asked about; long scans run on a thread of their own.
@@ -288,7 +318,7 @@ impl Store {
     /// Any error of the database.
     pub async fn remember(&self, record: ImageRecord) -> Result<(), StoreError> {
         self.0.index_record(&record);
-        self.0.save_images(std::slice::from_ref(&record)).await
+        self.0.save_images(vec![&record]).await
     }
 
     /// Waits until the images queued before are written, at most [`limits::FLUSH`].
@@ -302,9 +332,8 @@ impl Store {
         self.flush().await;
         self.0.closed.store(true, Ordering::Release);
         self.0.index.close();
-        if let Some(connection) = self.0.connection.get() {
-            // Nothing is left to be done about an error.
-            let _ = connection.close_by_ref().await;
+        if let Some(opened) = self.0.slot.current() {
+            opened.close().await;
         }
     }
 }

@@ -1,26 +1,29 @@
-//! How the database is reached: opened once, read from, written to in transactions,
-//! and asked whether it is back after a failure.
+//! How the database is reached: opened once, and anew where another came to its place; read
+//! from, written to in transactions, and asked whether it is back after a failure.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sea_orm::sqlx::Error as SqlxError;
-use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use omnizap_contract::common::digest::Sha256Hex;
+use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::connect::{Kind, Target};
-use super::{Inner, StoreError, limits};
+use super::connect::Target;
+use super::health::{Need, Use};
+use super::opened::Opened;
+use super::session::Session;
+use super::trouble::Trouble;
+use super::{Inner, StoreError, image_name, limits};
+
+/// What opening is called in errors.
+const OPENING: &str = "opening the database";
 
 impl Target {
     /// Brings the schema up to date, over a connection of its own: the lock of a
     /// server belongs to a session.
     pub(super) async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let database = self.open(1).await?;
-        let result = omnizap_migrations::up(&database).await;
+        let result = omnizap_migrations::up(&database, self.sessions()).await;
         let _ = database.close().await;
         result.map_err(|source| StoreError::Database {
             doing: "bringing the schema up to date",
@@ -30,48 +33,63 @@ impl Target {
 }
 
 impl Inner {
-    /// The pool, opened and its schema up to date.
-    async fn connection(self: &Arc<Self>) -> Result<&DatabaseConnection, StoreError> {
-        let doing = "opening the database";
-        let lost = |what: String| StoreError::Database {
-            doing,
-            source: DbErr::Custom(what),
-        };
-        if self.connection.get().is_none() {
-            // A task of its own: whoever waits may give up, and migrations go on.
-            let inner = self.clone();
-            let opening = tokio::spawn(async move {
-                let opening = inner.connection.get_or_try_init(|| Box::pin(inner.open()));
-                let opened = opening.await;
-                opened.map(drop)
-            });
-            opening.await.map_err(|error| lost(error.to_string()))??;
+    /// The open database, its schema up to date; the one that is at its name now.
+    pub(super) async fn opened(self: &Arc<Self>) -> Result<Arc<Opened>, StoreError> {
+        if let Some(opened) = self.slot.current()
+            && opened.is_current()
+        {
+            return Ok(opened);
         }
-        let connection = self.connection.get();
-        connection.ok_or_else(|| lost("the database was closed".into()))
+        // A task of its own: whoever waits may give up, and migrations go on. The drivers of
+        // three databases make it large: not on every stack that opens.
+        let inner = self.clone();
+        let opening = tokio::spawn(Box::pin(async move { inner.open().await }));
+        opening.await.map_err(|error| StoreError::Database {
+            doing: OPENING,
+            source: DbErr::Custom(error.to_string()),
+        })?
     }
 
-    async fn open(&self) -> Result<DatabaseConnection, StoreError> {
+    async fn open(&self) -> Result<Arc<Opened>, StoreError> {
+        let _turn = self.slot.turn.lock().await;
+        let before = self.slot.current();
+        if let Some(opened) = before.as_ref().filter(|opened| opened.is_current()) {
+            return Ok(opened.clone());
+        }
+        if self.is_closed() {
+            return Err(StoreError::Database {
+                doing: OPENING,
+                source: DbErr::Custom("the store was closed".into()),
+            });
+        }
         if self.health.is_resting() {
             // Others waited for the try that just failed: they need not repeat it.
             return Err(StoreError::Resting {
-                doing: "opening the database",
+                doing: OPENING,
                 pause: limits::REST,
+                lasts: self.health.lasts(),
             });
         }
         let target = Target::of(&self.config)?;
-        let connections = match target.kind() {
-            Kind::Sqlite => limits::SQLITE_CONNECTIONS,
-            Kind::MySql | Kind::Postgres => limits::SERVER_CONNECTIONS,
-        };
-        let opening = async {
-            for step in target.migrate().await? {
-                tracing::info!(step, "migrated the store");
-            }
-            target.open(connections).await
-        };
-        // The drivers of three databases make it large: not on every stack that opens.
-        Box::pin(within("opening the database", limits::OPEN, opening)).await
+        if let Some(opened) = before {
+            let is_gone = opened.is_gone();
+            tracing::warn!(
+                database = target.name(),
+                "the database was removed, replaced, or takes no writes any more: it is opened anew"
+            );
+            // Two views of one file, with and without what was removed beside it, would damage
+            // it: nothing is opened before all is closed.
+            let closing = async {
+                opened.close().await;
+                Ok(())
+            };
+            within("closing the database", limits::CLOSE, closing).await?;
+            self.slot.give_up(is_gone);
+        }
+        let opening = Box::pin(Opened::open(&target));
+        let opened = Arc::new(within(OPENING, limits::OPEN, opening).await?);
+        self.slot.hold(opened.clone());
+        Ok(opened)
     }
 
     /// Reads what an answer can do without: left out while the database is away.
@@ -79,27 +97,29 @@ impl Inner {
         self: &Arc<Self>,
         doing: &'static str,
         limit: Duration,
-        work: impl FnOnce(DatabaseConnection) -> F,
+        work: impl FnOnce(Session) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        self.is_there(doing)?;
+        self.is_there(Use::Reading, doing)?;
+        let begun = Instant::now();
         let reading = async {
-            let connection = self.connection().await?;
-            let result = work(connection.clone()).await;
-            result.map_err(|source| StoreError::Database { doing, source })
+            let opened = self.opened().await?;
+            let result = opened.read(work).await;
+            result.map_err(|source| failed(&opened, doing, source))
         };
-        self.noted(within(doing, limit, reading).await)
+        self.noted(Use::Reading, begun, within(doing, limit, reading).await)
     }
 
     /// Refuses at once while the database is known to be away: it is asked all the
     /// while, and requests that waited for it would take the places of others.
-    fn is_there(&self, doing: &'static str) -> Result<(), StoreError> {
-        if self.health.is_failing() {
+    fn is_there(&self, by: Use, doing: &'static str) -> Result<(), StoreError> {
+        if self.health.is_failing(by) {
             return Err(StoreError::Resting {
                 doing,
                 pause: limits::PROBE_EVERY,
+                lasts: self.health.lasts(),
             });
         }
         Ok(())
@@ -112,95 +132,160 @@ impl Inner {
         self: &Arc<Self>,
         doing: &'static str,
         limit: Duration,
-        work: impl Fn(Arc<DatabaseTransaction>) -> F,
+        work: impl Fn(Session) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        self.is_there(doing)?;
-        let writing = async {
-            let connection = self.connection().await?;
-            let options = || TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..Default::default()
+        self.is_there(Use::Writing, doing)?;
+        let begun = Instant::now();
+        let writing = self.transact(doing, work);
+        self.noted(Use::Writing, begun, within(doing, limit, writing).await)
+    }
+
+    /// Returns a value only where the database said that it is committed, and where it was
+    /// committed to the file that is at the database's name.
+    async fn transact<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        work: impl Fn(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        let mut tries = 1;
+        loop {
+            let opened = self.opened().await?;
+            let _turn = match opened.is_sqlite() {
+                // It is never closed, so it always gives a permit.
+                true => self.writer.acquire().await.ok(),
+                false => None,
             };
-            let database = |source| StoreError::Database { doing, source };
-            let is_sqlite = connection.get_database_backend() == sea_orm::DbBackend::Sqlite;
-            let mut tries = 1;
-            loop {
-                let _turn = match is_sqlite {
-                    // It is never closed, so it always gives a permit.
-                    true => self.writer.acquire().await.ok(),
-                    false => None,
-                };
-                let transaction = connection.begin_with_options(options()).await;
-                let transaction = Arc::new(transaction.map_err(database)?);
-                let result = work(transaction.clone()).await;
-                let transaction = Arc::into_inner(transaction).ok_or_else(|| {
-                    database(DbErr::Custom("a transaction was kept by its work".into()))
-                })?;
-                match result {
-                    Ok(value) => {
-                        transaction.commit().await.map_err(database)?;
-                        return Ok(value);
-                    }
-                    Err(error) if tries < limits::TRANSACTION_TRIES && is_contention(&error) => {
-                        transaction.rollback().await.map_err(database)?;
-                        tries += 1;
-                    }
-                    Err(error) => return Err(database(error)),
-                }
+            if !opened.is_current() {
+                continue;
             }
-        };
-        self.noted(within(doing, limit, writing).await)
+            let failed = |source| failed(&opened, doing, source);
+            let transaction = Arc::new(opened.begin().await.map_err(failed)?);
+            let result = work(Session::Transaction(transaction.clone())).await;
+            let transaction = Arc::into_inner(transaction).ok_or_else(|| {
+                failed(DbErr::Custom("a transaction was kept by its work".into()))
+            })?;
+            match result {
+                Ok(value) => {
+                    transaction.commit().await.map_err(failed)?;
+                    return match opened.is_in_place() {
+                        true => Ok(value),
+                        false => Err(StoreError::Moved { doing }),
+                    };
+                }
+                Err(error)
+                    if tries < limits::TRANSACTION_TRIES
+                        && Trouble::of(&error) == Trouble::Contention =>
+                {
+                    undo(transaction).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 
     /// Asks the database whether it is there.
     pub(super) async fn ping(self: &Arc<Self>) -> Result<(), StoreError> {
         let doing = "asking whether the database is there";
+        let begun = Instant::now();
         let asking = async {
-            let connection = self.connection().await?;
-            let pong = connection.ping().await;
-            pong.map_err(|source| StoreError::Database { doing, source })
+            let opened = self.opened().await?;
+            let pong = opened.ping().await;
+            pong.map_err(|source| failed(&opened, doing, source))
         };
         let asked = within(doing, limits::ACQUIRE, asking).await;
-        self.noted(asked)
+        self.noted(Use::Reading, begun, asked)
+    }
+
+    /// Writes what means nothing, and takes it away again: an answer alone does not tell whether
+    /// there is room.
+    pub(super) async fn can_be_written(self: &Arc<Self>) -> Result<(), StoreError> {
+        let name = Sha256Hex::of(&fastrand::u128(..).to_le_bytes()).to_string();
+        let name = name.as_str();
+        let doing = "asking whether the database can be written";
+        let writing = self.transact(doing, |transaction| async move {
+            image_name::try_to_write(&transaction, name).await
+        });
+        within(doing, limits::WRITE, writing).await
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Notes how an operation ended, and sees to it that somebody asks for a database
+    /// Notes how an operation ended that began then, and sees to it that somebody asks for a database
     /// that failed until it is back.
-    fn noted<T>(self: &Arc<Self>, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn noted<T>(
+        self: &Arc<Self>,
+        by: Use,
+        begun: Instant,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match &result {
-            Ok(_) => self.health.good(),
+            Ok(_) => self.health.good(by, begun),
             Err(StoreError::Resting { .. }) => {}
             Err(_) if self.is_closed() => {}
             // Whoever had less time than a read is given says nothing about the database.
             Err(StoreError::Slow { limit, .. }) if *limit < limits::READ => {}
-            Err(StoreError::Database { source, .. }) if is_refusal(source) => {
+            Err(error) if error.is_of_the_last_one() || error.is_of_values() => {
                 self.health.refused();
             }
             Err(error) => {
-                if self.health.bad(error) {
+                let name = || Target::of(&self.config).map_or_else(|_| String::new(), |t| t.name());
+                let spares = by == Use::Writing && self.spares_reading(error);
+                if self.health.bad(error, spares, name) {
                     tokio::spawn(probe(Arc::downgrade(self)));
                 }
             }
         }
         result
     }
+
+    /// True where what failed in writing says nothing about reading. SQLite is read beside
+    /// whoever writes, so that a lock or a sync that takes long is of writing only.
+    fn spares_reading(&self, error: &StoreError) -> bool {
+        let is_sqlite = || self.slot.current().is_some_and(|opened| opened.is_sqlite());
+        error.trouble().spares_reading() || matches!(error, StoreError::Slow { .. }) && is_sqlite()
+    }
 }
 
-/// Asks until the database answers; ends with it, or with the store.
+/// What went wrong, of which the database takes note: it may have to be opened anew.
+fn failed(opened: &Opened, doing: &'static str, source: DbErr) -> StoreError {
+    opened.note(&source);
+    StoreError::Database { doing, source }
+}
+
+/// Rolls back. Where that fails the database has done it by itself, or the connection is gone:
+/// it does not come back to the pool with an open transaction.
+async fn undo(transaction: DatabaseTransaction) {
+    if let Err(error) = transaction.rollback().await {
+        tracing::debug!(%error, "a transaction was not rolled back by us");
+    }
+}
+
+/// Asks until all is well; ends with it, or with the store.
 async fn probe(store: Weak<Inner>) {
     loop {
         tokio::time::sleep(limits::PROBE_EVERY).await;
         let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
             return;
         };
-        if inner.ping().await.is_ok() && inner.health.probed() {
+        let begun = Instant::now();
+        match inner.health.needs() {
+            Need::Nothing | Need::Time => {}
+            Need::Answer => drop(inner.ping().await),
+            Need::Write => match inner.can_be_written().await {
+                Ok(()) => inner.health.can_be_written(),
+                Err(error) => drop(inner.noted::<()>(Use::Writing, begun, Err(error))),
+            },
+        }
+        if inner.health.needs() == Need::Nothing && inner.health.probed() {
             return;
         }
     }
@@ -214,47 +299,4 @@ async fn within<T>(
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or(Err(StoreError::Slow { doing, limit }))
-}
-
-/// True where the database undid a transaction because of another one: SQLSTATE 40001
-/// and 40P01, MySQL 1205 and 1213 (which come as HY000 and 40001), MariaDB 1020 (HY000, where
-/// `innodb_snapshot_isolation` is on, as it is from 11.6.2), SQLite BUSY and LOCKED.
-fn is_contention(error: &DbErr) -> bool {
-    let Some(error) = said(error) else {
-        return false;
-    };
-    let code = error.code();
-    matches!(
-        code.as_deref(),
-        Some("40001" | "40P01" | "5" | "6" | "261" | "517")
-    ) || [
-        "Lock wait timeout exceeded",
-        "Record has changed since last read",
-    ]
-    .iter()
-    .any(|said| error.message().contains(said))
-}
-
-/// True where the database is there and will not have these values: they are at fault,
-/// and nobody else need suffer. SQLSTATE classes 22 (data) and 23 (constraints).
-fn is_refusal(error: &DbErr) -> bool {
-    said(error).is_some_and(|error| {
-        let code = error.code();
-        let class = code.as_deref().and_then(|code| code.get(..2));
-        let is_state = code.as_deref().is_some_and(|code| code.len() == 5);
-        is_state && matches!(class, Some("22" | "23")) || !matches!(error.kind(), ErrorKind::Other)
-    })
-}
-
-/// What the database itself said, if it said something.
-fn said(error: &DbErr) -> Option<&dyn DatabaseError> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
-        error
-    else {
-        return None;
-    };
-    match &**error {
-        SqlxError::Database(error) => Some(&**error),
-        _ => None,
-    }
 }

@@ -1,12 +1,23 @@
 //! Opening a database: one way for each kind.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{Connection, Error as SqlxError};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use omnizap_migrations::Sessions;
+use sea_orm::sqlx::mysql::MySqlConnection;
+use sea_orm::sqlx::postgres::PgConnection;
+use sea_orm::sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+};
+use sea_orm::sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Error as SqlxError, Executor, Row as _,
+};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
+use super::address::{Address, Kind};
+use super::place::Amiss;
+use super::trouble::sqlite_code;
 use super::{StoreConfig, StoreError, limits};
 
 /// The file of the embedded database, in the data folder.
@@ -18,76 +29,83 @@ pub(super) enum Target {
     /// The embedded database, as a file in a folder that may have to be made.
     File(PathBuf),
     /// A database by its URL.
-    Url { url: String, kind: Kind },
+    Url(Address),
 }
 
-/// Kinds of databases.
+/// Whether SQLite makes a file that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Sqlite,
-    MySql,
-    Postgres,
+enum Missing {
+    Made,
+    /// One that was there a moment ago: made anew it would have no tables.
+    Refused,
 }
 
 impl Target {
     /// Where a configuration points to.
     ///
     /// # Errors
-    /// [`StoreError::Scheme`] for a kind of database that this build does not know.
+    /// [`StoreError::Scheme`] for a kind of database that this build does not know,
+    /// [`StoreError::Url`] for a URL that cannot be used.
     pub(super) fn of(config: &StoreConfig) -> Result<Self, StoreError> {
-        let Some(url) = config.url.as_deref().filter(|url| !url.trim().is_empty()) else {
-            return Ok(Self::File(config.data_dir.join(FILE_NAME)));
-        };
-        let scheme = url.split(':').next().unwrap_or_default();
-        // What SQLAlchemy appends (`mysql+pymysql`) names a driver, not a database.
-        let kind = match scheme.split('+').next().unwrap_or_default() {
-            "sqlite" => Kind::Sqlite,
-            "mysql" | "mariadb" => Kind::MySql,
-            "postgres" | "postgresql" => Kind::Postgres,
-            other => {
-                return Err(StoreError::Scheme {
-                    scheme: other.to_owned(),
-                });
-            }
-        };
-        let rest = &url[scheme.len()..];
-        let name = match kind {
-            Kind::Sqlite => "sqlite",
-            Kind::MySql => "mysql",
-            Kind::Postgres => "postgres",
-        };
-        Ok(Self::Url {
-            url: format!("{name}{rest}"),
-            kind,
-        })
+        match config.url.as_deref().filter(|url| !url.trim().is_empty()) {
+            Some(url) => Address::of(url).map(Self::Url),
+            None => Ok(Self::File(config.data_dir.join(FILE_NAME))),
+        }
     }
 
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::File(_) => Kind::Sqlite,
-            Self::Url { kind, .. } => *kind,
+            Self::Url(address) => address.kind,
         }
     }
 
-    /// Opens a pool of at most `connections`; the schema is not looked at.
+    /// The file, or the server and the database, for the log: no user and no password.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url(address) => address.name.clone(),
+        }
+    }
+
+    /// Whether a connection has a session of the server to itself.
+    pub(super) fn sessions(&self) -> Sessions {
+        match self {
+            Self::Url(address) if address.is_pooled => Sessions::Shared,
+            Self::File(_) | Self::Url(_) => Sessions::Own,
+        }
+    }
+
+    /// Opens a pool of at most `connections`, and makes SQLite's file where it is missing; the
+    /// schema is not looked at.
     pub(super) async fn open(&self, connections: u32) -> Result<DatabaseConnection, StoreError> {
+        self.pool(connections, Missing::Made).await
+    }
+
+    /// As [`Self::open`], over a database that is there.
+    pub(super) async fn open_again(
+        &self,
+        connections: u32,
+    ) -> Result<DatabaseConnection, StoreError> {
+        self.pool(connections, Missing::Refused).await
+    }
+
+    async fn pool(
+        &self,
+        connections: u32,
+        missing: Missing,
+    ) -> Result<DatabaseConnection, StoreError> {
         let mut options = match self {
             Self::File(path) => {
                 make_folder(path)?;
                 // The name is replaced below: a path need not survive a URL.
-                let mut options = ConnectOptions::new("sqlite://omnizap.db");
-                let path = path.clone();
-                options.map_sqlx_sqlite_opts(move |options| durable(options.filename(&path)));
-                options
+                ConnectOptions::new("sqlite://omnizap.db")
             }
-            Self::Url { url, kind } => {
-                let mut options = ConnectOptions::new(url.clone());
-                if *kind == Kind::Sqlite {
-                    options.map_sqlx_sqlite_opts(durable);
-                }
-                options
-            }
+            Self::Url(address) => ConnectOptions::new(address.url.clone()),
         };
+        if let Some(sqlite) = self.sqlite(missing)? {
+            options.map_sqlx_sqlite_opts(move |_| sqlite.clone());
+        }
         options
             .max_connections(connections)
             .min_connections(0)
@@ -96,7 +114,7 @@ impl Target {
             .idle_timeout(limits::IDLE)
             .test_before_acquire(self.kind() != Kind::Sqlite)
             .sqlx_logging(false);
-        session(&mut options, self.kind());
+        self.session(&mut options);
         let begun = Instant::now();
         loop {
             match Database::connect(options.clone()).await {
@@ -104,15 +122,128 @@ impl Target {
                 Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
                     tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
                 }
-                Err(error) => {
-                    return Err(StoreError::Database {
-                        doing: "opening the database",
-                        source: without_url(error),
-                    });
-                }
+                Err(error) => return Err(self.failed(error)),
             }
         }
     }
+
+    /// One connection to an SQLite file that is there, beside the pool; none to a server.
+    pub(super) async fn open_beside(
+        &self,
+    ) -> Result<Option<(PathBuf, SqliteConnection)>, StoreError> {
+        let Some(options) = self.sqlite(Missing::Refused)? else {
+            return Ok(None);
+        };
+        let path = options.get_filename().to_owned();
+        let begun = Instant::now();
+        loop {
+            match read_once(&options).await.map_err(connecting) {
+                Ok(connection) => return Ok(Some((path, connection))),
+                Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
+                    tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    /// How SQLite is to open its file; none for servers.
+    fn sqlite(&self, missing: Missing) -> Result<Option<SqliteConnectOptions>, StoreError> {
+        let options = match self {
+            Self::File(path) => SqliteConnectOptions::new().filename(path),
+            Self::Url(address) if address.kind == Kind::Sqlite => {
+                let options = address.url.parse::<SqliteConnectOptions>();
+                // It was parsed before, to find the name.
+                options.map_err(|error| self.failed(connecting(error)))?
+            }
+            Self::Url(_) => return Ok(None),
+        };
+        Ok(Some(durable(options, missing)))
+    }
+
+    /// What every connection agrees on, and what is asked of one that comes back to the pool.
+    /// None with an open transaction may: what is committed in it later is a part of that, and
+    /// gone with it.
+    fn session(&self, options: &mut ConnectOptions) {
+        let sessions = self.sessions();
+        match self.kind() {
+            Kind::Sqlite => {
+                options.map_sqlx_sqlite_pool_opts(|pool| {
+                    pool.after_release(|connection, _| Box::pin(is_sqlite_free(connection)))
+                        .before_acquire(|connection, _| {
+                            let is_free = !connection.is_in_transaction();
+                            Box::pin(async move { Ok(is_free) })
+                        })
+                });
+            }
+            Kind::MySql => {
+                options.map_sqlx_mysql_pool_opts(|pool| {
+                    pool.after_release(|connection, _| Box::pin(is_mysql_free(connection)))
+                });
+            }
+            Kind::Postgres => {
+                options.set_application_name("omnizap");
+                options.map_sqlx_postgres_opts(move |options| {
+                    // Values come in binary, and poolers refuse what they do not know at the
+                    // start of a session.
+                    let options = options.extra_float_digits(None::<i8>);
+                    match sessions {
+                        Sessions::Shared => options.statement_cache_capacity(0),
+                        Sessions::Own => options,
+                    }
+                });
+                options.map_sqlx_postgres_pool_opts(move |pool| {
+                    let pool =
+                        pool.after_release(|connection, _| Box::pin(is_postgres_free(connection)));
+                    match sessions {
+                        // It would be said to a session that others use too.
+                        Sessions::Shared => pool,
+                        Sessions::Own => pool
+                            .after_connect(|connection, _| Box::pin(limit_statements(connection))),
+                    }
+                });
+            }
+        }
+    }
+
+    /// What could not be opened, and what is amiss with its file.
+    fn failed(&self, source: DbErr) -> StoreError {
+        let source = without_url(source);
+        let path = match self {
+            Self::File(path) => Some(path.as_path()),
+            Self::Url(address) if address.kind == Kind::Sqlite => Some(Path::new(&address.name)),
+            Self::Url(_) => None,
+        };
+        let is_of_the_file = sqlite_code(&source).is_some_and(is_of_the_file);
+        let amiss = match path {
+            Some(path) if is_of_the_file => Amiss::of(path),
+            _ => Amiss::default(),
+        };
+        StoreError::Open {
+            name: self.name(),
+            source,
+            why: amiss.text,
+            lasts: amiss.lasts,
+        }
+    }
+}
+
+/// True for errors that the rights of a file or its folder may explain: READONLY, CANTOPEN.
+fn is_of_the_file(code: u32) -> bool {
+    matches!(code & 0xff, 8 | 14)
+}
+
+/// Connects, and reads: only then are all the files of the database open.
+async fn read_once(options: &SqliteConnectOptions) -> Result<SqliteConnection, SqlxError> {
+    let mut connection = options.connect().await?;
+    connection
+        .execute("SELECT COUNT(*) FROM sqlite_master")
+        .await?;
+    Ok(connection)
+}
+
+fn connecting(error: SqlxError) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
 /// True where SQLite says that another copy holds the file. While several make it at
@@ -123,40 +254,52 @@ fn is_locked(error: &DbErr) -> bool {
 
 /// An acknowledged write survives a power cut: FULL syncs the log at every commit,
 /// which WAL's default (NORMAL) does not.
-fn durable(
-    options: sea_orm::sqlx::sqlite::SqliteConnectOptions,
-) -> sea_orm::sqlx::sqlite::SqliteConnectOptions {
+fn durable(options: SqliteConnectOptions, missing: Missing) -> SqliteConnectOptions {
+    let busy = match missing {
+        Missing::Made => limits::SQLITE_BUSY,
+        Missing::Refused => limits::WRITE_BUSY,
+    };
     options
-        .create_if_missing(true)
+        .create_if_missing(missing == Missing::Made)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(limits::SQLITE_BUSY)
+        .busy_timeout(busy)
+        .disable_statement_logging()
 }
 
-/// What every connection of a server agrees on.
-fn session(options: &mut ConnectOptions, kind: Kind) {
-    match kind {
-        Kind::Sqlite => {}
-        Kind::MySql => {
-            options.map_sqlx_mysql_pool_opts(|pool| {
-                pool.after_release(|connection, _| Box::pin(is_usable(connection)))
-            });
-        }
-        Kind::Postgres => {
-            options.set_application_name("omnizap");
-            options.statement_timeout(limits::STATEMENT);
-            options.map_sqlx_postgres_pool_opts(|pool| {
-                pool.after_release(|connection, _| Box::pin(is_usable(connection)))
-            });
-        }
-    }
+/// SQLite rolls back by itself where it cannot write; the driver's own ROLLBACK fails then,
+/// and it goes on to count a transaction. That is asked after what was queued is done.
+async fn is_sqlite_free(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
-/// Asks a connection that comes back to the pool, which asks without end by itself: one
+/// Whoever gave up while a transaction began has left it open, and the driver does not know
+/// of it: MySQL ends it where there is one, and says nothing where there is none. A connection
 /// to a machine that vanished would keep its place for ever.
-async fn is_usable<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
-    let asked = tokio::time::timeout(limits::RELEASE, connection.ping()).await;
-    asked.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|()| true)
+async fn is_mysql_free(connection: &mut MySqlConnection) -> Result<bool, SqlxError> {
+    let rolling_back = Executor::execute(&mut *connection, "ROLLBACK");
+    let rolled_back = tokio::time::timeout(limits::RELEASE, rolling_back).await;
+    rolled_back.unwrap_or(Err(SqlxError::PoolTimedOut))?;
+    Ok(!connection.is_in_transaction())
+}
+
+/// As [`is_mysql_free`]; PostgreSQL would log a ROLLBACK that ends nothing. Where the two times
+/// differ, the transaction began with an earlier statement.
+async fn is_postgres_free(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    let sql = "SELECT transaction_timestamp() = statement_timestamp()";
+    let asking = Executor::fetch_one(&mut *connection, sql);
+    let asked = tokio::time::timeout(limits::RELEASE, asking).await;
+    let row = asked.unwrap_or(Err(SqlxError::PoolTimedOut))?;
+    let is_alone: bool = row.try_get(0)?;
+    Ok(is_alone && !connection.is_in_transaction())
+}
+
+/// Bounds a server's work on one statement. Not said at the start of the session: a pooler
+/// refuses that.
+async fn limit_statements(connection: &mut PgConnection) -> Result<(), SqlxError> {
+    let sql = format!("SET statement_timeout = {}", limits::STATEMENT.as_millis());
+    connection.execute(AssertSqlSafe(sql)).await.map(drop)
 }
 
 fn make_folder(file: &Path) -> Result<(), StoreError> {
@@ -166,6 +309,7 @@ fn make_folder(file: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
         path: folder.display().to_string(),
         source,
+        why: Amiss::of(folder).text,
     })
 }
 
@@ -205,11 +349,11 @@ mod tests {
 
     #[test]
     fn sqlite_urls_are_taken_as_they_are() {
-        let Target::Url { url, kind } = target(Some("sqlite:///tmp/x.db?mode=rwc")).unwrap() else {
+        let Target::Url(address) = target(Some("sqlite:///tmp/x.db?mode=rwc")).unwrap() else {
             panic!("a URL");
         };
         assert_eq!(
-            (url.as_str(), kind),
+            (address.url.as_str(), address.kind),
             ("sqlite:///tmp/x.db?mode=rwc", Kind::Sqlite)
         );
     }
@@ -241,10 +385,13 @@ mod tests {
     #[test]
     fn mariadb_is_mysql_and_a_driver_is_dropped() {
         for url in ["mariadb://h/db", "mysql+pymysql://h/db"] {
-            let Target::Url { url, kind } = target(Some(url)).unwrap() else {
+            let Target::Url(address) = target(Some(url)).unwrap() else {
                 panic!("a URL");
             };
-            assert_eq!((url.as_str(), kind), ("mysql://h/db", Kind::MySql));
+            assert_eq!(
+                (address.url.as_str(), address.kind),
+                ("mysql://h/db", Kind::MySql)
+            );
         }
     }
 }

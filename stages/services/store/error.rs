@@ -1,12 +1,17 @@
 //! What goes wrong with the store, and what clients read of it.
 
+use std::io::ErrorKind as IoKind;
 use std::time::Duration;
 
 use omnizap_contract::{Error, ErrorKind};
-use sea_orm::DbErr;
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+
+use super::trouble::Trouble;
 
 /// When a client may try again what the store refused.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same where it does not pass by itself.
+pub const RETRY_AFTER_MENDING: Duration = Duration::from_secs(60);
 
 /// An error of the store. Its text is for the log: it may hold a path or a query.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,18 @@ pub enum StoreError {
         doing: &'static str,
         /// What the database said.
         source: DbErr,
+    },
+    /// The database could not be opened.
+    #[error("opening the database {name}: {source}{why}")]
+    Open {
+        /// Its file, or its server and name.
+        name: String,
+        /// What it said.
+        source: DbErr,
+        /// What was found amiss with its file, in brackets; empty where nothing was.
+        why: String,
+        /// True where that does not pass by itself.
+        lasts: bool,
     },
     /// The database did not answer in time.
     #[error("{doing}: the database did not answer within {limit:?}")]
@@ -34,14 +51,25 @@ pub enum StoreError {
         doing: &'static str,
         /// How long it is left alone after a failure.
         pause: Duration,
+        /// True where what failed does not pass by itself.
+        lasts: bool,
+    },
+    /// The database's file was removed or replaced: what was written may be in the file that
+    /// was there before, and is not acknowledged.
+    #[error("{doing}: the file of the database was removed or replaced meanwhile")]
+    Moved {
+        /// What was being done.
+        doing: &'static str,
     },
     /// The folder for the database cannot be made.
-    #[error("the data folder {path} cannot be created: {source}")]
+    #[error("the data folder {path} cannot be created: {source}{why}")]
     Folder {
         /// The folder.
         path: String,
         /// Why not.
         source: std::io::Error,
+        /// What was found amiss, in brackets; empty where nothing was.
+        why: String,
     },
     /// The URL names a kind of database that this build does not know.
     #[error(
@@ -51,16 +79,140 @@ pub enum StoreError {
         /// What stands before the colon.
         scheme: String,
     },
+    /// The URL cannot be used. Nothing of it is told: it may hold a password.
+    #[error("the database's URL cannot be used: {what}")]
+    Url {
+        /// What is amiss, and what was expected.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// True where the operator's settings are at fault, whatever the database does.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Scheme { .. } | Self::Url { .. })
+    }
+
+    /// True where nothing was tried, since the store is known to fail: whoever logged that has
+    /// logged this.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        matches!(self, Self::Resting { .. })
+    }
+
+    /// True where it does not pass by itself.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Open { lasts: true, .. } | Self::Resting { lasts: true, .. } => true,
+            Self::Folder { source, .. } => matches!(
+                source.kind(),
+                IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem
+            ),
+            error => error.trouble().lasts(),
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Database { source, .. } | Self::Open { source, .. } => Trouble::of(source),
+            Self::Moved { .. } => Trouble::Gone,
+            Self::Scheme { .. } | Self::Url { .. } => Trouble::Broken,
+            Self::Slow { .. } | Self::Resting { .. } | Self::Folder { .. } => Trouble::Away,
+        }
+    }
+
+    /// True where nothing is known to be wrong with the database that is there now: the one
+    /// that was in use is being left for it.
+    pub(super) fn is_of_the_last_one(&self) -> bool {
+        matches!(
+            self,
+            Self::Moved { .. }
+                | Self::Database {
+                    source: DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+                    ..
+                }
+        )
+    }
+
+    /// True where the database said that what was to be written is at fault.
+    pub(super) fn is_of_values(&self) -> bool {
+        self.trouble() == Trouble::Values
+    }
+
+    /// True where what was to be written may be at fault: the database was spoken to, and did
+    /// not say that it is something else.
+    pub(super) fn may_be_of_values(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        match Trouble::of(source) {
+            Trouble::Values => true,
+            Trouble::Away => matches!(
+                source,
+                DbErr::Exec(RuntimeErr::SqlxError(_)) | DbErr::Query(RuntimeErr::SqlxError(_))
+            ),
+            _ => false,
+        }
+    }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::new(
-            ErrorKind::Unavailable,
-            "the store is not reachable; try again in a moment",
-        )
-        .with_code("store_unavailable")
-        .with_retry_after(RETRY_AFTER)
-        .with_source(error)
+        let (message, after) = match error.lasts() {
+            true => (
+                "the store cannot be used until its operator has mended it, and nothing was stored; the log says why",
+                RETRY_AFTER_MENDING,
+            ),
+            false => (
+                "the store is not reachable; try again in a moment",
+                RETRY_AFTER,
+            ),
+        };
+        Self::new(ErrorKind::Unavailable, message)
+            .with_code("store_unavailable")
+            .with_retry_after(after)
+            .with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: StoreError) -> (String, Option<Duration>) {
+        let error = Error::from(error);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        (error.message().to_owned(), error.retry_after())
+    }
+
+    #[test]
+    fn only_what_passes_is_to_be_tried_in_a_moment() {
+        let slow = StoreError::Slow {
+            doing: "x",
+            limit: RETRY_AFTER,
+        };
+        let (message, after) = told(slow);
+        assert!(message.contains("in a moment"), "{message}");
+        assert_eq!(after, Some(RETRY_AFTER));
+        let resting = |lasts| StoreError::Resting {
+            doing: "x",
+            pause: RETRY_AFTER,
+            lasts,
+        };
+        assert!(told(resting(false)).0.contains("in a moment"));
+        let open = StoreError::Open {
+            name: "/secret/place".into(),
+            source: DbErr::Custom("no".into()),
+            why: String::new(),
+            lasts: true,
+        };
+        for error in [resting(true), open] {
+            let (message, after) = told(error);
+            assert!(!message.contains("in a moment"), "{message}");
+            assert!(!message.contains('/'), "{message}");
+            assert_eq!(after, Some(RETRY_AFTER_MENDING));
+        }
     }
 }

@@ -31,6 +31,7 @@ pub(super) async fn follow(store: Weak<Inner>) {
             let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
                 return;
             };
+            follower.begin_anew_where_replaced(&inner);
             let round = match inner.loaded.load(Ordering::Acquire) {
                 false => follower.load(&inner).await,
                 true => follower.catch_up(&inner).await,
@@ -79,6 +80,8 @@ struct Follower {
     unusable: HashSet<i64>,
     /// When old changes were last deleted.
     pruned: Option<Instant>,
+    /// Which database was followed: [`Slot::replaced`](super::opened::Slot::replaced).
+    replaced: u64,
 }
 
 /// How far ids were followed that grow, but are not committed in their order.
@@ -105,6 +108,16 @@ impl Cursor {
 }
 
 impl Follower {
+    /// Forgets how far it was where another database has taken the place of the one that was
+    /// followed: its ids mean other rows.
+    fn begin_anew_where_replaced(&mut self, inner: &Inner) {
+        let replaced = inner.slot.replaced();
+        if replaced != self.replaced {
+            (self.rows, self.has_changes) = (Cursor::default(), false);
+            self.replaced = replaced;
+        }
+    }
+
     /// Reads the table from where it was left, page by page.
     async fn load(&mut self, inner: &Arc<Inner>) -> Result<(), StoreError> {
         if !self.has_changes {
@@ -139,7 +152,9 @@ impl Follower {
 
     /// Reads everything once more: changes were pruned before this copy saw them.
     async fn load_again(&mut self, inner: &Arc<Inner>) -> Result<(), StoreError> {
-        tracing::warn!("the store was not followed for long: its images are loaded again");
+        tracing::warn!(
+            "the store was not followed for long, or is another: its images are loaded again"
+        );
         (self.rows, self.has_changes) = (Cursor::default(), false);
         self.load(inner).await?;
         self.sweep(inner, true).await
@@ -348,7 +363,7 @@ impl Follower {
             let doing = "pruning the list of changed images";
             inner
                 .write(doing, limits::WRITE, |transaction| async move {
-                    image_change::prune(&*transaction, oldest).await
+                    image_change::prune(&transaction, oldest).await
                 })
                 .await?;
         }

@@ -340,7 +340,7 @@ impl Inner {
             "forgetting images",
             limits::STATEMENT,
             |transaction| async move {
-                let db = &*transaction;
+                let db = &transaction;
                 let mut forgotten = forget_evidence(db, pictures).await?;
                 if !ids.is_empty() {
                     let rows = Entity::delete_many().filter(Column::Id.is_in(ids.to_vec()));

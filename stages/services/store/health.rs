@@ -1,12 +1,14 @@
-//! Whether the database is there, as the last operation found it.
+//! Whether the database is there, and whether it can be written, as the last operations found
+//! it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Store, StoreError, limits};
 
-/// A fault is logged at most so often.
+/// A fault is logged at most so often; one that does not pass by itself once, unless it
+/// becomes another.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Store {
@@ -21,6 +23,25 @@ impl Store {
     }
 }
 
+/// What the database is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Reading,
+    Writing,
+}
+
+/// What has to be found out before all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Nothing,
+    /// Whether it answers.
+    Answer,
+    /// Whether it can be written.
+    Write,
+    /// Whether nothing fails for a while.
+    Time,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Health {
     fault: Mutex<Option<Fault>>,
@@ -28,53 +49,128 @@ pub(super) struct Health {
     probing: AtomicBool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Fault {
     since: Instant,
     last: Instant,
     logged: Instant,
+    /// What was logged.
+    cause: String,
+    /// True where it cannot be read either.
+    reads: bool,
+    /// True where it answers and cannot be written: an answer ends nothing.
+    writes: bool,
+    /// True where it does not pass by itself.
+    lasts: bool,
+    /// Since when it can be written for all we know: whoever writes finds out.
+    trying: Option<Instant>,
+}
+
+impl Fault {
+    /// True where nobody need try.
+    fn stops(&self, by: Use) -> bool {
+        self.trying.is_none() && (by == Use::Writing || self.reads)
+    }
 }
 
 impl Health {
-    /// Notes that the database did what it was asked.
-    pub(super) fn good(&self) {
-        let Some(fault) = self.lock().take() else {
+    /// Notes that the database did what it was asked at a time. What failed after that is not
+    /// mended by it.
+    pub(super) fn good(&self, by: Use, asked: Instant) {
+        let mut guard = self.lock();
+        let Some(fault) = guard.as_mut().filter(|fault| fault.last <= asked) else {
             return;
         };
-        tracing::info!(after = ?fault.since.elapsed(), "the store is back");
+        if by == Use::Reading && fault.writes {
+            fault.reads = false;
+            return;
+        }
+        Self::end(guard);
     }
 
-    /// Notes that it did not. True where nobody is asking yet whether it is back.
-    pub(super) fn bad(&self, error: &StoreError) -> bool {
+    fn end(mut guard: MutexGuard<'_, Option<Fault>>) {
+        let fault = guard.take();
+        drop(guard);
+        if let Some(fault) = fault {
+            tracing::info!(after = ?fault.since.elapsed(), "the store is back");
+        }
+    }
+
+    /// Notes that it did not; `spares` where that says nothing about reading. True where nobody
+    /// is asking yet whether it is back. `name` is that of the database, for the log.
+    pub(super) fn bad(
+        &self,
+        error: &StoreError,
+        spares: bool,
+        name: impl FnOnce() -> String,
+    ) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
+        let (cause, lasts) = (error.to_string(), error.lasts());
         let mut guard = self.lock();
-        let log = guard.is_none_or(|fault| now.duration_since(fault.logged) >= LOG_EVERY);
-        let before = guard.unwrap_or(Fault {
-            since: now,
-            last: now,
-            logged: now,
+        let log = guard.as_ref().is_none_or(|fault| {
+            let is_told = fault.lasts && lasts && fault.cause == cause;
+            !is_told && now.duration_since(fault.logged) >= LOG_EVERY
         });
+        let before = guard.take();
+        let reads = !spares || before.as_ref().is_some_and(|fault| fault.reads);
         *guard = Some(Fault {
-            since: before.since,
+            since: before.as_ref().map_or(now, |fault| fault.since),
             last: now,
-            logged: if log { now } else { before.logged },
+            writes: spares || before.as_ref().is_some_and(|fault| fault.writes),
+            reads,
+            lasts,
+            trying: None,
+            logged: match &before {
+                Some(fault) if !log => fault.logged,
+                _ => now,
+            },
+            cause: match before {
+                Some(fault) if !log => fault.cause,
+                _ => cause,
+            },
         });
         drop(guard);
         if log {
-            tracing::warn!(%error, "the store failed: caches are off and feedback is refused until it is back");
+            tell(error, &name(), reads, lasts);
         }
         !self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// What the prober is to find out next.
+    pub(super) fn needs(&self) -> Need {
+        let guard = self.lock();
+        let Some((trying, writes)) = guard.as_ref().map(|fault| (fault.trying, fault.writes))
+        else {
+            return Need::Nothing;
+        };
+        match trying {
+            Some(since) if since.elapsed() >= limits::SETTLE => {
+                Self::end(guard);
+                Need::Nothing
+            }
+            Some(_) => Need::Time,
+            None if writes => Need::Write,
+            None => Need::Answer,
+        }
+    }
+
+    /// The prober has written: whoever wants to may try.
+    pub(super) fn can_be_written(&self) {
+        if let Some(fault) = self.lock().as_mut() {
+            fault.reads = false;
+            fault.trying = Some(Instant::now());
+        }
     }
 
     /// The database answered the prober: true where it may end, false where something
     /// has failed since, and whoever saw it left the asking to this prober.
     pub(super) fn probed(&self) -> bool {
         self.probing.store(false, Ordering::Release);
-        !self.is_failing() || self.probing.swap(true, Ordering::AcqRel)
+        self.lock().is_none() || self.probing.swap(true, Ordering::AcqRel)
     }
 
-    /// Notes that the database is there and refused what it was given.
+    /// Notes that the database is there, and that what it was given was not taken.
     pub(super) fn refused(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -82,21 +178,37 @@ impl Health {
     /// True shortly after a failure.
     pub(super) fn is_resting(&self) -> bool {
         self.lock()
+            .as_ref()
             .is_some_and(|fault| fault.last.elapsed() < limits::REST)
     }
 
-    /// True from a failure on until the database does again what it is asked.
-    pub(super) fn is_failing(&self) -> bool {
-        self.lock().is_some()
+    /// True from a failure on until the database does again what it is asked, for the use that
+    /// failed.
+    pub(super) fn is_failing(&self, by: Use) -> bool {
+        self.lock().as_ref().is_some_and(|fault| fault.stops(by))
+    }
+
+    /// True where it fails, and that does not pass by itself.
+    pub(super) fn lasts(&self) -> bool {
+        self.lock().as_ref().is_some_and(|fault| fault.lasts)
     }
 
     /// Why the store serves less than it should, for clients.
     pub(super) fn degraded(&self) -> Option<String> {
-        self.lock().map(|fault| {
-            format!(
-                "the store has been failing for {} s: answers come without what it remembers, and feedback is refused until it is back",
-                fault.since.elapsed().as_secs()
-            )
+        self.lock().as_ref().map(|fault| {
+            let seconds = fault.since.elapsed().as_secs();
+            let what = match fault.reads {
+                true => format!(
+                    "the store has been failing for {seconds} s: answers come without what it remembers, and feedback is refused until it is back"
+                ),
+                false => format!(
+                    "the store could not be written for {seconds} s: feedback is refused and new pictures wait until it can"
+                ),
+            };
+            match fault.lasts {
+                true => format!("{what}; that does not pass by itself, and the log says why"),
+                false => what,
+            }
         })
     }
 
@@ -105,9 +217,99 @@ impl Health {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.fault
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(error: &StoreError, database: &str, reads: bool, lasts: bool) {
+    let hint = match lasts {
+        true => "; that does not pass by itself, and is said once",
+        false => "",
+    };
+    if reads {
+        tracing::warn!(
+            database,
+            %error,
+            "the store failed: caches are off and feedback is refused until it is back{hint}"
+        );
+    } else {
+        tracing::warn!(
+            database,
+            %error,
+            "the store cannot be written: feedback is refused and pictures wait until it can{hint}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::DbErr;
+
+    use super::*;
+
+    fn away() -> StoreError {
+        StoreError::Database {
+            doing: "x",
+            source: DbErr::Custom("away".into()),
+        }
+    }
+
+    fn bad(health: &Health, error: &StoreError, spares: bool) -> bool {
+        health.bad(error, spares, String::new)
+    }
+
+    #[test]
+    fn any_success_ends_that_a_database_is_away() {
+        let health = Health::default();
+        let begun = Instant::now();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(bad(&health, &away(), false), "nobody asks yet");
+        assert!(!bad(&health, &away(), false), "somebody asks");
+        assert!(health.is_failing(Use::Reading) && health.is_failing(Use::Writing));
+        assert_eq!(health.needs(), Need::Answer);
+        assert!(!health.probed(), "it still fails");
+        health.good(Use::Reading, begun);
+        assert!(health.degraded().is_some(), "it was asked before");
+        health.good(Use::Reading, Instant::now());
+        assert_eq!((health.degraded(), health.needs()), (None, Need::Nothing));
+        assert!(health.probed());
+    }
+
+    #[test]
+    fn only_a_write_ends_that_a_database_cannot_be_written() {
+        let health = Health::default();
+        bad(&health, &away(), true);
+        assert!(health.is_failing(Use::Writing) && !health.is_failing(Use::Reading));
+        health.good(Use::Reading, Instant::now());
+        assert_eq!(health.needs(), Need::Write);
+        let said = health.degraded().unwrap();
+        assert!(said.contains("could not be written"), "{said}");
+
+        // The prober could write: others may try, and it is degraded until one could too.
+        health.can_be_written();
+        assert!(!health.is_failing(Use::Writing) && health.degraded().is_some());
+        assert_eq!(health.needs(), Need::Time);
+        bad(&health, &away(), true);
+        assert!(health.is_failing(Use::Writing) && !health.is_failing(Use::Reading));
+        health.can_be_written();
+        health.good(Use::Writing, Instant::now());
+        assert_eq!((health.degraded(), health.needs()), (None, Need::Nothing));
+    }
+
+    #[test]
+    fn what_lasts_says_so() {
+        let health = Health::default();
+        let error = StoreError::Open {
+            name: "/data/omnizap.db".into(),
+            source: DbErr::Custom("no".into()),
+            why: " (owner 0)".into(),
+            lasts: true,
+        };
+        bad(&health, &error, false);
+        assert!(health.lasts());
+        let said = health.degraded().unwrap();
+        assert!(said.contains("does not pass by itself"), "{said}");
+        assert!(!said.contains("/data"), "{said}");
     }
 }

@@ -12,14 +12,20 @@ pub const ACQUIRE: Duration = Duration::from_secs(3);
 pub const RELEASE: Duration = Duration::from_secs(3);
 /// Connections idle for longer are closed.
 pub const IDLE: Duration = Duration::from_secs(300);
-/// Longest wait for another process that is writing to the same SQLite file.
+/// Longest wait for another process that holds the same SQLite file, while it is opened and its
+/// schema brought up to date.
 pub const SQLITE_BUSY: Duration = Duration::from_secs(5);
+/// Longest wait for another process that is writing to the same SQLite file: less than
+/// [`WRITE`], so that SQLite says that it is locked before nobody waits for it.
+pub const WRITE_BUSY: Duration = Duration::from_secs(4);
 /// The pause before a file that another copy is making is opened again.
 pub const SQLITE_OPEN_PAUSE: Duration = Duration::from_millis(20);
 /// Longest that a server may work on one statement.
 pub const STATEMENT: Duration = Duration::from_secs(30);
 /// Longest that opening may take, migrations and their lock included.
 pub const OPEN: Duration = Duration::from_secs(150);
+/// Longest wait for the connections of a database to close whose file was removed or replaced.
+pub const CLOSE: Duration = Duration::from_secs(40);
 /// Longest that a classification waits for a read.
 pub const READ: Duration = Duration::from_secs(1);
 /// Longest that a write which is to be acknowledged may take: less than the deadline of
@@ -30,6 +36,9 @@ pub const WRITE: Duration = Duration::from_secs(5);
 pub const REST: Duration = Duration::from_millis(500);
 /// How often a database that failed is asked whether it is back.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a database that could not be written, and can be for all we know, goes without a
+/// failure before it counts as well. What is really written ends that at once.
+pub const SETTLE: Duration = Duration::from_secs(5);
 /// How often a transaction that the database broke off for another's sake (deadlock,
 /// serialisation) is tried in all.
 pub const TRANSACTION_TRIES: u32 = 5;
@@ -38,6 +47,9 @@ pub const TRANSACTION_TRIES: u32 = 5;
 pub const QUEUE: usize = 1024;
 /// Images written in one transaction.
 pub const BATCH: usize = 64;
+/// How often an image is tried by itself that fails for no reason that is known, while others
+/// can be written. What the database says of its values ends that at once.
+pub const IMAGE_TRIES: u32 = 5;
 /// First pause after a failed batch; doubles up to [`BATCH_PAUSE_MAX`], each shortened by chance
 /// by up to a half, so that copies do not come back together.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(200);

@@ -24,11 +24,11 @@ impl Store {
         let waits = self
             .0
             .write(doing, limits::WRITE, |transaction| async move {
-                theme_feedback::count(&*transaction, feedback).await?;
+                theme_feedback::count(&transaction, feedback).await?;
                 if feedback.is_specific() {
-                    judgement::count(&*transaction, feedback).await?;
+                    judgement::count(&transaction, feedback).await?;
                 }
-                credit::credit(&*transaction, image_hash, theme).await
+                credit::credit(&transaction, image_hash, theme).await
             })
             .await?;
         if waits {
@@ -37,7 +37,7 @@ impl Store {
             let again = self.0.write(
                 "crediting feedback",
                 limits::WRITE,
-                |transaction| async move { credit::credit(&*transaction, image_hash, theme).await },
+                |transaction| async move { credit::credit(&transaction, image_hash, theme).await },
             );
             if let Err(error) = again.await {
                 tracing::warn!(%error, "feedback waits to be credited");
@@ -135,7 +135,7 @@ impl Store {
         let doing = "keeping embeddings of labels";
         self.0
             .write(doing, limits::WRITE, |transaction| async move {
-                label_embedding::save(&*transaction, model, vectors).await
+                label_embedding::save(&transaction, model, vectors).await
             })
             .await
     }
@@ -173,7 +173,7 @@ impl Store {
                     top_labels_json: top_labels_json.to_owned(),
                     expansion_json: expansion_json.to_owned(),
                 };
-                expansion::save(&*transaction, answer).await
+                expansion::save(&transaction, answer).await
             })
             .await
     }
@@ -197,13 +197,12 @@ impl Inner {
     /// in the order in which feedback locks them.
     pub(super) async fn save_images(
         self: &Arc<Self>,
-        records: &[ImageRecord],
+        mut records: Vec<&ImageRecord>,
     ) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
         }
         // Two copies that write the same images lock them in the same order.
-        let mut records: Vec<_> = records.iter().collect();
         records.sort_by(|a, b| a.content_hash.cmp(&b.content_hash));
         let mut names: Vec<_> = records
             .iter()
@@ -221,7 +220,7 @@ impl Inner {
         let (records, names, sets) = (&records, &names, &sets);
         self.write("keeping images", limits::WRITE, |transaction| async move {
             for record in records {
-                save_image(&*transaction, record).await?;
+                save_image(&transaction, record).await?;
             }
             Ok(())
         })
@@ -241,7 +240,7 @@ impl Inner {
             self.write(
                 "crediting feedback",
                 limits::WRITE,
-                |transaction| async move { credit::credit(&*transaction, image_hash, theme).await },
+                |transaction| async move { credit::credit(&transaction, image_hash, theme).await },
             )
             .await?;
         }

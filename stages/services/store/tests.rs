@@ -21,6 +21,8 @@ mod forget;
 mod gone;
 mod load;
 mod nsfw;
+mod open;
+mod pooler;
 mod similar;
 
 use self::fixture::{Fixture, databases};

@@ -1,8 +1,8 @@
 //! Images that wait to be written: a bounded queue behind the answers.
 //!
 //! A full queue drops the newcomer, never the answer: what is lost is a cache entry,
-//! which comes again with the image. While the database is away the queue keeps what
-//! it has.
+//! which comes again with the image. While the database is away, locked or full the queue
+//! keeps what it has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -137,43 +137,71 @@ fn sort(job: Job, batch: &mut Vec<ImageRecord>, flushes: &mut Vec<oneshot::Sende
     }
 }
 
-/// Writes a batch, however long the database is away. A batch that fails while the
-/// database is there is written image by image, and what fails by itself is dropped:
-/// one image never holds up the others. `None` where the store is gone.
-async fn write(store: &Weak<Inner>, mut batch: Vec<ImageRecord>) -> Option<()> {
+/// An image, and how often it failed by itself for no reason that is known.
+struct Pending {
+    record: ImageRecord,
+    tries: u32,
+}
+
+/// Writes a batch, however long the database is away, locked or full. Only where an image
+/// itself may be at fault is it written image by image: what the database refuses is dropped,
+/// and one image never holds up the others. `None` where the store is gone.
+async fn write(store: &Weak<Inner>, batch: Vec<ImageRecord>) -> Option<()> {
     let mut backoff = Backoff::new(limits::BATCH_PAUSE, limits::BATCH_PAUSE_MAX);
+    let pending = |record| Pending { record, tries: 0 };
+    let mut batch: Vec<_> = batch.into_iter().map(pending).collect();
     while !batch.is_empty() {
         let inner = store.upgrade()?;
-        let counts = &inner.queue.counts;
-        if inner.save_images(&batch).await.is_ok() {
-            counts
-                .written
-                .fetch_add(batch.len() as u64, Ordering::Relaxed);
-            return Some(());
-        }
-        if inner.ping().await.is_ok() {
-            let mut failed = Vec::new();
-            for record in batch {
-                match inner.save_images(std::slice::from_ref(&record)).await {
-                    Ok(()) => {
-                        counts.written.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(_) => failed.push(record),
+        let records = batch.iter().map(|image| &image.record).collect();
+        match inner.save_images(records).await {
+            Ok(()) => {
+                let written = batch.len() as u64;
+                let counts = &inner.queue.counts;
+                counts.written.fetch_add(written, Ordering::Relaxed);
+                return Some(());
+            }
+            Err(error) if error.may_be_of_values() => {
+                batch = one_by_one(&inner, batch).await;
+                if batch.is_empty() {
+                    return Some(());
                 }
             }
-            if failed.is_empty() {
-                return Some(());
-            }
-            if inner.ping().await.is_ok() {
-                let lost = failed.len() as u64;
-                counts.dropped.fetch_add(lost, Ordering::Relaxed);
-                tracing::warn!(lost, "images that the database refuses are not stored");
-                return Some(());
-            }
-            batch = failed;
+            // Not theirs: all of them wait.
+            Err(_) => {}
         }
         drop(inner);
         tokio::time::sleep(backoff.pause()).await;
     }
     Some(())
+}
+
+/// Writes each image of a batch by itself; gives back those that are to be tried again.
+async fn one_by_one(inner: &Arc<Inner>, batch: Vec<Pending>) -> Vec<Pending> {
+    let counts = &inner.queue.counts;
+    let (mut again, mut lost) = (Vec::new(), 0_u64);
+    for mut image in batch {
+        let error = match inner.save_images(vec![&image.record]).await {
+            Ok(()) => {
+                counts.written.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            Err(error) => error,
+        };
+        image.tries += u32::from(error.may_be_of_values());
+        let is_at_fault = error.is_of_values()
+            || image.tries >= limits::IMAGE_TRIES
+                && error.may_be_of_values()
+                && inner.can_be_written().await.is_ok();
+        if is_at_fault {
+            tracing::debug!(%error, "an image is not stored");
+            lost += 1;
+        } else {
+            again.push(image);
+        }
+    }
+    if lost > 0 {
+        counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        tracing::warn!(lost, "images that the database refuses are not stored");
+    }
+    again
 }

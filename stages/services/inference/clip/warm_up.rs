@@ -86,7 +86,10 @@ async fn recall(
     let kept = match store.label_embeddings(&key(model, form), &wanted).await {
         Ok(kept) => kept,
         Err(error) => {
-            tracing::warn!(error = ?error, "could not read embeddings of labels");
+            // While the store rests, its health says so, and once is enough.
+            if !error.is_resting() {
+                tracing::warn!(error = ?error, "could not read embeddings of labels");
+            }
             return texts.to_vec();
         }
     };
@@ -114,7 +117,9 @@ async fn embed(
     if let Some(store) = store {
         let rows = texts.iter().zip(&vectors);
         let rows: Vec<(&str, &[f32])> = rows.map(|(text, v)| (&**text, &**v)).collect();
-        if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await {
+        if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await
+            && !error.is_resting()
+        {
             tracing::warn!(error = ?error, "could not keep embeddings of labels");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use super::{Fixture, databases, image, until};
 use crate::store::connect::Target;
@@ -65,12 +65,12 @@ async fn a_theme_with_much_feedback_costs_no_more_than_an_empty_one() {
 async fn fill(database: &Fixture, rows: usize, labels: &[&str]) {
     let target = Target::of(&database.config).unwrap();
     let db = target.open(1).await.unwrap();
-    db.execute_unprepared("BEGIN").await.unwrap();
+    let transaction = db.begin().await.unwrap();
     let insert = async |into: &str, rows: usize, row: &dyn Fn(usize) -> String| {
         for start in (0..rows).step_by(1000) {
             let values: Vec<_> = (start..rows.min(start + 1000)).map(row).collect();
             let sql = format!("INSERT INTO {into} VALUES {}", values.join(","));
-            db.execute_unprepared(&sql).await.unwrap();
+            transaction.execute_unprepared(&sql).await.unwrap();
         }
     };
     let key = |n: usize| crate::store::label_key(labels[n % labels.len()]);
@@ -114,7 +114,7 @@ async fn fill(database: &Fixture, rows: usize, labels: &[&str]) {
         },
     )
     .await;
-    db.execute_unprepared("COMMIT").await.unwrap();
+    transaction.commit().await.unwrap();
     db.close().await.unwrap();
 }
 
