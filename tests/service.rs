@@ -1,7 +1,9 @@
 //! The program as its users meet it.
 
 mod answers;
+mod bodies;
 mod classify_command;
+mod clients;
 mod command_line;
 mod conditions;
 mod dotenv;

@@ -44,6 +44,42 @@ pub(super) struct ServeArgs {
         value_parser = |text: &str| whole(text, 1, 65_536)
     )]
     max_requests_in_flight: u64,
+    /// Longest time without a byte of a request body, in milliseconds; 408 beyond
+    #[arg(
+        long,
+        env = "OMNIZAP_BODY_IDLE_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = |text: &str| whole(text, 1, 3_600_000)
+    )]
+    body_idle_timeout_ms: u64,
+    /// Longest time for a whole request body, in milliseconds; 408 beyond
+    #[arg(
+        long,
+        env = "OMNIZAP_BODY_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 600_000,
+        value_parser = |text: &str| whole(text, 1, 86_400_000)
+    )]
+    body_timeout_ms: u64,
+    /// Longest time that a body is read on after an early answer, in milliseconds
+    #[arg(
+        long,
+        env = "OMNIZAP_DRAIN_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = |text: &str| whole(text, 0, 3_600_000)
+    )]
+    drain_timeout_ms: u64,
+    /// Most bytes of a body that are read on after an early answer
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_DRAIN_BYTES",
+        value_name = "BYTES",
+        default_value_t = Limits::default().max_drain_bytes as u64,
+        value_parser = |text: &str| whole(text, 0, 1 << 40)
+    )]
+    max_drain_bytes: u64,
     /// How long requests in flight may take to finish after SIGTERM, in milliseconds
     #[arg(
         long,
@@ -79,6 +115,26 @@ impl ServeArgs {
                 is_said("max_requests_in_flight"),
                 &before.max_requests_in_flight,
                 &self.max_requests_in_flight,
+            ),
+            body_idle_timeout_ms: either(
+                is_said("body_idle_timeout_ms"),
+                &before.body_idle_timeout_ms,
+                &self.body_idle_timeout_ms,
+            ),
+            body_timeout_ms: either(
+                is_said("body_timeout_ms"),
+                &before.body_timeout_ms,
+                &self.body_timeout_ms,
+            ),
+            drain_timeout_ms: either(
+                is_said("drain_timeout_ms"),
+                &before.drain_timeout_ms,
+                &self.drain_timeout_ms,
+            ),
+            max_drain_bytes: either(
+                is_said("max_drain_bytes"),
+                &before.max_drain_bytes,
+                &self.max_drain_bytes,
             ),
             shutdown_grace_ms: either(
                 is_said("shutdown_grace_ms"),
@@ -125,6 +181,10 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     let limits = Limits {
         max_body_bytes: usize::try_from(args.max_body_bytes)?,
         max_requests_in_flight: usize::try_from(args.max_requests_in_flight)?,
+        body_idle_timeout: Duration::from_millis(args.body_idle_timeout_ms),
+        body_timeout: Duration::from_millis(args.body_timeout_ms),
+        drain_timeout: Duration::from_millis(args.drain_timeout_ms),
+        max_drain_bytes: usize::try_from(args.max_drain_bytes)?,
         shutdown_grace: Duration::from_millis(args.shutdown_grace_ms),
         ..Limits::default()
     };

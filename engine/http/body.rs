@@ -1,90 +1,116 @@
 //! A request's body, read whole within its bounds, then split into raw fields.
 
-use std::collections::{BTreeMap, HashSet};
+mod json;
+mod multipart;
+mod parameters;
+
+use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use omnizap_contract::{Error, ErrorKind};
-use warp::http::{HeaderMap, header};
+use tokio::time::{Instant, timeout_at};
+use warp::http::{HeaderMap, HeaderValue, header};
 
+use self::parameters::Parameters;
 use super::limits::Limits;
+use super::raw::RawFields;
 use crate::pipeline::request::quoted;
 
 /// What is set aside before a byte has come: a client may say any length.
 const INITIAL_CAPACITY: usize = 1 << 20;
-/// A body over the limit is read on to this many times the limit, so that the
-/// client gets to read the answer instead of a reset connection.
-const DRAIN_FACTOR: usize = 4;
+/// The code of the refusal of a body that was compressed.
+pub(super) const UNSUPPORTED_ENCODING: &str = "unsupported_encoding";
 
-/// One field as it came, before its type is looked at.
-#[derive(Debug)]
-pub(super) enum Raw {
-    /// A part of a multipart form.
-    Part {
-        data: Bytes,
-        filename: Option<String>,
-        content_type: Option<String>,
-    },
-    /// A member of a JSON object.
-    Json(serde_json::Value),
-    /// A value in the query string, still encoded.
-    Query(String),
-    /// A part of the path, still encoded.
-    Path(String),
+/// A body as it comes, and whether it has come to its end.
+pub(super) struct Coming<S> {
+    stream: Pin<Box<S>>,
+    has_ended: bool,
 }
 
-/// Raw fields by name, those of one name in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct RawFields(BTreeMap<String, Vec<Raw>>);
-
-impl RawFields {
-    pub(super) fn add(&mut self, name: String, raw: Raw) {
-        self.0.entry(name).or_default().push(raw);
+impl<B, E, S> Coming<S>
+where
+    S: Stream<Item = Result<B, E>>,
+{
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream: Box::pin(stream),
+            has_ended: false,
+        }
     }
 
-    /// Takes those of a name out.
-    pub(super) fn take(&mut self, name: &str) -> Vec<Raw> {
-        self.0.remove(name).unwrap_or_default()
+    /// The next piece; an error, of a connection that broke, is its end too.
+    pub(super) async fn next(&mut self) -> Option<Result<B, E>> {
+        if self.has_ended {
+            return None;
+        }
+        let piece = self.stream.next().await;
+        self.has_ended = !matches!(piece, Some(Ok(_)));
+        piece
     }
 
-    /// The names of what is left.
-    pub(super) fn into_names(self) -> impl Iterator<Item = String> {
-        self.0.into_keys()
+    /// True where nothing more will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
+
+    /// True where nothing more will come, as far as that is known by now. A piece that is here
+    /// already is lost.
+    pub(super) fn ends_now(&mut self) -> bool {
+        let _ = self.next().now_or_never();
+        self.has_ended
+    }
+}
+
+/// True where the head of a request over HTTP/1 says that a body follows.
+pub(super) fn declares_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    length.is_some_and(|length| length.as_bytes() != b"0")
+        || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Refused(Error),
+    /// It did not come in time; what that time is.
+    Late(String),
 }
 
 /// Reads a body whole.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Malformed`] where it breaks off.
+/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Malformed`] where it breaks off, and where
+/// no byte comes for too long or all of it takes too long.
 pub(super) async fn read_body<B: Buf, E>(
     headers: &HeaderMap,
-    body: impl Stream<Item = Result<B, E>>,
+    body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     limits: &Limits,
-) -> Result<Bytes, Error> {
+) -> Result<Bytes, Unread> {
     let limit = limits.max_body_bytes;
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<usize>().ok());
-    let mut body = std::pin::pin!(body);
-    let mut collected =
-        BytesMut::with_capacity(declared.unwrap_or(0).min(limit).min(INITIAL_CAPACITY));
-    let mut seen = 0usize;
-    if declared.is_some_and(|declared| declared > limit.saturating_mul(DRAIN_FACTOR)) {
+    if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
-    while let Some(chunk) = body.next().await {
-        let Ok(mut chunk) = chunk else {
-            return Err(Error::new(ErrorKind::Malformed, "the body broke off"));
+    let mut collected = BytesMut::with_capacity(declared.unwrap_or(0).min(INITIAL_CAPACITY));
+    let last = Instant::now() + limits.body_timeout;
+    loop {
+        let idle = Instant::now() + limits.body_idle_timeout;
+        let chunk = match timeout_at(idle.min(last), body.next()).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(collected.freeze()),
+            Err(_) => return Err(late(idle < last, limits)),
         };
-        seen = seen.saturating_add(chunk.remaining());
-        if seen > limit {
-            collected.clear();
-            if seen > limit.saturating_mul(DRAIN_FACTOR) {
-                break;
-            }
-            continue;
+        let Ok(mut chunk) = chunk else {
+            let broken = Error::new(ErrorKind::Malformed, "the body broke off");
+            return Err(Unread::Refused(broken));
+        };
+        if chunk.remaining() > limit - collected.len() {
+            return Err(too_large(limit));
         }
         while chunk.has_remaining() {
             let piece = chunk.chunk();
@@ -93,47 +119,71 @@ pub(super) async fn read_body<B: Buf, E>(
             chunk.advance(advanced);
         }
     }
-    if seen > limit {
-        return Err(too_large(limit));
-    }
-    Ok(collected.freeze())
 }
 
-fn too_large(limit: usize) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        format!("the request body is larger than {limit} bytes"),
-    )
-    .with_code("body_too_large")
+fn too_large(limit: usize) -> Unread {
+    let message = format!("the request body is larger than {limit} bytes");
+    Unread::Refused(Error::new(ErrorKind::TooLarge, message).with_code("body_too_large"))
+}
+
+fn late(is_idle: bool, limits: &Limits) -> Unread {
+    let seconds = |time: Duration| time.as_secs_f64();
+    Unread::Late(if is_idle {
+        let idle = seconds(limits.body_idle_timeout);
+        format!("no byte of the request body came for {idle} s")
+    } else {
+        let whole = seconds(limits.body_timeout);
+        format!("the request body did not come whole within {whole} s")
+    })
+}
+
+/// Refuses a body that was compressed (RFC 9110, section 15.5.16).
+///
+/// # Errors
+/// [`ErrorKind::UnsupportedType`] with the code [`UNSUPPORTED_ENCODING`].
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    let lines = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    let texts = lines.map(|line| String::from_utf8_lossy(line.as_bytes()));
+    for text in texts {
+        let mut codings = text.split(',').map(str::trim);
+        let foreign =
+            codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+        if let Some(foreign) = foreign {
+            let message = format!(
+                "the request body is in the encoding {}, expected it as it is, without \
+                 Content-Encoding",
+                quoted(foreign)
+            );
+            let error = Error::new(ErrorKind::UnsupportedType, message);
+            return Err(error.with_code(UNSUPPORTED_ENCODING));
+        }
+    }
+    Ok(())
 }
 
 /// Splits a body into fields by its media type; a JSON object has at most `max_members`.
 ///
 /// # Errors
-/// [`ErrorKind::UnsupportedType`] for any media type but `multipart/form-data`
-/// and `application/json`, [`ErrorKind::Malformed`] for a body that is not what
-/// it says, [`ErrorKind::Invalid`] for too many fields, and for a member that is given twice.
-pub(super) async fn split(
+/// [`ErrorKind::UnsupportedType`] for any media type but `multipart/form-data` and JSON, and for
+/// a body that was compressed, [`ErrorKind::Malformed`] for a body that is not what it says,
+/// [`ErrorKind::Invalid`] for too many fields, and for a member that is given twice.
+pub(super) fn split(
     headers: &HeaderMap,
-    body: Bytes,
+    body: &Bytes,
     limits: &Limits,
     max_members: Option<usize>,
 ) -> Result<RawFields, Error> {
     let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match essence.as_str() {
-        "multipart/form-data" => split_multipart(content_type, body, limits).await,
-        "application/json" => split_json(&body, max_members),
+    let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+    let content_type = Parameters::parse(content_type);
+    if !body.is_empty() {
+        check_encoding(headers)?;
+    }
+    match content_type.value() {
+        "multipart/form-data" => multipart::split(&content_type, body, limits),
+        essence if is_json(essence) => json::split(body, max_members),
         "" if body.is_empty() => Ok(RawFields::default()),
-        "" if body.trim_ascii_start().starts_with(b"{") => split_json(&body, max_members),
+        "" if json::begins_as_object(body) => json::split(body, max_members),
         _ => Err(Error::new(
             ErrorKind::UnsupportedType,
             "the request body must be multipart/form-data or application/json",
@@ -142,215 +192,99 @@ pub(super) async fn split(
     }
 }
 
-fn split_json(body: &[u8], max_members: Option<usize>) -> Result<RawFields, Error> {
-    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)
-        .map_err(|error| {
-            Error::new(
-                ErrorKind::Malformed,
-                format!("the request body is not a JSON object: {error}"),
-            )
-            .with_code("malformed_json")
-        })?;
-    if let Some(max) = max_members.filter(|max| members.len() > *max) {
-        let many = format!("the JSON object has more than {max} members");
-        return Err(Error::new(ErrorKind::Invalid, many).with_code("too_many_fields"));
-    }
-    if let Some(name) = repeated_member(body) {
-        let twice = format!("{} is given twice in the JSON object", quoted(&name));
-        return Err(Error::new(ErrorKind::Invalid, twice).with_code("repeated_field"));
-    }
-    let mut fields = RawFields::default();
-    for (name, value) in members {
-        fields.add(name, Raw::Json(value));
-    }
-    Ok(fields)
-}
-
-/// A name that an object has twice at its outermost level, where a parser would keep the last one
-/// in silence (RFC 8259, section 4). The text is known to be an object without mistakes.
-fn repeated_member(object: &[u8]) -> Option<String> {
-    let mut names = HashSet::new();
-    let (mut depth, mut is_name) = (0_usize, false);
-    let mut at = 0;
-    while let Some(byte) = object.get(at) {
-        match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                is_name = depth == 1;
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b',' => is_name = depth == 1,
-            b':' => is_name = false,
-            b'"' => {
-                let end = end_of_string(object, at);
-                if is_name {
-                    // Two spellings may be one name: "a" and "\u0061".
-                    let name: String = serde_json::from_slice(object.get(at..=end)?).ok()?;
-                    if let Some(twice) = names.replace(name) {
-                        return Some(twice);
-                    }
-                }
-                at = end;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
-}
-
-/// Where the string that begins at a quote ends.
-fn end_of_string(text: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(rest) = text.get(at..) {
-        match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-            Some(found) if rest[found] == b'"' => return at + found,
-            Some(escape) => at += escape + 2,
-            None => break,
-        }
-    }
-    text.len()
-}
-
-/// The fields of a query string (`application/x-www-form-urlencoded`): their names, and their
-/// values, still encoded.
-pub(super) fn query_fields(query: &str) -> impl Iterator<Item = (String, &str)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = decoded(name, true).and_then(|name| String::from_utf8(name).ok());
-        // What cannot be read is no name that a pipeline has.
-        (decoded.unwrap_or_else(|| name.to_owned()), value)
-    })
-}
-
-/// Splits a query string into fields.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] for too many of them.
-pub(super) fn split_query(query: &str, limits: &Limits) -> Result<RawFields, Error> {
-    let mut fields = RawFields::default();
-    for (index, (name, value)) in query_fields(query).enumerate() {
-        if index == limits.max_parts {
-            let many = format!("the query has more than {} fields", limits.max_parts);
-            return Err(Error::new(ErrorKind::Invalid, many).with_code("too_many_fields"));
-        }
-        fields.add(name, Raw::Query(value.to_owned()));
-    }
-    Ok(fields)
-}
-
-/// A text without its percent-encoding (RFC 3986, section 2.1), and with a blank for each `+`
-/// where it is of a query string; `None` where a `%` is not followed by two digits.
-pub(super) fn decoded(text: &str, is_query: bool) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        match first {
-            b'%' => {
-                let [high, low, after @ ..] = rest else {
-                    return None;
-                };
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                bytes.push((digit(*high)? * 16 + digit(*low)?) as u8);
-                rest = after;
-            }
-            b'+' if is_query => bytes.push(b' '),
-            _ => bytes.push(first),
-        }
-    }
-    Some(bytes)
-}
-
-async fn split_multipart(
-    content_type: &str,
-    body: Bytes,
-    limits: &Limits,
-) -> Result<RawFields, Error> {
-    let boundary = multer::parse_boundary(content_type).map_err(|error| malformed(&error))?;
-    let whole = stream::once(async { Ok::<_, std::convert::Infallible>(body) });
-    let mut form = multer::Multipart::new(whole, boundary);
-    let mut fields = RawFields::default();
-    let mut parts = 0;
-    while let Some(part) = form.next_field().await.map_err(|error| malformed(&error))? {
-        parts += 1;
-        if parts > limits.max_parts {
-            let many = format!("the form has more than {} parts", limits.max_parts);
-            return Err(Error::new(ErrorKind::Invalid, many).with_code("too_many_parts"));
-        }
-        let Some(name) = part.name().map(str::to_owned) else {
-            continue;
-        };
-        let filename = part.file_name().map(str::to_owned);
-        let content_type = part.content_type().map(ToString::to_string);
-        let data = part.bytes().await.map_err(|error| malformed(&error))?;
-        let raw = Raw::Part {
-            data,
-            filename,
-            content_type,
-        };
-        fields.add(name, raw);
-    }
-    Ok(fields)
-}
-
-fn malformed(error: &multer::Error) -> Error {
-    Error::new(
-        ErrorKind::Malformed,
-        format!("the multipart form is malformed: {error}"),
-    )
-    .with_code("malformed_multipart")
+/// True for `application/json` and for what is written in it, such as `application/ld+json`.
+fn is_json(essence: &str) -> bool {
+    let subtype = essence.strip_prefix("application/");
+    subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
     use super::*;
 
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
     #[test]
-    fn a_member_that_is_given_twice_is_found_however_it_is_spelt() {
-        for (object, expected) in [
-            ("{}", None),
-            (r#"{"a": 1, "b": "a", "c": {"a": 2}}"#, None),
-            (r#"{"a": [{"b": 1}, "a", "b"], "b": "\",\"a\":"}"#, None),
-            (r#"{"a": {"b": 1, "b": 2}}"#, None),
-            (r#" { "a" : 1 , "a" : 1 } "#, Some("a")),
-            (r#"{"a": {}, "b": [], "\u0061": "x"}"#, Some("a")),
-            (r#"{"": 1, "x\"y": 2, "": 3}"#, Some("")),
-            (r#"{"a": "\\", "b": 1, "b": 2}"#, Some("b")),
+    fn media_types_of_json_are_told_by_their_end() {
+        for (essence, expected) in [
+            ("application/json", true),
+            ("application/vnd.api+json", true),
+            ("application/jsonp", false),
+            ("text/json", false),
+            ("image/svg+json", false),
+            ("", false),
         ] {
-            assert!(serde_json::from_str::<serde_json::Value>(object).is_ok());
-            assert_eq!(
-                repeated_member(object.as_bytes()).as_deref(),
-                expected,
-                "{object}"
-            );
+            assert_eq!(is_json(essence), expected, "{essence}");
         }
     }
 
     #[test]
-    fn a_query_is_read_as_forms_write_it() {
-        let fields = |query: &str| -> Vec<(String, String)> {
-            let fields = query_fields(query);
-            let text = |value: &str| String::from_utf8(decoded(value, true).unwrap()).unwrap();
-            fields.map(|(name, value)| (name, text(value))).collect()
-        };
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(fields(""), []);
-        assert_eq!(
-            fields("&a=b+c&&d%20e=%C3%A9%2B=&f&a=%25"),
-            [
-                pair("a", "b c"),
-                pair("d e", "é+="),
-                pair("f", ""),
-                pair("a", "%")
-            ]
-        );
-        let (name, _) = query_fields("%zz=1").next().unwrap();
-        assert_eq!(name, "%zz", "no name that a pipeline has");
-        for bad in ["%", "%a", "%zz", "a%2"] {
-            assert_eq!(decoded(bad, true), None, "{bad}");
+    fn a_body_in_another_encoding_is_refused() {
+        for plain in [&[][..], &[("content-encoding", "identity, ,IDENTITY")]] {
+            assert!(check_encoding(&headers(plain)).is_ok(), "{plain:?}");
         }
-        assert_eq!(decoded("a+b", false).unwrap(), b"a+b");
+        for (given, shown) in [("gzip", "\"gzip\""), ("identity, br", "\"br\"")] {
+            let headers = headers(&[("content-encoding", ""), ("content-encoding", given)]);
+            let error = check_encoding(&headers).unwrap_err();
+            assert_eq!(error.code(), UNSUPPORTED_ENCODING);
+            assert!(error.message().contains(shown), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_within_its_bounds() {
+        let limits = Limits {
+            max_body_bytes: 5,
+            body_timeout: Duration::from_secs(600),
+            body_idle_timeout: Duration::from_millis(50),
+            ..Limits::default()
+        };
+        let pieces = |pieces: &[&'static str]| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from(*piece)).collect();
+            stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))
+        };
+        let none = HeaderMap::new();
+        let mut body = Coming::new(pieces(&["ab", "cde"]));
+        assert_eq!(read_body(&none, &mut body, &limits).await.unwrap(), "abcde");
+        assert!(body.has_ended());
+
+        let mut body = Coming::new(pieces(&["ab", "cdef", "g"]));
+        let error = read_body(&none, &mut body, &limits).await.unwrap_err();
+        assert!(matches!(error, Unread::Refused(error) if error.code() == "body_too_large"));
+        assert!(!body.has_ended());
+
+        // What says itself that it is too large is not waited for.
+        let mut body = Coming::new(stream::pending::<Result<Bytes, Infallible>>());
+        let large = headers(&[("content-length", "6")]);
+        let error = read_body(&large, &mut body, &limits).await.unwrap_err();
+        assert!(matches!(error, Unread::Refused(_)), "{error:?}");
+        let error = read_body(&none, &mut body, &limits).await.unwrap_err();
+        assert!(
+            matches!(&error, Unread::Late(why) if why.contains("for 0.05 s")),
+            "{error:?}"
+        );
+        let hurried = Limits {
+            body_timeout: Duration::from_millis(20),
+            ..limits
+        };
+        let error = read_body(&none, &mut body, &hurried).await.unwrap_err();
+        assert!(
+            matches!(&error, Unread::Late(why) if why.contains("within 0.02 s")),
+            "{error:?}"
+        );
+        assert!(!body.ends_now());
+
+        let mut body = Coming::new(stream::empty::<Result<Bytes, Infallible>>());
+        assert!(body.ends_now());
     }
 }

@@ -1,12 +1,12 @@
 //! Raw fields to the values of a pipeline's request, each checked against its
 //! field's type and bounds. What the client got wrong is named by its field.
 
-use bytes::Bytes;
 use omnizap_contract::common::names::nearest;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
 
-use super::body::{Raw, RawFields, decoded};
+use super::raw::{Raw, RawFields};
+use super::text::{decode, decoded};
 use crate::pipeline::config::PipelineFile;
 use crate::pipeline::request::{Field, Source, quoted};
 
@@ -175,6 +175,7 @@ fn read(field: &Field, mut given: Vec<Raw>) -> Result<Read, Error> {
             data,
             filename,
             content_type,
+            charset: _,
         } if is_file => {
             if let Some(declared) = &content_type {
                 field.check_accepted(declared)?;
@@ -212,13 +213,16 @@ fn read_repeated(field: &Field, given: &[Raw]) -> Result<Read, Error> {
 
 fn text(field: &Field, raw: &Raw) -> Result<String, Error> {
     let (encoded, is_query) = match raw {
-        Raw::Part { data, .. } => return utf8(field, data),
+        Raw::Part { data, charset, .. } => {
+            check_len(field, data)?;
+            return Ok(decode(data, *charset).into_owned());
+        }
         Raw::Json(json) => return Ok(json.to_string()),
         Raw::Query(encoded) => (encoded, true),
         Raw::Path(encoded) => (encoded, false),
     };
     match decoded(encoded, is_query) {
-        Some(bytes) => utf8(field, &bytes.into()),
+        Some(bytes) => utf8(field, bytes),
         None => {
             let place = if is_query { "query" } else { "path" };
             Err(field.invalid(format!("a % in the {place} is not followed by two digits")))
@@ -226,9 +230,14 @@ fn text(field: &Field, raw: &Raw) -> Result<String, Error> {
     }
 }
 
-fn utf8(field: &Field, data: &Bytes) -> Result<String, Error> {
-    // A text cannot be longer in bytes than four times its characters, so an
-    // upload in the place of a text is refused before it is copied.
+fn utf8(field: &Field, data: Vec<u8>) -> Result<String, Error> {
+    check_len(field, &data)?;
+    String::from_utf8(data).map_err(|_| field.invalid("expected text in UTF-8"))
+}
+
+/// A text cannot be longer in bytes than four times its characters, so an upload in the place of a
+/// text is refused before it is copied.
+fn check_len(field: &Field, data: &[u8]) -> Result<(), Error> {
     let longest = match field.ty {
         PortType::TextList => field
             .max_items
@@ -238,8 +247,5 @@ fn utf8(field: &Field, data: &Bytes) -> Result<String, Error> {
     if data.len() > longest.saturating_mul(4) {
         return Err(field.invalid(format!("longer than {longest} characters")));
     }
-    match std::str::from_utf8(data) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(field.invalid("expected text in UTF-8")),
-    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! JSON answers and errors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnizap_contract::{Error, ErrorKind};
@@ -7,6 +8,9 @@ use serde_json::{Value as Json, json};
 use warp::http::{HeaderValue, StatusCode, header};
 
 use crate::pipeline::run::StageFailure;
+
+/// The header that carries a request's id, both ways.
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// What a handler answers.
 pub(super) type Response = warp::reply::Response;
@@ -28,18 +32,29 @@ pub(super) fn ok(body: &Json) -> Response {
     json(StatusCode::OK, body)
 }
 
-/// The answer to a request that failed: `{"detail", "code", "stage", "request_id"}`.
+/// An id for a request whose client gave none.
+pub(super) fn new_request_id() -> Arc<str> {
+    uuid::Uuid::new_v4().simple().to_string().into()
+}
+
+/// The body of every error: `{"detail", "code", "stage", "request_id"}`.
+pub(super) fn body_of_error(
+    detail: &str,
+    code: &str,
+    stage: Option<&str>,
+    request_id: &str,
+) -> Json {
+    json!({ "detail": detail, "code": code, "stage": stage, "request_id": request_id })
+}
+
+/// The answer to a request that failed.
 pub(super) fn failure(failure: &StageFailure, request_id: &str) -> Response {
     let error = &failure.error;
     let status =
         StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(
-        status,
-        &json!({
-            "detail": error.message(), "code": error.code(),
-            "stage": failure.stage, "request_id": request_id,
-        }),
-    );
+    let stage = failure.stage.as_deref();
+    let body = body_of_error(error.message(), error.code(), stage, request_id);
+    let mut response = json(status, &body);
     if error.kind().is_transient() {
         let after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
         let seconds = after.as_millis().div_ceil(1000).max(1);

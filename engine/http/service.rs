@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use omnizap_contract::common::chain::chain;
 use omnizap_contract::common::names::suggestion;
@@ -19,10 +19,14 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use self::headers::{SERVER_TIMING, UNKNOWN_FIELDS, server_timing, unknown_fields};
 use self::in_flight::InFlight;
-use super::body::{Raw, RawFields, query_fields, read_body, split, split_query};
+use super::body::{
+    Coming, UNSUPPORTED_ENCODING, Unread, check_encoding, declares_body, read_body, split,
+};
 use super::fields::{Sent, takes_query};
 use super::health;
 use super::limits::Limits;
+use super::query::{query_fields, split_query};
+use super::raw::{Raw, RawFields};
 use super::reply::{self, Response};
 use crate::live::generation::{Generation, Live, Parameters, Target};
 use crate::pipeline::Pipeline;
@@ -101,11 +105,11 @@ impl Service {
         self.live.close().await;
     }
 
-    /// Answers a request.
+    /// Answers a request, and may leave its body as it comes.
     pub(super) async fn answer<B: Buf, E>(
         &self,
         mut head: Head<'_>,
-        body: impl Stream<Item = Result<B, E>>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     ) -> Response {
         let generation = self.live.current();
         if head.path.len() > 1 {
@@ -134,7 +138,7 @@ impl Service {
                 self.shutting_down.load(Ordering::Relaxed),
             ),
             Some(Meant::Own(OwnRoute::Pipelines)) => reply::ok(&self.pipelines(&generation)),
-            None => unread(head.headers, no_route(&generation, head)),
+            None => no_route(&generation, head),
         }
     }
 
@@ -143,7 +147,7 @@ impl Service {
         pipeline: &Pipeline,
         parameters: &Parameters<'_>,
         head: Head<'_>,
-        body: impl Stream<Item = Result<B, E>>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     ) -> Response {
         let own = &pipeline.graph.file.limits;
         let limits = self.limits.within(own);
@@ -161,31 +165,28 @@ impl Service {
         let arrived = Instant::now();
         if head.query.len() > limits.max_query_bytes && takes_query(&pipeline.graph.file) {
             let max = limits.max_query_bytes;
-            let long = reply::status_error(
+            return reply::status_error(
                 StatusCode::URI_TOO_LONG,
                 "query_too_long",
                 format!("the query string is longer than {max} bytes"),
                 head.request_id,
             );
-            return unread(head.headers, long);
         }
-        let body = read_body(head.headers, body, &limits);
-        let body = match tokio::time::timeout(limits.body_timeout, body).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => {
-                return unread(head.headers, refuse(pipeline, error, head.request_id));
-            }
-            Err(_) => {
-                let late = reply::status_error(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "body_timeout",
-                    "the request body did not arrive in time".into(),
-                    head.request_id,
-                );
-                return unread(head.headers, late);
+        // Before it is read: what cannot be understood need not come.
+        if declares_body(head.headers)
+            && let Err(error) = check_encoding(head.headers)
+        {
+            return refuse(pipeline, error, head.request_id);
+        }
+        let body = match read_body(head.headers, body, &limits).await {
+            Ok(body) => body,
+            Err(Unread::Refused(error)) => return refuse(pipeline, error, head.request_id),
+            Err(Unread::Late(detail)) => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return reply::status_error(status, "body_timeout", detail, head.request_id);
             }
         };
-        let sent = match sorted(pipeline, parameters, head, body, &limits).await {
+        let sent = match sorted(pipeline, parameters, head, &body, &limits) {
             Ok(sent) => sent,
             Err(error) => return refuse(pipeline, error, head.request_id),
         };
@@ -250,11 +251,11 @@ async fn run_with(
 }
 
 /// What a request brought for a pipeline, by the pipeline's fields.
-async fn sorted(
+fn sorted(
     pipeline: &Pipeline,
     parameters: &Parameters<'_>,
     head: Head<'_>,
-    body: bytes::Bytes,
+    body: &Bytes,
     limits: &Limits,
 ) -> Result<Sent, Error> {
     let file = &pipeline.graph.file;
@@ -263,7 +264,7 @@ async fn sorted(
     let body = if body.is_empty() && takes_query {
         RawFields::default()
     } else {
-        split(head.headers, body, limits, file.limits.max_fields).await?
+        split(head.headers, body, limits, file.limits.max_fields)?
     };
     let query = if takes_query {
         split_query(head.query, limits)?
@@ -280,22 +281,7 @@ async fn sorted(
 
 fn busy(head: Head<'_>, what: String) -> Response {
     let error = Error::new(ErrorKind::Busy, format!("{what}, try again"));
-    unread(head.headers, reply::error(error, head.request_id))
-}
-
-/// An answer to a request whose body was not read to its end: the connection cannot
-/// carry another request, and the client had better know.
-fn unread(headers: &HeaderMap, mut response: Response) -> Response {
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .map(HeaderValue::as_bytes);
-    let has_body = length.is_some_and(|length| length != b"0")
-        || headers.contains_key(header::TRANSFER_ENCODING);
-    if has_body {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    response
+    reply::error(error, head.request_id)
 }
 
 fn refuse(pipeline: &Pipeline, error: Error, request_id: &str) -> Response {
@@ -306,7 +292,15 @@ fn refuse(pipeline: &Pipeline, error: Error, request_id: &str) -> Response {
         "request refused: {}",
         one_line(&error)
     );
-    reply::error(error, request_id)
+    let is_encoded = error.code() == UNSUPPORTED_ENCODING;
+    let mut response = reply::error(error, request_id);
+    if is_encoded {
+        let plain = HeaderValue::from_static("identity");
+        response
+            .headers_mut()
+            .insert(header::ACCEPT_ENCODING, plain);
+    }
+    response
 }
 
 fn log(
@@ -320,7 +314,7 @@ fn log(
     let elapsed_ms = arrived.elapsed().as_secs_f64() * 1000.0;
     match result {
         Ok(_) => tracing::info!(pipeline = pipeline_name, request_id, elapsed_ms, "answered"),
-        Err(failure) if failure.error.kind() == ErrorKind::Internal => tracing::error!(
+        Err(failure) if is_ours(&failure.error) => tracing::error!(
             pipeline = pipeline_name,
             request_id,
             elapsed_ms,
@@ -341,6 +335,11 @@ fn log(
     if tracing::enabled!(tracing::Level::DEBUG) {
         tracing::debug!(request_id, trace = %pipeline.trace_json(trace), "trace");
     }
+}
+
+/// True where no request and no wait can mend it.
+fn is_ours(error: &Error) -> bool {
+    error.kind() == ErrorKind::Internal || error.code() == "misconfigured"
 }
 
 /// A message for the log, in which nothing that came from elsewhere can begin a line of its own.

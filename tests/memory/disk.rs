@@ -333,7 +333,7 @@ fn a_file_that_is_no_database_is_told_once_with_its_place_and_not_as_if_it_passe
     assert!(is_degraded(&mut client));
     let image = picture("pixel.png");
     classify(&mut client, &image, &[("labels", "a cat,a dog")]);
-    let log = server.log();
+    let log = server.log_with("the store failed");
     let told = log.lines().filter(|line| line.contains("the store failed"));
     let told: Vec<_> = told.collect();
     assert_eq!(told.len(), 1, "{log}");

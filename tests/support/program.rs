@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use super::database::Data;
 use super::http::Client;
 
+/// Within which a line is in the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(20);
+
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -138,6 +141,20 @@ impl Server {
     /// All that it has logged.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// The log once it holds that; a line comes some time after what it tells of.
+    #[track_caller]
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(begun.elapsed() < LOG_PATIENCE, "no {text:?} in {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Sends SIGTERM.

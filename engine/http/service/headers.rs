@@ -28,13 +28,15 @@ const CUT: &str = "...";
 pub(super) fn unknown_fields(names: &[String]) -> Option<HeaderValue> {
     let mut list = String::new();
     for (index, name) in names.iter().enumerate() {
-        let shown = match percent_encoded(name, |char| is_token_char(char) && char != '%') {
-            empty if empty.is_empty() => "\"\"".to_owned(),
-            shown => shown,
+        // One that has no room as it is has none encoded, and may be as long as a body.
+        let shown = match name.as_str() {
+            "" => "\"\"".to_owned(),
+            long if long.len() > MAX_UNKNOWN_BYTES => String::new(),
+            name => percent_encoded(name, |char| is_token_char(char) && char != '%'),
         };
         let comma = if index == 0 { "" } else { ", " };
         let len = list.len() + comma.len() + shown.len();
-        if index == MAX_UNKNOWN_NAMES || len > MAX_UNKNOWN_BYTES {
+        if index == MAX_UNKNOWN_NAMES || shown.is_empty() || len > MAX_UNKNOWN_BYTES {
             let _ = write!(list, "{comma}{CUT}");
             break;
         }

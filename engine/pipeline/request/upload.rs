@@ -1,8 +1,13 @@
 //! A file that comes as text in a JSON body: base64 (RFC 4648), alone or in a `data:` URL
-//! (RFC 2397), which declares a media type as a part of a form does.
+//! (RFC 2397), which declares a media type as a part of a form does. Of base64 every form is taken
+//! that there is: in lines, of the alphabet for URLs, and without its padding.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _};
 use bytes::Bytes;
 use omnizap_contract::{Error, ErrorKind};
 
@@ -11,6 +16,11 @@ use super::{Field, is_token_char};
 
 /// Longest media type that an upload may declare, in bytes.
 const MAX_MEDIA_TYPE: usize = 255;
+/// What decodes base64 once it is [`plain`].
+static BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A file, and what its sender says of it.
 #[derive(Clone, Debug)]
@@ -29,15 +39,18 @@ impl Field {
     /// declared media type that is not accepted, [`ErrorKind::TooLarge`] over the field's
     /// `max_bytes`; each names the field.
     pub fn upload_of_text(&self, text: &str) -> Result<Upload, Error> {
-        let (declared, encoded) = self.data_url(text)?.unwrap_or((None, text));
+        let url = self.data_url(text)?;
+        let is_url = url.is_some();
+        let (declared, encoded) = url.unwrap_or((None, text));
         if let Some(declared) = declared {
             self.check_accepted(declared)?;
         }
         // Before anything is set aside for it.
-        self.check_size(decoded_len(encoded))?;
-        let data = STANDARD
-            .decode(encoded.as_bytes())
-            .map_err(|error| self.invalid(format!("not base64: {error}")))?;
+        self.check_size(decoded_len(encoded, is_url))?;
+        let encoded = plain(encoded, is_url);
+        let data = BASE64
+            .decode(encoded.as_ref())
+            .map_err(|error| self.invalid(NotBase64 { error, is_url }))?;
         Ok(Upload {
             data: data.into(),
             content_type: declared.map(str::to_owned),
@@ -50,7 +63,7 @@ impl Field {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Ok(None);
         };
-        if !scheme.eq_ignore_ascii_case("data") {
+        if !scheme.trim_start().eq_ignore_ascii_case("data") {
             return Ok(None);
         }
         let url = rest
@@ -67,7 +80,7 @@ impl Field {
         if declared.is_empty() {
             return Ok(Some((None, data)));
         }
-        if !is_media_type(declared) {
+        if !Upload::is_media_type(declared) {
             let found = quoted(declared);
             return Err(self.invalid(format!("{found} in a data: URL is no media type")));
         }
@@ -117,33 +130,160 @@ fn matches_range(range: &str, essence: &str) -> bool {
     }
 }
 
-fn is_media_type(text: &str) -> bool {
-    let mut parts = text.split(';');
-    let essence = parts.next().unwrap_or_default().trim();
-    let is_token = |part: &str| !part.is_empty() && part.chars().all(is_token_char);
-    let has_kind = essence
-        .split_once('/')
-        .is_some_and(|(kind, of)| is_token(kind) && is_token(of));
-    let is_plain = text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    has_kind && is_plain && text.len() <= MAX_MEDIA_TYPE
+impl Upload {
+    /// True for a text that may be the media type of an upload.
+    pub(crate) fn is_media_type(text: &str) -> bool {
+        let mut parts = text.split(';');
+        let essence = parts.next().unwrap_or_default().trim();
+        let is_token = |part: &str| !part.is_empty() && part.chars().all(is_token_char);
+        let has_kind = essence
+            .split_once('/')
+            .is_some_and(|(kind, of)| is_token(kind) && is_token(of));
+        let is_plain = text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+        has_kind && is_plain && text.len() <= MAX_MEDIA_TYPE
+    }
 }
 
-/// How many bytes a base64 text stands for.
-fn decoded_len(text: &str) -> usize {
-    let ends = text.bytes().rev().take(2);
-    let padding = ends.take_while(|byte| *byte == b'=').count();
-    (text.len() / 4 * 3).saturating_sub(padding)
+/// Base64 in its plain form: without what stands between its lines, of the usual alphabet, and
+/// without the percent-encoding that a URL may have.
+fn plain(text: &str, is_url: bool) -> Cow<'_, [u8]> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match escaped(rest) {
+            Some(byte) if is_url => (byte, &after[2..]),
+            _ => (first, after),
+        };
+        rest = after;
+        match byte {
+            _ if byte.is_ascii_whitespace() => {}
+            b'-' => plain.push(b'+'),
+            b'_' => plain.push(b'/'),
+            _ => plain.push(byte),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// The byte that a text begins with as `%2B`.
+fn escaped(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else {
+        return None;
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+}
+
+/// How many bytes a base64 text stands for; at least so many where it is none.
+fn decoded_len(text: &str, is_url: bool) -> usize {
+    let mut digits = 0_usize;
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match escaped(rest) {
+            Some(byte) if is_url => (byte, &after[2..]),
+            _ => (first, after),
+        };
+        rest = after;
+        if byte != b'=' && !byte.is_ascii_whitespace() {
+            digits += 1;
+        }
+    }
+    digits / 4 * 3 + (digits % 4).saturating_sub(1)
+}
+
+/// Why a text is not base64.
+struct NotBase64 {
+    error: DecodeError,
+    is_url: bool,
+}
+
+impl fmt::Display for NotBase64 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not base64: ")?;
+        match self.error {
+            DecodeError::InvalidByte(_, b'=') => f.write_str("found = before its end")?,
+            DecodeError::InvalidByte(_, byte) if byte.is_ascii_graphic() => {
+                write!(f, "found {:?}", char::from(byte))?;
+            }
+            DecodeError::InvalidByte(..) => f.write_str("found a character that is not of it")?,
+            DecodeError::InvalidLength(_)
+            | DecodeError::InvalidLastSymbol { .. }
+            | DecodeError::InvalidPadding => f.write_str("it is cut off")?,
+        }
+        if !self.is_url {
+            f.write_str(", expected base64 or a data: URL of it")?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
     use super::*;
 
     #[test]
     fn the_length_of_what_base64_stands_for_is_known_before() {
         for len in 0..10 {
-            let text = STANDARD.encode(vec![7; len]);
-            assert_eq!(decoded_len(&text), len, "{text}");
+            let data = vec![0xfb; len];
+            for text in [STANDARD.encode(&data), URL_SAFE_NO_PAD.encode(&data)] {
+                assert_eq!(decoded_len(&text, false), len, "{text}");
+                let lines = text.replace('A', "A\r\n\t ");
+                assert_eq!(decoded_len(&lines, false), len, "{lines}");
+                let escaped = text.replace('+', "%2B").replace('=', "%3d");
+                assert_eq!(decoded_len(&escaped, true), len, "{escaped}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_of_base64_is_taken() {
+        let data: Vec<u8> = (0..=255).collect();
+        let decode = |text: &str, is_url| BASE64.decode(plain(text, is_url).as_ref());
+        let standard = STANDARD.encode(&data);
+        let lines: Vec<&[u8]> = standard.as_bytes().chunks(76).collect();
+        for text in [
+            standard.clone(),
+            standard.trim_end_matches('=').to_owned(),
+            URL_SAFE_NO_PAD.encode(&data),
+            format!(
+                " {}\r\n",
+                String::from_utf8(lines.join(&b"\r\n"[..])).unwrap()
+            ),
+            standard.replace('/', "_"),
+        ] {
+            assert_eq!(
+                decode(&text, false).as_deref(),
+                Ok(data.as_slice()),
+                "{text}"
+            );
+            let escaped = text
+                .replace('+', "%2B")
+                .replace('/', "%2f")
+                .replace('=', "%3D");
+            assert_eq!(
+                decode(&escaped, true).as_deref(),
+                Ok(data.as_slice()),
+                "{escaped}"
+            );
+        }
+        for (text, reason) in [
+            ("http://a", "found ':'"),
+            ("aGk%3D", "found '%'"),
+            ("a", "it is cut off"),
+            ("aGk=aGk=", "found = before its end"),
+            ("aé", "found a character that is not of it"),
+        ] {
+            let error = decode(text, false).unwrap_err();
+            let is_url = false;
+            let shown = NotBase64 { error, is_url }.to_string();
+            let expected = format!("not base64: {reason}, expected base64 or a data: URL of it");
+            assert_eq!(shown, expected, "{text}");
         }
     }
 

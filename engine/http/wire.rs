@@ -1,0 +1,239 @@
+//! The connection as hyper sees it. It gives the answers that hyper makes itself, to what is no
+//! request, the form of all others, and it is read on where an answer came before its request was
+//! read.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::drain::Drains;
+use super::reply;
+
+/// An answer that hyper makes itself.
+struct Refusal {
+    status_line: &'static str,
+    code: &'static str,
+    detail: &'static str,
+}
+
+/// All of them (hyper 1.12, `proto/h1/role.rs`). It closes the connection after each.
+const REFUSALS: [Refusal; 3] = [
+    Refusal {
+        status_line: "HTTP/1.1 400 Bad Request",
+        code: "malformed_request",
+        detail: "the head of the request is malformed, expected HTTP/1.1 or HTTP/2 without TLS",
+    },
+    Refusal {
+        status_line: "HTTP/1.1 414 URI Too Long",
+        code: "uri_too_long",
+        detail: "the path and query of the request are too long, expected at most 65534 bytes",
+    },
+    Refusal {
+        status_line: "HTTP/1.1 431 Request Header Fields Too Large",
+        code: "headers_too_large",
+        detail: "the head of the request is too large, expected at most 100 headers and 400 KB",
+    },
+];
+/// What hyper writes between the status line and the date.
+const HEAD_OF_REFUSAL: &str = "\r\nconnection: close\r\ncontent-length: 0\r\ndate: ";
+/// The length of every date (RFC 9110, section 5.6.7).
+const DATE_LEN: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+const BLANK_LINE: &[u8] = b"\r\n\r\n";
+
+/// A client's connection.
+pub(super) struct Wire {
+    /// There until it is dropped.
+    stream: Option<TcpStream>,
+    /// True once an answer was given before its request was read.
+    unread: Arc<AtomicBool>,
+    /// What stands in the place of something that hyper wrote.
+    last_words: Bytes,
+    drains: Arc<Drains>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, drains: Arc<Drains>) -> Self {
+        Self {
+            stream: Some(stream),
+            unread: Arc::default(),
+            last_words: Bytes::new(),
+            drains,
+        }
+    }
+
+    /// What to set where an answer is given before its request was read.
+    pub(super) fn unread(&self) -> Arc<AtomicBool> {
+        self.unread.clone()
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        let stream = self.stream.as_mut().map(Pin::new);
+        stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn poll_last_words(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.last_words.has_remaining() {
+            let words = self.last_words.clone();
+            let written = ready!(self.stream()?.poll_write(context, &words))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.last_words.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().stream()?.poll_read(context, buffer)
+    }
+}
+
+// Not vectored: what hyper writes of itself has to come as one piece.
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        written: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_last_words(context))?;
+        match refusal(written) {
+            None => this.stream()?.poll_write(context, written),
+            // The answer to what came before goes first.
+            Some((at @ 1.., ..)) => this.stream()?.poll_write(context, &written[..at]),
+            Some((0, refusal, date)) => {
+                this.last_words = answer(refusal, date);
+                this.unread.store(true, Ordering::Relaxed);
+                Poll::Ready(Ok(written.len()))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_last_words(context))?;
+        this.stream()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_last_words(context))?;
+        this.stream()?.poll_shutdown(context)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.unread.load(Ordering::Relaxed)
+            && let Some(stream) = self.stream.take()
+        {
+            let last_words = std::mem::take(&mut self.last_words);
+            self.drains.connection(stream, last_words);
+        }
+    }
+}
+
+/// Where in what hyper writes an answer of its own begins, which it is, and its date. Such an
+/// answer has no body, so it is the end of what is written; every answer of ours has one, or tells
+/// the length of the one that it would have. No value of a header holds a line end, so nothing that
+/// a client sent can look like it.
+fn refusal(written: &[u8]) -> Option<(usize, &'static Refusal, &str)> {
+    let head = written.strip_suffix(BLANK_LINE)?;
+    let (head, date) = head.split_at_checked(head.len().checked_sub(DATE_LEN)?)?;
+    let head = head.strip_suffix(HEAD_OF_REFUSAL.as_bytes())?;
+    let date = std::str::from_utf8(date).ok()?;
+    REFUSALS.iter().find_map(|refusal| {
+        let before = head.strip_suffix(refusal.status_line.as_bytes())?;
+        // Behind a body of ours or a head.
+        let begins_line = matches!(before.last(), None | Some(b'}' | b'\n'));
+        begins_line.then_some((before.len(), refusal, date))
+    })
+}
+
+fn answer(refusal: &Refusal, date: &str) -> Bytes {
+    let Refusal {
+        status_line,
+        code,
+        detail,
+    } = refusal;
+    let id = reply::new_request_id();
+    let body = reply::body_of_error(detail, code, None, &id).to_string();
+    let len = body.len();
+    tracing::debug!(request_id = &*id, code, "no request: {detail}");
+    let head = format!(
+        "{status_line}\r\ncontent-type: application/json\r\n{}: {id}\r\nconnection: close\r\n\
+         content-length: {len}\r\ndate: {date}\r\n\r\n",
+        reply::REQUEST_ID
+    );
+    (head + &body).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Thu, 26 Nov 2026 09:13:30 GMT";
+
+    fn bare(refusal: &Refusal) -> String {
+        format!("{}{HEAD_OF_REFUSAL}{DATE}\r\n\r\n", refusal.status_line)
+    }
+
+    #[test]
+    fn answers_of_hyper_are_told_from_ours() {
+        for refusal in &REFUSALS {
+            let bare = bare(refusal);
+            for before in [
+                "",
+                "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"ok\":true}",
+            ] {
+                let written = format!("{before}{bare}");
+                let (at, found, date) = super::refusal(written.as_bytes()).unwrap();
+                assert_eq!((at, found.code, date), (before.len(), refusal.code, DATE));
+            }
+        }
+        let bare = bare(&REFUSALS[0]);
+        for ours in [
+            String::new(),
+            "\r\n\r\n".to_owned(),
+            "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
+            // To HEAD, with a client's id.
+            format!(
+                "HTTP/1.1 200 OK\r\nx-request-id: HTTP/1.1 400 Bad Request\r\nconnection: close\
+                 \r\ncontent-length: 11\r\ndate: {DATE}\r\n\r\n"
+            ),
+            format!("HTTP/1.1 200 OK\r\nx-request-id: {bare}"),
+            format!("{bare}x"),
+        ] {
+            assert!(super::refusal(ours.as_bytes()).is_none(), "{ours:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_hyper_gets_the_form_of_ours() {
+        for refusal in &REFUSALS {
+            let answer = String::from_utf8(answer(refusal, DATE).to_vec()).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(refusal.status_line), "{head}");
+            assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())));
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["code"], refusal.code);
+            let id = body["request_id"].as_str().unwrap();
+            assert!(
+                head.contains(&format!("\r\nx-request-id: {id}\r\n")),
+                "{head}"
+            );
+        }
+    }
+}
