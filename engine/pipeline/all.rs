@@ -54,6 +54,8 @@ pub fn bind_each<'s>(
         let Some(file) = file else {
             continue;
         };
+        // What was found before did not know what is secret.
+        diagnostics.conceal(&file.source, &file.secrets);
         // A file with mistakes is bound too, so that all are reported at once; a
         // stage that could not be read hides what it would have given, so only
         // what does not follow from that is worth reporting then.

@@ -140,7 +140,8 @@ impl Pipeline {
                     entry.name.get_ref(),
                     chain(&error)
                 );
-                let place = Diagnostic::new(&graph.file.source, entry.name.span(), message);
+                let mut place = Diagnostic::new(&graph.file.source, entry.name.span(), message);
+                place.conceal(&graph.file.secrets);
                 BuildError {
                     place: Box::new(place),
                 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{Kind, Options};
+use omnizap_contract::{Kind, OptionSpec, Options};
 use toml::Spanned;
 
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
@@ -22,6 +22,7 @@ use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
 use super::interpolate::Environment;
 use super::layers::Layers;
+use super::options::{check_default, is_written, meant};
 use super::reader::{Entries, Reader};
 use super::registry::Registry;
 use super::request::{Field, RequestLimits, read_limits, read_request};
@@ -171,7 +172,7 @@ pub fn read_pipeline(
     let mut reader = Reader::new(&layers.source, environment);
     let file = read_root(&mut reader, &layers.root, registry);
     let mut mistakes = reader.diagnostics;
-    mistakes.conceal(&reader.secrets);
+    mistakes.conceal(&reader.source, &reader.secrets);
     (file, mistakes)
 }
 
@@ -216,7 +217,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         .map(|node| read_stages(reader, node, &defaults, registry))
         .unwrap_or_default();
     if !has_unreadable_stage {
-        report_unused_defaults(reader, &defaults, &stages);
+        check_unused_defaults(reader, &defaults, &stages);
     }
     report_duplicate_names(reader, &stages);
     route::check_parameters(reader, route.as_ref(), settings_route.as_ref(), &request);
@@ -268,7 +269,8 @@ fn read_route(reader: &mut Reader<'_>, entries: &Entries<'_>, key: &str) -> Opti
     match text.parse() {
         Ok(route) => Some(Spanned::new(node.span(), route)),
         Err(message) => {
-            let wrong = reader.at(node.span(), format!("`{key}`: {message}"));
+            let whence = reader.whence(node);
+            let wrong = reader.at(node.span(), format!("`{key}`{whence}: {message}"));
             reader.report(wrong.help(ROUTE_FORM));
             None
         }
@@ -307,16 +309,40 @@ fn read_defaults<'t>(reader: &mut Reader<'_>, node: &'t Node) -> Option<Entries<
     Some(reader.any_entries(with))
 }
 
-fn report_unused_defaults(reader: &mut Reader<'_>, defaults: &Entries<'_>, stages: &[StageEntry]) {
+/// Looks at the options of `[defaults.with]` that no stage takes: those that none has, and those
+/// that each sets itself.
+fn check_unused_defaults(reader: &mut Reader<'_>, defaults: &Entries<'_>, stages: &[StageEntry]) {
     let specs = stages.iter().map(|stage| stage.kind.spec());
-    let options: Vec<&str> = specs
-        .flat_map(|spec| spec.options.iter().map(|option| &*option.name))
-        .collect();
-    for (name, span, _) in defaults.iter() {
-        if !options.contains(&name) {
+    let options: Vec<&OptionSpec> = specs.flat_map(|spec| &spec.options).collect();
+    for (name, span, node) in defaults.iter() {
+        let of_name: Vec<&OptionSpec> = options
+            .iter()
+            .filter(|option| option.name == name)
+            .copied()
+            .collect();
+        if of_name.is_empty() {
             let unused = format!("`defaults.with`: no stage of this file has the option `{name}`");
             let unused = reader.at(span, unused);
-            reader.report(unused.nearest(name, options.iter().copied()));
+            let Some(option) = meant(name, options.iter().copied()) else {
+                let names = options.iter().map(|option| &*option.name);
+                reader.report(unused.nearest(name, names));
+                continue;
+            };
+            if option.is_secret && is_written(node) {
+                reader.secrets.push(node.span());
+            }
+            reader.report(unused.help(format!("did you mean `{}`?", option.name)));
+            continue;
+        }
+        // Its own value is the first that is found of a stage.
+        let is_taken = stages.iter().any(|stage| {
+            let mut spans = stage.option_spans.iter();
+            let first = spans.find(|(option, _)| option == name);
+            let has_it = stage.kind.spec().options.iter().any(|it| it.name == name);
+            has_it && first.is_some_and(|(_, span)| *span == node.span())
+        });
+        if !is_taken {
+            check_default(reader, &of_name, node);
         }
     }
 }

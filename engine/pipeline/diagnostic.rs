@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use omnizap_contract::common::names::suggestion;
 
-use self::excerpt::excerpt;
-pub(super) use self::excerpt::{MAX_QUOTED, quoted, shortened};
+pub(crate) use self::excerpt::quoted;
+pub(super) use self::excerpt::{MAX_QUOTED, shortened};
+use self::excerpt::{excerpt, without_texts};
 pub(super) use self::source::SAVE_AS_UTF8;
 pub use self::source::{BUILTIN, Place, SourceText};
 
@@ -23,9 +24,21 @@ pub struct Diagnostic {
     span: Range<usize>,
     message: String,
     help: Option<String>,
-    /// True where the line holds a secret.
-    is_concealed: bool,
+    shown: Shown,
 }
+
+/// What is shown of the line that a mistake is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    All,
+    /// All but what is in quotes: whether that is a secret is not known.
+    WithoutTexts,
+    /// Nothing: it holds a secret.
+    Nothing,
+}
+
+/// What a key may hold of which nothing is known but its name, and which is not shown then.
+const SECRET_WORDS: [&str; 6] = ["key", "token", "secret", "pass", "credential", "auth"];
 
 impl Diagnostic {
     /// A mistake at a span of bytes. The message is in lower case and says what
@@ -37,7 +50,48 @@ impl Diagnostic {
             span,
             message: shortened(&message.into(), MAX_MESSAGE).into_owned(),
             help: None,
-            is_concealed: false,
+            shown: Shown::All,
+        }
+    }
+
+    /// The same mistake, whose line is shown without its texts: for one that is not about them, in
+    /// a file of which it is not known what is secret.
+    #[must_use]
+    pub(super) fn without_texts(mut self) -> Self {
+        self.shown = Shown::WithoutTexts;
+        self
+    }
+
+    /// The same mistake, whose line is not shown where one of its keys is called as secrets are:
+    /// for a file of which it is not known what is secret.
+    #[must_use]
+    pub(super) fn without_likely_secrets(mut self) -> Self {
+        let parts: Vec<&str> = self.line().0.split('=').collect();
+        let keys = parts.split_last().map_or(&[][..], |(_, keys)| keys);
+        let is_likely = keys.iter().any(|before| {
+            let key = before.trim_end().trim_end_matches(['"', '\'']);
+            let mut words = key.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '-');
+            let key = words.next().unwrap_or_default().to_lowercase();
+            SECRET_WORDS.iter().any(|word| key.contains(word))
+        });
+        if is_likely {
+            self.shown = Shown::Nothing;
+        }
+        self
+    }
+
+    /// The same mistake, whose line is not shown where one of these places is a part of it: they
+    /// hold secrets.
+    pub(super) fn conceal(&mut self, secrets: &[Range<usize>]) {
+        let text = &self.source.text;
+        let start = self.span.start.min(text.len());
+        let before = text.get(..start).and_then(|text| text.rfind('\n'));
+        let from = before.map_or(0, |newline| newline + 1);
+        let behind = text.get(start..).and_then(|text| text.find('\n'));
+        let to = behind.map_or(text.len(), |newline| start + newline);
+        let is_secret = |secret: &Range<usize>| secret.start <= to && secret.end >= from;
+        if secrets.iter().any(is_secret) {
+            self.shown = Shown::Nothing;
         }
     }
 
@@ -80,9 +134,19 @@ impl fmt::Display for Diagnostic {
         let Place { file, line, column } = self.place();
         write!(f, "{file}:{line}:{column}: {}", self.message)?;
         let gutter = line.to_string().len();
-        if !self.is_concealed {
-            let (text, marked) = self.line();
-            let shown = excerpt(text, marked);
+        let (text, marked) = self.line();
+        let excerpt = match self.shown {
+            Shown::All => Some(excerpt(text, marked)),
+            Shown::WithoutTexts => {
+                let before = without_texts(&text[..marked.start]);
+                let rest = without_texts(&text[marked.end..]);
+                let line = [&*before, &text[marked.clone()], &*rest].concat();
+                let start = before.len();
+                Some(excerpt(&line, start..start + marked.len()))
+            }
+            Shown::Nothing => None,
+        };
+        if let Some(shown) = excerpt {
             write!(f, "\n{line} | {}", shown.line)?;
             write!(f, "\n{:gutter$} | {}", "", shown.carets)?;
         }
@@ -110,17 +174,12 @@ impl Diagnostics {
         }
     }
 
-    /// Shows no line of which one of these places is a part: they hold secrets.
-    pub(super) fn conceal(&mut self, secrets: &[Range<usize>]) {
-        for diagnostic in &mut self.0 {
-            let text = &diagnostic.source.text;
-            let start = diagnostic.span.start.min(text.len());
-            let before = text.get(..start).and_then(|text| text.rfind('\n'));
-            let from = before.map_or(0, |newline| newline + 1);
-            let behind = text.get(start..).and_then(|text| text.find('\n'));
-            let to = behind.map_or(text.len(), |newline| start + newline);
-            let is_secret = |secret: &Range<usize>| secret.start <= to && secret.end >= from;
-            diagnostic.is_concealed |= secrets.iter().any(is_secret);
+    /// Shows no line of that file, or of what it extends, of which one of these places is a part:
+    /// they hold secrets.
+    pub(super) fn conceal(&mut self, source: &SourceText, secrets: &[Range<usize>]) {
+        let of_file = self.0.iter_mut();
+        for diagnostic in of_file.filter(|it| it.source.name == source.name) {
+            diagnostic.conceal(secrets);
         }
     }
 

@@ -229,11 +229,11 @@ fn default_ports(kind: &dyn Kind) -> Ports {
 pub fn bind(file: &PipelineFile, registry: &Registry) -> Result<Graph, Diagnostics> {
     match bind_file(file, registry) {
         Ok(mut graph) => {
-            graph.warnings.conceal(&file.secrets);
+            graph.warnings.conceal(&file.source, &file.secrets);
             Ok(graph)
         }
         Err(mut mistakes) => {
-            mistakes.conceal(&file.secrets);
+            mistakes.conceal(&file.source, &file.secrets);
             Err(mistakes)
         }
     }

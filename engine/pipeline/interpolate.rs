@@ -111,6 +111,11 @@ fn fill(
     Ok(filled)
 }
 
+/// What a string says where no variable is set: what is in the file itself.
+pub(super) fn without_variables(text: &str) -> String {
+    fill(text, None, 0).unwrap_or_else(|_| text.to_owned())
+}
+
 /// Where the brace is that closes a variable, in what follows its `${`.
 pub(super) fn closing(inner: &str) -> Option<usize> {
     let mut open = 1_usize;
@@ -133,7 +138,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{InterpolationError, MAX_NESTED, interpolate};
+    use super::{InterpolationError, MAX_NESTED, interpolate, without_variables};
 
     fn check(text: &str, expected: Result<&str, InterpolationError>) {
         let environment = |name: &str| match name {
@@ -201,6 +206,21 @@ mod tests {
         }
         for text in ["${SET:-${UNSET}", "${UNSET:-${SET", "${UNSET:-{}"] {
             check(text, Err(InterpolationError::Unclosed));
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_file_itself_is_text_and_defaults() {
+        for (text, own) in [
+            ("${A}", ""),
+            ("${A:-}${B}", ""),
+            ("${A:-x}", "x"),
+            ("a ${A} b", "a  b"),
+            ("${A:-${B:-y}}", "y"),
+            ("$${A}", "${A}"),
+            ("${A", "${A"),
+        ] {
+            assert_eq!(without_variables(text), own, "{text}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! A pipeline file and what it extends, parsed once each and laid over each other.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use omnizap_contract::common::names::suggestion;
@@ -61,10 +63,10 @@ fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
         let wanted = reader.string(&extends, "`extends`")?;
         let refused = match find(&wanted, &name) {
             Ok(base) if seen.contains(&base.name) => {
-                format!("`extends`: {} extends itself", base.name)
+                format!("{} extends itself", base.name)
             }
             Ok(_) if layers.len() == MAX_LAYERS => {
-                format!("`extends`: at most {MAX_LAYERS} files may extend each other")
+                format!("at most {MAX_LAYERS} files may extend each other")
             }
             Ok(base) => {
                 name = base.name.clone();
@@ -72,9 +74,10 @@ fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
                 start = reader.source.append(&base);
                 continue;
             }
-            Err(message) => format!("`extends`: {message}"),
+            Err(message) => message,
         };
-        let refused = reader.at(extends.span(), refused);
+        let whence = reader.whence(&extends);
+        let refused = reader.at(extends.span(), format!("`extends`{whence}: {refused}"));
         reader.report(refused.help(format!(
             "expected \"{BUILTIN}NAME\", or a path from the folder of this file"
         )));
@@ -128,13 +131,35 @@ fn text<'t>(stage: &'t Node, key: &str) -> Option<&'t str> {
     stage.get_ref().as_table()?.get(key)?.get_ref().as_str()
 }
 
+/// Where a stage says how it is called.
+fn name_span(stage: &Node) -> Range<usize> {
+    let table = stage.get_ref().as_table();
+    let name = table.and_then(|table| table.get("name").or_else(|| table.get("uses")));
+    name.map_or(stage.span(), Spanned::span)
+}
+
 /// Each stage of `over` changes the one of its name, or is a new one.
 fn lay_stages_over(reader: &mut Reader<'_>, stages: &mut Vec<Node>, over: Node) {
     let Item::List(over) = over.into_inner() else {
         return;
     };
+    // The stages of this file, each with the place of its name.
+    let mut said: HashMap<String, usize> = HashMap::new();
     for mut stage in over {
         let goes = place(reader, &mut stage);
+        if let Some(name) = stage_name(&stage) {
+            let at = name_span(&stage);
+            let first = *said.entry(name.to_owned()).or_insert(at.start);
+            // Without a `name` it would be another stage, not the same one changed again.
+            if first != at.start && text(&stage, "name").is_some() {
+                let line = reader.source.place(first).line;
+                let twice =
+                    format!("this file says twice what stage `{name}` is, first at line {line}");
+                let twice = reader.at(at, twice);
+                reader.report(twice.help("put both into one [[stage]]"));
+                continue;
+            }
+        }
         let named = text(&stage, "name").map(str::to_owned);
         let below = named.as_deref().and_then(|named| {
             let mut each = stages.iter();
@@ -155,13 +180,8 @@ fn lay_stages_over(reader: &mut Reader<'_>, stages: &mut Vec<Node>, over: Node) 
             Some(_) => stage,
             None => {
                 if let (Some(named), None) = (&named, uses) {
-                    let span = stage
-                        .get_ref()
-                        .as_table()
-                        .and_then(|table| table.get("name"));
-                    let span = span.map_or(stage.span(), Spanned::span);
                     let unknown = format!("there is no stage `{named}` to be changed");
-                    let unknown = reader.at(span, unknown);
+                    let unknown = reader.at(name_span(&stage), unknown);
                     let names = stages.iter().filter_map(stage_name);
                     reader.report(unknown.nearest(named, names));
                     continue;

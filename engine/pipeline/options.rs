@@ -2,20 +2,27 @@
 
 use std::ops::Range;
 
+use omnizap_contract::common::names::{nearest, suggestion};
 use omnizap_contract::{Kind, OptionSpec, OptionType, Options};
 use serde_json::{Map, Value as Json};
 
+use super::interpolate::without_variables;
 use super::reader::{Entries, Reader};
-use super::tree::Node;
+use super::tree::{Node, Table};
+
+/// How options begin that stand in for what a request leaves out: `default_labels` for `labels`.
+const STANDS_IN: &str = "default_";
 
 /// Reads the options of a stage: its own, else those of `[defaults.with]`, else the schema's
 /// defaults. Every mistake is reported; the default stands in
-/// for what is wrong, so that the ports are known all the same.
+/// for what is wrong, so that the ports are known all the same. `keys` are those of a stage, beside
+/// `with`.
 pub(super) fn read_options(
     reader: &mut Reader<'_>,
     kind: &dyn Kind,
     with: Option<&Node>,
     defaults: &Entries<'_>,
+    keys: &[&str],
     stage_span: Range<usize>,
 ) -> Options {
     let spec = kind.spec();
@@ -23,18 +30,26 @@ pub(super) fn read_options(
     let table = with.and_then(|node| reader.table(node, "`with`"));
     let before = reader.diagnostics.len();
     let what = format!("the options of `{}`", spec.name);
-    let given = table.map(|table| reader.entries(table, &what, &valid));
-    let given = |name: &str| {
-        let own = given.as_ref().and_then(|given| given.get(name));
-        own.or_else(|| defaults.get(name))
+    let help = |key: &str| {
+        if keys.contains(&key) {
+            let beside = "is a key of the stage itself: write it beside `uses`, not in `with`";
+            return Some(format!("`{key}` {beside}"));
+        }
+        match meant(key, &spec.options) {
+            Some(option) => Some(format!("did you mean `{}`?", option.name)),
+            None => suggestion(key, valid.iter().copied()),
+        }
     };
+    let own = table.map(|table| {
+        conceal_misspelt(reader, table, &valid, &spec.options);
+        reader.entries_or(table, &what, &valid, &help)
+    });
+    let own = |name: &str| own.as_ref().and_then(|own| own.get(name));
+    let given = |name: &str| own(name).or_else(|| defaults.get(name));
 
     for option in spec.options.iter().filter(|option| option.is_secret) {
-        // What a variable holds is not in the file.
-        let written = given(&option.name).filter(|node| {
-            let text = node.get_ref().as_str().unwrap_or_default();
-            !(text.starts_with("${") && text.ends_with('}'))
-        });
+        let both = [own(&option.name), defaults.get(&option.name)];
+        let written = both.into_iter().flatten().filter(|node| is_written(node));
         reader.secrets.extend(written.map(Node::span));
     }
     let mut values = Map::new();
@@ -65,15 +80,74 @@ pub(super) fn read_options(
     let well_typed = reader.diagnostics.len() == before;
     if well_typed && let Err(faults) = kind.check(&options) {
         for fault in faults {
-            let span = given(&fault.option).map_or(stage_span.clone(), Node::span);
-            let wrong = reader.at(
-                span,
-                format!("option `{}`: {}", fault.option, fault.message),
-            );
-            reader.report(wrong);
+            let node = given(&fault.option);
+            let mut options = spec.options.iter();
+            let is_secret = options.any(|it| it.is_secret && it.name == fault.option);
+            let shown = node.filter(|_| !is_secret);
+            let whence = shown.map_or(String::new(), |node| reader.whence(node));
+            let what = format!("option `{}`{whence}: {}", fault.option, fault.message);
+            let span = node.map_or(stage_span.clone(), Node::span);
+            reader.report(reader.at(span, what));
         }
     }
     options
+}
+
+/// Checks a value of `[defaults.with]` that every stage sets itself: it has to fit one of these,
+/// the options of its name.
+pub(super) fn check_default(reader: &mut Reader<'_>, options: &[&OptionSpec], node: &Node) {
+    let before = reader.diagnostics.clone();
+    for option in options {
+        reader.diagnostics = before.clone();
+        if read_option(reader, option, node).is_some() {
+            break;
+        }
+    }
+}
+
+/// The names by which a file may mean an option, its own first.
+pub(super) fn names_of(option: &OptionSpec) -> impl Iterator<Item = &str> {
+    let name = &*option.name;
+    std::iter::once(name).chain(name.strip_prefix(STANDS_IN))
+}
+
+/// The option that was probably meant.
+pub(super) fn meant<'o>(
+    given: &str,
+    options: impl IntoIterator<Item = &'o OptionSpec>,
+) -> Option<&'o OptionSpec> {
+    let options: Vec<&OptionSpec> = options.into_iter().collect();
+    let near = nearest(given, options.iter().flat_map(|option| names_of(option)))?;
+    // A name of its own goes before one that it stands in for.
+    let own = options.iter().find(|option| option.name == near);
+    let other = || {
+        let mut each = options.iter();
+        each.find(|option| names_of(option).any(|name| name == near))
+    };
+    own.or_else(other).copied()
+}
+
+/// Keeps the values of those keys secret that are not among the valid ones, and were probably meant
+/// for a secret option.
+pub(super) fn conceal_misspelt(
+    reader: &mut Reader<'_>,
+    table: &Table,
+    valid: &[&str],
+    options: &[OptionSpec],
+) {
+    let unknown = table.iter().filter(|(key, node)| {
+        let key = key.get_ref().as_str();
+        !valid.contains(&key)
+            && is_written(node)
+            && meant(key, options).is_some_and(|option| option.is_secret)
+    });
+    reader.secrets.extend(unknown.map(|(_, node)| node.span()));
+}
+
+/// True for a value that is in the file itself: what a variable holds is not.
+pub(super) fn is_written(node: &Node) -> bool {
+    let text = node.get_ref().as_str();
+    text.is_none_or(|text| !without_variables(text).trim().is_empty())
 }
 
 fn read_option(reader: &mut Reader<'_>, option: &OptionSpec, node: &Node) -> Option<Json> {
@@ -88,7 +162,7 @@ fn read_option(reader: &mut Reader<'_>, option: &OptionSpec, node: &Node) -> Opt
         let found = if option.is_secret {
             "something else".to_owned()
         } else if node.get_ref().as_str().is_some() {
-            raw.to_string()
+            format!("{raw}{}", reader.whence(node))
         } else {
             shown(&raw)
         };

@@ -3,15 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use omnizap_contract::common::names::suggestion;
 use omnizap_contract::option::parse_bool;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use toml::Spanned;
 
 use super::diagnostic::{
     Diagnostic, Diagnostics, MAX_QUOTED, SAVE_AS_UTF8, SourceText, quoted, shortened,
 };
 use super::interpolate::{Environment, interpolate};
-use super::tree::{self, Item, Node, Table};
+use super::tree::{self, Item, Mistake, Node, Table};
 
 /// The longest time that a file may set, in milliseconds.
 pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -74,9 +75,18 @@ impl<'a> Reader<'a> {
         if mistakes.is_empty() {
             return Some(root);
         }
-        for (span, message) in mistakes {
+        for Mistake {
+            span,
+            message,
+            is_of_key,
+        } in mistakes
+        {
             let wrong = self.at(span, format!("not TOML: {message}"));
-            self.report(wrong);
+            self.report(if is_of_key {
+                wrong.without_texts()
+            } else {
+                wrong.without_likely_secrets()
+            });
         }
         None
     }
@@ -89,6 +99,18 @@ impl<'a> Reader<'a> {
         what: &str,
         valid: &[&str],
     ) -> Entries<'t> {
+        let help = |key: &str| suggestion(key, valid.iter().copied());
+        self.entries_or(table, what, valid, &help)
+    }
+
+    /// The same; `help` gives the way out of a key that is not valid.
+    pub(super) fn entries_or<'t>(
+        &mut self,
+        table: &'t Table,
+        what: &str,
+        valid: &[&str],
+        help: &dyn Fn(&str) -> Option<String>,
+    ) -> Entries<'t> {
         let entries = self.any_entries(table);
         let (known, unknown): (Vec<_>, Vec<_>) = entries
             .0
@@ -97,7 +119,10 @@ impl<'a> Reader<'a> {
         for (key, span, _) in unknown {
             let shown = shortened(key, MAX_QUOTED);
             let unknown = self.at(span, format!("unknown key `{shown}` in {what}"));
-            self.report(unknown.nearest(key, valid.iter().copied()));
+            self.report(match help(key) {
+                Some(help) => unknown.help(help),
+                None => unknown,
+            });
         }
         Entries(known)
     }
@@ -118,7 +143,7 @@ impl<'a> Reader<'a> {
             // No text becomes a table, so that what its variables hold does not matter.
             let found = match node.get_ref() {
                 Item::String(text) => format!("the string {}", quoted(text)),
-                other => self.found(other),
+                _ => self.found(node),
             };
             self.wrong(node, what, "a table", &found);
         }
@@ -127,7 +152,7 @@ impl<'a> Reader<'a> {
 
     /// Reports a value that is of another type, or that does not spell what it should.
     pub(super) fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
-        let found = self.found(node.get_ref());
+        let found = self.found(node);
         self.wrong(node, what, expected, &found);
     }
 
@@ -137,12 +162,17 @@ impl<'a> Reader<'a> {
         self.report(wrong);
     }
 
+    /// What a message says behind the value of a string with variables: where it is from.
+    pub(super) fn whence(&self, node: &Node) -> String {
+        self.source.whence(node.span())
+    }
+
     /// A value as a message shows it; a string with what it is once its variables are filled in.
-    fn found(&self, item: &Item) -> String {
-        match item {
+    fn found(&self, node: &Node) -> String {
+        match node.get_ref() {
             Item::String(text) => match interpolate(text, self.environment) {
                 Ok(filled) if filled != *text => {
-                    format!("{} (from {})", quoted(&filled), quoted(text))
+                    format!("{}{}", quoted(&filled), self.whence(node))
                 }
                 _ => format!("the string {}", quoted(text)),
             },
@@ -234,8 +264,17 @@ impl<'a> Reader<'a> {
         Some(Duration::from_millis(milliseconds.unsigned_abs()))
     }
 
-    /// Any value as JSON, the variables of its strings filled in.
+    /// Any value but a table as JSON, the variables of its strings filled in.
     pub(super) fn json(&mut self, node: &Node, what: &str) -> Option<Json> {
+        self.json_of(node, what, false)
+    }
+
+    /// Any value as JSON, tables as objects.
+    pub(super) fn any_json(&mut self, node: &Node, what: &str) -> Option<Json> {
+        self.json_of(node, what, true)
+    }
+
+    fn json_of(&mut self, node: &Node, what: &str, with_tables: bool) -> Option<Json> {
         Some(match node.get_ref() {
             Item::String(text) => Json::from(self.fill(text, node.span())?),
             Item::Bool(bool) => Json::from(*bool),
@@ -254,12 +293,25 @@ impl<'a> Reader<'a> {
             Item::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items.iter() {
-                    list.push(self.json(item, what)?);
+                    list.push(self.json_of(item, what, with_tables)?);
                 }
                 Json::Array(list)
             }
+            Item::Table(table) if with_tables => {
+                let mut object = Map::new();
+                for (key, value) in table.iter() {
+                    let value = self.json_of(value, what, with_tables)?;
+                    object.insert(key.get_ref().clone(), value);
+                }
+                Json::Object(object)
+            }
             Item::Datetime(_) | Item::Table(_) => {
-                self.wrong_type(node, what, "a string, a number, a bool or a list");
+                let expected = if with_tables {
+                    "a string, a number, a bool, a list or a table"
+                } else {
+                    "a string, a number, a bool or a list"
+                };
+                self.wrong_type(node, what, expected);
                 return None;
             }
         })

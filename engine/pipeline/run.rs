@@ -8,6 +8,7 @@
 
 mod attempt;
 mod respond;
+mod sent;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value as Json};
 
 use self::attempt::{Attempted, Begun, attempt_all, attempt_once, busy_error, deadline_error};
 use self::respond::respond;
+use self::sent::as_sent;
 use super::build::{Pipeline, Step, StepCondition, StepVariable};
 use super::config::OnError;
 use super::graph::needed;
@@ -264,7 +266,8 @@ impl<'p> Run<'p> {
         let step = step_of(self.pipeline, node);
         let conformed = attempted
             .result
-            .and_then(|outputs| outputs.conform(&step.outputs));
+            .and_then(|outputs| outputs.conform(&step.outputs))
+            .map_err(|error| as_sent(self.pipeline, node, &self.values, error));
         let mut trace = StageTrace {
             node,
             outcome: Outcome::Ran,

@@ -10,6 +10,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::mistakes::Mistake;
+
 /// A value with its place.
 pub(super) type Node = Spanned<Item>;
 
@@ -35,11 +37,13 @@ pub(super) struct Table(Vec<(Spanned<String>, Node)>);
 
 /// Parses a text whose first byte has the place `start` among all texts. What could be read comes
 /// with the mistakes.
-pub(super) fn parse(text: &str, start: usize) -> (Table, Vec<(Range<usize>, String)>) {
+pub(super) fn parse(text: &str, start: usize) -> (Table, Vec<Mistake>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mistakes = mistakes::mistakes(text, &errors).into_iter();
-    let mistakes = mistakes.map(|(span, message)| (shifted(span, start), message));
-    (table(root.get_ref(), start), mistakes.collect())
+    let mut mistakes = mistakes::mistakes(text, &errors);
+    for mistake in &mut mistakes {
+        mistake.span = shifted(mistake.span.clone(), start);
+    }
+    (table(root.get_ref(), start), mistakes)
 }
 
 fn shifted(span: Range<usize>, start: usize) -> Range<usize> {

@@ -25,6 +25,12 @@ fn kinds() -> Vec<TestKind> {
     vec![
         gives("first", "text", "one").with_options(options()),
         gives("second", "text", "two").with_options(options()),
+        gives("third", "text", "three").with_options(vec![OptionSpec::new(
+            "level",
+            OptionType::Integer { min: 1, max: 99 },
+            3,
+            "how much",
+        )]),
         shows("show", "text"),
     ]
 }
@@ -229,6 +235,32 @@ fn a_wrong_default_is_one_mistake_however_many_stages_it_reaches() {
 }
 
 #[test]
+fn a_default_that_every_stage_sets_itself_is_looked_at_all_the_same() {
+    let file = |default: &str, kinds: [&str; 2]| {
+        let stages =
+            kinds.map(|kind| format!("[[stage]]\nuses = \"{kind}\"\nwith = {{ level = 1 }}\n"));
+        let stages = stages.concat();
+        format!("[pipeline]\nname = \"a\"\n[defaults.with]\nlevel = {default}\n{stages}")
+    };
+    for (default, wanted) in [
+        ("10", "a whole number from 1 to 9, found 10"),
+        ("\"much\"", "a whole number from 1 to 9, found \"much\""),
+        ("[1]", "a whole number from 1 to 9, found a list"),
+    ] {
+        let wrong = file(default, ["first", "second"]);
+        check(&[("one.toml", &*wrong)], ("one.toml", 4, 9), wanted);
+    }
+    bind(&[("one.toml", &*file("9", ["first", "second"]))]);
+    // It fits one of those that have it, whichever takes it some day.
+    for kinds in [["first", "third"], ["third", "first"]] {
+        bind(&[("one.toml", &*file("50", kinds))]);
+    }
+    let wrong = file("100", ["first", "third"]);
+    let place = ("one.toml", 4, 9);
+    check(&[("one.toml", &*wrong)], place, "a whole number from 1 to");
+}
+
+#[test]
 fn a_file_in_between_is_changed_like_any_other() {
     let over = "extends = \"between.toml\"\n[[stage]]\nname = \"new\"\nwith = { level = 8 }\n\
                 [[stage]]\nname = \"first\"\nwith = { level = 7 }\n";
@@ -297,6 +329,28 @@ fn a_change_of_what_is_not_there_is_told_the_nearest() {
     check_over(&after, (5, 9), "did you mean `first`?");
     let both = format!("{new}after = \"first\"\nbefore = \"show\"\n");
     check_over(&both, (6, 10), "not both");
+}
+
+#[test]
+fn a_file_changes_a_stage_in_one_place() {
+    let twice =
+        "[[stage]]\nname = \"second\"\nretry = 1\n[[stage]]\nname = \"second\"\nretry = 2\n";
+    check_over(twice, (6, 8), "says twice what stage `second` is");
+    check_over(twice, (6, 8), "first at line 3");
+    check_over(twice, (6, 8), "put both into one [[stage]]");
+    let new = "[[stage]]\nuses = \"first\"\nname = \"new\"\n[[stage]]\nname = \"new\"\nretry = 1\n";
+    check_over(new, (6, 8), "first at line 4");
+    let named_by_use = "[[stage]]\nuses = \"third\"\n[[stage]]\nname = \"third\"\nretry = 1\n";
+    check_over(named_by_use, (5, 8), "first at line 3");
+    // Each of two files may.
+    let over = "extends = \"between.toml\"\n[[stage]]\nname = \"first\"\nretry = 1\n";
+    let between = "extends = \"base.toml\"\n[[stage]]\nname = \"first\"\nretry = 2\n";
+    let graph = bind(&[
+        ("over.toml", over),
+        ("between.toml", between),
+        ("base.toml", BASE),
+    ]);
+    assert_eq!(stage(&graph, "first").retry, 1);
 }
 
 #[test]

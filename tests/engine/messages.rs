@@ -11,7 +11,7 @@ use omnizap_contract::{OptionSpec, OptionType};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::kinds::{TestKind, gives, places, registry, shows};
+use crate::support::kinds::{TestKind, bind_layers, gives, places, registry, shows};
 use crate::support::program::{root, run};
 
 /// Two lines, after which a stage or a section may come.
@@ -22,7 +22,24 @@ const LONGEST: usize = 3000;
 
 fn kinds() -> Vec<TestKind> {
     let number = OptionType::Number { min: 0.0, max: 1.0 };
+    let count = OptionType::Integer { min: 1, max: 9 };
     vec![
+        gives("asks", "text", "said").with_options(vec![
+            OptionSpec {
+                is_secret: true,
+                ..OptionSpec::new("api_key", OptionType::Text, "", "a key")
+            },
+            OptionSpec::new("timeout_ms", count.clone(), 3, "its own time"),
+        ]),
+        gives("counts", "text", "counted").with_options(vec![
+            OptionSpec::new("max_labels", count, 3, "most labels"),
+            OptionSpec::new(
+                "default_labels",
+                OptionType::TextList,
+                json!([]),
+                "the labels of a request that brings none",
+            ),
+        ]),
         gives("first", "text", "one").with_options(vec![
             OptionSpec::new("alpha", number, 0.4, "weight of feedback"),
             OptionSpec::new("label", OptionType::Text, "", "what to call it"),
@@ -115,6 +132,195 @@ fn a_wrong_value_from_the_environment_is_shown_with_where_it_is_from() {
         (5, 8),
     );
     assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[test]
+fn a_wrong_word_or_option_from_the_environment_is_shown_with_where_it_is_from() {
+    for (line, value, column, said) in [
+        ("run = \"${V}\"", "now", 7, "found \"now\" (from \"${V}\")"),
+        (
+            "on_error = \"${V}\"",
+            "stop",
+            12,
+            "found \"stop\" (from \"${V}\")",
+        ),
+        (
+            "on_error = \"${V:-stop}\"",
+            "",
+            12,
+            "found \"stop\" (from \"${V:-stop}\")",
+        ),
+        (
+            "with = { alpha = \"${V}\" }",
+            "much",
+            18,
+            "found \"much\" (from \"${V}\")",
+        ),
+        (
+            "with = { alpha = \"${V}\" }",
+            "7",
+            18,
+            "from 0 to 1, found \"7\" (from \"${V}\")",
+        ),
+    ] {
+        check(&stage(line), &[("V", value)], (5, column), &[said]);
+    }
+    let route = format!("{HEAD}route = \"${{V}}\"\n");
+    let said = "`route` (from \"${V}\"): \"PUT /x\": PUT is not served";
+    check(&route, &[("V", "PUT /x")], (3, 9), &[said]);
+    let uses = format!("{HEAD}[[stage]]\nuses = \"${{V}}\"\n");
+    let said = "there is no stage `frist` (from \"${V}\")";
+    check(&uses, &[("V", "frist")], (4, 8), &[said]);
+    let field = |key: &str| format!("{HEAD}[request]\nx = {{ {key} }}\n");
+    let ty = field("type = \"${V}\"");
+    let said = "a request carries no `txt` (from \"${V}\")";
+    check(&ty, &[("V", "txt")], (4, 14), &[said]);
+    let default = field("type = \"number\", default = \"${V}\"");
+    let said = "`default` of request field `x` (from \"${V}\"): expected a number, found \"many\"";
+    check(&default, &[("V", "many")], (4, 34), &[said]);
+    let unknown = format!("{HEAD}unknown_fields = \"${{V}}\"\n");
+    let said = "found \"drop\" (from \"${V}\")";
+    check(&unknown, &[("V", "drop")], (3, 18), &[said]);
+    // Without a variable there is nothing more to say.
+    let plain = stage("run = \"now\"");
+    check(&plain, &[], (5, 7), &["found \"now\"\n"]);
+    // A secret is not shown, wherever it is from.
+    let secret = format!("{HEAD}[[stage]]\nuses = \"asks\"\nwith = {{ api_key = 3 }}\n");
+    check(&secret, &[], (5, 20), &["found something else\n"]);
+}
+
+/// What is said of a file with these lines in a stage that takes a key; it does not hold the key.
+#[track_caller]
+fn told_without_key(file: &str, wanted: &str) {
+    let told = bind(file, &[]).unwrap_err().to_string();
+    assert!(told.contains(wanted), "{wanted}: {told}");
+    assert!(!told.contains("sk-"), "{told}");
+}
+
+#[test]
+fn a_line_of_broken_toml_shows_no_secret() {
+    let head = format!("{HEAD}[[stage]]\nuses = \"asks\"\n");
+    let twice = format!("{head}[stage.with]\napi_key = \"sk-1\"\napi_key = 'sk-2' # sk\n");
+    let said =
+        "duplicate key `api_key`: the first is at line 6\n7 | api_key = '...' # sk\n  | ^^^^^^^\n";
+    told_without_key(&twice, said);
+    let inline = format!("{head}with = {{ api_key = \"sk-1\", api_key = \"sk-2\" }}\n");
+    let said = "\n5 | with = { api_key = \"...\", api_key = \"...\" }\n  |                           ^^^^^^^\n";
+    told_without_key(&inline, said);
+    // It need not be called like a secret.
+    let other = format!("{head}with = {{ a = \"sk-1\", a = \"sk-2\" }}\n");
+    told_without_key(&other, "duplicate key `a`");
+    for broken in [
+        "with = { api_key = \"sk-1\" label = 3 }",
+        "with = { api_key = \"sk-1 }",
+        "with = { \"my token\" = \"sk-\\q\" }",
+        "with.PASSWORD = 'sk-1",
+    ] {
+        told_without_key(&format!("{head}{broken}\n"), "5:");
+    }
+    // Any other line is shown.
+    check(
+        &stage("label = \"a\\q\""),
+        &[],
+        (5, 12),
+        &["5 | label = \"a\\q\"\n"],
+    );
+}
+
+#[test]
+fn a_secret_is_hidden_wherever_it_was_written_by_mistake() {
+    let head = format!("{HEAD}[[stage]]\nuses = \"asks\"\n");
+    let misspelt = format!("{head}with = {{ api_kye = \"sk-1\" }}\n");
+    told_without_key(&misspelt, "did you mean `api_key`?");
+    let misplaced = format!("{head}api_key = \"sk-1\"\n");
+    told_without_key(&misplaced, "with = { api_key = .. }");
+    let default =
+        format!("{HEAD}[defaults.with]\napi_kye = \"sk-1\"\n[[stage]]\nuses = \"asks\"\n");
+    told_without_key(&default, "did you mean `api_key`?");
+    // One that no stage takes is a secret all the same.
+    let idle = format!(
+        "{HEAD}[defaults]\nwith = {{ api_key = \"sk-1\", label = 1 }}\n[[stage]]\nuses = \"asks\"\n\
+         with = {{ api_key = \"${{KEY:-}}\" }}\n"
+    );
+    told_without_key(&idle, "has the option `label`");
+    // What stands in for a variable is in the file.
+    let filled = format!("{head}with = {{ api_key = \"${{KEY:-sk-1}}\", label = 1 }}\n");
+    told_without_key(&filled, "unknown key `label`");
+    let variable = format!("{head}with = {{ api_key = \"${{KEY:-}}\", label = 1 }}\n");
+    check(
+        &variable,
+        &[],
+        (5, 32),
+        &["5 | with = { api_key = \"${KEY:-}\", label = 1 }\n"],
+    );
+    // Where a stage goes is looked at before it is known what is secret.
+    let over = "extends = \"base.toml\"\n\
+        stage = [{ uses = \"asks\", after = \"frist\", with = { api_key = \"sk-1\" } }]\n";
+    let base = stage("");
+    let files = [("over.toml", over), ("base.toml", &*base)];
+    let told = bind_layers(&registry(kinds()), &files).unwrap_err();
+    let told = told.to_string();
+    assert!(told.contains("there is no stage `frist`"), "{told}");
+    assert!(!told.contains("sk-"), "{told}");
+}
+
+#[test]
+fn an_option_that_is_called_or_placed_otherwise_is_told_how_it_is() {
+    let of = |kind: &str, line: &str| format!("{HEAD}[[stage]]\nuses = \"{kind}\"\n{line}\n");
+    for (line, column, help) in [
+        (
+            "with = { labels = [\"a\"] }",
+            10,
+            "did you mean `default_labels`?",
+        ),
+        (
+            "with = { labels = \"a,b\" }",
+            10,
+            "did you mean `default_labels`?",
+        ),
+        (
+            "with = { lables = [\"a\"] }",
+            10,
+            "did you mean `default_labels`?",
+        ),
+        (
+            "with = { max_lables = 3 }",
+            10,
+            "did you mean `max_labels`?",
+        ),
+        (
+            "labels = [\"a\"]",
+            1,
+            "options stand in a table of their own: with = { default_labels = .. }",
+        ),
+        ("max_labels = 3", 1, "with = { max_labels = .. }"),
+        ("max_label = 3", 1, "with = { max_labels = .. }"),
+        ("tiemout_ms = 3", 1, "did you mean `timeout_ms`?"),
+        (
+            "with = { retry = 3 }",
+            10,
+            "`retry` is a key of the stage itself",
+        ),
+        (
+            "with = { if = \"true\" }",
+            10,
+            "write it beside `uses`, not in `with`",
+        ),
+        ("zzz = 3", 1, "expected one of: enabled, if, inputs"),
+    ] {
+        check(&of("counts", line), &[], (5, column), &[help]);
+    }
+    // What is both a key and an option is what it is called where it stands.
+    let both = "with = { timeout_ms = 5 }\ntimeout_ms = 100";
+    bind(&of("asks", both), &[]).unwrap();
+    let default =
+        |line: &str| format!("{HEAD}[defaults.with]\n{line}\n[[stage]]\nuses = \"counts\"\n");
+    let labels = default("labels = [\"a\"]");
+    let said = [
+        "no stage of this file has the option `labels`",
+        "did you mean `default_labels`?",
+    ];
+    check(&labels, &[], (4, 1), &said);
 }
 
 #[test]

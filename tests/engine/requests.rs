@@ -159,6 +159,24 @@ fn a_default_is_held_against_its_type_and_bounds() {
     ] {
         assert_eq!(default(&fine(&with(field))), Some(expected), "{field}");
     }
+    for (written, expected) in [
+        (
+            "{ b = 1, c = [true, { d = \"x\" }] }",
+            json!({ "b": 1, "c": [true, { "d": "x" }] }),
+        ),
+        ("'{\"b\": 1, \"c\": []}'", json!({ "b": 1, "c": [] })),
+        ("' [1, \"x\"] '", json!([1, "x"])),
+        ("\"${A:-{}}\"", json!({})),
+        // Any other text is itself; in quotes of JSON it may be any.
+        ("\"plain\"", json!("plain")),
+        ("\"5\"", json!("5")),
+        ("\"[draft] a\"", json!("[draft] a")),
+        ("'\"[draft]\"'", json!("[draft]")),
+        ("'\"a\" and \"b\"'", json!("\"a\" and \"b\"")),
+    ] {
+        let field = with(&format!("a = {{ type = \"json\", default = {written} }}"));
+        assert_eq!(default(&fine(&field)), Some(expected), "{written}");
+    }
     // A variable that is set to nothing is none.
     let unset = "a = { type = \"number\", default = \"${A:-}\" }";
     assert_eq!(default(&fine(&with(unset))), None);
@@ -212,6 +230,21 @@ fn a_default_is_held_against_its_type_and_bounds() {
             "a = { type = \"text\", default = { b = 1 } }",
             32,
             "expected a string, for it is of type text, found a table",
+        ),
+        (
+            "a = { type = \"json\", default = '{b: 1}' }",
+            32,
+            "it looks like JSON and is none: key must be a string",
+        ),
+        (
+            "a = { type = \"json\", default = \"[draft]\" }",
+            32,
+            "a text that only looks so stands in quotes within the quotes",
+        ),
+        (
+            "a = { type = \"json\", default = { b = 1979-05-27 } }",
+            38,
+            "a list or a table, found the date 1979-05-27",
         ),
     ] {
         let said = ["`default` of request field `a`", wanted];

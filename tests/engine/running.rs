@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use engine::pipeline::Pipeline;
 use engine::pipeline::run::Finished;
 use engine::pipeline::trace::Outcome;
+use omnizap_contract::common::chain::chain;
 use omnizap_contract::{Error, ErrorKind, Input, Output, Outputs, PortType};
 use serde_json::{Value as Json, json};
 use tokio::sync::Barrier;
@@ -82,6 +83,69 @@ async fn computing_stages_run_at_the_same_time_too() {
         field(&run(&pipeline(kinds, toml).await).await, "b"),
         &json!("met")
     );
+}
+
+#[tokio::test]
+async fn an_error_of_the_client_names_the_field_that_was_sent() {
+    let picky = |kind: ErrorKind| {
+        let text = |name: &'static str| Input::optional(name, PortType::Text, "text");
+        let refuse = move |_: &_, _: &_| {
+            let odd = Error::new(kind, "text: is odd beside `more`").with_code("odd_text");
+            let cause = std::io::Error::other("for the log");
+            Err(odd
+                .with_retry_after(Duration::from_secs(7))
+                .with_source(cause))
+        };
+        TestKind::new(
+            "picky",
+            vec![text("text"), text("more")],
+            vec![],
+            inline(refuse),
+        )
+    };
+    let plain = "text: is odd beside `more`";
+    for (kind, inputs, message) in [
+        (ErrorKind::Invalid, "", plain),
+        (
+            ErrorKind::Invalid,
+            "text = \"request.word\"",
+            "word: is odd beside `more`",
+        ),
+        (
+            ErrorKind::TooLarge,
+            "text = \"request.word\", more = \"request.other\"",
+            "word: is odd beside `other`",
+        ),
+        // What was there is named, else what could have been.
+        (
+            ErrorKind::Invalid,
+            "text = [\"request.other\", \"request.word\"], more = [\"request.other\", \"first.text\"]",
+            "word: is odd beside `more`",
+        ),
+        (ErrorKind::Invalid, "text = \"first.text\"", plain),
+        // The names of two that changed places.
+        (
+            ErrorKind::Invalid,
+            "text = \"request.more\", more = \"request.text\"",
+            "more: is odd beside `text`",
+        ),
+        // Of a fault of ours a client need not know.
+        (ErrorKind::Internal, "text = \"request.word\"", plain),
+    ] {
+        let toml = format!(
+            "[pipeline]\nname = \"t\"\n[request]\nword = {{ type = \"text\", default = \"x\" }}\n\
+             other = {{ type = \"text\" }}\ntext = {{ type = \"text\" }}\nmore = {{ type = \"text\" }}\n\
+             [[stage]]\nuses = \"first\"\n[[stage]]\nuses = \"picky\"\ninputs = {{ {inputs} }}\n"
+        );
+        let kinds = vec![gives("first", "text", "one"), picky(kind)];
+        let failure = run(&pipeline(kinds, &toml).await).await.result.unwrap_err();
+        let error = failure.error;
+        assert_eq!(error.message(), message, "{inputs}");
+        assert_eq!(failure.stage.as_deref(), Some("picky"));
+        assert_eq!((error.kind(), error.code()), (kind, "odd_text"));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(chain(&error), format!("{message}: for the log"));
+    }
 }
 
 const FALL_BACK: &str = r#"

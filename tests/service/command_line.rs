@@ -210,6 +210,20 @@ fn a_file_that_there_is_not_is_told_the_nearest() {
     }
 }
 
+#[test]
+fn two_letters_that_changed_places_are_one_slip() {
+    let folder = TempDir::new().unwrap();
+    for name in ["two", "tower", "hash-only"] {
+        let text = format!("[pipeline]\nname = \"{name}\"\n[[stage]]\nuses = \"hash\"\n");
+        let text = format!("{text}[request]\nfile = {{ type = \"bytes\", required = true }}\n");
+        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    let pipelines = folder.path().to_str().unwrap();
+    let named = run(&["graph", "--pipelines", pipelines, "--pipeline", "tow"]);
+    let said = "there is no pipeline `tow`: did you mean `two`?";
+    assert_says(&named, 78, &[said]);
+}
+
 /// A pipeline with a route of that name.
 fn forgetful(name: &str, route: &str) -> String {
     format!(
@@ -259,6 +273,53 @@ fn one_file_is_checked_against_its_folder() {
         let said = String::from_utf8_lossy(&elsewhere.stdout).into_owned();
         assert_eq!(elsewhere.status.code(), Some(0), "{said}");
         assert!(!said.contains("is taken by"), "{said}");
+    }
+}
+
+/// What `check` says of one stage over the main pipeline; it is refused.
+#[track_caller]
+fn refused(stage: &str, environment: &[(&str, &str)]) -> String {
+    let (folder, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let text = format!("extends = \"builtin:classify\"\nstage = [{{ {stage} }}]\n");
+    std::fs::write(folder.path().join("classify.toml"), text).unwrap();
+    let mut command = omnizap(data.path());
+    command.arg("check").arg("--pipelines").arg(folder.path());
+    let checked = command.envs(environment.iter().copied()).output().unwrap();
+    let said = [checked.stdout, checked.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert_eq!(checked.status.code(), Some(78), "{said}");
+    said
+}
+
+#[test]
+fn labels_of_a_file_are_its_default_labels() {
+    for stage in [
+        "name = \"score\", with = { labels = [\"cat\"] }",
+        "name = \"score\", with = { lables = \"cat,dog\" }",
+    ] {
+        let said = refused(stage, &[]);
+        assert!(said.contains("did you mean `default_labels`?"), "{said}");
+    }
+    let said = refused("name = \"score\", labels = [\"cat\"]", &[]);
+    assert!(said.contains("with = { default_labels = .. }"), "{said}");
+}
+
+#[test]
+fn what_a_variable_holds_is_told_with_the_variable_and_a_key_never() {
+    let stage = "name = \"score\", with = { model = \"${MODEL_OF_TEST}\" }";
+    let said = refused(stage, &[("MODEL_OF_TEST", "MobileCLIP-S7")]);
+    let wanted = "option `model` (from \"${MODEL_OF_TEST}\"): ";
+    assert!(said.contains(wanted), "{said}");
+    for stage in [
+        "name = \"llm-expand\", with = { api_key = \"sk-1\", api_key = \"sk-2\" }",
+        "name = \"llm-expand\", with = { api_kee = \"sk-1\" }",
+        "name = \"llm-expand\", api_key = \"sk-1\"",
+        "name = \"llm-expand\", with = { api_key = \"sk-1 }",
+        "name = \"llm-expand\", with = { api_key = \"sk-1\" }, after = \"nowhere\"",
+    ] {
+        let said = refused(stage, &[]);
+        assert!(!said.contains("sk-"), "{stage}: {said}");
+        assert!(said.contains("classify.toml:2:"), "{stage}: {said}");
     }
 }
 

@@ -473,6 +473,11 @@ fn two_pictures(server: &Server) {
         let answer = client.post_form("/two-pictures", &parts);
         refused(&answer, 422, "not_an_image");
         assert_eq!(answer.json()["stage"], stage);
+        // It names the field that was sent, and not the input of the stage.
+        let field = stage.strip_prefix("decode-").unwrap();
+        let detail = format!("{field} is no picture; ");
+        let told = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.starts_with(&detail), "{told}");
     }
 }
 

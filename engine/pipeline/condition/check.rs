@@ -1,22 +1,21 @@
 //! Types checked, null among them.
 
-use std::fmt::Write as _;
+mod null;
+mod operators;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use omnizap_contract::common::names::suggestion;
-use regex::RegexBuilder;
 
+use self::null::Matters;
 use super::Mistake;
 use super::environment::value_of;
 use super::facts::{Fact, follows, path};
-use super::function::{Function, Loop};
+use super::function::Loop;
 use super::names::{self, Names};
-use super::syntax::{Binary, Expr, ExprKind, Literal};
+use super::syntax::{Expr, ExprKind, Literal};
 use super::types::Type;
-
-/// Largest compiled regular expression, in bytes.
-const MAX_REGEX: usize = 1 << 18;
 
 /// Binds and checks a condition in place; gives what is odd about it.
 ///
@@ -62,13 +61,6 @@ struct Checker<'n> {
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
     matters: Matters,
-}
-
-/// Which outcome of the part that is looked at can make the whole condition hold.
-#[derive(Clone, Copy)]
-struct Matters {
-    if_true: bool,
-    if_false: bool,
 }
 
 impl Checker<'_> {
@@ -141,56 +133,6 @@ impl Checker<'_> {
             };
         }
         ty
-    }
-
-    /// Reports a part that may be null where it must not be.
-    fn may_be_null(
-        &mut self,
-        expr: &Expr,
-        help: Option<String>,
-        default: Option<&'static str>,
-    ) -> Type {
-        let Some(name) = self.written(expr) else {
-            return self.wrong(&expr.span, "this may be null: ask first, with `!= null &&`");
-        };
-        let variable = path(expr).filter(|path| !path.is_local && path.fields.is_empty());
-        let variable = variable.map(|path| self.names.variable(path.root).clone());
-        let because = variable.as_ref().and_then(|it| it.null_because.clone());
-        let because = because.map_or(String::new(), |because| format!(": {because}"));
-        let of_stage = variable.as_ref().filter(|variable| variable.is_of_stage);
-        if let Some(variable) = of_stage {
-            // A default would answer for a stage that did not: a gate stays shut by asking first.
-            let ask = match &variable.asked_as {
-                Some(ran) => format!("`{ran} && ..`, or `{name} != null && ..`"),
-                None => format!("`{name} != null && ..`"),
-            };
-            let help = format!("begin the whole condition with {ask}");
-            return self.wrong_with(
-                &expr.span,
-                format!("`{name}` may be null{because}"),
-                Some(help),
-            );
-        }
-        let by_type = variable.map(|variable| match variable.ty {
-            Type::Bool => Some("false"),
-            Type::Int => Some("0"),
-            Type::Double => Some("0.0"),
-            Type::List(_) => Some("[]"),
-            Type::Text => Some("''"),
-            // There is none to write.
-            _ => None,
-        });
-        let default = default.or(by_type.unwrap_or(Some("..")));
-        let mut ask = format!("ask first: `{name} != null && ..`");
-        if let Some(default) = default {
-            let _ = write!(ask, ", or give a default: `{name}.orValue({default})`");
-        }
-        let help = help.map_or(ask.clone(), |help| format!("{help}, or {ask}"));
-        self.wrong_with(
-            &expr.span,
-            format!("`{name}` may be null{because}"),
-            Some(help),
-        )
     }
 
     fn expr(&mut self, expr: &mut Expr) -> Type {
@@ -371,37 +313,6 @@ impl Checker<'_> {
         Type::List(Arc::new(ty.unwrap_or(Type::Never)))
     }
 
-    /// The type of a name; what is bound to nothing was reported.
-    fn name(&self, expr: &Expr) -> Type {
-        let ty = match expr.kind {
-            ExprKind::Local(local) => self.locals.get(local).cloned().unwrap_or(Type::Any),
-            ExprKind::Variable(variable) => {
-                let variable = self.names.variable(variable);
-                let ran = |fact: &Fact| match fact {
-                    Fact::Ran(stage) => variable.given_by.contains(stage),
-                    Fact::Known(_) => false,
-                };
-                match &variable.null_because {
-                    Some(_) if !self.facts.iter().any(ran) => variable.ty.clone().or_null(),
-                    _ => variable.ty.clone(),
-                }
-            }
-            _ => Type::Any,
-        };
-        self.narrowed(expr, ty)
-    }
-
-    /// The type of a part, without null where it is known to be there.
-    fn narrowed(&self, expr: &Expr, ty: Type) -> Type {
-        let Some(path) = path(expr) else {
-            return ty;
-        };
-        if ty.is_nullable() && self.facts.contains(&Fact::Known(path)) {
-            return ty.not_null().clone();
-        }
-        ty
-    }
-
     /// A field of a value.
     fn select(&mut self, expr: &mut Expr) -> Type {
         let ExprKind::Select(of, field) = &mut expr.kind else {
@@ -481,365 +392,11 @@ impl Checker<'_> {
         }
     }
 
-    fn binary(
-        &mut self,
-        binary: Binary,
-        left: &mut Expr,
-        right: &mut Expr,
-        span: &Range<usize>,
-    ) -> Type {
-        let symbol = binary.symbol();
-        if matches!(binary, Binary::Equal | Binary::Unequal) {
-            let outer = self.matters;
-            // Of a comparison that is compared either outcome may count.
-            self.matters = Matters {
-                if_true: true,
-                if_false: true,
-            };
-            let (a, b) = self.pair(left, right, |checker, expr, wanted| {
-                checker.environment(expr, wanted);
-                checker.expr(expr)
-            });
-            self.matters = outer;
-            for (expr, ty, other) in [(&*left, &a, &b), (&*right, &b, &a)] {
-                if let (Type::Opaque(port), false) = (ty.not_null(), *other == Type::Null) {
-                    return self.opaque(expr, *port);
-                }
-            }
-            let is_object = |ty: &Type| matches!(ty.not_null(), Type::Map(_) | Type::Object(_));
-            if is_object(&a) && is_object(&b) {
-                return self.wrong(span, "two objects are not compared: compare their fields");
-            }
-            if !a.can_equal(&b) {
-                let help = self
-                    .literal_help(left, &b)
-                    .or_else(|| self.literal_help(right, &a));
-                let (a, b) = (a.not_null(), b.not_null());
-                let message = format!("{a} never equals {b}");
-                return self.wrong_with(span, message, help);
-            }
-            let is_null_true = binary == Binary::Unequal;
-            self.warn_of_null(left, &b, symbol, is_null_true);
-            self.warn_of_null(right, &a, symbol, is_null_true);
-            return Type::Bool;
-        }
-        if binary == Binary::In {
-            return self.is_in(left, right, span);
-        }
-        let (a, b) = self.pair(left, right, Self::present);
-        let is_order = binary.is_order();
-        let given = |ty: &Type| if is_order { Type::Bool } else { ty.clone() };
-        match (&a, &b) {
-            (Type::Any, other) | (other, Type::Any)
-                if other.is_number() || *other == Type::Any || *other == Type::Text =>
-            {
-                if is_order {
-                    Type::Bool
-                } else {
-                    Type::Any
-                }
-            }
-            (Type::Int, Type::Int) => given(&a),
-            (Type::Double, Type::Double) if binary != Binary::Remainder => given(&a),
-            (a, b) if a.is_number() && b.is_number() && is_order => Type::Bool,
-            (Type::Int, Type::Double) | (Type::Double, Type::Int)
-                if binary != Binary::Remainder =>
-            {
-                let message =
-                    format!("`{symbol}` takes two numbers or two whole numbers, found one of each");
-                let whole = if a == Type::Int { &*left } else { &*right };
-                let help = match &whole.kind {
-                    ExprKind::Literal(Literal::Integer(number)) if !self.is_filled(whole) => {
-                        format!("write `{number}.0`")
-                    }
-                    _ => match self.written(whole) {
-                        Some(name) => format!("write `double({name})`"),
-                        None => "make the whole one a number with double(..)".to_owned(),
-                    },
-                };
-                self.wrong_with(span, message, Some(help))
-            }
-            (Type::Text, Type::Text) if is_order || binary == Binary::Add => given(&a),
-            (Type::List(_), Type::List(_)) if binary == Binary::Add => a.joined(&b),
-            _ => {
-                let what = match binary {
-                    Binary::Add => "two numbers, texts or lists",
-                    Binary::Remainder => "two whole numbers",
-                    _ if is_order => "two numbers or texts",
-                    _ => "two numbers",
-                };
-                let help = self
-                    .literal_help(left, &b)
-                    .or_else(|| self.literal_help(right, &a));
-                let message = format!("`{symbol}` takes {what}, found {a} and {b}");
-                self.wrong_with(span, message, help)
-            }
-        }
-    }
-
-    fn is_in(&mut self, left: &mut Expr, right: &mut Expr, span: &Range<usize>) -> Type {
-        let wanted = |ty: &Type| Type::List(Arc::new(ty.not_null().clone()));
-        let (item, list) = if matches!(right.kind, ExprKind::Environment(_)) {
-            let item = self.any(left);
-            let list = self.present(right, &wanted(&item));
-            (item, list)
-        } else {
-            if let ExprKind::List(items) = &mut right.kind
-                && items
-                    .iter()
-                    .any(|it| matches!(it.kind, ExprKind::Environment(_)))
-            {
-                let item = self.any(left);
-                for each in items {
-                    self.environment(each, item.not_null());
-                }
-            }
-            let list = self.present(right, &Type::Any);
-            let of = match &list {
-                Type::List(item) => (**item).clone(),
-                Type::Map(_) | Type::Object(_) => Type::Text,
-                _ => Type::Any,
-            };
-            self.environment(left, &of);
-            (self.expr(left), list)
-        };
-        let of = match &list {
-            Type::List(of) => (**of).clone(),
-            Type::Map(_) | Type::Object(_) => Type::Text,
-            Type::Any => Type::Any,
-            Type::Text => {
-                let help = self
-                    .written(right)
-                    .map(|text| format!("write `{text}.contains(..)`"));
-                return self.wrong_with(
-                    span,
-                    "`in` looks into a list or an object, found a text".into(),
-                    help,
-                );
-            }
-            other => {
-                let message = format!("`in` looks into a list or an object, found {other}");
-                return self.wrong(span, message);
-            }
-        };
-        if let Type::Opaque(port) = item.not_null() {
-            return self.opaque(left, *port);
-        }
-        if !item.can_equal(&of) {
-            let message = format!("{} is never in a list of such: {}", item.not_null(), of);
-            return self.wrong_with(span, message, self.literal_help(left, &of));
-        }
-        self.warn_of_null(left, &of, "in", false);
-        Type::Bool
-    }
-
-    /// The types of two parts; where one is a variable of the environment, the other says what it
-    /// is to be.
-    fn pair(
-        &mut self,
-        left: &mut Expr,
-        right: &mut Expr,
-        mut check: impl FnMut(&mut Self, &mut Expr, &Type) -> Type,
-    ) -> (Type, Type) {
-        if matches!(left.kind, ExprKind::Environment(_)) {
-            let b = check(self, right, &Type::Any);
-            let a = check(self, left, b.not_null());
-            return (a, b);
-        }
-        let a = check(self, left, &Type::Any);
-        let b = check(self, right, a.not_null());
-        (a, b)
-    }
-
-    fn call(&mut self, function: Function, arguments: &mut [Expr], span: &Range<usize>) -> Type {
-        let name = function.name();
-        let count = match function {
-            Function::Contains
-            | Function::StartsWith
-            | Function::EndsWith
-            | Function::Matches
-            | Function::OrValue => 2,
-            _ => 1,
-        };
-        if arguments.len() != count {
-            let usage = function.usage();
-            let message = format!("`{name}` is written {usage}");
-            return self.wrong(span, message);
-        }
-        if function == Function::OrValue {
-            let (value, default) = arguments.split_at_mut(1);
-            let ty = self.any(&mut value[0]);
-            if let Type::Opaque(port) = ty.not_null() {
-                return self.opaque(&value[0], *port);
-            }
-            self.environment(&mut default[0], ty.not_null());
-            let mut default_ty = self.expr(&mut default[0]);
-            // A whole number stands for a number.
-            if let (Type::Double, ExprKind::Literal(literal)) =
-                (ty.not_null(), &mut default[0].kind)
-                && let Literal::Integer(number) = literal
-            {
-                *literal = Literal::Double(*number as f64);
-                default_ty = Type::Double;
-            }
-            let value = ty.not_null().clone();
-            if value == Type::Null {
-                return default_ty;
-            }
-            if !value.can_equal(&default_ty) {
-                let message = format!("`orValue` gives one type, found {value} and {default_ty}");
-                return self.wrong(span, message);
-            }
-            return value.joined(&default_ty);
-        }
-        let texts = matches!(
-            function,
-            Function::Contains
-                | Function::StartsWith
-                | Function::EndsWith
-                | Function::Matches
-                | Function::LowerAscii
-                | Function::UpperAscii
-        );
-        let mut types = Vec::with_capacity(count);
-        for argument in arguments.iter_mut() {
-            let wanted = if texts || function == Function::Size {
-                Type::Text
-            } else {
-                Type::Any
-            };
-            types.push(self.present(argument, &wanted));
-        }
-        if texts {
-            for (argument, ty) in arguments.iter().zip(&types) {
-                if !matches!(ty, Type::Text | Type::Any) {
-                    let help = match ty {
-                        Type::List(_) if function == Function::Contains => self
-                            .written(argument)
-                            .map(|list| format!("write `.. in {list}`")),
-                        _ => None,
-                    };
-                    let message = format!("`{name}` takes texts, found {ty}");
-                    let span = argument.span.clone();
-                    return self.wrong_with(&span, message, help);
-                }
-            }
-            if function == Function::Matches {
-                return self.pattern(&mut arguments[1]);
-            }
-        }
-        let ty = &types[0];
-        let (is_fine, expected, given) = match function {
-            Function::Size => (
-                matches!(
-                    ty,
-                    Type::Text | Type::List(_) | Type::Map(_) | Type::Object(_)
-                ),
-                "a text, a list or an object",
-                Type::Int,
-            ),
-            Function::Int => (
-                ty.is_number() || *ty == Type::Text,
-                "a number or a text",
-                Type::Int,
-            ),
-            Function::Double => (
-                ty.is_number() || *ty == Type::Text,
-                "a number or a text",
-                Type::Double,
-            ),
-            Function::Text => (
-                ty.is_number() || matches!(ty, Type::Text | Type::Bool),
-                "a number, a bool or a text",
-                Type::Text,
-            ),
-            Function::LowerAscii | Function::UpperAscii => (true, "", Type::Text),
-            _ => (true, "", Type::Bool),
-        };
-        if is_fine || *ty == Type::Any {
-            return given;
-        }
-        self.wrong(span, format!("`{name}` takes {expected}, found {ty}"))
-    }
-
-    fn pattern(&mut self, pattern: &mut Expr) -> Type {
-        let ExprKind::Literal(Literal::Text(text)) = &pattern.kind else {
-            let message = "the pattern of `matches` is a text in quotes";
-            return self.wrong(&pattern.span, message);
-        };
-        match regex(text) {
-            Ok(regex) => {
-                pattern.kind = ExprKind::Pattern(regex);
-                Type::Bool
-            }
-            Err(error) => {
-                let error = error.to_string();
-                let last = error.lines().last().unwrap_or_default().trim();
-                let last = last.strip_prefix("error: ").unwrap_or(last);
-                let message = format!("not a regular expression: {last}");
-                self.wrong(&pattern.span, message)
-            }
-        }
-    }
-
     fn opaque(&mut self, expr: &Expr, port: omnizap_contract::PortType) -> Type {
         let name = self.written(expr).unwrap_or_default();
         let message = format!("`{name}` is {port}: a condition cannot look into it");
         let help = format!("it can ask whether it is there: has({name})");
         self.wrong_with(&expr.span, message, Some(help))
-    }
-
-    /// A comparison that lets a condition hold where a stage gave nothing: a gate that is meant to be
-    /// shut then stands open. `is_null_true` says what null makes of the comparison.
-    fn warn_of_null(&mut self, expr: &Expr, other: &Type, operator: &str, is_null_true: bool) {
-        let opens = if is_null_true {
-            self.matters.if_true
-        } else {
-            self.matters.if_false
-        };
-        let (true, Some(path), Some(name)) = (opens, path(expr), self.written(expr)) else {
-            return;
-        };
-        if path.is_local || other.is_nullable() {
-            return;
-        }
-        let variable = self.names.variable(path.root);
-        let is_asked = self.facts.iter().any(|fact| match fact {
-            Fact::Known(known) => known.root == path.root && !known.is_local,
-            Fact::Ran(stage) => variable.given_by.contains(stage),
-        });
-        let absent = variable.absent_because.as_ref();
-        let Some(because) = absent.filter(|_| variable.is_of_stage && !is_asked) else {
-            return;
-        };
-        let message = format!(
-            "`{name}` may be null, and with `{operator}` the condition can hold then: {because}"
-        );
-        let help = format!("write `{name} != null && ..` where it is not to hold then");
-        self.warnings
-            .push(Mistake::at(expr.span.clone(), message).help(help));
-    }
-
-    /// What to write where a number or a bool stands in quotes, or the other way round.
-    fn literal_help(&self, expr: &Expr, wanted: &Type) -> Option<String> {
-        if self.is_filled(expr) {
-            return None;
-        }
-        let wanted = wanted.not_null();
-        match &expr.kind {
-            ExprKind::Literal(Literal::Text(text)) => {
-                let fits = match wanted {
-                    Type::Bool => matches!(&**text, "true" | "false"),
-                    ty if ty.is_number() => text.parse::<f64>().is_ok(),
-                    _ => false,
-                };
-                fits.then(|| format!("write `{text}` without quotes"))
-            }
-            ExprKind::Literal(Literal::Integer(number)) if *wanted == Type::Text => {
-                Some(format!("write `'{number}'` for a text"))
-            }
-            _ => None,
-        }
     }
 
     /// Makes a variable of the environment a literal of the type that is wanted.
@@ -857,18 +414,4 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-impl Binary {
-    fn is_order(self) -> bool {
-        matches!(
-            self,
-            Self::Less | Self::AtMost | Self::Greater | Self::AtLeast
-        )
-    }
-}
-
-/// A regular expression within bounds.
-fn regex(pattern: &str) -> Result<regex::Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(MAX_REGEX).build()
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use omnizap_contract::common::names::nearest;
+use omnizap_contract::common::names::{nearest, suggestion};
 use toml::Spanned;
 
 use super::keys::{MAX_SOURCES, ON_ERROR, RUN, STAGE, UNBOUND, names};
@@ -11,7 +11,7 @@ use super::{
     Binding, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, PublishAs, Published, REQUEST, StageEntry,
 };
 use crate::pipeline::condition::{Condition, place_of};
-use crate::pipeline::options::read_options;
+use crate::pipeline::options::{conceal_misspelt, meant, names_of, read_options};
 use crate::pipeline::reader::{Entries, Reader};
 use crate::pipeline::registry::Registry;
 use crate::pipeline::tree::{Item, Node, Table};
@@ -48,7 +48,8 @@ fn read_stage(
     registry: &Registry,
 ) -> Option<StageEntry> {
     let table = reader.table(node, "`stage`")?;
-    let entries = reader.entries(table, "`stage`", &names(&STAGE));
+    let keys = names(&STAGE);
+    let entries = stage_entries(reader, table, &keys, registry);
     let Some(uses) = entries.get("uses") else {
         let missing = reader.at(node.span(), "a stage has no `uses`");
         reader.report(missing.help(format!(
@@ -57,6 +58,7 @@ fn read_stage(
         )));
         return None;
     };
+    let whence = reader.whence(uses);
     let uses = reader.spanned_string(uses, "`uses`")?;
     let mut kind = registry.get(uses.get_ref());
     if kind.is_none() && registry.forgives(uses.get_ref()) {
@@ -67,7 +69,7 @@ fn read_stage(
         return None;
     }
     if kind.is_none() {
-        let unknown = format!("there is no stage `{}`", uses.get_ref());
+        let unknown = format!("there is no stage `{}`{whence}", uses.get_ref());
         let unknown = reader.at(uses.span(), unknown);
         reader.report(unknown.nearest(uses.get_ref(), registry.names()));
         // What was probably meant stands in, so that the rest is checked too.
@@ -93,7 +95,8 @@ fn read_stage(
         .unwrap_or(true)
         && kind.is_none_or(|kind| kind.withheld().is_none());
     let with = entries.get("with");
-    let options = kind.map(|kind| read_options(reader, &**kind, with, defaults, uses.span()));
+    let options =
+        kind.map(|kind| read_options(reader, &**kind, with, defaults, &keys, uses.span()));
     let inputs = read_inputs(reader, &entries, &what("inputs"));
     let option_spans = option_spans(with, defaults);
     let is_toggled = entries.get("enabled").is_some_and(names_variables);
@@ -138,6 +141,32 @@ fn read_stage(
         max_in_flight,
         max_wait,
     })
+}
+
+/// The keys of a stage; one that is none is told what it may be, an option of its kind among that.
+fn stage_entries<'t>(
+    reader: &mut Reader<'_>,
+    table: &'t Table,
+    keys: &[&str],
+    registry: &Registry,
+) -> Entries<'t> {
+    let uses = table.get("uses").and_then(|uses| uses.get_ref().as_str());
+    let kind = uses.and_then(|uses| registry.get(uses));
+    let options = kind.map_or(&[][..], |kind| kind.spec().options.as_slice());
+    let help = |key: &str| {
+        let of_options = options.iter().flat_map(names_of);
+        let near = nearest(key, keys.iter().copied().chain(of_options));
+        let option = near.filter(|near| !keys.contains(near));
+        match option.and_then(|near| meant(near, options)) {
+            Some(option) => Some(format!(
+                "options stand in a table of their own: with = {{ {} = .. }}",
+                option.name
+            )),
+            None => suggestion(key, keys.iter().copied()),
+        }
+    };
+    conceal_misspelt(reader, table, keys, options);
+    reader.entries_or(table, "`stage`", keys, &help)
 }
 
 /// True where a value holds a variable of the environment.
@@ -269,9 +298,10 @@ fn read_word<T: Copy>(
     }
     let quoted: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
     let wrong = format!(
-        "{}: expected {}, found {given:?}",
+        "{}: expected {}, found {given:?}{}",
         what(key),
-        quoted.join(" or ")
+        quoted.join(" or "),
+        reader.whence(node)
     );
     let wrong = reader.at(node.span(), wrong);
     let words = words.iter().map(|(word, _)| *word);

@@ -83,6 +83,32 @@ fn filled(text: &str, with: &str) -> String {
     parts.collect::<Vec<_>>().join("\t")
 }
 
+/// A piece of TOML with nothing in its quotes, but for where there was something.
+pub(super) fn without_texts(piece: &str) -> String {
+    let mut shown = String::with_capacity(piece.len());
+    let mut chars = piece.chars();
+    while let Some(c) = chars.next() {
+        shown.push(c);
+        if c != '"' && c != '\'' {
+            continue;
+        }
+        let before = chars.as_str().len();
+        let mut is_escaped = false;
+        // A text that goes on in the next line has no end here.
+        let end = chars.find(|next| {
+            let is_end = *next == c && !is_escaped;
+            is_escaped = c == '"' && *next == '\\' && !is_escaped;
+            is_end
+        });
+        let is_empty = end.is_some() && before - chars.as_str().len() == c.len_utf8();
+        if !is_empty {
+            shown.push_str(CUT);
+        }
+        shown.extend(end);
+    }
+    shown
+}
+
 /// A text of at most about so many characters: a longer one is shown without its middle.
 pub(in crate::pipeline) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     let length = text.chars().count();
@@ -98,8 +124,8 @@ pub(in crate::pipeline) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{} {CUT} {}", &text[..head], &text[tail..]))
 }
 
-/// A text in quotes, for a message that says what was found.
-pub(in crate::pipeline) fn quoted(text: &str) -> String {
+/// A text in quotes, on one line and not too long, for a message that says what was found.
+pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text, MAX_QUOTED))
 }
 
@@ -173,6 +199,23 @@ mod tests {
         let marks = format!("e{}bad", "\u{301}".repeat(100_000));
         let (line, _) = show(&marks, "bad");
         assert!(line.chars().count() < 2 * MAX_CELLS, "{}", line.len());
+    }
+
+    #[test]
+    fn texts_are_left_out_whole() {
+        for (piece, shown) in [
+            ("a = 1 # b", "a = 1 # b"),
+            (
+                "with = { a = \"x\", b = 'y' }",
+                "with = { a = \"...\", b = '...' }",
+            ),
+            ("a = \"\", b = \"it's\"", "a = \"\", b = \"...\""),
+            (r#"a = "x\"y\\", b = 'c:\' }"#, r#"a = "...", b = '...' }"#),
+            ("a = \"\"\"x", "a = \"\"\"..."),
+            ("a = 'x", "a = '..."),
+        ] {
+            assert_eq!(without_texts(piece), shown, "{piece}");
+        }
     }
 
     #[test]

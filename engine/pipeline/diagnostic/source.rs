@@ -1,8 +1,11 @@
 //! The texts of a pipeline's files, and places in them.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::excerpt::quoted;
 
 /// What begins the name of a text that the program brings.
 pub const BUILTIN: &str = "builtin:";
@@ -152,6 +155,18 @@ impl SourceText {
             file,
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// What a message says behind a value in which there are variables of the environment: where it
+    /// is from. Nothing where there are none.
+    pub(in crate::pipeline) fn whence(&self, span: Range<usize>) -> String {
+        let written = self.text.get(span).unwrap_or_default();
+        let written = written.trim_matches(['"', '\'']);
+        if written.contains("${") {
+            format!(" (from {})", quoted(written))
+        } else {
+            String::new()
         }
     }
 

@@ -23,13 +23,20 @@ impl Graph {
                 let mut spans = entry.option_spans.iter();
                 let span = spans.find(|(option, _)| *option == fault.option);
                 let span = span.map_or(entry.name.span(), |(_, span)| span.clone());
+                let mut options = entry.kind.spec().options.iter();
+                let is_secret = options.any(|it| it.is_secret && it.name == fault.option);
+                let whence = if is_secret {
+                    String::new()
+                } else {
+                    self.file.source.whence(span.clone())
+                };
                 // An option of [defaults.with] is wrong once, however many stages take it.
-                let what = format!("option `{}`: {}", fault.option, fault.message);
+                let what = format!("option `{}`{whence}: {}", fault.option, fault.message);
                 let mistake = Diagnostic::new(&self.file.source, span, what);
                 mistakes.push(mistake);
             }
         }
-        mistakes.conceal(&self.file.secrets);
+        mistakes.conceal(&self.file.source, &self.file.secrets);
         mistakes
     }
 }

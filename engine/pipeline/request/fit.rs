@@ -60,7 +60,13 @@ pub(super) fn default(
         return None;
     }
     let what = format!("`default` of {what}");
-    if matches!(node.get_ref(), Item::Table(_) | Item::Datetime(_)) {
+    let is_json = field.ty == PortType::Json;
+    let is_of_no_type = match node.get_ref() {
+        Item::Table(_) => !is_json,
+        Item::Datetime(_) => true,
+        _ => false,
+    };
+    if is_of_no_type {
         reader.wrong_type(node, &what, &expected(field.ty));
         return None;
     }
@@ -71,7 +77,12 @@ pub(super) fn default(
             return None;
         }
     }
-    let json = reader.json(node, &what)?;
+    let json = if is_json {
+        let json = reader.any_json(node, &what)?;
+        spelt_json(reader, json, node, &what)?
+    } else {
+        reader.json(node, &what)?
+    };
     let value = match (field.ty, &json) {
         // What no request can send, a file may: a value that is there and empty.
         (PortType::Text, Json::String(text)) if text.trim().is_empty() => {
@@ -101,8 +112,41 @@ pub(super) fn default(
             let named = format!("{}: ", field.name.get_ref());
             let reason = error.message();
             let reason = reason.strip_prefix(&named).unwrap_or(reason);
-            let wrong = reader.at(node.span(), format!("{what}: {reason}"));
+            let whence = reader.whence(node);
+            let wrong = reader.at(node.span(), format!("{what}{whence}: {reason}"));
             reader.report(wrong);
+            None
+        }
+    }
+}
+
+/// What a default of JSON stands for: a text that is a JSON object, list or text is what it spells,
+/// for it may come from the environment; any other text is itself. One that is as good as an object
+/// or a list is a mistake.
+fn spelt_json(reader: &mut Reader<'_>, json: Json, node: &Node, what: &str) -> Option<Json> {
+    let Json::String(text) = &json else {
+        return Some(json);
+    };
+    let trimmed = text.trim();
+    let is_within = |open: char, close: char| {
+        trimmed.len() > 1 && trimmed.starts_with(open) && trimmed.ends_with(close)
+    };
+    if is_within('"', '"') {
+        return Some(serde_json::from_str(trimmed).unwrap_or(json));
+    }
+    if !is_within('{', '}') && !is_within('[', ']') {
+        return Some(json);
+    }
+    match serde_json::from_str(trimmed) {
+        Ok(spelt) => Some(spelt),
+        Err(error) => {
+            let whence = reader.whence(node);
+            let wrong = format!("{what}{whence}: it looks like JSON and is none: {error}");
+            let wrong = reader.at(node.span(), wrong);
+            reader.report(wrong.help(
+                "a value may also be written as TOML, such as { a = 1 } or [1, 2]; a text that only \
+                 looks so stands in quotes within the quotes: '\"[..]\"'",
+            ));
             None
         }
     }
@@ -115,7 +159,7 @@ fn expected(ty: PortType) -> String {
         PortType::Number => "a number",
         PortType::Integer => "a whole number",
         PortType::Bool => "true or false",
-        _ => "a string, a number, a bool or a list",
+        _ => "a string, a number, a bool, a list or a table",
     };
     format!("{spelt}, for it is of type {ty}")
 }

@@ -94,7 +94,9 @@ fn read_unknown_fields(reader: &mut Reader<'_>, entries: &Entries<'_>) -> Option
     let given = reader.string(node, "`unknown_fields`")?;
     let known = UnknownFields::NAMES.iter().find(|(name, _)| *name == given);
     if known.is_none() {
-        let wrong = format!("`unknown_fields`: expected \"tell\" or \"refuse\", found {given:?}");
+        let whence = reader.whence(node);
+        let wrong =
+            format!("`unknown_fields`: expected \"tell\" or \"refuse\", found {given:?}{whence}");
         let wrong = reader.at(node.span(), wrong);
         reader.report(wrong);
     }

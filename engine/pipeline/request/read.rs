@@ -172,7 +172,8 @@ fn read_type(
     let given = reader.string(node, &format!("type of {what}"))?;
     let ty = PortType::from_name(&given).filter(|ty| FIELD_TYPES.contains(ty));
     if ty.is_none() {
-        let unknown = format!("{what}: a request carries no `{given}`");
+        let whence = reader.whence(node);
+        let unknown = format!("{what}: a request carries no `{given}`{whence}");
         let unknown = reader.at(node.span(), unknown);
         reader.report(unknown.nearest(&given, names));
     }
@@ -207,7 +208,9 @@ fn read_source(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Sourc
     let name = reader.string(node, &what)?;
     let source = Source::NAMES.iter().find(|(known, _)| *known == name);
     if source.is_none() {
-        let unknown = reader.at(node.span(), format!("{what}: there is no `{name}`"));
+        let whence = reader.whence(node);
+        let unknown = format!("{what}: there is no `{name}`{whence}");
+        let unknown = reader.at(node.span(), unknown);
         reader.report(unknown.nearest(&name, Source::NAMES.map(|(known, _)| known)));
     }
     source.map(|(_, source)| *source)
@@ -241,9 +244,10 @@ fn read_accept(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> 
         if is_media_range(&range) {
             accept.push(range);
         } else {
+            let whence = reader.whence(item);
             let none = reader.at(
                 item.span(),
-                format!("{what}: {given:?} is no media type, so no upload declares it"),
+                format!("{what}: {given:?}{whence} is no media type, so no upload declares it"),
             );
             reader.report(none.help("such as \"image/png\", or \"image/*\" for all of a kind"));
         }

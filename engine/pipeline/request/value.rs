@@ -8,9 +8,8 @@ use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
 
 use super::{Field, list};
+pub(crate) use crate::pipeline::diagnostic::quoted;
 
-/// Longest piece of a client's text that an error repeats, in characters.
-const MAX_ECHO: usize = 40;
 /// Up to here every whole number is one of `f64`.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -261,13 +260,4 @@ fn kind_of(json: &Json) -> &'static str {
         Json::Array(_) => "a list",
         Json::Object(_) => "an object",
     }
-}
-
-/// A client's text as an error repeats it: in quotes, on one line, cut where it is long.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(MAX_ECHO).collect();
-    if shown.len() < text.len() {
-        shown.push_str("...");
-    }
-    format!("{shown:?}")
 }

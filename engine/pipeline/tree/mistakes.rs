@@ -16,8 +16,26 @@ const DUPLICATE: &str = "duplicate key";
 /// What is said of the one error that the parser gives without a place.
 const TOO_DEEP: &str = "a key has too many parts";
 
-/// A mistake: its bytes, and what is wrong.
-pub(super) type Mistake = (Range<usize>, String);
+/// What is wrong with a text.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Mistake {
+    /// Its bytes.
+    pub(in crate::pipeline) span: Range<usize>,
+    /// What it is.
+    pub(in crate::pipeline) message: String,
+    /// True where a key is at fault, whatever its value.
+    pub(in crate::pipeline) is_of_key: bool,
+}
+
+impl Mistake {
+    fn of_key(span: Range<usize>, message: String) -> Self {
+        Self {
+            span,
+            message,
+            is_of_key: true,
+        }
+    }
+}
 
 /// The mistakes of a text, by the parser's errors.
 pub(super) fn mistakes(text: &str, errors: &[Error]) -> Vec<Mistake> {
@@ -25,16 +43,20 @@ pub(super) fn mistakes(text: &str, errors: &[Error]) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     for error in other {
         match error.span() {
-            Some(span) => found.push((span, error.message().trim().to_owned())),
-            None if found.iter().any(|(_, message)| message == TOO_DEEP) => {}
-            None => found.push((too_deep(text), TOO_DEEP.to_owned())),
+            Some(span) => found.push(Mistake {
+                span,
+                message: error.message().trim().to_owned(),
+                is_of_key: false,
+            }),
+            None if found.iter().any(|it| it.message == TOO_DEEP) => {}
+            None => found.push(Mistake::of_key(too_deep(text), TOO_DEEP.to_owned())),
         }
     }
     // After broken syntax a key may be in a table that it is not meant for.
-    let trusted = found.iter().map(|(span, _)| span.start).min();
+    let trusted = found.iter().map(|it| it.span.start).min();
     if errors.iter().any(is_clash) {
         let clashes = clashes(text).into_iter();
-        found.extend(clashes.filter(|(span, _)| trusted.is_none_or(|end| span.start < end)));
+        found.extend(clashes.filter(|it| trusted.is_none_or(|end| it.span.start < end)));
     }
     found
 }
@@ -104,7 +126,7 @@ fn clashes(text: &str) -> Vec<Mistake> {
             }
             of_two_kinds.push(first.line);
         }
-        found.push((original, clash.message()));
+        found.push(Mistake::of_key(original, clash.message()));
     }
     found
 }
@@ -227,10 +249,10 @@ mod tests {
     fn found(text: &str) -> Vec<(usize, &str, String)> {
         let (_, errors) = DeTable::parse_recoverable(text);
         let mut found = mistakes(text, &errors);
-        found.sort_by_key(|(span, _)| span.start);
+        found.sort_by_key(|it| it.span.start);
         let placed = found.into_iter();
         placed
-            .map(|(span, said)| (line_of(text, span.start), &text[span], said))
+            .map(|it| (line_of(text, it.span.start), &text[it.span], it.message))
             .collect()
     }
 
