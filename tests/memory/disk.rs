@@ -159,7 +159,6 @@ fn endure(client: &mut Client, disk: &Disk, seen: &Seen, fault: &str) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what a long run is made for")]
 fn what_is_acknowledged_is_stored_once_whatever_the_disk_does() {
     if Kind::of_the_suite() != Kind::Sqlite {
         not_tested("a failing disk, but below SQLite");
