@@ -1,6 +1,8 @@
 //! Whether a picture is safe to show, by a classifier of its own: the weights of nsfwjs'
 //! MobileNetV2Mid, run by our kernels. `nsfw/MODEL_CARD.md` says what it is good for and what not.
 
+use std::sync::OnceLock;
+
 use burn::tensor::{Tensor, TensorData, activation};
 use omnizap_contract::common::digest::Sha256Hex;
 
@@ -55,7 +57,6 @@ pub struct NsfwNet {
     net: InvertedResidualNet,
     classes: Linear,
     device: Device,
-    fingerprint: Sha256Hex,
 }
 
 impl NsfwNet {
@@ -87,13 +88,18 @@ impl NsfwNet {
                 &mut Scope::new(&mut weights, "classes", &burn),
             )?,
             device,
-            fingerprint: Sha256Hex::of(file),
         })
     }
 
-    /// Identifies the weights: the SHA-256 of their file in hexadecimal.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// Identifies the weights inside the program: the SHA-256 of their file in hexadecimal.
+    /// Nothing is opened for it.
+    ///
+    /// # Errors
+    /// [`Error::NoNsfwModel`] when this program was built without.
+    pub fn fingerprint() -> Result<&'static str, Error> {
+        static FINGERPRINT: OnceLock<Sha256Hex> = OnceLock::new();
+        let file = FILE.ok_or(Error::NoNsfwModel)?;
+        Ok(FINGERPRINT.get_or_init(|| Sha256Hex::of(file)))
     }
 
     /// Makes a picture ready for [`NsfwNet::classify`]. The work does not grow with the picture.

@@ -40,10 +40,11 @@ impl StageKind for Embed {
         &SPEC
     }
 
-    fn ports(&self, _: &Options) -> Ports {
+    fn ports(&self, options: &Options) -> Ports {
+        let embedding = EMBEDDING.port().of_space(self.services.space_of(options));
         Ports::new(
             [IMAGE.port()],
-            [EMBEDDING.port(), MODEL_NAME.port(), DEVICE.port()],
+            [embedding, MODEL_NAME.port(), DEVICE.port()],
         )
     }
 

@@ -52,11 +52,9 @@ impl StageKind for EmbedText {
         &SPEC
     }
 
-    fn ports(&self, _: &Options) -> Ports {
-        Ports::new(
-            [TEXT.port()],
-            [EMBEDDING.port(), MODEL_NAME.port(), DEVICE.port()],
-        )
+    fn ports(&self, options: &Options) -> Ports {
+        let embedding = EMBEDDING.port().of_space(self.services.space_of(options));
+        Ports::new([TEXT.port()], [embedding, MODEL_NAME.port(), DEVICE.port()])
     }
 
     fn inspect(&self, options: &Options) -> Result<(), Vec<OptionFault>> {

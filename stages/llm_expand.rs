@@ -63,6 +63,7 @@ const TIMEOUT_MS: Opt<i64> = Opt::integer(
     "longest that an answer is waited for, all tries together, in milliseconds",
 )
 .within(100, 60_000)
+.bounds_run_ms()
 .public("llm_timeout_ms");
 const ENTROPY_MAX: Opt<f64> = Opt::number(
     "entropy_max",

@@ -9,8 +9,8 @@ use omnizap_contract::{
     Error, ErrorKind, Facts, Inputs, OptionFault, Options, Outputs, Ports, Runner, StageKind,
     StageSpec, choices,
 };
-use omnizap_services::Services;
 use omnizap_services::inference::clip;
+use omnizap_services::{Services, space};
 use serde_json::Value as Json;
 
 mod contrast;
@@ -115,19 +115,20 @@ impl StageKind for Nsfw {
         let score = NSFW_SCORE.when_failed(if closed { 1.0 } else { 0.0 });
         let is_nsfw = IS_NSFW.when_failed(closed);
         match options.get(MODE) {
-            Mode::Model => Ports::new(
-                [model::IMAGE.port(), model::NSFW_RECALLED.port(), threshold],
-                [
-                    score,
-                    is_nsfw,
-                    CLASSES.port(),
-                    model::NSFW_PROBABILITIES.port(),
-                ],
-            ),
-            Mode::Contrast => Ports::new(
-                [contrast::EMBEDDING.port(), threshold],
-                [score, is_nsfw, CLASSES.port()],
-            ),
+            Mode::Model => {
+                let space = Some(space::of_nsfw(options));
+                let recalled = model::NSFW_RECALLED.port().of_space(space.clone());
+                let given = model::NSFW_PROBABILITIES.port().of_space(space);
+                Ports::new(
+                    [model::IMAGE.port(), recalled, threshold],
+                    [score, is_nsfw, CLASSES.port(), given],
+                )
+            }
+            Mode::Contrast => {
+                let space = self.services.space_of(options);
+                let embedding = contrast::EMBEDDING.port().of_space(space);
+                Ports::new([embedding, threshold], [score, is_nsfw, CLASSES.port()])
+            }
             // The Python service, whose mode it is, had no field for the classes.
             Mode::Label => Ports::new([label::CLIP_SCORES.port(), threshold], [score, is_nsfw]),
         }

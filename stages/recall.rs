@@ -15,10 +15,10 @@ use omnizap_contract::{
     AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, OptionFault, Options, Outputs,
     Ports, Runner, StageKind, StageSpec, choices,
 };
-use omnizap_services::Services;
 use omnizap_services::inference::clip::{self, ClipModel};
-use omnizap_services::inference::nsfw::is_classes;
+use omnizap_services::inference::nsfw::{self, is_classes};
 use omnizap_services::store::{Store, StoreError, limits};
+use omnizap_services::{Services, space};
 
 const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
 const RECALLED: Out<bool> = Out::new("recalled", "true where the embedding was found");
@@ -97,15 +97,16 @@ impl StageKind for Recall {
         &SPEC
     }
 
-    fn ports(&self, _options: &Options) -> Ports {
+    fn ports(&self, options: &Options) -> Ports {
+        let of_nsfw = Some(space::of_nsfw(options));
         Ports::new(
             [CONTENT_HASH.port()],
             [
                 RECALLED.port(),
-                EMBEDDING.port(),
+                EMBEDDING.port().of_space(self.services.space_of(options)),
                 MODEL.port(),
                 DEVICE.port(),
-                NSFW_RECALLED.port(),
+                NSFW_RECALLED.port().of_space(of_nsfw),
                 NSFW_UNKNOWN.port(),
             ],
         )
@@ -124,7 +125,7 @@ impl StageKind for Recall {
         store.start()?;
         let model = self.services.model_of(options).await?;
         let nsfw = match options.get(NSFW_MODE) {
-            NsfwMode::Model => Some(self.services.nsfw_model().await?.id(options)),
+            NsfwMode::Model => Some(nsfw::id(options)?),
             NsfwMode::None | NsfwMode::Contrast | NsfwMode::Label => None,
         };
         Ok(Runner::waits(Recaller {

@@ -148,8 +148,9 @@ impl StageKind for ScoreLabels {
             SCORES.port(),
             CLIP_SCORES.port(),
         ];
+        let embedding = EMBEDDING.port().of_space(self.services.space_of(options));
         Ports::new(
-            [EMBEDDING.port(), LABELS.port()],
+            [embedding, LABELS.port()],
             always.into_iter().chain(no_match),
         )
     }

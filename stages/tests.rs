@@ -574,6 +574,67 @@ fn what_says_what_a_stage_took_has_an_input_of_that_name() {
 }
 
 #[test]
+fn what_a_model_makes_is_of_its_space_and_so_is_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    // For each port of vectors its stage, its name and its space.
+    let spaces = |stage: &str, options: Json| -> Vec<(String, Option<String>)> {
+        let kind = kind(&services, stage);
+        let ports = kind.ports(&options_of(&*kind, &options));
+        let inputs = ports.inputs.into_iter();
+        let inputs = inputs.map(|port| (port.ty, port.name, port.space));
+        let outputs = ports.outputs.into_iter();
+        let outputs = outputs.map(|port| (port.ty, port.name, port.space));
+        let vectors = inputs.chain(outputs).filter(|(ty, _, space)| {
+            assert!(*ty == PortType::Embedding || space.is_none(), "{stage}");
+            *ty == PortType::Embedding
+        });
+        vectors
+            .map(|(_, name, space)| (name.into_owned(), space.map(Into::into)))
+            .collect()
+    };
+    let of = |name: &str, space: &str| (name.to_owned(), Some(space.to_owned()));
+    let contrast = |mut options: Json| {
+        options["mode"] = json!("contrast");
+        options
+    };
+    for (options, space) in [
+        (json!({}), "omnizap-mini"),
+        (
+            json!({"model": "vit-b-32", "pretrained": "openai"}),
+            "ViT-B-32:openai",
+        ),
+    ] {
+        for stage in ["embed", "embed-text", "score"] {
+            let found = spaces(stage, options.clone());
+            assert_eq!(found, [of("embedding", space)], "{stage}");
+        }
+        assert_eq!(spaces("recall", options.clone())[0], of("embedding", space));
+        let found = spaces("nsfw", contrast(options));
+        assert_eq!(found, [of("embedding", space)]);
+    }
+    // The classifier is one; what it said of pictures that were prepared otherwise is not the same.
+    let said = |stage: &str, options: Json| {
+        let all = spaces(stage, options).into_iter();
+        let said = all.filter(|(name, _)| name.starts_with("nsfw_"));
+        said.map(|(_, space)| space.unwrap()).collect::<Vec<_>>()
+    };
+    let prepared = json!({"prepared": "x"});
+    let (recalled, taken) = (said("recall", json!({})), said("nsfw", json!({})));
+    assert_eq!((recalled.len(), taken.len()), (1, 2));
+    assert!(taken.iter().all(|space| *space == recalled[0]), "{taken:?}");
+    let (other, taken) = (said("recall", prepared.clone()), said("nsfw", prepared));
+    assert_ne!(other, recalled);
+    assert!(taken.iter().all(|space| *space == other[0]), "{taken:?}");
+    // These keep and compare what there is, each of its own model.
+    for stage in ["similarity", "adaptive", "persist"] {
+        let found = spaces(stage, json!({}));
+        assert!(!found.is_empty(), "{stage}");
+        assert!(found.iter().all(|(_, space)| space.is_none()), "{found:?}");
+    }
+}
+
+#[test]
 fn stages_that_change_something_are_not_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = builtins(&services(&folder));

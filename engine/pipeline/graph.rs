@@ -8,13 +8,16 @@
 //! the request's field of that name. What a stage only says of its own input
 //! ([`Output::is_echo`]) is not for others of its kind. `inputs = { port =
 //! "stage.port" }` binds by hand, and to that output only; a list of them to the
-//! first that has a value, and `"none"` to nothing. A switched-off stage takes
+//! first that has a value, and `"none"` to nothing. What is of another space than
+//! the input ([`Output::space`]) is passed over, and by hand it is a mistake: it
+//! would fail every request. A switched-off stage takes
 //! part in nothing, and whoever required what only it gave is pruned with it.
 //!
 //! Conditions see the same values, and null where there is none: never a neutral
 //! value, which is for the response alone.
 //!
 //! [`Output::is_echo`]: omnizap_contract::Output::is_echo
+//! [`Output::space`]: omnizap_contract::Output::space
 
 mod binder;
 mod conditions;
@@ -25,6 +28,7 @@ mod order;
 mod published;
 mod required;
 mod response;
+mod space;
 mod sure;
 mod warnings;
 

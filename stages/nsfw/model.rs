@@ -10,7 +10,7 @@ use omnizap_contract::{
     Outputs, Runner,
 };
 use omnizap_services::Services;
-use omnizap_services::inference::nsfw::{NSFW_CLASSES, NsfwClasses, NsfwModel, is_classes};
+use omnizap_services::inference::nsfw::{self, NSFW_CLASSES, NsfwClasses, NsfwModel, is_classes};
 use serde_json::{Map, Value as Json, json};
 
 use super::{CLASSES, facts, threshold, verdict};
@@ -37,7 +37,7 @@ pub(super) async fn build(
 ) -> Result<Runner, Error> {
     let model = services.nsfw_model().await?;
     Ok(Runner::waits(ByModel {
-        id: model.id(options),
+        id: nsfw::id(options)?,
         model,
         threshold,
         computed: AtomicU64::new(0),

@@ -11,6 +11,7 @@
 //! - [`store`]: what is remembered, in a database
 //! - [`vectors`]: embeddings in memory, searched by cosine
 //! - [`llm`]: the language model that expands labels
+//! - [`space`]: which model's numbers a value holds, told from names alone
 //! - [`labels`]: what a client sends as labels, made into labels that can be scored
 //! - [`softmax`]: cosine and softmax, the arithmetic of scores
 //!
@@ -52,6 +53,7 @@ pub mod inference;
 pub mod labels;
 pub mod llm;
 pub mod softmax;
+pub mod space;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -176,6 +178,15 @@ impl Services {
         let (name, pretrained) = (options.get(MODEL), options.get(PRETRAINED));
         let (name, pretrained) = self.model_key(Some(name), Some(pretrained));
         clip::inspect(&name, &pretrained).map_err(|fault| vec![fault])
+    }
+
+    /// The space of what the model gives that a stage names by its options. No file is looked at;
+    /// [`None`] where the names alone do not tell.
+    #[must_use]
+    pub fn space_of(&self, options: &Options) -> Option<String> {
+        let (name, pretrained) = (options.get(MODEL), options.get(PRETRAINED));
+        let (name, pretrained) = self.model_key(Some(name), Some(pretrained));
+        space::of_clip(&name, &pretrained)
     }
 
     /// What is meant by a name and weights, those that were configured filled in.

@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 
 use engine::pipeline::graph::Graph;
 use engine::pipeline::run::Finished;
-use omnizap_contract::{Error, ErrorKind, Input, Output, Outputs, PortType, Value};
+use omnizap_contract::{
+    Error, ErrorKind, Input, OptionSpec, OptionType, Output, Outputs, PortType, Value,
+};
 use serde_json::{Value as Json, json};
 
-use crate::support::kinds::{TestKind, bind, gives, inline, pipeline, registry, shows};
+use crate::support::kinds::{
+    TestKind, bind, gives, inline, pipeline, places, registry, shows, text,
+};
 
 /// A kind that shows which labels it takes: those that are sent, else its own.
 fn labels() -> TestKind {
@@ -40,6 +44,60 @@ fn maybe() -> TestKind {
     )
 }
 
+/// A kind that gives numbers of a space: its own name.
+fn makes(name: &'static str, space: Option<&'static str>) -> TestKind {
+    let numbers = Output::new("numbers", PortType::Text, "numbers");
+    TestKind::new(
+        name,
+        vec![],
+        vec![numbers.of_space(space)],
+        inline(move |_, _| Ok(Outputs::new().put("numbers", name))),
+    )
+}
+
+/// A kind that shows, as a field of its own name, which numbers of a space it took.
+fn takes(name: &'static str, space: Option<&'static str>) -> TestKind {
+    let numbers = Input::required("numbers", PortType::Text, "numbers");
+    let took = Output::new("took", PortType::Text, "what it took");
+    TestKind::new(
+        name,
+        vec![numbers.of_space(space)],
+        vec![took.published_as(name, Json::Null)],
+        inline(|inputs, _| Ok(Outputs::new().put("took", text(inputs, "numbers")))),
+    )
+}
+
+/// A kind that gives numbers of the space `a` where the request says that it has them.
+fn keeps() -> TestKind {
+    let numbers = Output::new("numbers", PortType::Text, "numbers").optional();
+    TestKind::new(
+        "keeps-a",
+        vec![Input::optional("on", PortType::Bool, "whether")],
+        vec![
+            numbers.of_space(Some("a")),
+            Output::new("kept", PortType::Bool, "whether it has them"),
+        ],
+        inline(|inputs, _| {
+            let kept = matches!(inputs.value("on"), Some(Value::Bool(true)));
+            let given = Outputs::new().put("kept", kept);
+            Ok(if kept {
+                given.put("numbers", "keeps-a")
+            } else {
+                given
+            })
+        }),
+    )
+}
+
+/// An option of a whole number, which may be a time of the stage's own.
+fn own_time(name: &'static str, bounds_run_ms: bool) -> OptionSpec {
+    let ty = OptionType::Integer { min: 1, max: 9000 };
+    OptionSpec {
+        bounds_run_ms,
+        ..OptionSpec::new(name, ty, 6000, "a time")
+    }
+}
+
 fn kinds() -> Vec<TestKind> {
     let sees_text = |name| {
         TestKind::new(
@@ -59,6 +117,15 @@ fn kinds() -> Vec<TestKind> {
         sees_text("sees"),
         labels(),
         maybe(),
+        makes("makes-a", Some("a")),
+        makes("makes-b", Some("b")),
+        makes("makes-any", None),
+        takes("takes-a", Some("a")),
+        takes("takes-b", Some("b")),
+        takes("takes-any", None),
+        keeps(),
+        gives("waits", "text", "waited").with_options(vec![own_time("patience_ms", true)]),
+        gives("counts", "text", "counted").with_options(vec![own_time("timeout_ms", false)]),
         TestKind::new(
             "image",
             vec![],
@@ -395,6 +462,143 @@ fn times_that_never_come_to_pass_are_pointed_out() {
         &["5000", "deadline 100", "deadline_ms"],
     );
     silent(&stage("timeout_ms = 50"));
+}
+
+#[test]
+fn a_time_of_the_stage_itself_is_known_by_its_mark_and_not_by_its_name() {
+    let stage = |uses: &str, option: &str| {
+        let more = format!("uses = {uses:?}\ntimeout_ms = 2000\nwith = {{ {option} }}");
+        file("", &format!("[[stage]]\n{more}"))
+    };
+    warned(
+        &stage("waits", "patience_ms = 2000"),
+        &["ends it before its own option `patience_ms` of 2000 does"],
+    );
+    warned(&stage("waits", ""), &["`patience_ms` of 6000"]);
+    silent(&stage("waits", "patience_ms = 1999"));
+    silent(&stage("counts", "timeout_ms = 6000"));
+}
+
+/// Stages of these kinds, one after the other.
+fn stages(uses: &[&str]) -> String {
+    let stages = uses.iter();
+    stages
+        .map(|uses| format!("[[stage]]\nuses = {uses:?}\n"))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_takes_what_is_of_its_own_space() {
+    for uses in [
+        ["makes-a", "makes-b", "takes-a", "takes-b"],
+        ["makes-b", "makes-a", "takes-a", "takes-b"],
+        ["makes-b", "makes-a", "takes-b", "takes-a"],
+        ["makes-a", "takes-a", "makes-b", "takes-b"],
+    ] {
+        let toml = file("", &stages(&uses));
+        silent(&toml);
+        let given = answer(&toml, &[]).await;
+        let expected = json!({"takes-a": "makes-a", "takes-b": "makes-b"});
+        assert_eq!(given, expected, "{uses:?}");
+    }
+    // What is of no known space fits all, and is the nearer one as ever.
+    let any = file("", &stages(&["makes-a", "makes-any", "takes-b"]));
+    assert_eq!(answer(&any, &[]).await["takes-b"], "makes-any");
+    let any = file("", &stages(&["makes-a", "makes-b", "takes-any"]));
+    assert_eq!(answer(&any, &[]).await["takes-any"], "makes-b");
+}
+
+#[test]
+fn what_is_of_another_space_is_refused_where_it_is_bound() {
+    let said = "input `numbers` of `takes-b` is of the model `b` and `makes-a.numbers` of `a`: \
+                give both stages the same model";
+    let bind_numbers = |uses: &[&str], from: &str| {
+        let bound = format!("{}inputs = {{ numbers = {from} }}", stages(uses));
+        file("", &bound)
+    };
+    for (uses, from, line, column) in [
+        (&["makes-a", "takes-b"][..], "\"makes-a.numbers\"", 9, 22),
+        (
+            &["makes-a", "makes-b", "takes-b"],
+            "[\"makes-b.numbers\", \"makes-a.numbers\"]",
+            11,
+            42,
+        ),
+    ] {
+        let toml = bind_numbers(uses, from);
+        refused(&toml, &[said]);
+        let mistakes = bind(&registry(kinds()), &toml).unwrap_err();
+        assert_eq!(places(&mistakes), [("test.toml", line, column)], "{toml}");
+    }
+    let other = bind_numbers(&["makes-b", "makes-a", "takes-b"], "\"makes-a.numbers\"");
+    refused(
+        &other,
+        &[said, "or bind it to `makes-b.numbers`, which is of"],
+    );
+    for (uses, from) in [
+        (["makes-any", "takes-b"], "\"makes-any.numbers\""),
+        (["makes-a", "takes-any"], "\"makes-a.numbers\""),
+        (["makes-b", "takes-b"], "\"makes-b.numbers\""),
+    ] {
+        silent(&bind_numbers(&uses, from));
+    }
+    // The same is said where nothing else is there to be taken.
+    let alone = file("", &stages(&["makes-a", "takes-b"]));
+    refused(&alone, &[said]);
+    let mistakes = bind(&registry(kinds()), &alone).unwrap_err();
+    assert_eq!(places(&mistakes), [("test.toml", 8, 8)]);
+    refused(
+        &file("", &stages(&["makes-a", "takes-b", "makes-b"])),
+        &[said, "`makes-b` gives one: move it before this stage"],
+    );
+}
+
+#[tokio::test]
+async fn what_is_off_is_of_no_space() {
+    let with = |a: bool, b: bool, from: &str| {
+        let stages = format!(
+            "[[stage]]\nuses = \"makes-a\"\nenabled = {a}\n[[stage]]\nuses = \"makes-b\"\n\
+             enabled = {b}\n[[stage]]\nuses = \"takes-b\"\n{from}\n"
+        );
+        file("", &stages)
+    };
+    let both = "inputs = { numbers = [\"makes-a.numbers\", \"makes-b.numbers\"] }";
+    refused(&with(true, true, both), &["give both stages the same"]);
+    let chosen = with(false, true, both);
+    silent(&chosen);
+    assert_eq!(answer(&chosen, &[]).await["takes-b"], "makes-b");
+    // Without what it needs it is pruned, as it is where nothing is of a space.
+    fine(&with(false, false, ""));
+    fine(&with(true, true, "enabled = false"));
+    fine(&with(true, true, &format!("{both}\nenabled = false")));
+}
+
+#[tokio::test]
+async fn what_is_kept_of_another_space_does_not_stand_in_and_that_is_pointed_out() {
+    let on = "on = { type = \"bool\" }";
+    let kept = |space: &str| {
+        let stages = format!(
+            "[[stage]]\nuses = \"keeps-a\"\n[[stage]]\nuses = \"makes-{space}\"\nif = \"!kept\"\n\
+             [[stage]]\nuses = \"takes-{space}\"\n"
+        );
+        file(on, &stages)
+    };
+    let yes = [("on", Value::Bool(true))];
+    silent(&kept("a"));
+    assert_eq!(answer(&kept("a"), &yes).await["takes-a"], "keeps-a");
+    assert_eq!(answer(&kept("a"), &[]).await["takes-a"], "makes-a");
+    let said = "the `if` of `makes-b` asks `keeps-a`, whose `numbers` is of the model `a` and not, \
+                as `takes-b` takes it, of `b`: where `makes-b` does not run, `takes-b` is skipped";
+    warned(&kept("b"), &[said, "give all three the same model"]);
+    assert_eq!(answer(&kept("b"), &yes).await["takes-b"], Json::Null);
+    assert_eq!(answer(&kept("b"), &[]).await["takes-b"], "makes-b");
+    let by_hand = format!("{}inputs = {{ numbers = \"makes-b.numbers\" }}", kept("b"));
+    warned(&by_hand, &[said]);
+    // Two that run side by side are not meant to stand in for each other.
+    silent(&file(
+        on,
+        &stages(&["keeps-a", "makes-a", "makes-b", "takes-a", "takes-b"]),
+    ));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Conditions and bindings over the real stages, through `check` and through requests.
 
+mod models;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -8,8 +10,8 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::answers::file;
-use crate::support::http::{Answer, Client, Part};
-use crate::support::program::{Server, Settings, omnizap, picture};
+use crate::support::http::{Client, Part};
+use crate::support::program::{Server, omnizap, picture};
 
 /// A folder of pipelines: of each its name, which is its route too, its fields and its stages.
 fn folder(pipelines: &[(&str, &str, &str)]) -> TempDir {
@@ -41,32 +43,13 @@ fn check(folder: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
-fn serve(folder: &TempDir, environment: &[(&str, &str)]) -> Server {
-    Server::start_with(&Settings {
-        pipelines: Some(folder.path()),
-        environment,
-        ..Settings::default()
-    })
-}
-
-#[track_caller]
-fn fine(answer: Answer) -> Json {
-    assert_eq!(
-        answer.status,
-        200,
-        "{}",
-        String::from_utf8_lossy(&answer.body)
-    );
-    answer.json()
-}
-
 /// Whether the stage `hash` ran for a request with these fields.
 #[track_caller]
 fn runs(client: &mut Client, pipeline: &str, fields: &[(&str, &str)]) -> bool {
     let data = picture("lossy.webp");
     let mut parts = vec![file(&data)];
     parts.extend(fields.iter().map(|(name, value)| Part::Text(name, value)));
-    let answer = fine(client.post_form(&format!("/{pipeline}"), &parts));
+    let answer = client.post_form(&format!("/{pipeline}"), &parts).fine();
     answer["image_hash"]
         .as_str()
         .is_some_and(|hash| !hash.is_empty())
@@ -130,7 +113,7 @@ fn what_passes_never_fails_a_request() {
         .iter()
         .map(|(name, stages)| (*name, OPTIONAL, stages.as_str()))
         .collect();
-    let server = serve(&folder(&pipelines), &[]);
+    let server = Server::of(folder(&pipelines).path(), &[]);
     let mut client = server.client();
     for (pipeline, fields, expected) in [
         ("sum", &[("i", "9223372036854775807")][..], false),
@@ -194,7 +177,7 @@ fn conditions_see_what_json_holds() {
         .iter()
         .map(|(name, stages)| (*name, labels, stages.as_str()))
         .collect();
-    let server = serve(&folder(&pipelines), &[]);
+    let server = Server::of(folder(&pipelines).path(), &[]);
     let mut client = server.client();
     for (pipeline, labels, expected) in [
         ("first", "photo", true),
@@ -233,7 +216,7 @@ fn a_variable_is_a_value_and_its_value_stays_with_the_operator() {
     for secret in ["s3cret", "it's", "x' || true || 'x", "12345", "true"] {
         let environment = [("API_KEY", secret)];
         assert_eq!(check(folder.path(), &environment).0, Some(0), "{secret}");
-        let server = serve(&folder, &environment);
+        let server = Server::of(folder.path(), &environment);
         let mut client = server.client();
         for pipeline in ["quoted", "plain"] {
             assert!(
@@ -246,7 +229,7 @@ fn a_variable_is_a_value_and_its_value_stays_with_the_operator() {
             );
             assert!(!runs(&mut client, pipeline, &[]), "{pipeline}: {secret}");
         }
-        let shown = fine(client.get("/pipelines")).to_string();
+        let shown = client.get("/pipelines").fine().to_string();
         assert!(shown.contains("${API_KEY}"), "{shown}");
         if secret.len() > 5 {
             assert!(!shown.contains(secret), "{shown}");
@@ -276,9 +259,9 @@ fn a_picture_seen_before_is_answered_however_it_is_bound() {
         let (code, said) = check(folder.path(), &[]);
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(said.contains("which may be absent"), is_warned, "{said}");
-        let server = serve(&folder, &[]);
+        let server = Server::of(folder.path(), &[]);
         let mut client = server.client();
-        let first = fine(client.post_form("/bound", &[file(&data)]));
+        let first = client.post_form("/bound", &[file(&data)]).fine();
         server.settle();
         let again = client.post_form("/bound", &[file(&data)]);
         assert_eq!(again.status, second, "{inputs}");
@@ -301,7 +284,10 @@ fn a_skip_hides_no_mistake_of_the_client_and_no_answer_that_is_none() {
     let folder = folder(&[("skipped", "", &decode), ("all", "", &all)]);
     let feedback = "[pipeline]\nname = \"vote\"\nroute = \"POST /vote\"\n[request]\nimage_hash = { type = \"text\", required = true }\ntheme = { type = \"text\", required = true }\n[response]\nrequire = [\"ok\"]\n[[stage]]\nuses = \"feedback\"\non_error = \"skip\"\nretry = 5\n";
     fs::write(folder.path().join("vote.toml"), feedback).unwrap();
-    let server = serve(&folder, &[("DATABASE_URL", "mysql://u:p@127.0.0.1:9/x")]);
+    let server = Server::of(
+        folder.path(),
+        &[("DATABASE_URL", "mysql://u:p@127.0.0.1:9/x")],
+    );
     let mut client = server.client();
     let broken = Part::File {
         name: "file",
@@ -313,7 +299,7 @@ fn a_skip_hides_no_mistake_of_the_client_and_no_answer_that_is_none() {
     assert!((400..500).contains(&refused.status), "{}", refused.status);
     assert_eq!(refused.json()["stage"], "decode");
     assert_eq!(
-        fine(client.post_form("/all", &[broken]))["category"],
+        client.post_form("/all", &[broken]).fine()["category"],
         Json::Null
     );
     let vote = json!({"image_hash": "a".repeat(64), "theme": "t"});
@@ -344,8 +330,8 @@ fn the_settings_shown_are_those_of_stages_that_are_on() {
     let toml = fs::read_to_string(&path).unwrap();
     let toml = toml.replace("[request]", "settings_route = \"GET /two\"\n[request]");
     fs::write(&path, toml).unwrap();
-    let server = serve(&folder, &[]);
-    let settings = fine(server.client().get("/two"));
+    let server = Server::of(folder.path(), &[]);
+    let settings = server.client().get("/two").fine();
     assert_eq!(settings["max_labels"], 30, "{settings}");
     assert_eq!(settings["default_labels"], json!(["x", "y"]), "{settings}");
 }
@@ -354,7 +340,7 @@ fn the_settings_shown_are_those_of_stages_that_are_on() {
 fn a_reload_keeps_the_counters_of_pipelines_that_did_not_change() {
     let hash = "[[stage]]\nuses = \"hash\"";
     let folder = folder(&[("kept", "", hash), ("changed", "", hash)]);
-    let server = serve(&folder, &[]);
+    let server = Server::of(folder.path(), &[]);
     let mut client = server.client();
     for _ in 0..3 {
         assert!(runs(&mut client, "kept", &[]));
@@ -379,7 +365,7 @@ fn a_reload_keeps_the_counters_of_pipelines_that_did_not_change() {
             .unwrap();
         found["stages"][0]["counters"]["ran"].as_u64().unwrap()
     };
-    let shown = fine(client.get("/pipelines"));
+    let shown = client.get("/pipelines").fine();
     assert_eq!(
         (ran(&shown, "kept"), ran(&shown, "changed")),
         (3, 0),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::answers::file;
 use crate::support::http::Part;
-use crate::support::program::{Server, Settings, picture, root};
+use crate::support::program::{Server, Settings, picture, root, shrunk_model};
 
 /// Writes the default pipeline with other settings of the stage nsfw, and other options.
 fn pipeline_with(folder: &Path, settings: &[(&str, toml::Value)], options: &[(&str, toml::Value)]) {
@@ -32,21 +32,12 @@ fn pipeline_with(folder: &Path, settings: &[(&str, toml::Value)], options: &[(&s
 
 /// A server of a shrunk full model: its sizes and its checkpoint are files of a user's own.
 fn imported_model(folder: &Path) -> Server {
-    let fixtures = root().join("models/tests/fixtures");
-    let place = |ending| {
-        let name = format!("vit-hybrid-causal.{ending}");
-        let copy = folder.join(&name);
-        std::fs::copy(fixtures.join(name), &copy).unwrap();
-        copy.to_str().unwrap().to_owned()
-    };
-    Server::start_with(&Settings {
-        pipelines: Some(folder),
-        environment: &[
-            ("CLIP_MODEL_NAME", &place("json")),
-            ("CLIP_MODEL_PRETRAINED", &place("safetensors")),
-        ],
-        ..Settings::default()
-    })
+    let [name, weights] = shrunk_model(folder, "vit-hybrid-causal");
+    let environment = [
+        ("CLIP_MODEL_NAME", &*name),
+        ("CLIP_MODEL_PRETRAINED", &*weights),
+    ];
+    Server::of(folder, &environment)
 }
 
 #[test]
@@ -81,14 +72,7 @@ fn contrast_with_an_imported_model_is_what_its_prompts_score_as_labels() {
                 Part::Text("labels", labels),
                 Part::Text("nsfw_threshold", threshold),
             ];
-            let answer = client.post_form("/classify", &parts);
-            assert_eq!(
-                answer.status,
-                200,
-                "{}",
-                String::from_utf8_lossy(&answer.body)
-            );
-            answer.json()
+            client.post_form("/classify", &parts).fine()
         };
         let answer = ask(&prompts, "0.5");
         let share: f64 = unsafe_prompts
@@ -182,10 +166,7 @@ fn the_default_asks_a_model_that_no_label_switches_off() {
     let mut ask = |data: &[u8], fields: &[(&str, &str)]| {
         let mut parts = vec![file(data)];
         parts.extend(fields.iter().map(|(name, value)| Part::Text(name, value)));
-        let answer = client.post_form("/classify", &parts);
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status, 200, "{text}");
-        answer.json()
+        client.post_form("/classify", &parts).fine()
     };
     let mut unsafe_ones = 0;
     for picture in 0..12 {
@@ -240,18 +221,14 @@ fn a_check_that_fails_fails_the_request_or_is_closed_or_open_as_the_file_says() 
             ],
             &[("on_failure", on_failure.into())],
         );
-        let server = Server::start_with(&Settings {
-            pipelines: Some(folder.path()),
-            ..Settings::default()
-        });
+        let server = Server::of(folder.path(), &[]);
         let answer = server.client().post_form("/classify", &[file(&data)]);
         let Some((score, is_nsfw)) = expected else {
             assert_eq!(answer.status, 504);
             assert_eq!(answer.json()["stage"], "nsfw");
             continue;
         };
-        assert_eq!(answer.status, 200);
-        let answer = answer.json();
+        let answer = answer.fine();
         assert_eq!(answer["nsfw_score"], json!(score), "{on_failure}");
         assert_eq!(answer["is_nsfw"], json!(is_nsfw), "{on_failure}");
         assert_eq!(answer["nsfw_classes"], Json::Null, "{on_failure}");

@@ -2,7 +2,7 @@
 //! what its comments promise.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::answers::file;
 use crate::support::http::{Answer, Client, Part};
 use crate::support::kinds::{TestKind, inline, pipeline, waiting};
-use crate::support::program::{Server, Settings, omnizap, picture, root};
+use crate::support::program::{Server, omnizap, picture, root, shrunk_model};
 
 /// Fewer would not show what can be written.
 const FEWEST: usize = 12;
@@ -51,21 +51,6 @@ fn sample(name: &str) -> Vec<u8> {
     std::fs::read(root().join("models/embedded/samples").join(name)).unwrap()
 }
 
-fn serve(folder: &Path, environment: &[(&str, &str)]) -> Server {
-    Server::start_with(&Settings {
-        pipelines: Some(folder),
-        environment,
-        ..Settings::default()
-    })
-}
-
-#[track_caller]
-fn answered(answer: &Answer) -> Json {
-    let text = String::from_utf8_lossy(&answer.body);
-    assert_eq!(answer.status, 200, "{text}");
-    answer.json()
-}
-
 #[track_caller]
 fn refused(answer: &Answer, status: u16, code: &str) {
     let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -82,7 +67,7 @@ fn send(client: &mut Client, recipe: &str, picture: &[u8], fields: &[(&str, &str
 
 #[track_caller]
 fn ask(client: &mut Client, recipe: &str, picture: &[u8], fields: &[(&str, &str)]) -> Json {
-    answered(&send(client, recipe, picture, fields))
+    send(client, recipe, picture, fields).fine()
 }
 
 fn keys(object: &Json) -> BTreeSet<&str> {
@@ -142,7 +127,7 @@ fn every_recipe_gives_what_its_comments_promise() {
         let text = std::fs::read_to_string(recipes().join(format!("{name}.toml"))).unwrap();
         assert!(text.starts_with("# "), "{name} does not say what it does");
     }
-    let server = serve(&recipes(), &[("MEMBERS_KEY", KEY)]);
+    let server = Server::of(&recipes(), &[("MEMBERS_KEY", KEY)]);
     for (_, ask) in ASKED {
         ask(&server);
     }
@@ -214,7 +199,7 @@ fn embed_text(server: &Server) {
     let picture = ask(client, "embed-image", &sample("cat-sticker.webp"), NONE);
     let mut embed = |text: &str| {
         let answer = client.post_json("/embed-text", &json!({ "text": text }));
-        let answer = answered(&answer);
+        let answer = answer.fine();
         assert_eq!(answer["embedding"]["model"], picture["embedding"]["model"]);
         dot(&vector(&picture), &vector(&answer))
     };
@@ -347,7 +332,7 @@ fn own_labels(server: &Server) {
     let fields = [("labels", "something else,another")];
     let answer = send(client, "own-labels", &sample("qr-code.png"), &fields);
     assert_eq!(answer.header("x-unknown-fields"), Some("labels"));
-    let answer = answered(&answer);
+    let answer = answer.fine();
     assert_eq!(answer["category"], "QR code", "{answer}");
     assert_eq!(answer["labels"], own);
     assert_eq!(answer["top_labels"].as_array().unwrap().len(), 3);
@@ -395,14 +380,14 @@ fn search(server: &Server) {
     remember(client, &names);
     for (text, name) in ["dog", "pizza", "bar+chart"].into_iter().zip(names) {
         let found = client.get(&format!("/search?text={text}&similar_limit=1"));
-        let found = answered(&found);
+        let found = found.fine();
         let images = found["similar_images"].as_array().unwrap();
         assert_eq!(images.len(), 1, "{text}: {found}");
         assert_eq!(images[0]["asset_id"], name, "{text}: {found}");
     }
     let dog = Sha256Hex::of(&sample("dog-sticker.webp"));
     let without = client.get(&format!("/search?text=dog&except={}", dog.as_str()));
-    let without = answered(&without)["similar_images"].to_string();
+    let without = without.fine()["similar_images"].to_string();
     assert!(!without.contains("dog-sticker"), "{without}");
     refused(&client.get("/search"), 422, "missing_field");
 }
@@ -450,7 +435,7 @@ fn two_pictures(server: &Server) {
         part("left", "cat.webp", &left),
         part("right", "chart.png", &right),
     ];
-    let answer = answered(&client.post_form("/two-pictures", &parts));
+    let answer = client.post_form("/two-pictures", &parts).fine();
     assert_eq!(answer["left_tags"], json!(["cat"]), "{answer}");
     assert_eq!(answer["left_name"], "cat.webp");
     assert_eq!(answer["right_tags"], json!(["bar chart"]), "{answer}");
@@ -462,7 +447,7 @@ fn two_pictures(server: &Server) {
         part("right", "b", &left),
         Part::Text("labels", "bar chart,cat"),
     ];
-    let answer = answered(&client.post_form("/two-pictures", &own));
+    let answer = client.post_form("/two-pictures", &own).fine();
     assert_eq!(answer["left_tags"], json!(["bar chart"]), "{answer}");
     assert_eq!(answer["right_tags"], json!(["cat"]), "{answer}");
     for (left, right, stage) in [
@@ -511,7 +496,7 @@ fn vote_by_link(server: &Server) {
     let hash = image_hash();
     for up in ["", "&up=no", "&up=true"] {
         let vote = client.get(&format!("/vote?hash={hash}&theme=animals{up}"));
-        assert_eq!(answered(&vote), json!({ "ok": true }), "{up}");
+        assert_eq!(vote.fine(), json!({ "ok": true }), "{up}");
     }
     let without = client.get("/vote?theme=animals");
     refused(&without, 422, "missing_field");
@@ -528,14 +513,14 @@ fn votes(server: &Server) {
         Part::Text("accepted", "false"),
     ];
     let vote = client.post_form("/v2/votes", &parts);
-    assert_eq!(answered(&vote), json!({ "counted": true }));
+    assert_eq!(vote.fine(), json!({ "counted": true }));
     let without = client.post_form("/v2/votes", &parts[..1]);
     refused(&without, 422, "missing_field");
 }
 
 #[test]
 fn votes_of_both_recipes_are_counted_as_they_were_meant() {
-    let server = serve(&recipes(), &[]);
+    let server = Server::of(&recipes(), &[]);
     // Two up and one down by link, one down by form.
     vote_by_link(&server);
     votes(&server);
@@ -545,7 +530,7 @@ fn votes_of_both_recipes_are_counted_as_they_were_meant() {
 
 #[test]
 fn nobody_is_a_member_while_there_is_no_key() {
-    let server = serve(&recipes(), &[]);
+    let server = Server::of(&recipes(), &[]);
     let mut client = server.client();
     let data = sample("cat-sticker.webp");
     for fields in [NONE, &[("key", "")], &[("key", " ")], &[("key", KEY)]] {
@@ -554,21 +539,11 @@ fn nobody_is_a_member_while_there_is_no_key() {
     }
 }
 
-/// A checkpoint that was shrunk for tests, as files of a user's own: sizes and weights.
-fn shrunk(folder: &Path, name: &str) -> [String; 2] {
-    ["json", "safetensors"].map(|ending| {
-        let name = format!("{name}.{ending}");
-        let copy = folder.join(&name);
-        std::fs::copy(root().join("models/tests/fixtures").join(name), &copy).unwrap();
-        copy.to_str().unwrap().to_owned()
-    })
-}
-
 #[test]
 fn two_models_answer_in_one_response_each_as_it_would_alone() {
     let folder = TempDir::new().unwrap();
-    let [causal, causal_weights] = shrunk(folder.path(), "vit-hybrid-causal");
-    let [openclip, openclip_weights] = shrunk(folder.path(), "vit-openclip");
+    let [causal, causal_weights] = shrunk_model(folder.path(), "vit-hybrid-causal");
+    let [openclip, openclip_weights] = shrunk_model(folder.path(), "vit-openclip");
     let second = [
         ("SECOND_MODEL", &*causal),
         ("SECOND_PRETRAINED", &*causal_weights),
@@ -582,7 +557,7 @@ fn two_models_answer_in_one_response_each_as_it_would_alone() {
     let labels = [("labels", "cat,dog,bar chart")];
     let data = sample("cat-sticker.webp");
     let answers = [&second[..], &both].map(|environment| {
-        let server = serve(&recipes(), environment);
+        let server = Server::of(&recipes(), environment);
         let answer = ask(&mut server.client(), "two-models", &data, &labels);
         for ending in ["", "_2"] {
             let of = |field: &str| answer[format!("{field}{ending}")].clone();
@@ -669,7 +644,7 @@ fn the_gate_is_shut_whatever_keeps_the_check_from_its_end() {
         );
         std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
     }
-    let server = serve(folder.path(), &[]);
+    let server = Server::of(folder.path(), &[]);
     let mut client = server.client();
     let data = sample("cat-sticker.webp");
     for (name, _, passes) in GATES {

@@ -29,6 +29,14 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
+
+    /// What it says, where the request went well.
+    #[track_caller]
+    pub(crate) fn fine(&self) -> Json {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status, 200, "{text}");
+        self.json()
+    }
 }
 
 /// One part of a form.

@@ -81,6 +81,15 @@ impl Server {
         Self::start_with(&Settings::default())
     }
 
+    /// A server of the pipelines of that folder.
+    pub(crate) fn of(pipelines: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&Settings {
+            pipelines: Some(pipelines),
+            environment,
+            ..Settings::default()
+        })
+    }
+
     pub(crate) fn start_with(settings: &Settings<'_>) -> Self {
         let data = settings
             .data
@@ -203,6 +212,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A model that was shrunk for tests, as files of a user's own in that folder: its sizes and its
+/// weights.
+pub(crate) fn shrunk_model(folder: &Path, name: &str) -> [String; 2] {
+    ["json", "safetensors"].map(|ending| {
+        let name = format!("{name}.{ending}");
+        let copy = folder.join(&name);
+        std::fs::copy(root().join("models/tests/fixtures").join(name), &copy).unwrap();
+        copy.to_str().unwrap().to_owned()
+    })
 }
 
 /// A picture of the fixtures.

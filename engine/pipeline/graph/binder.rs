@@ -147,6 +147,13 @@ impl<'f> Binder<'f> {
 
     /// What an input binds to by itself.
     pub(super) fn automatic(&self, index: usize, input: &Input) -> Vec<Source> {
+        let mut sources = self.of_its_name(index, input);
+        sources.retain(|source| !self.is_foreign(index, input, *source));
+        sources
+    }
+
+    /// The same, with what is of another space.
+    pub(super) fn of_its_name(&self, index: usize, input: &Input) -> Vec<Source> {
         let mut sources = self.earlier(index, |name, ty| *name == *input.name && ty == input.ty);
         // What another of its kind took for its own is not meant for it.
         let kind = &self.file.stages[index].kind.spec().name;
@@ -249,22 +256,33 @@ impl<'f> Binder<'f> {
             self.report(span, message, None);
             return None;
         }
+        if let Some(message) = self.why_foreign(index, input, source) {
+            let help = self.of_its_space(index, input);
+            self.report(span, message, help);
+            return None;
+        }
         Some(source)
     }
 
     fn report_missing(&mut self, index: usize, stage: &StageEntry, input: &Input) {
-        let message = format!(
-            "stage `{}` needs the input `{}` ({}), and nothing before it gives one",
-            stage.name.get_ref(),
-            input.name,
-            input.ty
-        );
+        let foreign = self.foreign(index, input).first().copied();
+        let foreign = foreign.and_then(|source| self.why_foreign(index, input, source));
+        let is_foreign = foreign.is_some();
+        let message = foreign.unwrap_or_else(|| {
+            format!(
+                "stage `{}` needs the input `{}` ({}), and nothing before it gives one",
+                stage.name.get_ref(),
+                input.name,
+                input.ty
+            )
+        });
         // Of a text there are many: one of another name is hardly meant.
         let is_telling = TELLING.contains(&input.ty);
         let all = |name: &str, ty: PortType| name == &*input.name || (is_telling && ty == input.ty);
         let mut near: Vec<String> = self
             .earlier(index, all)
             .into_iter()
+            .filter(|source| !self.is_foreign(index, input, *source))
             .map(|source| {
                 let ty = self.type_of(source);
                 format!("`{}` ({ty})", self.source_name(source))
@@ -272,15 +290,23 @@ impl<'f> Binder<'f> {
             .collect();
         near.truncate(4);
         let later = (index + 1..self.file.stages.len()).find(|node| {
-            let outputs = &self.ports[*node].outputs;
-            outputs
-                .iter()
-                .any(|port| port.name == input.name && port.ty == input.ty)
+            let mut outputs = self.ports[*node].outputs.iter().enumerate();
+            outputs.any(|(output, port)| {
+                let source = Source::Stage {
+                    node: *node,
+                    output,
+                };
+                port.name == input.name
+                    && port.ty == input.ty
+                    && !self.is_foreign(index, input, source)
+            })
         });
         let mut help = String::new();
         if let Some(later) = later {
             let later = self.file.stages[later].name.get_ref();
             let _ = write!(help, "`{later}` gives one: move it before this stage");
+        } else if is_foreign {
+            // The message says what to do.
         } else if near.is_empty() {
             let kinds = self.kinds_that_give(input);
             if kinds.is_empty() {
@@ -300,7 +326,8 @@ impl<'f> Binder<'f> {
                 input.name
             );
         }
-        self.report(stage.name.span(), message, Some(help));
+        let help = Some(help).filter(|help| !help.is_empty());
+        self.report(stage.name.span(), message, help);
     }
 
     /// The kinds of stages that give what an input takes.

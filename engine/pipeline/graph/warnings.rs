@@ -9,15 +9,13 @@ use crate::pipeline::config::{Binding, REQUEST};
 use crate::pipeline::diagnostic::Diagnostic;
 use crate::pipeline::request::Field;
 
-/// The option by which stages that wait for others bound that themselves.
-const OWN_TIMEOUT: &str = "timeout_ms";
-
 impl Binder<'_> {
     /// Collects what is odd, once everything is bound.
     pub(super) fn warn(&mut self) {
         let mut odd = Vec::new();
         for stage in 0..self.file.stages.len() {
             self.firm_bindings(stage, &mut odd);
+            self.foreign_stand_ins(stage, &mut odd);
             self.times(stage, &mut odd);
         }
         if !self.file.has_unreadable_part {
@@ -101,10 +99,15 @@ impl Binder<'_> {
             );
             odd.push(at(message).help("give `deadline_ms` of [pipeline] more time"));
         }
-        let own = stage.options.value(OWN_TIMEOUT).as_u64().map(u128::from);
-        if let Some(own) = own.filter(|own| *own >= ms) {
+        let options = stage.kind.spec().options.iter();
+        for option in options.filter(|option| option.bounds_run_ms) {
+            let own = stage.options.value(&option.name).as_u64().map(u128::from);
+            let Some(own) = own.filter(|own| *own >= ms) else {
+                continue;
+            };
             let message = format!(
-                "`timeout_ms` of `{name}` is {ms} and ends it before its own option `{OWN_TIMEOUT}` of {own} does"
+                "`timeout_ms` of `{name}` is {ms} and ends it before its own option `{}` of {own} does",
+                option.name
             );
             odd.push(at(message).help(
                 "what the stage does when its own time is over never happens: keep the shorter one there",

@@ -118,6 +118,9 @@ pub struct OptionSpec {
     pub public: Option<Cow<'static, str>>,
     /// True for a key or a password: its value is shown to nobody.
     pub is_secret: bool,
+    /// True for a time in milliseconds within which the stage itself ends a run, with an answer
+    /// that says so: a shorter limit from outside would take that answer away.
+    pub bounds_run_ms: bool,
     /// One line for people: what it does, its unit.
     pub doc: Cow<'static, str>,
 }
@@ -137,6 +140,7 @@ impl OptionSpec {
             default: Some(default.into()),
             public: None,
             is_secret: false,
+            bounds_run_ms: false,
             doc: doc.into(),
         }
     }
@@ -154,6 +158,7 @@ impl OptionSpec {
             default: None,
             public: None,
             is_secret: false,
+            bounds_run_ms: false,
             doc: doc.into(),
         }
     }

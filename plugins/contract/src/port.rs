@@ -27,6 +27,10 @@ pub struct Input {
     /// The name of another input; where that one has a value, this one is not looked at, so a
     /// stage that runs on demand need not give it. Where neither has one the stage cannot run.
     pub unless: Option<Cow<'static, str>>,
+    /// The space that the value must be of: the model that made its numbers, and what else tells
+    /// them apart from those of others. Numbers of one space say nothing in another, so nothing
+    /// binds across. [`None`] where any will do, or where it is not known.
+    pub space: Option<Cow<'static, str>>,
     /// One line for people: what it is, its shape and unit.
     pub doc: Cow<'static, str>,
 }
@@ -44,6 +48,7 @@ impl Input {
             ty,
             presence: Presence::Required,
             unless: None,
+            space: None,
             doc: doc.into(),
         }
     }
@@ -65,6 +70,13 @@ impl Input {
     #[must_use]
     pub fn unless(mut self, other: impl Into<Cow<'static, str>>) -> Self {
         self.unless = Some(other.into());
+        self
+    }
+
+    /// The same input, for values of this space.
+    #[must_use]
+    pub fn of_space(mut self, space: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.space = space.map(Into::into);
         self
     }
 
@@ -114,6 +126,9 @@ pub struct Output {
     /// True where it says what the stage took at its input of this name, or what it took without
     /// one. It is not for other stages of its kind: those have a default of their own.
     pub is_echo: bool,
+    /// The space that the value is of, see [`Input::space`]. [`None`] where it suits any input, or
+    /// where it is not known.
+    pub space: Option<Cow<'static, str>>,
     /// Set where the output appears in the response.
     pub publish: Option<Publish>,
     /// One line for people: what it is, its shape and unit.
@@ -135,6 +150,7 @@ impl Output {
             failed: None,
             shape: JsonShape::Any,
             is_echo: false,
+            space: None,
             publish: None,
             doc: doc.into(),
         }
@@ -156,6 +172,13 @@ impl Output {
             failed: Some(value.into()),
             ..self
         }
+    }
+
+    /// The same output, whose values are of this space.
+    #[must_use]
+    pub fn of_space(mut self, space: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.space = space.map(Into::into);
+        self
     }
 
     /// The same output, published under its own name; `neutral` is what the

@@ -13,7 +13,6 @@ pub use omnizap_models::{NSFW_CLASSES, NsfwClasses};
 
 /// The classifier, open, shared by the stages that run it or know it.
 pub struct NsfwModel {
-    key: Arc<str>,
     pool: Pool<NsfwNet>,
 }
 
@@ -35,7 +34,6 @@ impl NsfwModel {
             .map_err(Error::internal)?
             .map_err(|error: omnizap_models::Error| clip::cannot_open(&error))?;
         Ok(Self {
-            key: clip::key(NSFW_MODEL, net.fingerprint()),
             pool: Pool::start(net, limits).map_err(|error| clip::cannot_open(&error))?,
         })
     }
@@ -46,13 +44,6 @@ impl NsfwModel {
         NSFW_MODEL
     }
 
-    /// What tells the probabilities of pictures apart: the model with its weights, and how
-    /// the pictures were prepared.
-    #[must_use]
-    pub fn id(&self, options: &Options) -> Arc<str> {
-        clip::prepared_id(&self.key, options)
-    }
-
     /// The probabilities of the model's classes, in their order.
     ///
     /// # Errors
@@ -60,6 +51,19 @@ impl NsfwModel {
     pub async fn classify(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
         self.pool.embed_image(image, call).await
     }
+}
+
+/// What tells the probabilities of pictures apart: the model with its weights, and how the
+/// pictures were prepared. Nothing is opened for it.
+///
+/// # Errors
+/// What is missing, for the operator.
+pub fn id(options: &Options) -> Result<Arc<str>, Error> {
+    let fingerprint = NsfwNet::fingerprint().map_err(|error| clip::cannot_open(&error))?;
+    Ok(clip::prepared_id(
+        &clip::key(NSFW_MODEL, fingerprint),
+        options,
+    ))
 }
 
 /// True for what the model can have said under this id: rows may come from elsewhere.

@@ -67,6 +67,8 @@ pub struct Spec {
     pub public: Option<&'static str>,
     /// Whether it is a key or a password.
     pub is_secret: bool,
+    /// Whether it is a time in milliseconds within which the stage itself ends a run.
+    pub bounds_run_ms: bool,
     /// One line for people: what it does, its unit.
     pub doc: &'static str,
 }
@@ -95,6 +97,7 @@ impl From<Spec> for OptionSpec {
             },
             public: spec.public.map(Cow::Borrowed),
             is_secret: spec.is_secret,
+            bounds_run_ms: spec.bounds_run_ms,
             doc: spec.doc.into(),
         }
     }
@@ -233,6 +236,7 @@ impl<T> Opt<T> {
                 default,
                 public: None,
                 is_secret: false,
+                bounds_run_ms: false,
                 doc,
             },
             ty: PhantomData,
@@ -308,6 +312,14 @@ impl Opt<i64> {
                 "the default is out of bounds"
             );
         }
+        self
+    }
+
+    /// The same option, a time in milliseconds within which the stage itself ends a run; see
+    /// [`OptionSpec::bounds_run_ms`].
+    #[must_use]
+    pub const fn bounds_run_ms(mut self) -> Self {
+        self.spec.bounds_run_ms = true;
         self
     }
 }
@@ -509,5 +521,7 @@ mod tests {
         assert_eq!(spec.public.as_deref(), Some("mode_shown"));
         assert_eq!(OptionSpec::from(NAME.spec()).default, Some(Json::Null));
         assert_eq!(OptionSpec::from(LEVEL.required().spec()).default, None);
+        let bounds = |level: Opt<i64>| OptionSpec::from(level.spec()).bounds_run_ms;
+        assert!(bounds(LEVEL.bounds_run_ms()) && !bounds(LEVEL));
     }
 }

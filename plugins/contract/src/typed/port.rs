@@ -127,6 +127,7 @@ impl From<InSpec> for Input {
                 None => Presence::Required,
             },
             unless: spec.unless.map(Cow::Borrowed),
+            space: None,
             doc: spec.doc.into(),
         }
     }
@@ -249,6 +250,7 @@ impl From<OutSpec> for Output {
                 .and_then(|shape| shape.parse().ok())
                 .unwrap_or_default(),
             is_echo: spec.is_echo,
+            space: None,
             publish: spec.neutral.map(|neutral| Publish {
                 field: spec.name.into(),
                 neutral: serde_json::from_str(neutral).unwrap_or_default(),
