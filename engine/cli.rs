@@ -17,6 +17,7 @@ mod db;
 mod dotenv;
 mod eval;
 mod graph;
+mod limits;
 mod log;
 mod models;
 mod pipelines;
@@ -59,7 +60,8 @@ Settings come from the environment and from the .env file of the working folder,
 never overrides the environment. README.md lists them. One that is set to nothing is
 not set.
 
-Exit codes: 0 fine, 1 failed, 2 bad usage, 78 bad configuration."
+Exit codes: 0 fine, 1 failed, 2 bad usage, 70 a plugin ended the program,
+78 bad configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -95,6 +97,8 @@ struct Common {
         value_parser = log_filter
     )]
     log: Option<String>,
+    #[command(flatten)]
+    plugins: limits::PluginLimits,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,9 +2,11 @@
 
 mod batches;
 mod calls;
+mod crashes;
 mod faults;
 mod files;
 mod frozen;
+mod hangs;
 mod layout;
 mod newcomer;
 mod overlay;
@@ -12,6 +14,7 @@ mod panics;
 mod quality;
 mod service;
 mod threads;
+mod trouble;
 mod validate;
 
 use std::fs::Permissions;

@@ -16,6 +16,7 @@ mod load;
 mod log;
 mod nsfw;
 mod recipes;
+mod reload;
 mod requests;
 mod shutdown;
 mod tags;

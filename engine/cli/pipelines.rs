@@ -1,5 +1,6 @@
 //! Pipelines for every command: where they come from, and what they are made with.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use engine::pipeline::interpolate::Environment;
 use engine::pipeline::layers::{Layers, find_base};
 use engine::pipeline::{Pipeline, Registry};
 use omnizap_contract::common::names::{nearest, suggestion};
-use omnizap_host::{Limits, Loader};
+use omnizap_host::Loader;
 use omnizap_services::Services;
 use omnizap_stages::builtins;
 use tokio::sync::Semaphore;
@@ -49,19 +50,33 @@ pub(super) fn not_loaded(error: impl Into<LoadError>) -> Failure {
 /// What pipelines are made with: the built-in stages, the plugins that files allow, a place for
 /// computing on each core. Where `safe`, no plugin is opened and stages of plugins are off.
 pub(super) fn workshop(common: &Common, safe: bool) -> Result<Workshop, Failure> {
+    workshop_and_services(common, safe).map(|(workshop, _)| workshop)
+}
+
+/// The same, and the services of the built-in stages.
+pub(super) fn workshop_and_services(
+    common: &Common,
+    safe: bool,
+) -> Result<(Workshop, Services), Failure> {
     let config = services_config(common).map_err(Failure::Config)?;
     let services = Services::new(config);
     let registry = Registry::new(builtins(&services))?;
-    let loader = Loader::new(common.data.join("plugins"), safe, Limits::default());
+    let loader = Loader::new(common.data.join("plugins"), safe, common.plugins.limits());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let compute = Arc::new(Semaphore::new(cores));
-    Ok(Workshop::new(registry, loader, compute, &BUILT_IN))
+    let workshop = Workshop::new(registry, loader, compute, &BUILT_IN);
+    Ok((workshop, services))
 }
 
 /// Where pipelines come from: that file, else the folder that was asked for, else ./pipelines
 /// where there is one, else the program.
 pub(super) fn source(common: &Common, file: Option<&Path>) -> Source {
-    let here = || Some(PathBuf::from("pipelines")).filter(|here| here.is_dir());
+    // One that cannot be looked at is there: whoever reads it tells why it cannot.
+    let is_there = |here: &PathBuf| match std::fs::metadata(here) {
+        Ok(here) => here.is_dir(),
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    let here = || Some(PathBuf::from("pipelines")).filter(is_there);
     let file = file.map(Path::to_owned);
     let path = file.or_else(|| common.pipelines.clone()).or_else(here);
     path.map_or_else(built_in, Source::Path)

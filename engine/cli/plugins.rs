@@ -1,5 +1,6 @@
 //! `omnizap plugins`: stages that third parties ship as shared libraries.
 
+mod allow;
 mod new;
 mod validate;
 
@@ -14,6 +15,7 @@ use engine::pipeline::diagnostic::SourceText;
 use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_host::{Manifest, loader};
 
+use self::allow::{Allowed, Done};
 use super::pipelines;
 use super::{Common, Failure};
 
@@ -188,28 +190,35 @@ fn inspect(file: &Path) -> Result<ExitCode, Failure> {
 fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure> {
     loader::check_file(file)?;
     let (manifest, hash) = read(file)?;
-    let path = file.canonicalize()?.display().to_string();
-    let entry = format!(
-        "# {} {}\n[[plugin]]\npath = {path:?}\nsha256 = \"{hash}\"\n",
-        manifest.name, manifest.version
-    );
+    let path = file.canonicalize()?;
+    let title = format!("{} {}", manifest.name, manifest.version);
+    let allowed = Allowed {
+        path: &path,
+        sha256: &hash,
+        title: &title,
+    };
     if !write {
-        outln!("{entry}");
+        outln!("{}", allowed.entry());
         return Ok(ExitCode::SUCCESS);
     }
-    let list = folder(common).join(PLUGINS_FILE);
+    let folder = folder(common);
+    let list = folder.join(PLUGINS_FILE);
     let before = match std::fs::read_to_string(&list) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error.into()),
     };
-    if before.contains(&*hash) {
+    let (text, done) = allowed.within(&before, &folder);
+    if done == Done::Nothing {
         outln!("{} allows it already", list.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let separator = if before.is_empty() { "" } else { "\n" };
-    std::fs::write(&list, format!("{before}{separator}{entry}"))
-        .with_context(|| format!("cannot write {}", list.display()))?;
-    outln!("added to {}", list.display());
+    std::fs::write(&list, text).with_context(|| format!("cannot write {}", list.display()))?;
+    let did = if done == Done::Added {
+        "added to"
+    } else {
+        "replaced in"
+    };
+    outln!("{did} {}", list.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,22 @@
 //! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
 
+mod load;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use engine::http::{Limits, Service, serve};
-use engine::live::Live;
+use engine::live::source::Stamps;
 use engine::live::watch::Reload;
+use engine::live::{Live, Loading};
+use engine::pipeline::Pipeline;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::pipelines::{self, not_loaded};
+pub(super) use self::load::is_trial;
+use self::load::{House, LoadArgs};
 use super::value::{Listen, switch, whole};
 use super::{Common, Failure};
 
@@ -96,6 +102,8 @@ pub(super) struct ServeArgs {
         value_parser = switch
     )]
     safe: bool,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 impl ServeArgs {
@@ -142,17 +150,49 @@ impl ServeArgs {
                 &self.shutdown_grace_ms,
             ),
             safe: either(is_said("safe"), &before.safe, &self.safe),
+            load: self.load.taking(&before.load, is_said),
         };
     }
 }
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Failure> {
+    if let Some(asked) = args.load.asked() {
+        return load::rehearse(common, asked).await;
+    }
+    let common = &load::pinned(common)?;
+    let grace = Duration::from_millis(args.shutdown_grace_ms);
+    // Before anything is loaded: what waits for a plugin then can be ended too.
+    let mut shutdown = Box::pin(shutdown_signal()?);
+    let house = House::new(common, args.safe)?;
+    let started = tokio::select! {
+        started = start(common, &args, &house) => started,
+        () = &mut shutdown => {
+            house.leave(grace).await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    match started {
+        Ok(started) => answer(started, &args, house, shutdown, grace).await,
+        Err(failure) => {
+            house.leave(grace).await;
+            Err(failure)
+        }
+    }
+}
+
+/// What answers requests from now on.
+struct Started {
+    begun: Instant,
+    listener: TcpListener,
+    loading: Loading,
+    pipelines: Vec<Arc<Pipeline>>,
+    read: Stamps,
+}
+
+/// Loads the pipelines, and takes the port.
+async fn start(common: &Common, args: &ServeArgs, house: &House) -> Result<Started, Failure> {
     let begun = Instant::now();
-    let workshop = pipelines::workshop(common, args.safe)?;
-    let source = pipelines::source(common, None);
-    let read = source.stamps().unwrap_or_default();
-    let (graphs, extended) = workshop.graphs_and_bases(&source);
-    let graphs = graphs.map_err(not_loaded)?;
+    let (loading, graphs, read) = house.look(common, &args.load).await?;
     // The port before the models: a second start by mistake ends at once.
     let listener = args.listen.bind().await.map_err(|error| {
         let is_taken = error
@@ -161,8 +201,32 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         let help = if is_taken { ": is it in use?" } else { "" };
         error.context(format!("cannot listen on {}{help}", args.listen))
     })?;
+    let (loading, pipelines) = load::build(loading, graphs).await?;
+    Ok(Started {
+        begun,
+        listener,
+        loading,
+        pipelines,
+        read,
+    })
+}
+
+/// Answers requests until the signal, and ends all that there is.
+async fn answer(
+    started: Started,
+    args: &ServeArgs,
+    house: House,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
+) -> Result<ExitCode, Failure> {
+    let Started {
+        begun,
+        listener,
+        loading,
+        pipelines,
+        read,
+    } = started;
     let address = listener.local_addr()?;
-    let pipelines = workshop.build(graphs).await.map_err(not_loaded)?;
     for pipeline in &pipelines {
         let file = &pipeline.graph.file;
         let routes = [&file.route, &file.settings_route];
@@ -185,26 +249,30 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         body_timeout: Duration::from_millis(args.body_timeout_ms),
         drain_timeout: Duration::from_millis(args.drain_timeout_ms),
         max_drain_bytes: usize::try_from(args.max_drain_bytes)?,
-        shutdown_grace: Duration::from_millis(args.shutdown_grace_ms),
+        shutdown_grace: load::for_requests(grace),
         ..Limits::default()
     };
     let live = Arc::new(Live::new(pipelines));
     let service = Arc::new(Service::new(live.clone(), limits));
-    let shutdown = shutdown_signal()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let reload = Reload {
-        workshop,
-        source,
-        live,
-        extended,
+        loading,
+        live: live.clone(),
         read,
     };
-    tokio::spawn(reload.watch(async move || hangup.recv().await.is_some()));
+    let watching = tokio::spawn(reload.watch(async move || hangup.recv().await.is_some()));
+    let stopping = live.clone();
+    let shutdown = async move {
+        shutdown.await;
+        stopping.end_by(Instant::now() + grace);
+    };
     tracing::info!(
         ready_ms = begun.elapsed().as_millis() as u64,
         "listening on http://{address}"
     );
     let finished = serve(listener, service, shutdown).await;
+    watching.abort();
+    house.end(&live).await;
     if !finished {
         tracing::warn!("the grace after the signal ran out, requests in flight were dropped");
         return Ok(ExitCode::FAILURE);

@@ -1,17 +1,20 @@
 //! What was built together and answers together, and the swap of one generation for the next.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+mod live;
 
-use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use omnizap_contract::Runner;
+use omnizap_contract::stage::Waiting;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+pub use self::live::Live;
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::Route;
-
-/// How long requests may go on with a generation that was swapped out before its stages are
-/// closed.
-const OLD_GENERATION_GRACE: Duration = Duration::from_secs(60);
 
 /// Pipelines that were built together, and the routes that reach them.
 pub struct Generation {
@@ -19,6 +22,36 @@ pub struct Generation {
     plain: HashMap<Route, Target>,
     /// Routes with parameters in their path; no request is meant for two of them.
     patterns: Vec<(Route, Target)>,
+    /// Each stage that may have something under way.
+    closing: Vec<Arc<Closing>>,
+}
+
+/// A stage that is closed once, whoever asks for it.
+struct Closing {
+    pipeline: String,
+    name: String,
+    stage: Arc<dyn Waiting>,
+    closed: OnceCell<()>,
+}
+
+impl Closing {
+    fn of(pipeline: &Arc<Pipeline>) -> impl Iterator<Item = Arc<Self>> {
+        pipeline.runners().filter_map(|(name, runner)| {
+            let Runner::Async(stage) = runner else {
+                return None;
+            };
+            Some(Arc::new(Self {
+                pipeline: pipeline.name().to_owned(),
+                name: name.to_owned(),
+                stage: stage.clone(),
+                closed: OnceCell::new(),
+            }))
+        })
+    }
+
+    async fn close(&self) {
+        self.closed.get_or_init(|| self.stage.close()).await;
+    }
 }
 
 /// What a route of a pipeline asks for.
@@ -51,10 +84,12 @@ impl Generation {
                 }
             }
         }
+        let closing = pipelines.iter().flat_map(Closing::of).collect();
         Self {
             pipelines,
             plain,
             patterns,
+            closing,
         }
     }
 
@@ -97,69 +132,32 @@ impl Generation {
         self.plain.keys().chain(patterns)
     }
 
-    /// Finishes what the stages have under way; to be called once.
-    async fn close(&self) {
-        for pipeline in &self.pipelines {
-            pipeline.close().await;
-        }
-    }
-}
-
-/// The generation that answers, and those that still finish requests.
-pub struct Live {
-    current: ArcSwap<Generation>,
-    /// Generations that were swapped out and not closed yet.
-    retired: Mutex<Vec<Weak<Generation>>>,
-}
-
-impl Live {
-    /// The first generation.
-    #[must_use]
-    pub fn new(pipelines: Vec<Arc<Pipeline>>) -> Self {
-        Self {
-            current: ArcSwap::from_pointee(Generation::new(pipelines)),
-            retired: Mutex::default(),
-        }
-    }
-
-    /// The generation that answers now.
-    #[must_use]
-    pub fn current(&self) -> Arc<Generation> {
-        self.current.load_full()
-    }
-
-    /// Puts other pipelines in the place of the live ones. Requests in flight end on the pipeline
-    /// that they began on; it is closed a minute later, or at the end of the service.
-    pub fn swap(self: &Arc<Self>, pipelines: Vec<Arc<Pipeline>>) {
-        let old = self.current.swap(Arc::new(Generation::new(pipelines)));
-        self.retired().push(Arc::downgrade(&old));
-        let live = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(OLD_GENERATION_GRACE).await;
-            if live.retire(&old) {
-                old.close().await;
-            }
+    /// Finishes what the stages have under way, all at the same time and each once. Those that had
+    /// not done so in time, with their pipelines; they are not stopped.
+    fn close(&self, until: Instant) -> impl Future<Output = Vec<String>> + Send + use<> {
+        let closing = self.closing.clone();
+        let each = closing.into_iter().map(move |closing| async move {
+            let work = closing.clone();
+            // A task of its own: one that blocks holds up nobody.
+            let closed = tokio::spawn(async move { work.close().await });
+            let is_late = timeout_at(until, closed).await.is_err();
+            is_late.then(|| {
+                let (stage, pipeline) = (&closing.name, &closing.pipeline);
+                format!("the stage `{stage}` of the pipeline `{pipeline}`")
+            })
         });
+        let all = join_all(each);
+        async move { all.await.into_iter().flatten().collect() }
     }
 
-    /// Finishes what the stages of every generation have under way.
-    pub async fn close(&self) {
-        let retired: Vec<_> = self.retired().drain(..).collect();
-        for old in retired.iter().filter_map(Weak::upgrade) {
-            old.close().await;
-        }
-        self.current.load_full().close().await;
-    }
-
-    /// True for the one caller that is to close a generation.
-    fn retire(&self, old: &Arc<Generation>) -> bool {
-        let mut retired = self.retired();
-        let before = retired.len();
-        retired.retain(|kept| !std::ptr::eq(kept.as_ptr(), Arc::as_ptr(old)));
-        retired.len() < before
-    }
-
-    fn retired(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Generation>>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its pipelines' names, for the log.
+    fn names(&self) -> String {
+        let names = self
+            .pipelines()
+            .map(|pipeline| format!("`{}`", pipeline.name()));
+        names.collect::<Vec<_>>().join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests;

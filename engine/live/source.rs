@@ -43,6 +43,26 @@ pub enum LoadError {
     /// A stage that could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The mistakes that a process found which tried the files first, in its own words.
+    #[error("{0}")]
+    Tried(String),
+    /// What a plugin did to a process that tried it first.
+    #[error("tried in a process of its own, where nothing is harmed: {0}")]
+    Trial(String),
+    /// What was not waited for any longer.
+    #[error("{0}")]
+    GivenUp(String),
+    /// No process to try plugins in, or no thread to load them on.
+    #[error("the plugins cannot be tried or loaded")]
+    Start(#[source] std::io::Error),
+}
+
+impl LoadError {
+    /// True where it says nothing of the files: the same ones may be fine later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Start(_))
+    }
 }
 
 /// Where pipelines come from. Decided once: a folder that vanishes later is a mistake, and not the
@@ -60,7 +80,7 @@ pub enum Source {
 pub type Stamps = Vec<Stamp>;
 
 /// The name, size and time of change of a file.
-type Stamp = (PathBuf, u64, Option<SystemTime>);
+pub type Stamp = (PathBuf, u64, Option<SystemTime>);
 
 impl Source {
     /// The texts as they are now.

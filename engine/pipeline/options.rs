@@ -85,7 +85,11 @@ pub(super) fn read_options(
             let is_secret = options.any(|it| it.is_secret && it.name == fault.option);
             let shown = node.filter(|_| !is_secret);
             let whence = shown.map_or(String::new(), |node| reader.whence(node));
-            let what = format!("option `{}`{whence}: {}", fault.option, fault.message);
+            // Of the stage as a whole, where no option is at fault.
+            let what = match fault.option.as_str() {
+                "" => fault.message.clone(),
+                option => format!("option `{option}`{whence}: {}", fault.message),
+            };
             let span = node.map_or(stage_span.clone(), Node::span);
             reader.report(reader.at(span, what));
         }

@@ -140,8 +140,8 @@ async fn a_hundred_thousand_faults_leave_memory_flat() {
     for fault in [1, 3, 4, 9] {
         let (pipeline, _folder) = pipeline(fault, PATIENT, FILE).await;
         let (_, runner) = pipeline.runners().next().unwrap();
-        let Runner::Compute(stage) = runner else {
-            panic!("a stage of a plugin computes");
+        let Runner::Async(stage) = runner else {
+            panic!("a stage of a plugin has threads of its own");
         };
         let ports: Arc<[omnizap_contract::Input]> =
             pipeline.graph.nodes[0].ports.inputs.clone().into();
@@ -151,14 +151,14 @@ async fn a_hundred_thousand_faults_leave_memory_flat() {
             deadline: Instant::now() + Duration::from_secs(600),
             cancel: omnizap_contract::Cancel::default(),
         };
-        let run = |calls: u32| {
+        let run = async |calls: u32| {
             for _ in 0..calls {
-                stage.run(&inputs, &call).unwrap_err();
+                stage.run(&inputs, &call).await.unwrap_err();
             }
         };
-        run(1_000);
+        run(1_000).await;
         let before = resident();
-        run(25_000);
+        run(25_000).await;
         let grown = resident().saturating_sub(before);
         // The rest of the tests runs beside this one: a leak would be 1.6 GB.
         assert!(grown < 256 << 20, "fault {fault}: {grown} bytes more");

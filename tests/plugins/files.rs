@@ -8,6 +8,7 @@ use omnizap_host::{Limits, Loader};
 use tempfile::TempDir;
 
 use super::{compile, load};
+use crate::support::program::omnizap;
 
 const FAULTY: &str = "tests/fixtures/plugins/faulty.c";
 
@@ -93,4 +94,76 @@ fn a_file_is_loaded_only_under_its_hash_and_from_a_folder_of_its_owner() {
     refused(&library, &["the folder", "chmod go-w"]);
     mode(folder.path(), 0o755);
     assert_eq!(load(&library).unwrap().kinds.len(), 1);
+}
+
+/// Whoever may write to such a folder changes what runs, under the same hash.
+#[test]
+fn what_the_hash_does_not_cover_is_refused_when_it_is_allowed_and_when_it_is_loaded() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let help = folder.join("help.c");
+    std::fs::write(&help, "int help(void); int help(void) { return 1; }\n").unwrap();
+    compile(help.to_str().unwrap(), &[], folder, "libhelp.so");
+    let here = folder.display().to_string();
+    let search = format!("-L{here}");
+    let needs = ["-DFAULT=0", "-Wl,--no-as-needed", &search, "-lhelp"];
+    for (index, found_by) in ["$ORIGIN", &here, "/usr/lib:relative"]
+        .into_iter()
+        .enumerate()
+    {
+        let rpath = format!("-Wl,-rpath,{found_by}");
+        let flags = [&needs[..], &[&*rpath]].concat();
+        let library = compile(FAULTY, &flags, folder, &format!("beside{index}.so"));
+        let named = found_by.rsplit(':').next().unwrap();
+        refused(&library, &[named, "does not cover", "statically"]);
+        let output = omnizap(&folder.join("data"))
+            .current_dir(folder)
+            .args(["plugins", "allow"])
+            .arg(&library)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("does not cover"), "{said}");
+    }
+    // The folders of the system are nobody else's.
+    let flags = ["-DFAULT=0", "-Wl,-rpath,/usr/lib"];
+    let library = compile(FAULTY, &flags, folder, "system.so");
+    assert_eq!(load(&library).unwrap().kinds.len(), 1);
+}
+
+#[test]
+fn a_file_that_was_built_again_takes_the_place_of_its_old_entry() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("pipelines")).unwrap();
+    let pipeline = "[pipeline]\nname = \"a\"\n[request]\nvalue = { type = \"number\" }\n\
+                    [[stage]]\nuses = \"test/faulty\"\n";
+    std::fs::write(folder.join("pipelines/a.toml"), pipeline).unwrap();
+    let plugins = |arguments: &[&str]| {
+        let mut command = omnizap(&folder.join("data"));
+        let output = command.current_dir(folder).args(arguments).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let list = folder.join("pipelines/plugins.toml");
+    for (fault, said) in [
+        ("0", "added to"),
+        ("8", "replaced in"),
+        ("8", "allows it already"),
+    ] {
+        let flag = format!("-DFAULT={fault}");
+        let library = compile(FAULTY, &[&flag], folder, "again.so");
+        let wrote = plugins(&["plugins", "allow", "--write", "again.so"]);
+        assert!(wrote.contains(said), "{wrote}");
+        let text = std::fs::read_to_string(&list).unwrap();
+        let hash = Sha256Hex::of(&std::fs::read(&library).unwrap());
+        assert_eq!(text.matches("[[plugin]]").count(), 1, "{text}");
+        assert!(text.contains(&*hash), "{text}");
+        let checked = plugins(&["check"]);
+        assert!(checked.contains("1 of 1 stages active"), "{checked}");
+    }
 }

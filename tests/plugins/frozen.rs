@@ -28,8 +28,8 @@ async fn a_plugin_of_the_first_abi_still_runs() {
     let kind = &plugin.kinds[0];
     let options = json!({ "count": 2 }).as_object().unwrap().clone();
     let options = Options::from_checked(options);
-    let Runner::Compute(stage) = kind.build(&options).await.unwrap() else {
-        panic!("a stage of a plugin computes");
+    let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
+        panic!("a stage of a plugin has threads of its own");
     };
     let pixels = [[255, 0, 0], [255, 0, 0], [255, 0, 0], [0, 0, 255]].concat();
     let image = Image::new(4, 1, Channels::Rgb, pixels.into()).unwrap();
@@ -42,7 +42,7 @@ async fn a_plugin_of_the_first_abi_still_runs() {
         deadline: Instant::now() + Duration::from_secs(60),
         cancel: Cancel::default(),
     };
-    let outputs = stage.run(&inputs, &call).unwrap();
+    let outputs = stage.run(&inputs, &call).await.unwrap();
     assert_eq!(
         outputs.value("dominant_colours").unwrap().to_json(),
         json!([{ "colour": "#ff0000", "share": 0.75 }, { "colour": "#0000ff", "share": 0.25 }])

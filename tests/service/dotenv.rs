@@ -2,7 +2,10 @@
 //! that the file of the Python service is taken over as it is.
 
 use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -117,10 +120,29 @@ fn reference(arguments: &[&str]) -> Option<Output> {
     python.output().ok()
 }
 
+/// True where it is the version whose rules are followed, or a later one: those before it take a
+/// comment for the value where there is none.
+fn is_new_enough() -> bool {
+    let asked = Command::new("python3")
+        .args([
+            "-c",
+            "import importlib.metadata as m; print(m.version('python-dotenv'))",
+        ])
+        .output();
+    let version = asked.map(|output| output.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let numbers: Vec<u32> = version
+        .trim()
+        .split('.')
+        .map_while(|n| n.parse().ok())
+        .collect();
+    numbers.as_slice() >= &[1, 2, 4][..]
+}
+
 #[test]
 fn other_variables_have_them_too_where_python_dotenv_can_be_asked() {
     let is_there = reference(&["--available"]).is_some_and(|output| output.status.success());
-    if !is_there {
+    if !is_there || !is_new_enough() {
         not_tested("python-dotenv itself: pip install -r tests/reference/requirements.txt");
         return;
     }
@@ -172,6 +194,8 @@ fn the_file_of_the_python_service_is_taken_over() {
         ("CLIP_TOP_K=${NO_SUCH:-3}\n", 3),
         ("A='one\nCLIP_TOP_K=9\n'\nCLIP_TOP_K=3\n", 3),
         ("CLIP_TOP_K=\n", 5),
+        ("CLIP_TOP_K= # how many\n", 5),
+        ("CLIP_TOP_K='  '\n", 5),
         ("CLIP_TOP_K\n", 5),
         ("#CLIP_TOP_K=3\n", 5),
     ] {
@@ -184,6 +208,11 @@ fn the_environment_wins_also_where_it_says_nothing() {
     let env = "CLIP_TOP_K=3\n";
     assert_eq!(top_k(env, &[("CLIP_TOP_K", "4")]), 4);
     assert_eq!(top_k(env, &[("CLIP_TOP_K", "")]), 5);
+    assert_eq!(
+        top_k(env, &[("CLIP_TOP_K", " \t")]),
+        5,
+        "blanks are nothing"
+    );
 }
 
 #[test]
@@ -222,6 +251,75 @@ fn only_the_file_of_the_working_folder_is_read() {
     std::fs::create_dir(below.join(".env")).unwrap();
     let output = in_folder(&below, &["graph", "--format", "json"]).output();
     assert_eq!(options(&printed(&output.unwrap()), "rank")["top_k"], 5);
+}
+
+#[test]
+fn a_comment_does_not_become_a_key() {
+    let env = b"OPENAI_API_KEY= # set me\nOPENAI_BASE_URL= # and me\n";
+    let (graph, log) = graph_beside(env, &[]);
+    assert_eq!(log, "");
+    assert!(!graph.to_string().contains("set me"), "{graph}");
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join(".env"), env).unwrap();
+    let names = ["OPENAI_API_KEY", "OPENAI_BASE_URL"];
+    let seen = seen(folder.path(), &names);
+    assert!(seen.values().all(|value| value == UNSET), "{seen:?}");
+}
+
+#[test]
+fn what_is_no_file_holds_nothing_up_and_is_told() {
+    let folder = TempDir::new().unwrap();
+    let env = folder.path().join(".env");
+    let told = |part: &str, top_k: u32| {
+        let output = in_folder(folder.path(), &["graph", "--format", "json"]).output();
+        let output = output.unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(options(&printed(&output), "rank")["top_k"], top_k, "{part}");
+        assert_eq!(log.lines().count(), usize::from(!part.is_empty()), "{log}");
+        let is_told = log.contains(" WARN .env is not read: ") && log.contains(part);
+        assert!(part.is_empty() || is_told, "{part}: {log}");
+    };
+    std::fs::create_dir(&env).unwrap();
+    told("it is a folder", 5);
+    std::fs::remove_dir(&env).unwrap();
+    let socket = UnixListener::bind(&env).unwrap();
+    told("it is a socket", 5);
+    drop(socket);
+    std::fs::remove_file(&env).unwrap();
+    // A pipe into which nobody writes, and one that a keeper of secrets serves.
+    let made = Command::new("mkfifo").arg(&env).status().unwrap();
+    assert!(made.success());
+    told("it is a pipe that nobody wrote", 5);
+    let path = env.clone();
+    let keeper = std::thread::spawn(move || std::fs::write(path, "CLIP_TOP_K=3\n"));
+    told("", 3);
+    keeper.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_by_its_size() {
+    let folder = TempDir::new().unwrap();
+    let env = File::create(folder.path().join(".env")).unwrap();
+    env.set_len((1 << 20) + 1).unwrap();
+    let output = in_folder(folder.path(), &["graph"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("larger than 1048576 bytes"), "{said}");
+}
+
+#[test]
+fn a_file_that_everybody_may_write_to_is_not_read_and_that_is_told() {
+    let folder = TempDir::new().unwrap();
+    let env = folder.path().join(".env");
+    std::fs::write(&env, "CLIP_TOP_K=3\n").unwrap();
+    std::fs::set_permissions(&env, Permissions::from_mode(0o666)).unwrap();
+    let output = in_folder(folder.path(), &["graph", "--format", "json"]).output();
+    let output = output.unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(options(&printed(&output), "rank")["top_k"], 5);
+    for part in [" WARN ", ".env is not read", "(mode 666)", "chmod o-w .env"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
 }
 
 #[test]

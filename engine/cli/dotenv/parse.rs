@@ -1,4 +1,4 @@
-//! The lines of a `.env`: what python-dotenv's regular expressions match, by hand.
+//! The lines of a `.env`: what the regular expressions of python-dotenv 1.2.4 match, by hand.
 
 use std::collections::BTreeMap;
 
@@ -160,8 +160,14 @@ impl<'t> Reader<'t> {
         let name = self.name()?;
         self.take_while(is_blank);
         let value = if self.eat('=') {
-            self.take_while(is_blank);
-            Some(self.value()?)
+            let blanks = self.take_while(is_blank);
+            // A comment with a blank before it, and no value: `KEY= # set me`.
+            let is_empty = !blanks.is_empty() && self.peek() == Some('#');
+            Some(if is_empty {
+                String::new()
+            } else {
+                self.value()?
+            })
         } else {
             None
         };
@@ -232,23 +238,21 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |(at, _)| line[..at].trim_end_matches(is_space))
 }
 
-/// Where quotes are closed, in what follows the one that opens them: at the first that has no
-/// backslash before it, else at the last of those that have one.
+/// Where quotes are closed, in what follows the one that opens them. A backslash takes what stands
+/// behind it along.
 fn closing(inner: &str, quote: char) -> Option<usize> {
-    let bytes = inner.as_bytes();
-    let is_quote = |at: usize| bytes.get(at).is_some_and(|byte| char::from(*byte) == quote);
-    let (mut at, mut escaped) = (0, None);
-    while at < bytes.len() {
-        if is_quote(at) {
-            return Some(at);
+    let mut bytes = inner.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match char::from(byte) {
+            // Of a longer letter, its first byte: none of the others is a quote or a backslash.
+            '\\' => {
+                bytes.next();
+            }
+            found if found == quote => return Some(at),
+            _ => {}
         }
-        if bytes[at] == b'\\' && is_quote(at + 1) {
-            escaped = Some(at + 1);
-            at += 1;
-        }
-        at += 1;
     }
-    escaped
+    None
 }
 
 fn unescaped(inner: &str, quote: char) -> String {
@@ -372,6 +376,47 @@ mod tests {
         let names: Vec<_> = parsed.variables.keys().map(String::as_str).collect();
         assert_eq!(names, ["A", "E"]);
         assert_eq!(parsed.variables["E"].line, 7);
+    }
+
+    #[test]
+    fn a_comment_is_no_value() {
+        for (text, expected) in [
+            ("OPENAI_API_KEY= # set me", ""),
+            ("OPENAI_API_KEY=\t# set me\n", ""),
+            ("export OPENAI_API_KEY =  #set me", ""),
+            ("OPENAI_API_KEY=\u{a0}# set me", ""),
+            ("OPENAI_API_KEY=# set me", "# set me"),
+            ("OPENAI_API_KEY=#", "#"),
+            ("OPENAI_API_KEY= '# set me' # now", "# set me"),
+            ("OPENAI_API_KEY= a#b # set me", "a#b"),
+        ] {
+            let parsed = parse(text.as_bytes(), &environment);
+            let value = parsed.variables["OPENAI_API_KEY"].value.as_deref();
+            assert_eq!(
+                (value, &parsed.passed_over[..]),
+                (Some(expected), &[][..]),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_backslash_takes_the_next_letter_along() {
+        for (text, expected) in [
+            (r"A='C:\dir\'", None),
+            (r"A='C:\dir\\' # c", Some(r"C:\dir\")),
+            (r#"A="\\""#, Some(r"\")),
+            (r#"A="\\\"x""#, Some("\\\"x")),
+            (r#"A="\é" # c"#, Some("\\é")),
+            (r"A='\'", None),
+            (r"A='a\\\'", None),
+            ("A='a\\", None),
+        ] {
+            let parsed = parse(text.as_bytes(), &environment);
+            let value = parsed.variables.get("A").and_then(|a| a.value.as_deref());
+            assert_eq!(value, expected, "{text}");
+            assert_eq!(parsed.passed_over.is_empty(), expected.is_some(), "{text}");
+        }
     }
 
     #[test]

@@ -31,7 +31,11 @@ impl Graph {
                     self.file.source.whence(span.clone())
                 };
                 // An option of [defaults.with] is wrong once, however many stages take it.
-                let what = format!("option `{}`{whence}: {}", fault.option, fault.message);
+                // Of the stage as a whole, where no option is at fault.
+                let what = match fault.option.as_str() {
+                    "" => fault.message.clone(),
+                    option => format!("option `{option}`{whence}: {}", fault.message),
+                };
                 let mistake = Diagnostic::new(&self.file.source, span, what);
                 mistakes.push(mistake);
             }

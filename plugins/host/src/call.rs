@@ -6,6 +6,7 @@ mod lend;
 mod memory;
 mod read;
 mod take;
+mod weigh;
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -15,14 +16,27 @@ use omnizap_contract::{Call, Outputs, PortType, Value, abi};
 
 pub(crate) use self::lend::Views;
 use self::memory::{HostBuffer, Owner};
+use self::weigh::weigh;
+use crate::host::{CallFunctions, HostTable};
 use crate::manifest::OutputPort;
 use crate::types;
 
 /// Most memory that one call may allocate, in bytes.
 const MAX_ALLOCATED: usize = 256 << 20;
+/// Most memory that the outputs of one call may take, all of them together, in bytes: what they
+/// point to may be the same few bytes a thousand times, and the host keeps each.
+const MAX_OUTPUTS: usize = 256 << 20;
+
+/// What a plugin asks of the host about a call.
+pub(crate) const FUNCTIONS: CallFunctions = CallFunctions {
+    allocate,
+    put_output,
+    is_cancelled,
+};
 
 /// What the host keeps of a call while it lasts.
 pub(crate) struct CallState<'a> {
+    host: &'static HostTable,
     call: &'a Call,
     /// Set once the plugin has asked whether anybody still waits.
     asked_cancel: AtomicBool,
@@ -32,11 +46,14 @@ pub(crate) struct CallState<'a> {
     fault: Option<String>,
     buffers: Vec<Arc<HostBuffer>>,
     allocated: usize,
+    /// Bytes of the outputs so far.
+    taken: usize,
 }
 
 impl<'a> CallState<'a> {
-    pub(crate) fn new(call: &'a Call, ports: &'a [OutputPort]) -> Self {
+    pub(crate) fn new(host: &'static HostTable, call: &'a Call, ports: &'a [OutputPort]) -> Self {
         Self {
+            host,
             call,
             asked_cancel: AtomicBool::new(false),
             ports,
@@ -44,6 +61,7 @@ impl<'a> CallState<'a> {
             fault: None,
             buffers: Vec::new(),
             allocated: 0,
+            taken: 0,
         }
     }
 
@@ -101,6 +119,15 @@ impl<'a> CallState<'a> {
             )));
         }
         // SAFETY: promised by the caller.
+        let size = unsafe { weigh(declared.port.ty, value) }.map_err(about)?;
+        self.taken = self.taken.saturating_add(size);
+        if self.taken > MAX_OUTPUTS {
+            return Err(about(format!(
+                "brings the outputs of this call to {} bytes, at most {MAX_OUTPUTS} are allowed",
+                self.taken
+            )));
+        }
+        // SAFETY: promised by the caller.
         let taken = unsafe { self.take(declared, value, owner) }.map_err(about)?;
         if !taken.is_finite() {
             return Err(about("holds a number that is NaN or infinite".into()));
@@ -120,19 +147,23 @@ unsafe fn state<'s>(call: *mut abi::Call) -> Option<&'s mut CallState<'s>> {
     unsafe { call.as_ref()?.context.cast::<CallState<'s>>().as_mut() }
 }
 
-pub(crate) unsafe extern "C" fn put_output(
+unsafe extern "C" fn put_output(
     call: *mut abi::Call,
     output: u32,
     value: *const abi::Value,
     release: Option<abi::ReleaseFn>,
     owner: *mut c_void,
 ) -> abi::Status {
-    let owner = release.map(|release| Owner { release, owner });
     // SAFETY: the plugin hands back its call and lends the value.
     let (state, value) = unsafe { (state(call), value.as_ref()) };
     let Some(state) = state else {
+        if let Some(release) = release {
+            // SAFETY: of no call, and so of no other use: it is released here, once.
+            unsafe { release(owner) };
+        }
         return abi::REFUSED;
     };
+    let owner = release.map(|release| Owner::new(state.host, release, owner));
     let put = match value {
         // SAFETY: the plugin lends what the value points to.
         Some(value) => unsafe { state.put(output, value, owner) },
@@ -147,7 +178,7 @@ pub(crate) unsafe extern "C" fn put_output(
     }
 }
 
-pub(crate) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *mut c_void {
+unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *mut c_void {
     // SAFETY: the plugin hands back its call.
     let Some(state) = (unsafe { state(call) }) else {
         return std::ptr::null_mut();
@@ -157,12 +188,12 @@ pub(crate) unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *
     }
     state.allocated += size;
     let buffer = Arc::new(HostBuffer::new(size));
-    let start = buffer.start().cast_mut().cast();
+    let start = buffer.start().cast();
     state.buffers.push(buffer);
     start
 }
 
-pub(crate) unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
+unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
     // SAFETY: the plugin hands back its call, maybe from another thread than the one that gives
     // outputs: only the reference to the request, which nobody writes, and a flag are touched.
     let call = unsafe {

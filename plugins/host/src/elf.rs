@@ -5,15 +5,20 @@
 use std::collections::HashMap;
 
 use object::read::elf::ElfFile64;
+use object::read::elf::{Dyn as _, ProgramHeader as _};
 use object::read::{
     Object as _, ObjectSegment as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationTarget,
 };
-use object::{Architecture, Endianness, RelocationFlags, RelocationKind};
+use object::{Architecture, Endianness, RelocationFlags, RelocationKind, elf};
 
 use crate::error::FileError;
 
 /// Longest string that a descriptor may hold, in bytes.
 const MAX_TEXT: u64 = 64 << 10;
+/// Longest name of a library, or list of folders, in bytes.
+const MAX_NAME: u64 = 4096;
+/// Most libraries that a file may need.
+const MAX_NEEDED: usize = 256;
 /// Relocation types that mean "the library's address plus an addend": `R_X86_64_RELATIVE`
 /// and `R_AARCH64_RELATIVE` of the ELF supplements for these processors.
 const RELATIVE: [u32; 2] = [8, 1027];
@@ -25,8 +30,19 @@ pub(crate) struct Image<'d> {
     /// library, or `None` for something of another library.
     relocations: HashMap<u64, Option<u64>>,
     symbols: HashMap<String, u64>,
+    /// What the loader will open beside it.
+    pub(crate) needs: Needs,
     /// The processor that it was built for.
     pub(crate) architecture: Architecture,
+}
+
+/// The libraries that a file needs, and the folders in which it wants them to be looked for first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// `DT_NEEDED` and the like.
+    pub libraries: Vec<String>,
+    /// `DT_RUNPATH` and `DT_RPATH`.
+    pub folders: Vec<String>,
 }
 
 impl<'d> Image<'d> {
@@ -75,12 +91,67 @@ impl<'d> Image<'d> {
             .filter(|symbol| symbol.is_definition())
             .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
             .collect();
-        Ok(Self {
+        let mut image = Self {
             segments,
             relocations,
             symbols,
+            needs: Needs::default(),
             architecture: file.architecture(),
-        })
+        };
+        image.needs = image.read_needs(&file)?;
+        Ok(image)
+    }
+
+    /// Read as the loader does, by the program's headers: those of sections may say anything.
+    fn read_needs(&self, file: &ElfFile64<'d, Endianness>) -> Result<Needs, FileError> {
+        let not = |error: object::Error| FileError::NotALibrary(error.to_string());
+        let endian = file.endian();
+        let mut needs = Needs::default();
+        for header in file.elf_program_headers() {
+            let Some(entries) = header.dynamic(endian, file.data()).map_err(not)? else {
+                continue;
+            };
+            let entries = || {
+                entries
+                    .iter()
+                    .take_while(|entry| entry.tag(endian) != elf::DT_NULL)
+            };
+            let mut tables = entries().filter(|entry| entry.tag(endian) == elf::DT_STRTAB);
+            let Some(table) = tables.next().map(|entry| entry.val(endian)) else {
+                continue;
+            };
+            for entry in entries() {
+                let at = table.wrapping_add(entry.val(endian));
+                match entry.tag(endian) {
+                    elf::DT_NEEDED | elf::DT_AUXILIARY | elf::DT_FILTER => {
+                        needs.libraries.push(self.name(at)?);
+                    }
+                    elf::DT_RPATH | elf::DT_RUNPATH => {
+                        let folders = self.name(at)?;
+                        needs.folders.extend(folders.split(':').map(str::to_owned));
+                    }
+                    _ => {}
+                }
+                if needs.libraries.len().max(needs.folders.len()) > MAX_NEEDED {
+                    let most = format!("it needs more than {MAX_NEEDED} libraries or folders");
+                    return Err(FileError::Descriptor(most));
+                }
+            }
+        }
+        Ok(needs)
+    }
+
+    /// The text at an address, up to its NUL.
+    fn name(&self, address: u64) -> Result<String, FileError> {
+        let mut name = Vec::new();
+        for at in 0..MAX_NAME {
+            match self.bytes(address.wrapping_add(at), 1)?[0] {
+                0 => return Ok(String::from_utf8_lossy(&name).into_owned()),
+                byte => name.push(byte),
+            }
+        }
+        let long = format!("the name of a library is longer than {MAX_NAME} bytes");
+        Err(FileError::Descriptor(long))
     }
 
     /// The address of an exported symbol.

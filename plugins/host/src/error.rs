@@ -1,10 +1,13 @@
 //! Why a plugin's file is not opened.
 
 use std::error::Error;
+use std::time::Duration;
 use std::{fmt, io};
 
 use omnizap_contract::abi::{ABI_MAJOR, ABI_MINOR, ENTRY_SYMBOL};
 use omnizap_contract::common::digest::Sha256Hex;
+
+use crate::errand::Seconds;
 
 /// Why a file is not opened; each says what to do.
 #[derive(Debug)]
@@ -73,6 +76,19 @@ pub enum FileError {
     Open(String),
     /// `init` failed.
     Init(String),
+    /// It loads libraries that its hash does not cover.
+    Uncovered(String),
+    /// One of its functions did not return.
+    Late {
+        /// The plugin.
+        plugin: String,
+        /// The function.
+        hook: &'static str,
+        /// What it was waited for.
+        limit: Duration,
+    },
+    /// The constructors of this other plugin did not return, and hold the system's loader.
+    LoaderHeld(String),
 }
 
 impl FileError {
@@ -108,6 +124,21 @@ impl FileError {
             Self::Descriptor(why) => format!("the plugin's descriptors are wrong: {why}"),
             Self::Open(why) => format!("the library could not be opened: {why}"),
             Self::Init(why) => format!("the plugin's init failed: {why}"),
+            Self::Uncovered(what) => {
+                format!("the file loads {what}, which its SHA-256 does not cover")
+            }
+            Self::Late {
+                plugin,
+                hook,
+                limit,
+            } => {
+                let limit = Seconds(*limit);
+                format!("the plugin {plugin} did not return from {hook} within {limit}")
+            }
+            Self::LoaderHeld(plugin) => format!(
+                "the plugin {plugin} has not returned from its constructors, and the system opens \
+                 one library at a time"
+            ),
         }
     }
 
@@ -138,6 +169,17 @@ impl FileError {
             Self::HostTooOld(_) => "update OmniZap, or use an older version of the plugin".into(),
             Self::ShortStruct { what, .. } => format!("set struct_size to sizeof({what})"),
             Self::NullFunction(_) => "every plugin must have it".into(),
+            Self::Uncovered(_) => {
+                "link that library statically, or install it where the system looks by itself, and \
+                 build without -rpath (`patchelf --remove-rpath` takes one out)"
+                    .into()
+            }
+            Self::Late { .. } => {
+                "run `omnizap plugins validate` on it; this process has to be started again before \
+                 the file is tried another time"
+                    .into()
+            }
+            Self::LoaderHeld(_) => "take that plugin out and start this process again".into(),
             Self::Open(_) => "if it needs another library, install that one or link it statically \
                  (`ldd` shows what is missing)"
                 .into(),

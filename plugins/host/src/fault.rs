@@ -24,8 +24,14 @@ pub(crate) struct Fault {
     pub(crate) option: String,
     /// When to try again, if it says so.
     pub(crate) retry_after: Option<Duration>,
-    /// A message or code that was no UTF-8, or no message at all.
+    /// A message or code that was no UTF-8 or longer than its memory, or no message at all.
     pub(crate) is_malformed: bool,
+}
+
+/// A plugin's words on one line, without what a terminal would act on.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().map(shown).collect()
 }
 
 impl Fault {
@@ -37,6 +43,14 @@ impl Fault {
             option: String::new(),
             retry_after: None,
             is_malformed: false,
+        }
+    }
+
+    /// The time of a call was over before the plugin was asked.
+    pub(crate) fn late(message: &str) -> Self {
+        Self {
+            status: abi::DEADLINE,
+            ..Self::of_host(message.to_owned())
         }
     }
 
@@ -90,13 +104,14 @@ impl ErrorBuffers {
         let message = &self.message[..self.out.message_len.min(MESSAGE)];
         let code = &self.code[..self.out.code_len.min(WORD)];
         let option = &self.option[..self.out.option_len.min(WORD)];
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes| plain(&String::from_utf8_lossy(bytes));
         // A message that was cut at the capacity may end within a character.
         let broken = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(_) => false,
             Err(error) => error.error_len().is_some() || bytes.len() < MESSAGE,
         };
-        let is_malformed = message.is_empty() || broken(message) || broken(code);
+        let is_too_long = self.out.message_len > MESSAGE || self.out.code_len > WORD;
+        let is_malformed = message.is_empty() || is_too_long || broken(message) || broken(code);
         let after = self.out.retry_after_ms;
         Fault {
             status,

@@ -4,20 +4,24 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 use serde_json::Value as Json;
 
 use crate::call::{CallState, Views};
 use crate::fault::{ErrorBuffers, Fault};
+use crate::host::HostTable;
+use crate::host::inside::{Hook, Inside};
 use crate::library::Library;
 use crate::manifest::StageManifest;
 use crate::types::covers;
 
 /// An instance. Dropped, it is deactivated and destroyed.
 pub(crate) struct Instance {
-    /// Keeps the library for as long as its instances.
-    _library: Arc<Library>,
+    /// Kept for as long as its instances, and counts them.
+    library: Arc<Library>,
+    manifest: Arc<StageManifest>,
     stage: *mut abi::Stage,
     is_active: bool,
 }
@@ -29,12 +33,16 @@ unsafe impl Sync for Instance {}
 
 impl Instance {
     /// Calls `create`.
-    pub(crate) fn create(library: &Arc<Library>, manifest: &StageManifest) -> Result<Self, Fault> {
+    pub(crate) fn create(
+        library: &Arc<Library>,
+        manifest: &Arc<StageManifest>,
+    ) -> Result<Self, Fault> {
         let create = library.factory.create;
         let create =
             create.ok_or_else(|| Fault::of_host("the function `create` is NULL".into()))?;
         let mut stage = std::ptr::null_mut();
         let mut error = ErrorBuffers::new();
+        let inside = library.host.enter(&manifest.id, "", Hook::Create);
         // SAFETY: the table lives for good; the rest until the call returns.
         let status = unsafe {
             create(
@@ -44,6 +52,7 @@ impl Instance {
                 error.out(),
             )
         };
+        drop(inside);
         if status != abi::OK {
             return Err(error.fault(status));
         }
@@ -76,11 +85,17 @@ impl Instance {
                 "the function `{missing}` of its stage is NULL"
             )));
         }
+        library.instances.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            _library: library.clone(),
+            library: library.clone(),
+            manifest: manifest.clone(),
             stage,
             is_active: false,
         })
+    }
+
+    fn enter<'a>(&'a self, request: &'a str, hook: Hook) -> Inside<'a> {
+        self.library.host.enter(&self.manifest.id, request, hook)
     }
 
     pub(crate) fn table(&self) -> &abi::Stage {
@@ -90,12 +105,12 @@ impl Instance {
 
     /// Calls `validate_config`.
     pub(crate) fn validate(&mut self, options: &Options) -> Result<(), Fault> {
-        self.configure(self.table().validate_config, options)
+        self.configure(self.table().validate_config, options, Hook::ValidateConfig)
     }
 
     /// Calls `activate`.
     pub(crate) fn activate(&mut self, options: &Options) -> Result<(), Fault> {
-        self.configure(self.table().activate, options)?;
+        self.configure(self.table().activate, options, Hook::Activate)?;
         self.is_active = true;
         Ok(())
     }
@@ -105,6 +120,7 @@ impl Instance {
         if std::mem::take(&mut self.is_active)
             && let Some(deactivate) = self.table().deactivate
         {
+            let _inside = self.enter("", Hook::Deactivate);
             // SAFETY: `&mut self` says that no run is in flight.
             unsafe { deactivate(self.table().instance) };
         }
@@ -114,6 +130,7 @@ impl Instance {
         &self,
         function: Option<abi::ConfigureFn>,
         options: &Options,
+        hook: Hook,
     ) -> Result<(), Fault> {
         let lists: Vec<Vec<abi::Span>> = options
             .as_map()
@@ -135,6 +152,7 @@ impl Instance {
         let mut error = ErrorBuffers::new();
         let function =
             function.ok_or_else(|| Fault::of_host("a function of its stage is NULL".into()))?;
+        let _inside = self.enter("", hook);
         // SAFETY: the instance is valid; options and error live until the call returns.
         let status = unsafe {
             function(
@@ -151,9 +169,20 @@ impl Instance {
         }
     }
 
+    /// Its stage.
+    pub(crate) fn manifest(&self) -> &StageManifest {
+        &self.manifest
+    }
+
+    /// What the library of it is known by.
+    pub(crate) fn host(&self) -> &'static HostTable {
+        self.library.host
+    }
+
     /// What the stage offers under that id, or null.
     pub(crate) fn extension(&self, id: &str) -> *const c_void {
         let table = self.table();
+        let _inside = self.enter("", Hook::GetExtension);
         table
             .get_extension
             // SAFETY: the instance is valid, the span lives until the call returns.
@@ -164,8 +193,8 @@ impl Instance {
 
     /// Most calls that the stage likes in one batch: 1 where it is not OZ_BATCHABLE, else what
     /// its `omnizap.batch/1` says.
-    pub(crate) fn max_batch(&self, manifest: &StageManifest) -> Result<u32, Fault> {
-        if !manifest.has(abi::BATCHABLE) {
+    pub(crate) fn max_batch(&self) -> Result<u32, Fault> {
+        if !self.manifest.has(abi::BATCHABLE) {
             return Ok(1);
         }
         let extension = self.extension(abi::EXT_BATCH).cast::<abi::ExtBatch>();
@@ -195,9 +224,9 @@ impl Instance {
     /// Calls `run_batch`: what each call came to, or why all of them failed.
     pub(crate) fn run_batch(
         &self,
-        manifest: &StageManifest,
         batch: &[(&Inputs, &Call)],
     ) -> Result<Vec<Result<Outputs, Fault>>, Fault> {
+        let (host, manifest) = (self.library.host, &*self.manifest);
         let run_batch = self.table().run_batch;
         let run_batch =
             run_batch.ok_or_else(|| Fault::of_host("the function `run_batch` is NULL".into()))?;
@@ -206,7 +235,7 @@ impl Instance {
         let mut errors: Vec<ErrorBuffers> = batch.iter().map(|_| ErrorBuffers::new()).collect();
         let mut states: Vec<CallState<'_>> = batch
             .iter()
-            .map(|(_, call)| CallState::new(call, &manifest.outputs))
+            .map(|(_, call)| CallState::new(host, call, &manifest.outputs))
             .collect();
         let mut calls: Vec<abi::Call> = batch
             .iter()
@@ -217,9 +246,12 @@ impl Instance {
             })
             .collect();
         let pointers: Vec<*mut abi::Call> = calls.iter_mut().map(std::ptr::from_mut).collect();
+        let request = batch.first().map_or("", |(_, call)| &*call.request_id);
+        let inside = self.enter(request, Hook::RunBatch);
         // SAFETY: the instance is active; the calls and all that they point to stay where they
         // are until it returns.
         let status = unsafe { run_batch(self.table().instance, pointers.as_ptr(), pointers.len()) };
+        drop(inside);
         if status != abi::OK {
             let first = errors.first();
             return Err(first.map_or_else(
@@ -234,20 +266,18 @@ impl Instance {
     }
 
     /// Calls `run`.
-    pub(crate) fn run(
-        &self,
-        manifest: &StageManifest,
-        inputs: &Inputs,
-        call: &Call,
-    ) -> Result<Outputs, Fault> {
+    pub(crate) fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Fault> {
+        let manifest = &*self.manifest;
         let views = Views::of(manifest, inputs);
         let mut error = ErrorBuffers::new();
-        let mut state = CallState::new(call, &manifest.outputs);
+        let mut state = CallState::new(self.library.host, call, &manifest.outputs);
         let mut abi_call = abi_call(call, &views.values, error.out(), &mut state);
         let run = self.table().run;
         let run = run.ok_or_else(|| Fault::of_host("the function `run` is NULL".into()))?;
+        let inside = self.enter(&call.request_id, Hook::Run);
         // SAFETY: the instance is active; everything of the call lives until it returns.
         let status = unsafe { run(self.table().instance, &raw mut abi_call) };
+        drop(inside);
         finish(state, &error, status)
     }
 }
@@ -256,9 +286,11 @@ impl Drop for Instance {
     fn drop(&mut self) {
         self.deactivate();
         if let Some(destroy) = self.table().destroy {
+            let _inside = self.enter("", Hook::Destroy);
             // SAFETY: nothing uses the instance after.
             unsafe { destroy(self.stage) };
         }
+        self.library.instances.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

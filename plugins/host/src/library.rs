@@ -7,13 +7,16 @@ use std::borrow::Cow;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use omnizap_contract::abi;
 
+use crate::call::FUNCTIONS;
 use crate::error::FileError;
 use crate::fault::{ErrorBuffers, Fault};
-use crate::host::HostTable;
+use crate::host::inside::{Hook, Inside, Who};
+use crate::host::{HostTable, crash};
 use crate::manifest::Manifest;
 use crate::types::covers;
 
@@ -23,18 +26,32 @@ pub(crate) struct Library {
     pub(crate) host: &'static HostTable,
     pub(crate) entry: &'static abi::Entry,
     pub(crate) factory: &'static abi::StageFactory,
+    /// Instances that there are now.
+    pub(crate) instances: AtomicUsize,
     _handle: ManuallyDrop<Handle>,
 }
 
 impl Library {
-    /// Opens a file whose manifest was read and found right.
+    /// Opens a file whose manifest was read and found right. Where `releases_apart`, what it lent
+    /// is released on a thread for that.
     ///
     /// # Errors
     /// [`FileError::Open`], [`FileError::Init`], [`FileError::NullFunction`].
-    pub(crate) fn open(path: &Path, mut manifest: Manifest) -> Result<Arc<Self>, FileError> {
+    pub(crate) fn open(
+        path: &Path,
+        mut manifest: Manifest,
+        releases_apart: bool,
+    ) -> Result<Arc<Self>, FileError> {
+        let who = Who {
+            plugin: &manifest.name,
+            stage: "",
+            request: "",
+        };
+        let inside = Inside::enter(who, Hook::Constructor, None);
         // SAFETY: opening runs the library's initialisers. The operator allowed this very
         // file, by its hash, to run in this process.
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        drop(inside);
         let handle = handle.map_err(|error| FileError::Open(describe(&error, path)))?;
         let handle = ManuallyDrop::new(handle);
         // SAFETY: the file's manifest says that this symbol is an oz_entry of our major
@@ -45,7 +62,8 @@ impl Library {
             symbol.into_raw().cast::<abi::Entry>().as_ref()
         }
         .ok_or(FileError::NoEntry)?;
-        let host = HostTable::leak(&manifest.name);
+        let host = HostTable::leak(&manifest.name, releases_apart, &FUNCTIONS);
+        crash::know(std::ptr::from_ref(entry).cast(), host.name());
         leak_names(&mut manifest);
         if let Some(Err(fault)) = init(entry, host) {
             return Err(FileError::Init(fault.describe()));
@@ -53,8 +71,10 @@ impl Library {
         let get_factory = entry
             .get_factory
             .ok_or(FileError::NullFunction("get_factory"))?;
+        let inside = host.enter("", "", Hook::GetFactory);
         // SAFETY: init has succeeded; the span is a constant.
         let factory = unsafe { get_factory(abi::Span::of(abi::STAGE_FACTORY)) };
+        drop(inside);
         // SAFETY: a factory is a constant of the library that begins with its size.
         let factory = unsafe { factory.cast::<abi::StageFactory>().as_ref() };
         let factory = factory.ok_or_else(|| {
@@ -76,8 +96,18 @@ impl Library {
             host,
             entry,
             factory,
+            instances: AtomicUsize::new(0),
             _handle: handle,
         }))
+    }
+
+    /// Calls `deinit`, which undoes one `init`; no instance may be left.
+    pub(crate) fn deinit(&self) {
+        if let Some(deinit) = self.entry.deinit {
+            let _inside = self.host.enter("", "", Hook::Deinit);
+            // SAFETY: the caller has dropped the instances; nothing of them is used after.
+            unsafe { deinit() };
+        }
     }
 }
 
@@ -85,8 +115,10 @@ impl Library {
 pub(crate) fn init(entry: &abi::Entry, host: &'static HostTable) -> Option<Result<(), Fault>> {
     let init = entry.init?;
     let mut error = ErrorBuffers::new();
+    let inside = host.enter("", "", Hook::Init);
     // SAFETY: the table lives for good, the error until the call returns.
     let status = unsafe { init(host.table(), error.out()) };
+    drop(inside);
     Some(match status {
         abi::OK => Ok(()),
         _ => Err(error.fault(status)),

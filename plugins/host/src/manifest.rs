@@ -6,6 +6,7 @@ use object::Architecture;
 use omnizap_contract::{Input, OptionSpec, Output, PortType, Presence, abi};
 use serde_json::Value as Json;
 
+pub use crate::elf::Needs;
 use crate::elf::{Image, Record};
 use crate::error::FileError;
 use crate::schema::{read_default, read_options};
@@ -27,6 +28,8 @@ pub struct Manifest {
     pub stages: Vec<StageManifest>,
     /// The symbols that it exports: more than its entry is a mistake of its build.
     pub exports: Vec<String>,
+    /// What the loader will open beside it.
+    pub needs: Needs,
 }
 
 /// A stage of a plugin.
@@ -139,6 +142,7 @@ pub fn read_manifest(data: &[u8]) -> Result<Manifest, FileError> {
         build: entry.text("the build info", offset_of!(abi::Entry, build))?,
         stages,
         exports: image.exports().into_iter().map(str::to_owned).collect(),
+        needs: image.needs.clone(),
     })
 }
 

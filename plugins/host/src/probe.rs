@@ -5,12 +5,14 @@
 //! - `frame`: one call whose inputs lie in memory of their own, and a batch of them
 //! - `arena`: that memory
 //! - [`process`]: limits of the process that this happens in, and what it uses
+//! - [`surroundings`]: what else it shares with the library
 
 #![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
 
 mod arena;
 mod frame;
 pub mod process;
+pub mod surroundings;
 
 use std::fmt;
 use std::io;
@@ -22,15 +24,24 @@ use omnizap_contract::{Call, Inputs, Options, Outputs, abi};
 use crate::error::FileError;
 use crate::fault::Fault;
 use crate::file;
+use crate::host::inside;
 use crate::instance::Instance;
 use crate::library::{Library, init};
 use crate::manifest::{Manifest, StageManifest, read_manifest};
 use crate::types::{error_kind, status_name};
 
+pub use crate::host::inside::Left;
 pub use frame::{Ended, Lent, Memory, Picture};
 
 /// An id that no version of the ABI has.
 const UNKNOWN_ID: &str = "omnizap.unknown/1";
+
+/// What calls of the library on this thread left changed of it since this was last asked. The host
+/// has put it back.
+#[must_use]
+pub fn take_left() -> Left {
+    inside::take_left()
+}
 
 /// An opened library.
 pub struct Probe {
@@ -107,7 +118,7 @@ impl Probe {
             source,
         })?;
         let manifest = read_manifest(&file::read(&path)?)?;
-        let library = Library::open(&path, manifest)?;
+        let library = Library::open(&path, manifest, false)?;
         Ok(Self { library })
     }
 
@@ -132,10 +143,7 @@ impl Probe {
 
     /// Calls `deinit`, which undoes one `init`. No instance may be left.
     pub fn deinit(&self) {
-        if let Some(deinit) = self.library.entry.deinit {
-            // SAFETY: the caller has dropped its instances; nothing of them is used after.
-            unsafe { deinit() };
-        }
+        self.library.deinit();
     }
 
     /// True where it offers a factory under an id that does not exist.
@@ -152,17 +160,13 @@ impl Probe {
     /// What the plugin said, or what is wrong with what it gave.
     pub fn create(&self, stage: &Arc<StageManifest>) -> Result<Specimen, Trouble> {
         let instance = Instance::create(&self.library, stage)?;
-        Ok(Specimen {
-            instance,
-            manifest: stage.clone(),
-        })
+        Ok(Specimen { instance })
     }
 }
 
 /// An instance of a stage. Dropped, it is deactivated and destroyed.
 pub struct Specimen {
     instance: Instance,
-    manifest: Arc<StageManifest>,
 }
 
 impl Specimen {
@@ -190,7 +194,7 @@ impl Specimen {
     /// Calls `run` as the host does.
     #[must_use]
     pub fn run(&self, inputs: &Inputs, call: &Call) -> Answer {
-        Answer::of(self.instance.run(&self.manifest, inputs, call))
+        Answer::of(self.instance.run(inputs, call))
     }
 
     /// Calls `run` with inputs in memory of their own, which can be taken away after.
@@ -198,7 +202,7 @@ impl Specimen {
     /// # Errors
     /// The system has no memory for it.
     pub fn run_lent(&self, lent: Lent<'_>, call: &Call) -> io::Result<Ended> {
-        frame::run(&self.instance, &self.manifest, lent, call)
+        frame::run(&self.instance, lent, call)
     }
 
     /// Calls `run_batch` likewise.
@@ -206,7 +210,7 @@ impl Specimen {
     /// # Errors
     /// The system has no memory for it.
     pub fn run_batch(&self, lent: &[Lent<'_>], call: &Call) -> io::Result<(Vec<Answer>, Memory)> {
-        frame::run_batch(&self.instance, &self.manifest, lent, call)
+        frame::run_batch(&self.instance, lent, call)
     }
 
     /// True where the stage has `run_batch`.
@@ -220,7 +224,7 @@ impl Specimen {
     /// # Errors
     /// Its extension is too short, or asks for what cannot be.
     pub fn max_batch(&self) -> Result<u32, Trouble> {
-        Ok(self.instance.max_batch(&self.manifest)?)
+        Ok(self.instance.max_batch()?)
     }
 
     /// True where it offers an extension under an id that does not exist.

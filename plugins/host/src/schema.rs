@@ -87,11 +87,14 @@ fn read_option(name: &str, option: &Json) -> Result<OptionSpec, String> {
     let doc = text("doc").unwrap_or_default().to_owned();
     let mut spec = OptionSpec::required(name.to_owned(), ty, doc);
     if let Some(default) = option.get("default") {
-        if !default.is_null() && !spec.ty.fits(default) {
+        // As a value that a file sets: a number is one also where it is written `1`.
+        let fitting = spec.ty.fits(default).then(|| spec.ty.coerce(default));
+        let fitting = fitting.flatten();
+        if fitting.is_none() && !default.is_null() {
             let expected = spec.ty.expectation();
             return Err(format!("\"default\": expected {expected}, found {default}"));
         }
-        spec.default = Some(default.clone());
+        spec.default = Some(fitting.unwrap_or(Json::Null));
     }
     if let Some(public) = text("public") {
         spec = spec.public(public.to_owned());
@@ -127,7 +130,25 @@ pub(crate) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::read_options;
+
+    #[test]
+    fn a_default_has_the_type_of_its_option_however_it_is_written() {
+        let options = read_options(
+            r#"{"share": {"type": "number", "min": 0, "default": 100},
+                "count": {"type": "integer", "default": 100},
+                "unset": {"type": "number", "default": null}}"#,
+        );
+        let defaults: Vec<_> = options.unwrap().into_iter().map(|o| o.default).collect();
+        assert_eq!(
+            defaults,
+            [Some(json!(100.0)), Some(json!(100)), Some(json!(null))]
+        );
+        let error = read_options(r#"{"share": {"type": "number", "default": "1"}}"#).unwrap_err();
+        assert!(error.to_string().contains("expected a number"), "{error}");
+    }
 
     #[test]
     fn an_option_that_allows_no_value_is_refused() {

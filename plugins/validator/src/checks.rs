@@ -6,11 +6,13 @@
 //! - `answers`: what `run` answers to random inputs
 //! - `memory`: what is only borrowed, and pictures in rare forms
 //! - `repeat`: calls again, and at the same time
+//! - `clean`: what is left of it in the process
 //! - `batch`, `cancel`, `leak`: one check each
 
 mod answers;
 mod batch;
 mod cancel;
+mod clean;
 mod file;
 mod leak;
 mod library;
@@ -36,7 +38,9 @@ const CHECKS: &[Check] = &[
     file::FUNCTIONS,
     file::DESCRIPTORS,
     file::EXPORTS,
+    file::NEEDS,
     library::OPEN,
+    clean::OPEN_CLEAN,
     library::INIT_TWICE,
     library::UNKNOWN_IDS,
     file::DOCS,
@@ -55,6 +59,7 @@ const CHECKS: &[Check] = &[
     repeat::THREADS_CHECK,
     batch::BATCH,
     cancel::CANCEL,
+    clean::CLEAN,
     leak::LEAK,
 ];
 

@@ -97,8 +97,19 @@ pub(super) fn picture(rng: &mut Rng, width: u32, height: u32, channels: Channels
     let pixels: Vec<u8> = match rng.u8(0..3) {
         0 => vec![rng.u8(..); len],
         1 => (0..len).map(|at| (at % row * 255 / row) as u8).collect(),
-        _ => (0..len).map(|_| rng.u8(..)).collect(),
+        _ => return noise(rng, width, height, channels),
     };
+    image(width, height, channels, pixels)
+}
+
+/// A picture of noise.
+pub(super) fn noise(rng: &mut Rng, width: u32, height: u32, channels: Channels) -> Value {
+    let len = width as usize * height as usize * channels.count();
+    let pixels = (0..len).map(|_| rng.u8(..)).collect();
+    image(width, height, channels, pixels)
+}
+
+fn image(width: u32, height: u32, channels: Channels, pixels: Vec<u8>) -> Value {
     match Image::new(width, height, channels, pixels.into()) {
         Some(image) => Value::from(image),
         // Sides are at least 1 and the pixels were counted.

@@ -261,6 +261,101 @@ fn calls_that_disturb_each_other_are_found() {
     ]);
 }
 
+/// What is shared with every other stage and with the service itself.
+#[test]
+fn what_is_left_changed_in_the_process_is_found() {
+    find_all(&[
+        planted(
+            WAYWARD,
+            &["-DFAULT=IGNORES_TERM"],
+            &["clean"],
+            "SIGTERM does was the default and is ignored",
+        ),
+        planted(WAYWARD, &["-DFAULT=MASKS"], &["clean"], "signal mask"),
+        planted(
+            WAYWARD,
+            &["-DFAULT=MOVES"],
+            &["clean"],
+            "the working folder was",
+        ),
+        planted(WAYWARD, &["-DFAULT=UMASKS"], &["clean"], "and is 000"),
+        planted(WAYWARD, &["-DFAULT=SPEAKS"], &["clean"], "is C.UTF-8"),
+        planted(
+            WAYWARD,
+            &["-DFAULT=EXPORTS"],
+            &["clean"],
+            "the variable WAYWARD is new",
+        ),
+        planted(
+            WAYWARD,
+            &["-DFAULT=LIMITS"],
+            &["clean"],
+            "the limit of open files",
+        ),
+        planted(
+            WAYWARD,
+            &["-DFAULT=PRINTS"],
+            &["clean"],
+            "it printed \"a mean was asked for",
+        ),
+        planted(WAYWARD, &["-DFAULT=ALARMS"], &["clean"], "the alarm was"),
+        planted(
+            WAYWARD,
+            &["-DFAULT=LOADS_UMASK"],
+            &["open-clean"],
+            "after opening it and init: the umask",
+        ),
+    ]);
+}
+
+#[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn how_floating_point_is_left_is_found() {
+    find_all(&[
+        planted(
+            WAYWARD,
+            &["-DFAULT=ROUNDS_UP"],
+            &["clean"],
+            "floating point rounds",
+        ),
+        planted(
+            WAYWARD,
+            &["-DFAULT=TRAPS"],
+            &["clean"],
+            "floating point rounds",
+        ),
+    ]);
+}
+
+/// Memory that all calls write to, under OZ_THREAD_SAFE: answers are wrong only where calls overlap.
+#[test]
+fn memory_that_calls_share_is_found_whatever_the_seed() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let library = compile(WAYWARD, &["-DFAULT=SCRATCH"], folder, "scratch.so");
+    let library = library.display().to_string();
+    for seed in 1..=20 {
+        let seed = seed.to_string();
+        let only = [&*library, "--only", "threads", "--seed", &seed];
+        let output = run(folder, &only);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "seed {seed}: {said}");
+        assert!(said.contains("beside calls of other threads"), "{said}");
+    }
+}
+
+/// Its hash says nothing of what lies beside it.
+#[test]
+fn a_plugin_that_wants_libraries_from_beside_it_is_found() {
+    let folder = TempDir::new().unwrap();
+    let flags = ["-DFAULT=NONE", "-Wl,-rpath,$ORIGIN"];
+    let library = compile(WAYWARD, &flags, folder.path(), "beside.so");
+    let (code, report) = validate(folder.path(), &library, &["--only", "needs"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    let found = report["checks"][0]["found"].as_str().unwrap();
+    assert!(found.contains("libraries from $ORIGIN"), "{found}");
+}
+
 /// In the foreground, without bounds, it would take what the machine has.
 #[test]
 fn a_check_has_no_more_memory_than_it_may() {

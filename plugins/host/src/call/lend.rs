@@ -1,6 +1,7 @@
 //! Inputs lent to a plugin: views of values, without a copy.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use omnizap_contract::{Inputs, TensorData, Value, abi};
 
@@ -22,7 +23,7 @@ const FEW_SIDES: usize = 4;
 /// What the values point to and no input holds.
 #[expect(dead_code, reason = "read by the plugin")]
 enum Kept {
-    Shape(Box<[i64]>),
+    Shape(Arc<[i64]>),
     Spans(Vec<abi::Span>),
     Scores(Vec<abi::Score>),
     Text(String),
@@ -117,7 +118,8 @@ impl Views {
             self.shapes.push(few);
             self.shapes[self.shapes.len() - 1].as_ptr()
         } else {
-            let shape: Box<[i64]> = shape.into();
+            // Shared memory, which a pointer may lead into while its holder moves.
+            let shape: Arc<[i64]> = shape.into();
             let start = shape.as_ptr();
             self.kept.push(Kept::Shape(shape));
             start

@@ -1,29 +1,37 @@
 //! Memory that outputs lie in: the host's, or a plugin's until it is released.
 
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use omnizap_contract::abi;
 
-/// Memory of the host for outputs of one call.
+use crate::host::{HostTable, Release};
+
+/// Memory of the host for outputs of one call. The plugin writes to it through the pointer that it
+/// is given, until its call returns.
 pub(super) struct HostBuffer {
-    blocks: Box<[Block]>,
+    blocks: Box<[UnsafeCell<Block>]>,
 }
 
+// SAFETY: the plugin alone writes to it, while its call lasts; it is read once that has returned.
+unsafe impl Sync for HostBuffer {}
+
 #[repr(align(64))]
-#[derive(Clone, Copy)]
 struct Block(#[expect(dead_code, reason = "read as bytes")] [u8; 64]);
 
 impl HostBuffer {
     pub(super) fn new(size: usize) -> Self {
-        let blocks = vec![Block([0; 64]); size.div_ceil(64).max(1)];
+        let blocks = size.div_ceil(64).max(1);
+        let zeroed = Box::<[UnsafeCell<Block>]>::new_zeroed_slice(blocks);
         Self {
-            blocks: blocks.into_boxed_slice(),
+            // SAFETY: zeros are bytes like any other.
+            blocks: unsafe { zeroed.assume_init() },
         }
     }
 
-    pub(super) fn start(&self) -> *const u8 {
-        self.blocks.as_ptr().cast()
+    pub(super) fn start(&self) -> *mut u8 {
+        UnsafeCell::raw_get(self.blocks.as_ptr()).cast()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,15 +63,31 @@ pub(super) struct Lent {
     pub(super) _owner: Owner,
 }
 
+/// Who owns memory of a plugin; dropped, it is told once.
 pub(super) struct Owner {
-    pub(super) release: abi::ReleaseFn,
-    pub(super) owner: *mut c_void,
+    host: &'static HostTable,
+    release: abi::ReleaseFn,
+    owner: *mut c_void,
+}
+
+impl Owner {
+    pub(super) fn new(
+        host: &'static HostTable,
+        release: abi::ReleaseFn,
+        owner: *mut c_void,
+    ) -> Self {
+        Self {
+            host,
+            release,
+            owner,
+        }
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: called once, as the ABI promises the plugin; libraries stay loaded.
-        unsafe { (self.release)(self.owner) };
+        let (release, owner) = (self.release, self.owner);
+        self.host.release(Release { release, owner });
     }
 }
 

@@ -9,8 +9,11 @@ use crate::manifest::OutputPort;
 
 /// Most items of a list that a plugin gives.
 const MAX_ITEMS: usize = 1 << 16;
+/// Largest tensor or picture that a plugin gives, in bytes: twice the limit of what the host would
+/// allocate is no output of anything.
+pub(super) const MAX_TENSOR: usize = 2 * MAX_ALLOCATED;
 /// Longest text or JSON that a plugin gives, in bytes.
-const MAX_TEXT: usize = 16 << 20;
+pub(super) const MAX_TEXT: usize = 16 << 20;
 
 /// The start and the shape of a tensor that is row-major without gaps.
 ///
@@ -48,9 +51,8 @@ pub(super) unsafe fn flat(
         let side = unsafe { *tensor.shape.add(axis) };
         let side = usize::try_from(side).map_err(|_| format!("has an axis of length {side}"))?;
         let product = elements.checked_mul(side);
-        // Twice the limit of what the host would allocate is no output of anything.
         elements = product
-            .filter(|elements| elements.saturating_mul(size) <= 2 * MAX_ALLOCATED)
+            .filter(|elements| elements.saturating_mul(size) <= MAX_TENSOR)
             .ok_or_else(|| format!("has {side} in its shape: too large"))?;
         shape.push(side);
     }
@@ -112,23 +114,29 @@ pub(super) unsafe fn copy<T: Copy + Default>(data: *const u8, len: usize) -> Arc
     out.into()
 }
 
-/// # Safety
-/// The span must be readable.
-pub(super) unsafe fn utf8<'s>(span: abi::Span) -> Result<&'s str, String> {
-    if span.len == 0 {
-        return Ok("");
-    }
-    if span.data.is_null() {
-        return Err("points to nothing".into());
-    }
+/// The length of a text, if it may be that long.
+pub(super) fn utf8_len(span: abi::Span) -> Result<usize, String> {
     if span.len > MAX_TEXT {
         return Err(format!(
             "holds a text of {} bytes, at most {MAX_TEXT} are allowed",
             span.len
         ));
     }
+    if span.len > 0 && span.data.is_null() {
+        return Err("points to nothing".into());
+    }
+    Ok(span.len)
+}
+
+/// # Safety
+/// The span must be readable.
+pub(super) unsafe fn utf8<'s>(span: abi::Span) -> Result<&'s str, String> {
+    let len = utf8_len(span)?;
+    if len == 0 {
+        return Ok("");
+    }
     // SAFETY: promised by the caller.
-    let bytes = unsafe { std::slice::from_raw_parts(span.data, span.len) };
+    let bytes = unsafe { std::slice::from_raw_parts(span.data, len) };
     std::str::from_utf8(bytes).map_err(|_| "is not valid UTF-8".into())
 }
 

@@ -9,8 +9,8 @@ use super::Answer;
 use super::arena::Arena;
 use crate::call::{CallState, Views};
 use crate::fault::ErrorBuffers;
+use crate::host::inside::{Hook, Inside};
 use crate::instance::{Instance, abi_call, finish};
-use crate::manifest::StageManifest;
 use crate::types;
 
 /// What a call is lent.
@@ -77,19 +77,21 @@ struct Frame<'a> {
     state: *mut CallState<'a>,
 }
 
-pub(super) fn run(
-    instance: &Instance,
-    manifest: &StageManifest,
-    lent: Lent<'_>,
-    call: &Call,
-) -> io::Result<Ended> {
-    let frame = Frame::new(manifest, lent, call)?;
+fn enter<'a>(instance: &'a Instance, call: &'a Call, hook: Hook) -> Inside<'a> {
+    let stage = &instance.manifest().id;
+    instance.host().enter(stage, &call.request_id, hook)
+}
+
+pub(super) fn run(instance: &Instance, lent: Lent<'_>, call: &Call) -> io::Result<Ended> {
+    let frame = Frame::new(instance, lent, call)?;
     let table = instance.table();
     let Some(run) = table.run else {
         return Err(io::Error::other("`run` is NULL"));
     };
+    let inside = enter(instance, call, Hook::Run);
     // SAFETY: the instance is active; everything of the call lives until it returns.
     let status = unsafe { run(table.instance, frame.call) };
+    drop(inside);
     // SAFETY: made by `new`, and freed by `end` only.
     let asked_cancel = unsafe { (*frame.state).asked_cancel() };
     let mut arenas = Vec::new();
@@ -103,7 +105,6 @@ pub(super) fn run(
 
 pub(super) fn run_batch(
     instance: &Instance,
-    manifest: &StageManifest,
     lent: &[Lent<'_>],
     call: &Call,
 ) -> io::Result<(Vec<Answer>, Memory)> {
@@ -111,14 +112,16 @@ pub(super) fn run_batch(
     let Some(run_batch) = table.run_batch else {
         return Err(io::Error::other("`run_batch` is NULL"));
     };
-    let frames = lent.iter().map(|lent| Frame::new(manifest, *lent, call));
+    let frames = lent.iter().map(|lent| Frame::new(instance, *lent, call));
     let frames: Vec<Frame<'_>> = frames.collect::<io::Result<_>>()?;
     let calls: Vec<*mut abi::Call> = frames.iter().map(|frame| frame.call).collect();
     let mut list = Arena::new(lent.iter().all(|lent| lent.is_guarded))?;
     let calls = list.copy_items(&calls)?;
     list.seal()?;
+    let inside = enter(instance, call, Hook::RunBatch);
     // SAFETY: the instance is active; everything of the calls lives until it returns.
     let status = unsafe { run_batch(table.instance, calls, frames.len()) };
+    drop(inside);
     let mut arenas = vec![list];
     // A status other than OZ_OK fails them all, with the error of the first.
     // SAFETY: the frames' calls and errors are not closed: nobody has their arenas yet.
@@ -140,7 +143,8 @@ pub(super) fn run_batch(
 }
 
 impl<'a> Frame<'a> {
-    fn new(manifest: &'a StageManifest, lent: Lent<'_>, call: &'a Call) -> io::Result<Self> {
+    fn new(instance: &'a Instance, lent: Lent<'_>, call: &'a Call) -> io::Result<Self> {
+        let manifest = instance.manifest();
         let views = Views::of(manifest, lent.inputs);
         let mut arena = Arena::new(lent.is_guarded)?;
         let mut own = Arena::new(lent.is_guarded)?;
@@ -156,7 +160,8 @@ impl<'a> Frame<'a> {
         let request_id = arena.copy(call.request_id.as_bytes())?;
         arena.seal()?;
         let error = own.put(ErrorBuffers::new())?;
-        let state = Box::into_raw(Box::new(CallState::new(call, &manifest.outputs)));
+        let state = CallState::new(instance.host(), call, &manifest.outputs);
+        let state = Box::into_raw(Box::new(state));
         // SAFETY: it was just put there and does not move.
         let out = unsafe { (*error).out() };
         let call = own.put(abi::Call {

@@ -95,7 +95,7 @@ fn errors(trial: &mut StageTrial<'_>) -> Verdict {
         errors += 1;
         trouble
             .is_malformed
-            .then(|| format!("an error without a message, or not in UTF-8: {trouble}"))
+            .then(|| format!("an error without a message, with one longer than its memory, or not in UTF-8: {trouble}"))
     })?;
     if errors == 0 {
         return skipped("no random input was refused");

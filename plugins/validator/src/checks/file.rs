@@ -1,6 +1,7 @@
 //! Checks of the file as data; no code of the plugin runs.
 
 use omnizap_contract::abi;
+use omnizap_host::loader::check_needs;
 use omnizap_host::{FileError, StageManifest};
 
 use crate::check::{Check, Gate, Run};
@@ -71,6 +72,14 @@ pub(super) const EXPORTS: Check = Check {
     run: Run::File(exports),
 };
 
+pub(super) const NEEDS: Check = Check {
+    id: "needs",
+    rule: "needs no library but what the system finds by itself",
+    advice: "link what it needs statically, or install it where the system looks, and build without -rpath",
+    gate: Gate::Open,
+    run: Run::File(needs),
+};
+
 pub(super) const DOCS: Check = Check {
     id: "docs",
     rule: "stage, ports and options each have one line of text",
@@ -105,7 +114,10 @@ fn belongs_to(error: &FileError) -> &'static str {
         | FileError::NotALibrary(_)
         | FileError::Architecture { .. }
         | FileError::Open(_)
-        | FileError::Init(_) => LIBRARY.id,
+        | FileError::Init(_)
+        | FileError::Uncovered(_)
+        | FileError::Late { .. }
+        | FileError::LoaderHeld(_) => LIBRARY.id,
     }
 }
 
@@ -123,6 +135,14 @@ fn exports(trial: &FileTrial) -> Verdict {
         more => format!(" and {more} more"),
     };
     Err(Finding::new(format!("it also exports `{first}`{more}")))
+}
+
+fn needs(trial: &FileTrial) -> Verdict {
+    let checked = trial.manifest.as_ref().map(check_needs);
+    match checked {
+        Ok(Err(error)) => Err(Finding::new(error.what())),
+        _ => Ok(Passed::Ok),
+    }
 }
 
 fn docs(stage: &StageManifest) -> Verdict {
