@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod budgets;
 mod classify_command;
 mod clients;
 mod command_line;
@@ -21,3 +22,4 @@ mod requests;
 mod shutdown;
 mod tags;
 mod toggles;
+mod trust;

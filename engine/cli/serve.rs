@@ -1,13 +1,15 @@
 //! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
 
+mod bounds;
 mod load;
+mod trust;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use engine::http::{Limits, Service, serve};
+use engine::http::{Limits, Service, Trust, serve};
 use engine::live::source::Stamps;
 use engine::live::watch::Reload;
 use engine::live::{Live, Loading};
@@ -15,8 +17,10 @@ use engine::pipeline::Pipeline;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::bounds::BoundArgs;
 pub(super) use self::load::is_trial;
 use self::load::{House, LoadArgs};
+use self::trust::TrustArgs;
 use super::value::{Listen, switch, whole};
 use super::{Common, Failure};
 
@@ -103,6 +107,10 @@ pub(super) struct ServeArgs {
     )]
     safe: bool,
     #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
     load: LoadArgs,
 }
 
@@ -150,6 +158,8 @@ impl ServeArgs {
                 &self.shutdown_grace_ms,
             ),
             safe: either(is_said("safe"), &before.safe, &self.safe),
+            bounds: self.bounds.taking(&before.bounds, is_said),
+            trust: self.trust.taking(&before.trust, is_said),
             load: self.load.taking(&before.load, is_said),
         };
     }
@@ -159,6 +169,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     if let Some(asked) = args.load.asked() {
         return load::rehearse(common, asked).await;
     }
+    let trust = args.trust.read()?;
     let common = &load::pinned(common)?;
     let grace = Duration::from_millis(args.shutdown_grace_ms);
     // Before anything is loaded: what waits for a plugin then can be ended too.
@@ -172,7 +183,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         }
     };
     match started {
-        Ok(started) => answer(started, &args, house, shutdown, grace).await,
+        Ok(started) => answer(started, &args, trust, house, shutdown, grace).await,
         Err(failure) => {
             house.leave(grace).await;
             Err(failure)
@@ -215,6 +226,7 @@ async fn start(common: &Common, args: &ServeArgs, house: &House) -> Result<Start
 async fn answer(
     started: Started,
     args: &ServeArgs,
+    trust: Trust,
     house: House,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
@@ -250,10 +262,10 @@ async fn answer(
         drain_timeout: Duration::from_millis(args.drain_timeout_ms),
         max_drain_bytes: usize::try_from(args.max_drain_bytes)?,
         shutdown_grace: load::for_requests(grace),
-        ..Limits::default()
+        ..args.bounds.limits()?
     };
     let live = Arc::new(Live::new(pipelines));
-    let service = Arc::new(Service::new(live.clone(), limits));
+    let service = Arc::new(Service::new(live.clone(), limits).trusting(trust));
     let mut hangup = signal(SignalKind::hangup())?;
     let reload = Reload {
         loading,

@@ -1,25 +1,32 @@
 //! A request's body, read whole within its bounds, then split into raw fields.
 
+mod blocks;
+mod budget;
 mod json;
 mod multipart;
 mod parameters;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use omnizap_contract::{Error, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 use warp::http::{HeaderMap, HeaderValue, header};
 
+use self::blocks::Blocks;
+pub(super) use self::budget::{Bodies, Held};
+use self::budget::{Filling, Full};
 use self::parameters::Parameters;
 use super::limits::Limits;
+use super::peer::Peer;
 use super::raw::RawFields;
 use crate::pipeline::request::quoted;
 
-/// What is set aside before a byte has come: a client may say any length.
-const INITIAL_CAPACITY: usize = 1 << 20;
+/// When a client may come again with a body for which there was no room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The code of the refusal of a body that was compressed.
 pub(super) const UNSUPPORTED_ENCODING: &str = "unsupported_encoding";
 
@@ -78,16 +85,20 @@ pub(super) enum Unread {
     Late(String),
 }
 
-/// Reads a body whole.
+/// Reads a body whole, as one of all that are coming. Its bytes are held until the body and what is
+/// given with it are dropped.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Malformed`] where it breaks off, and where
-/// no byte comes for too long or all of it takes too long.
+/// [`ErrorKind::TooLarge`] over the limit, [`ErrorKind::Malformed`] where it breaks off,
+/// [`ErrorKind::Unavailable`] where there is no room for it beside those of others, and where no
+/// byte comes for too long or all of it takes too long.
 pub(super) async fn read_body<B: Buf, E>(
     headers: &HeaderMap,
     body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     limits: &Limits,
-) -> Result<Bytes, Unread> {
+    all: &Arc<Bodies>,
+    peer: Peer,
+) -> Result<(Bytes, Arc<Held>), Unread> {
     let limit = limits.max_body_bytes;
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -96,29 +107,53 @@ pub(super) async fn read_body<B: Buf, E>(
     if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
-    let mut collected = BytesMut::with_capacity(declared.unwrap_or(0).min(INITIAL_CAPACITY));
+    let (filling, gives_way) = all.begin(peer);
+    tokio::select! {
+        biased;
+        _ = gives_way => Err(no_room("it gave way to others, which ask for less")),
+        read = fill(body, limits, filling) => read,
+    }
+}
+
+async fn fill<B: Buf, E>(
+    body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+    limits: &Limits,
+    mut filling: Filling,
+) -> Result<(Bytes, Arc<Held>), Unread> {
+    let limit = limits.max_body_bytes;
+    let mut collected = Blocks::default();
     let last = Instant::now() + limits.body_timeout;
     loop {
         let idle = Instant::now() + limits.body_idle_timeout;
         let chunk = match timeout_at(idle.min(last), body.next()).await {
             Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok(collected.freeze()),
+            Ok(None) => return Ok(filling.whole(collected.whole())),
             Err(_) => return Err(late(idle < last, limits)),
         };
         let Ok(mut chunk) = chunk else {
             let broken = Error::new(ErrorKind::Malformed, "the body broke off");
             return Err(Unread::Refused(broken));
         };
-        if chunk.remaining() > limit - collected.len() {
+        let more = chunk.remaining();
+        if more > limit - collected.len() {
             return Err(too_large(limit));
+        }
+        if let Err(Full) = filling.grow(more).await {
+            return Err(no_room("the service holds as many bytes as it may"));
         }
         while chunk.has_remaining() {
             let piece = chunk.chunk();
-            collected.extend_from_slice(piece);
+            collected.push(piece);
             let advanced = piece.len();
             chunk.advance(advanced);
         }
     }
+}
+
+fn no_room(why: &str) -> Unread {
+    let message = format!("there is no room for this request body: {why}, try again");
+    let error = Error::new(ErrorKind::Unavailable, message).with_code("no_room");
+    Unread::Refused(error.with_retry_after(RETRY_AFTER))
 }
 
 fn too_large(limit: usize) -> Unread {
@@ -183,13 +218,26 @@ pub(super) fn split(
         "multipart/form-data" => multipart::split(&content_type, body, limits),
         essence if is_json(essence) => json::split(body, max_members),
         "" if body.is_empty() => Ok(RawFields::default()),
-        "" if json::begins_as_object(body) => json::split(body, max_members),
-        _ => Err(Error::new(
-            ErrorKind::UnsupportedType,
-            "the request body must be multipart/form-data or application/json",
-        )
-        .with_code("unsupported_body")),
+        // Not guessed: a page of another site may send any text without a type.
+        essence => {
+            let found = if essence.is_empty() {
+                "has no Content-Type".to_owned()
+            } else {
+                format!("is {}", quoted(essence))
+            };
+            let message = format!(
+                "the request body {found}, expected multipart/form-data or application/json"
+            );
+            let error = Error::new(ErrorKind::UnsupportedType, message);
+            Err(error.with_code("unsupported_body"))
+        }
     }
+}
+
+/// True where a request says that its body is JSON.
+pub(super) fn says_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| is_json(Parameters::parse(value.as_bytes()).value()))
 }
 
 /// True for `application/json` and for what is written in it, such as `application/ld+json`.
@@ -241,6 +289,11 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn refused<T>(read: Result<T, Unread>) -> Unread {
+        read.err().expect("it was read")
+    }
+
     #[tokio::test]
     async fn a_body_is_read_within_its_bounds() {
         let limits = Limits {
@@ -254,21 +307,30 @@ mod tests {
             stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))
         };
         let none = HeaderMap::new();
+        let all = Bodies::new(1, 5);
+        let peer = Peer::of([127, 0, 0, 1].into());
         let mut body = Coming::new(pieces(&["ab", "cde"]));
-        assert_eq!(read_body(&none, &mut body, &limits).await.unwrap(), "abcde");
+        let read = read_body(&none, &mut body, &limits, &all, peer).await;
+        let (read, held) = read.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(read, "abcde");
         assert!(body.has_ended());
+        // As many bytes as there may be in all are here still.
+        let mut body = Coming::new(pieces(&["a"]));
+        let error = refused(read_body(&none, &mut body, &limits, &all, peer).await);
+        assert!(matches!(error, Unread::Refused(error) if error.code() == "no_room"));
+        drop((read, held));
 
         let mut body = Coming::new(pieces(&["ab", "cdef", "g"]));
-        let error = read_body(&none, &mut body, &limits).await.unwrap_err();
+        let error = refused(read_body(&none, &mut body, &limits, &all, peer).await);
         assert!(matches!(error, Unread::Refused(error) if error.code() == "body_too_large"));
         assert!(!body.has_ended());
 
         // What says itself that it is too large is not waited for.
         let mut body = Coming::new(stream::pending::<Result<Bytes, Infallible>>());
         let large = headers(&[("content-length", "6")]);
-        let error = read_body(&large, &mut body, &limits).await.unwrap_err();
+        let error = refused(read_body(&large, &mut body, &limits, &all, peer).await);
         assert!(matches!(error, Unread::Refused(_)), "{error:?}");
-        let error = read_body(&none, &mut body, &limits).await.unwrap_err();
+        let error = refused(read_body(&none, &mut body, &limits, &all, peer).await);
         assert!(
             matches!(&error, Unread::Late(why) if why.contains("for 0.05 s")),
             "{error:?}"
@@ -277,7 +339,7 @@ mod tests {
             body_timeout: Duration::from_millis(20),
             ..limits
         };
-        let error = read_body(&none, &mut body, &hurried).await.unwrap_err();
+        let error = refused(read_body(&none, &mut body, &hurried, &all, peer).await);
         assert!(
             matches!(&error, Unread::Late(why) if why.contains("within 0.02 s")),
             "{error:?}"

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
+use serde_json::{Value as Json, json};
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -50,6 +51,12 @@ impl Drains {
             at_the_end: AT_THE_END.min(limits.shutdown_grace / 2),
             ending: watch::Sender::new(false),
         })
+    }
+
+    /// How it is now, for people.
+    pub(super) fn shown(&self) -> Json {
+        let most = self.all_places as usize;
+        json!({ "now": most - self.places.available_permits().min(most), "most": most })
     }
 
     /// From now on little time is left to each.

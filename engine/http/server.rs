@@ -11,31 +11,49 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use warp::Filter as _;
+use warp::http::uri::Authority;
 use warp::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::body::{Coming, declares_body};
+use super::connections::{Over, Seat, Taken, Timeouts};
 use super::drain::Drains;
+use super::head::Head;
+use super::limits::Limits;
+use super::peer::Peer;
 use super::reply::{REQUEST_ID, Response, new_request_id};
-use super::service::{Head, Service};
-use super::wire::Wire;
+use super::service::Service;
+use super::wire::{MAX_HEAD_BYTES, Wire, full, is_stalled};
 
 /// Longest id that is taken over from a client.
 const MAX_REQUEST_ID_LEN: usize = 128;
-/// How long no connection is taken after one could not be: no file descriptor may be free.
+/// How long no connection is taken after one could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// The same where others were closed, which takes a moment.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// How many are closed then.
+const ROOM: usize = 16;
+/// How often it is told what there is too much of, at most.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often a client over HTTP/2 is asked whether it is there, and how long it has to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What `accept` fails with where this process, or the whole system, has no file left (Linux).
+const NO_FILES: [i32; 2] = [24, 23];
 
 /// What a request was asked with, beside its headers and its body.
 #[derive(Clone)]
 struct Asked {
     uri: Uri,
     version: Version,
+    /// Its connection.
+    seat: Arc<Seat>,
     /// Of its connection: to be set where an answer is given before its request was read.
     unread: Arc<AtomicBool>,
 }
@@ -49,7 +67,10 @@ pub async fn serve(
     service: Arc<Service>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> bool {
-    let drains = Drains::new(service.limits());
+    let address = listener.local_addr();
+    let is_loopback = address.is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    service.warn_of_trust(is_loopback);
+    let drains = service.drains().clone();
     let (live, live_drains) = (service.clone(), drains.clone());
     let handler = warp::method()
         .and(warp::header::headers_cloned())
@@ -64,8 +85,12 @@ pub async fn serve(
                         method: method.as_str(),
                         path: asked.uri.path(),
                         query: asked.uri.query().unwrap_or_default(),
+                        authority: called(&asked.uri),
                         headers: &headers,
                         request_id: &request_id,
+                        seat: &asked.seat,
+                        is_http2: asked.version == Version::HTTP_2,
+                        is_loopback,
                     };
                     let mut body = Coming::new(body);
                     let mut response = service.answer(head, &mut body).await;
@@ -91,7 +116,7 @@ pub async fn serve(
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (stopping, stopping_drains) = (service.clone(), drains.clone());
-    let server = accept(listener, handler, drains.clone(), async move {
+    let server = accept(listener, handler, service.clone(), async move {
         shutdown.await;
         stopping.begin_shutdown();
         stopping_drains.end_soon();
@@ -127,70 +152,174 @@ pub async fn serve(
 async fn accept<S>(
     listener: TcpListener,
     handler: S,
-    drains: Arc<Drains>,
+    service: Arc<Service>,
     shutdown: impl Future<Output = ()>,
 ) where
     S: hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    let connections = GracefulShutdown::new();
+    let (limits, connections) = (*service.limits(), service.connections());
+    // Each connection has a receiver of it as long as it lives.
+    let (closing, _) = watch::channel(());
+    let (mut crowded, mut short) = (Seldom::default(), Seldom::default());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, handler.clone(), drains.clone(), &connections);
-                tokio::spawn(connection);
-            }
-            Err(error) if is_of_the_client(&error) => {}
-            Err(error) => {
-                tracing::error!("no connection could be taken: {error}");
-                tokio::select! {
-                    () = &mut shutdown => break,
-                    () = sleep(ACCEPT_PAUSE) => {}
+        let pause = match accepted {
+            Ok((stream, address)) => {
+                let gave_way = connections.gave_way();
+                let drains = service.drains();
+                if let Some(taken) = connections.take(Peer::of(address.ip())) {
+                    let closing = closing.subscribe();
+                    let drains = drains.clone();
+                    let connection =
+                        connection(stream, handler.clone(), limits, drains, taken, closing);
+                    tokio::spawn(connection);
+                    if connections.gave_way() > gave_way && crowded.is_due() {
+                        let most = limits.max_connections;
+                        tracing::warn!(
+                            "{most} connections are open: those that have waited longest for a \
+                             request give way to others"
+                        );
+                    }
+                } else {
+                    drains.connection(stream, full());
+                    if crowded.is_due() {
+                        let most = limits.max_connections;
+                        tracing::warn!(
+                            "{most} connections are open, all of them at requests: further ones \
+                             are answered 503"
+                        );
+                    }
                 }
+                continue;
             }
+            Err(error) if is_of_the_client(&error) => continue,
+            Err(error) => {
+                let is_short = error
+                    .raw_os_error()
+                    .is_some_and(|code| NO_FILES.contains(&code));
+                let makes_room = is_short && connections.make_room(ROOM);
+                if short.is_due() {
+                    tracing::error!("no connection could be taken: {error}");
+                }
+                if makes_room { ROOM_PAUSE } else { ACCEPT_PAUSE }
+            }
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = sleep(pause) => {}
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    closing.send_replace(());
+    closing.closed().await;
 }
 
 /// Serves one connection to its end.
-fn connection<S>(
+async fn connection<S>(
     stream: TcpStream,
     handler: S,
+    limits: Limits,
     drains: Arc<Drains>,
-    connections: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<S>
-where
+    taken: Taken,
+    mut closing: watch::Receiver<()>,
+) where
     S: hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    let watcher = connections.watcher();
-    async move {
-        let wire = Wire::new(stream, drains);
-        let unread = wire.unread();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let asked = Asked {
-                uri: request.uri().clone(),
-                version: request.version(),
-                unread: unread.clone(),
-            };
-            request.extensions_mut().insert(asked);
-            handler.call(request)
-        });
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let connection = builder.serve_connection(TokioIo::new(wire), service);
-        if let Err(error) = watcher.watch(connection).await {
-            // What clients do to their connections is theirs.
-            tracing::debug!("a connection ended: {error}");
+    let seat = taken.seat().clone();
+    let wire = Wire::new(stream, drains, seat.clone(), limits.write_timeout);
+    let unread = wire.unread();
+    let asking_seat = seat.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let asking = asking_seat.begin(request.version() == Version::HTTP_2);
+        let asked = Asked {
+            uri: request.uri().clone(),
+            version: request.version(),
+            seat: asking_seat.clone(),
+            unread: unread.clone(),
+        };
+        request.extensions_mut().insert(asked);
+        let answer = handler.call(request);
+        async move {
+            let answer = answer.await;
+            drop(asking);
+            answer
         }
+    });
+    let builder = builder(&limits);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(wire), service));
+    let timeouts = Timeouts {
+        head: limits.head_timeout,
+        idle: limits.idle_timeout,
+    };
+    let mut aged = pin!(sleep(limits.max_connection_age));
+    let (mut is_old, mut ending) = (false, None);
+    loop {
+        tokio::select! {
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    if is_stalled(&*error) {
+                        taken.ended(Over::Stalled);
+                    }
+                    // What clients do to their connections is theirs.
+                    tracing::debug!("a connection ended: {error}");
+                }
+                return;
+            }
+            over = seat.over(timeouts, ending) => {
+                tracing::debug!("a connection is closed: {over:?}");
+                if ending.is_none() {
+                    taken.ended(over);
+                }
+                return;
+            }
+            () = &mut aged, if !is_old => {
+                is_old = true;
+                taken.ended(Over::Old);
+                serving.as_mut().graceful_shutdown();
+            }
+            // Also where whoever closes them is gone.
+            _ = closing.changed(), if ending.is_none() => {
+                ending = Some(Instant::now());
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// How connections are served, within bounds. How long a head of HTTP/1 may take is seen to
+/// elsewhere: hyper does not begin to count before it knows the version.
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// What is not told each time.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.0.is_none_or(|last| now - last >= TELL_EVERY);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
     }
 }
 
@@ -202,6 +331,12 @@ fn is_of_the_client(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
+}
+
+/// By which name the service is called, where that stands before the path as a proxy's clients and
+/// HTTP/2 have it.
+fn called(uri: &Uri) -> Option<&str> {
+    uri.scheme().and(uri.authority()).map(Authority::as_str)
 }
 
 /// The client's id where it is a short visible one, else one of our own.

@@ -5,8 +5,8 @@ mod in_flight;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
@@ -14,20 +14,26 @@ use omnizap_contract::common::chain::chain;
 use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
-use tokio::sync::Semaphore;
-use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+use warp::http::{HeaderValue, StatusCode, header};
 
 use self::headers::{SERVER_TIMING, UNKNOWN_FIELDS, server_timing, unknown_fields};
 use self::in_flight::InFlight;
 use super::body::{
-    Coming, UNSUPPORTED_ENCODING, Unread, check_encoding, declares_body, read_body, split,
+    Bodies, Coming, Held, UNSUPPORTED_ENCODING, Unread, check_encoding, declares_body, read_body,
+    says_json, split,
 };
+use super::connections::Connections;
+use super::drain::Drains;
 use super::fields::{Sent, takes_query};
+use super::head::Head;
 use super::health;
-use super::limits::Limits;
+use super::limits::{Limits, open_files};
 use super::query::{query_fields, split_query};
 use super::raw::{Raw, RawFields};
 use super::reply::{self, Response};
+use super::trust::{Access, Trust, is_preflight, let_read, preflight};
 use crate::live::generation::{Generation, Live, Parameters, Target};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::OwnRoute;
@@ -36,25 +42,23 @@ use crate::pipeline::request::UnknownFields;
 use crate::pipeline::run::{Finished, StageFailure};
 use crate::pipeline::trace::Trace;
 
+/// The longest that a body is waited for once the service is to end.
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The server's side of every request.
 pub struct Service {
     live: Arc<Live>,
     limits: Limits,
+    trust: Trust,
+    connections: Arc<Connections>,
+    bodies: Arc<Bodies>,
+    drains: Arc<Drains>,
     in_flight: Semaphore,
     /// The same of each pipeline.
     of_pipelines: InFlight,
-    shutting_down: AtomicBool,
-}
-
-/// A request without its body.
-#[derive(Clone, Copy)]
-pub(super) struct Head<'r> {
-    pub(super) method: &'r str,
-    pub(super) path: &'r str,
-    /// Without the question mark; empty where there is none.
-    pub(super) query: &'r str,
-    pub(super) headers: &'r HeaderMap,
-    pub(super) request_id: &'r Arc<str>,
+    /// Requests that there was no place for.
+    refused: AtomicU64,
+    shutting_down: watch::Sender<bool>,
 }
 
 /// What a request is meant for.
@@ -76,17 +80,55 @@ fn meant<'g>(generation: &'g Generation, method: &str, path: &'g str) -> Option<
     Some(Meant::Pipeline(target, parameters))
 }
 
+/// Who may ask for it. What there is not is told to nobody who may not ask for anything.
+fn access(meant: Option<&Meant<'_>>) -> Access {
+    match meant {
+        Some(Meant::Own(OwnRoute::Live | OwnRoute::Ready)) => Access::Open,
+        Some(Meant::Pipeline(Target::Run(pipeline) | Target::Settings(pipeline), _))
+            if is_for_admins(pipeline) =>
+        {
+            Access::Admin
+        }
+        _ => Access::Client,
+    }
+}
+
+fn is_for_admins(pipeline: &Pipeline) -> bool {
+    pipeline.graph.file.is_admin
+}
+
 impl Service {
-    /// A service of the pipelines that are live.
+    /// A service of the pipelines that are live. Its limits are made to fit those of the process.
     #[must_use]
     pub fn new(live: Arc<Live>, limits: Limits) -> Self {
+        let asked = limits.max_connections;
+        let limits = limits.fitting(open_files().unwrap_or(usize::MAX));
+        let most = limits.max_connections;
+        if most < asked {
+            tracing::warn!(
+                "{most} connections at one time instead of {asked}: the process may not open files \
+                 for more (ulimit -n)"
+            );
+        }
         Self {
             live,
-            in_flight: Semaphore::new(limits.max_requests_in_flight),
+            trust: Trust::default(),
+            connections: Connections::new(limits.max_connections),
+            bodies: Bodies::new(limits.max_coming_bodies, limits.max_held_bytes),
+            drains: Drains::new(&limits),
+            in_flight: Semaphore::new(limits.max_requests_in_flight.min(Semaphore::MAX_PERMITS)),
             of_pipelines: InFlight::default(),
+            refused: AtomicU64::new(0),
             limits,
-            shutting_down: AtomicBool::new(false),
+            shutting_down: watch::Sender::new(false),
         }
+    }
+
+    /// The same for those alone.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
     /// The bounds in force.
@@ -97,7 +139,31 @@ impl Service {
 
     /// Says that no further request should come: readiness fails from now on.
     pub fn begin_shutdown(&self) {
-        self.shutting_down.store(true, Ordering::Relaxed);
+        self.shutting_down.send_replace(true);
+    }
+
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    pub(super) fn drains(&self) -> &Arc<Drains> {
+        &self.drains
+    }
+
+    /// Tells the operator what nobody can ask for.
+    pub(super) fn warn_of_trust(&self, is_loopback: bool) {
+        if is_loopback || !self.trust.admin_keys.is_empty() {
+            return;
+        }
+        for pipeline in self.live.current().pipelines() {
+            if is_for_admins(pipeline) {
+                tracing::warn!(
+                    pipeline = pipeline.name(),
+                    "its routes are closed: they are for administrators, and no key is set for \
+                     them (OMNIZAP_ADMIN_KEYS)"
+                );
+            }
+        }
     }
 
     /// Finishes what the stages have still under way.
@@ -107,6 +173,28 @@ impl Service {
 
     /// Answers a request, and may leave its body as it comes.
     pub(super) async fn answer<B: Buf, E>(
+        &self,
+        head: Head<'_>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+    ) -> Response {
+        let page = match self.trust.check_page(&head) {
+            Ok(page) => page,
+            Err(refused) => return refused.answer(head.request_id),
+        };
+        let Some(origin) = page else {
+            return self.answer_known(head, body).await;
+        };
+        let mut response = if is_preflight(&head) {
+            preflight()
+        } else {
+            self.answer_known(head, body).await
+        };
+        let_read(&mut response, origin);
+        response
+    }
+
+    /// Answers a request that is of no page that may not ask.
+    async fn answer_known<B: Buf, E>(
         &self,
         mut head: Head<'_>,
         body: &mut Coming<impl Stream<Item = Result<B, E>>>,
@@ -122,6 +210,11 @@ impl Service {
                 .then(|| meant(&generation, "GET", path))
                 .flatten()
         });
+        let access = access(meant.as_ref());
+        let checked = self.trust.check_key(head.headers, access, head.is_loopback);
+        if let Err(refused) = checked {
+            return refused.answer(head.request_id);
+        }
         match meant {
             Some(Meant::Pipeline(Target::Run(pipeline), parameters)) => {
                 self.run(pipeline, &parameters, head, body).await
@@ -133,10 +226,9 @@ impl Service {
             }
             Some(Meant::Own(OwnRoute::Health)) => health::health(generation.pipelines()),
             Some(Meant::Own(OwnRoute::Live)) => health::live(),
-            Some(Meant::Own(OwnRoute::Ready)) => health::ready(
-                generation.pipelines(),
-                self.shutting_down.load(Ordering::Relaxed),
-            ),
+            Some(Meant::Own(OwnRoute::Ready)) => {
+                health::ready(generation.pipelines(), *self.shutting_down.borrow())
+            }
             Some(Meant::Own(OwnRoute::Pipelines)) => reply::ok(&self.pipelines(&generation)),
             None => no_route(&generation, head),
         }
@@ -151,17 +243,16 @@ impl Service {
     ) -> Response {
         let own = &pipeline.graph.file.limits;
         let limits = self.limits.within(own);
-        let Ok(_place) = self.in_flight.try_acquire() else {
-            let limit = self.limits.max_requests_in_flight;
-            return busy(head, format!("{limit} requests are in flight already"));
-        };
-        let own_place = self.of_pipelines.take(pipeline.name(), own.max_in_flight);
-        let Some(_own_place) = own_place else {
-            let name = pipeline.name().escape_debug();
-            let limit = own.max_in_flight.unwrap_or_default();
-            let full = format!("the pipeline `{name}` has {limit} requests in flight already");
-            return busy(head, full);
-        };
+        // Of a body that comes in vain nothing need come.
+        if self.in_flight.available_permits() == 0 {
+            return self.all_taken(head);
+        }
+        if self
+            .of_pipelines
+            .is_full(pipeline.name(), own.max_in_flight)
+        {
+            return self.all_of_pipeline_taken(pipeline, head);
+        }
         let arrived = Instant::now();
         if head.query.len() > limits.max_query_bytes && takes_query(&pipeline.graph.file) {
             let max = limits.max_query_bytes;
@@ -178,15 +269,27 @@ impl Service {
         {
             return refuse(pipeline, error, head.request_id);
         }
-        let body = match read_body(head.headers, body, &limits).await {
-            Ok(body) => body,
+        let (body, held) = match self.whole_body(head, body, &limits).await {
+            Ok(whole) => whole,
             Err(Unread::Refused(error)) => return refuse(pipeline, error, head.request_id),
             Err(Unread::Late(detail)) => {
                 let status = StatusCode::REQUEST_TIMEOUT;
                 return reply::status_error(status, "body_timeout", detail, head.request_id);
             }
         };
-        let sent = match sorted(pipeline, parameters, head, &body, &limits) {
+        // A place is taken once the body is there: who sends slowly keeps nobody out.
+        let Ok(_place) = self.in_flight.try_acquire() else {
+            return self.all_taken(head);
+        };
+        let own_place = self.of_pipelines.take(pipeline.name(), own.max_in_flight);
+        let Some(_own_place) = own_place else {
+            return self.all_of_pipeline_taken(pipeline, head);
+        };
+        // Of JSON values are made, which are as large; of a form they are parts.
+        let _held = held.filter(|_| says_json(head.headers));
+        let sent = sorted(pipeline, parameters, head, &body, &limits);
+        drop(body);
+        let sent = match sent {
             Ok(sent) => sent,
             Err(error) => return refuse(pipeline, error, head.request_id),
         };
@@ -198,8 +301,72 @@ impl Service {
         response
     }
 
-    /// `GET /pipelines`: each effective graph, with how often its stages ran, and how many requests
-    /// it has now.
+    /// The body of a request, where one may come, within the time that there is before the end.
+    async fn whole_body<B: Buf, E>(
+        &self,
+        head: Head<'_>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+        limits: &Limits,
+    ) -> Result<(Bytes, Option<Arc<Held>>), Unread> {
+        if !head.is_http2 && !declares_body(head.headers) {
+            return Ok((Bytes::new(), None));
+        }
+        let _reading = head.seat.reads();
+        let peer = head.seat.peer();
+        tokio::select! {
+            read = read_body(head.headers, body, limits, &self.bodies, peer) => {
+                read.map(|(body, held)| (body, Some(held)))
+            }
+            () = self.patience() => {
+                let message = "the service is shutting down, and the request body did not come \
+                               whole before, try again";
+                let error = Error::new(ErrorKind::Unavailable, message);
+                Err(Unread::Refused(error.with_code("shutting_down")))
+            }
+        }
+    }
+
+    /// Resolves once bodies are not waited for any more: their pipelines need time too.
+    async fn patience(&self) {
+        let mut shutting_down = self.shutting_down.subscribe();
+        // The sender lives as long as this does.
+        let _ = shutting_down
+            .wait_for(|is_shutting_down| *is_shutting_down)
+            .await;
+        sleep((self.limits.shutdown_grace / 2).min(MOST_PATIENCE)).await;
+    }
+
+    fn all_taken(&self, head: Head<'_>) -> Response {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let limit = self.limits.max_requests_in_flight;
+        busy(head, format!("{limit} requests are in flight already"))
+    }
+
+    fn all_of_pipeline_taken(&self, pipeline: &Pipeline, head: Head<'_>) -> Response {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let name = pipeline.name().escape_debug();
+        let limit = pipeline.graph.file.limits.max_in_flight.unwrap_or_default();
+        let full = format!("the pipeline `{name}` has {limit} requests in flight already");
+        busy(head, full)
+    }
+
+    /// What of each bound is in use.
+    fn budgets(&self) -> Json {
+        let most = self.limits.max_requests_in_flight;
+        let now = most.saturating_sub(self.in_flight.available_permits());
+        let refused = self.refused.load(Ordering::Relaxed);
+        let [coming, bytes] = self.bodies.shown();
+        json!({
+            "connections": self.connections.shown(),
+            "requests_in_flight": { "now": now, "most": most, "refused": refused },
+            "bodies": coming,
+            "body_bytes": bytes,
+            "read_on": self.drains.shown(),
+        })
+    }
+
+    /// `GET /pipelines`: what of each bound is in use, and each effective graph, with how often its
+    /// stages ran, and how many requests it has now.
     fn pipelines(&self, generation: &Generation) -> Json {
         let pipelines = generation.pipelines().map(|pipeline| {
             let mut graph = render::to_json(&pipeline.graph);
@@ -215,7 +382,8 @@ impl Service {
             }
             graph
         });
-        json!({ "ok": true, "pipelines": pipelines.collect::<Vec<_>>() })
+        let pipelines: Vec<_> = pipelines.collect();
+        json!({ "ok": true, "budgets": self.budgets(), "pipelines": pipelines })
     }
 }
 

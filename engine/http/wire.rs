@@ -1,19 +1,25 @@
 //! The connection as hyper sees it. It gives the answers that hyper makes itself, to what is no
-//! request, the form of all others, and it is read on where an answer came before its request was
-//! read.
+//! request, the form of all others, it ends where the client takes nothing of an answer, and it is
+//! read on where an answer came before its request was read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
+use super::connections::Seat;
 use super::drain::Drains;
 use super::reply;
+
+/// The largest head of a request over HTTP/1, in bytes.
+pub(super) const MAX_HEAD_BYTES: usize = 128 << 10;
 
 /// An answer that hyper makes itself.
 struct Refusal {
@@ -37,7 +43,7 @@ const REFUSALS: [Refusal; 3] = [
     Refusal {
         status_line: "HTTP/1.1 431 Request Header Fields Too Large",
         code: "headers_too_large",
-        detail: "the head of the request is too large, expected at most 100 headers and 400 KB",
+        detail: "the head of the request is too large, expected at most 100 headers and 128 KB",
     },
 ];
 /// What hyper writes between the status line and the date.
@@ -55,15 +61,27 @@ pub(super) struct Wire {
     /// What stands in the place of something that hyper wrote.
     last_words: Bytes,
     drains: Arc<Drains>,
+    seat: Arc<Seat>,
+    write_timeout: Duration,
+    /// Runs out where the client takes nothing.
+    stalls: Option<Pin<Box<Sleep>>>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, drains: Arc<Drains>) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        drains: Arc<Drains>,
+        seat: Arc<Seat>,
+        write_timeout: Duration,
+    ) -> Self {
         Self {
             stream: Some(stream),
             unread: Arc::default(),
             last_words: Bytes::new(),
             drains,
+            seat,
+            write_timeout,
+            stalls: None,
         }
     }
 
@@ -88,6 +106,62 @@ impl Wire {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// What came of writing, within the time for it.
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalls = None;
+            return written;
+        }
+        let limit = self.write_timeout;
+        let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match stalls.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_some(&mut self, context: &mut Context<'_>, written: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_last_words(context))?;
+        match refusal(written) {
+            None => self.stream()?.poll_write(context, written),
+            // The answer to what came before goes first.
+            Some((at @ 1.., ..)) => self.stream()?.poll_write(context, &written[..at]),
+            Some((0, refusal, date)) => {
+                self.last_words = answer(refusal, date);
+                self.unread.store(true, Ordering::Relaxed);
+                Poll::Ready(Ok(written.len()))
+            }
+        }
+    }
+}
+
+/// True for an error of a connection whose client took nothing of an answer.
+pub(super) fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::TimedOut;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The answer to a connection that there is no place for.
+pub(super) fn full() -> Bytes {
+    let detail = "too many connections are open, all of them at requests, try again";
+    let status_line = "HTTP/1.1 503 Service Unavailable";
+    written(
+        status_line,
+        "too_many_connections",
+        detail,
+        "retry-after: 1\r\n",
+    )
 }
 
 impl AsyncRead for Wire {
@@ -96,7 +170,13 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().stream()?.poll_read(context, buffer)
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(this.stream()?.poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            this.seat.came();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -108,28 +188,21 @@ impl AsyncWrite for Wire {
         written: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_last_words(context))?;
-        match refusal(written) {
-            None => this.stream()?.poll_write(context, written),
-            // The answer to what came before goes first.
-            Some((at @ 1.., ..)) => this.stream()?.poll_write(context, &written[..at]),
-            Some((0, refusal, date)) => {
-                this.last_words = answer(refusal, date);
-                this.unread.store(true, Ordering::Relaxed);
-                Poll::Ready(Ok(written.len()))
-            }
-        }
+        let written = this.poll_some(context, written);
+        this.in_time(context, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_last_words(context))?;
+        let said = this.poll_last_words(context);
+        ready!(this.in_time(context, said))?;
         this.stream()?.poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_last_words(context))?;
+        let said = this.poll_last_words(context);
+        ready!(this.in_time(context, said))?;
         this.stream()?.poll_shutdown(context)
     }
 }
@@ -168,13 +241,18 @@ fn answer(refusal: &Refusal, date: &str) -> Bytes {
         code,
         detail,
     } = refusal;
+    written(status_line, code, detail, &format!("date: {date}\r\n"))
+}
+
+/// An answer as it is written, with a header more.
+fn written(status_line: &str, code: &str, detail: &str, header: &str) -> Bytes {
     let id = reply::new_request_id();
     let body = reply::body_of_error(detail, code, None, &id).to_string();
     let len = body.len();
     tracing::debug!(request_id = &*id, code, "no request: {detail}");
     let head = format!(
         "{status_line}\r\ncontent-type: application/json\r\n{}: {id}\r\nconnection: close\r\n\
-         content-length: {len}\r\ndate: {date}\r\n\r\n",
+         content-length: {len}\r\n{header}\r\n",
         reply::REQUEST_ID
     );
     (head + &body).into()

@@ -55,6 +55,8 @@ pub struct PipelineFile {
     pub route: Option<Spanned<Route>>,
     /// Where HTTP shows the settings in force.
     pub settings_route: Option<Spanned<Route>>,
+    /// True where its routes are for administrators.
+    pub is_admin: bool,
     /// The longest that one request may take.
     pub deadline: Duration,
     /// Fields of the request.
@@ -186,7 +188,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         .unwrap_or_default();
     let mut name = None;
     let (mut route, mut settings_route, mut deadline) = (None, None, DEFAULT_DEADLINE);
-    let mut limits = RequestLimits::default();
+    let (mut limits, mut is_admin) = (RequestLimits::default(), false);
     if let Some(node) = entries.get("pipeline") {
         if let Some(table) = reader.table(node, "`pipeline`") {
             let entries = reader.entries(table, "`pipeline`", &keys::names(&keys::PIPELINE));
@@ -197,6 +199,10 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
                 deadline = reader
                     .milliseconds(node, "`deadline_ms`")
                     .unwrap_or(deadline);
+            }
+            if let Some(node) = entries.get("admin") {
+                // What cannot be read is no file without mistakes.
+                is_admin = reader.bool(node, "`admin`").unwrap_or(true);
             }
             limits = read_limits(reader, &entries, &request);
         }
@@ -227,6 +233,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         name: name?,
         route,
         settings_route,
+        is_admin,
         deadline,
         request,
         limits,

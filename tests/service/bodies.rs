@@ -1,10 +1,10 @@
 //! Bodies as the clients of the Python service, browsers and the libraries of other languages write
 //! them: forms, JSON, files in base64, text in other encodings than UTF-8.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use engine::http::{Limits, Service, serve};
+use engine::http::{Limits, Service, Trust, serve};
 use engine::live::Live;
 use omnizap_contract::{Input, Output, Outputs, PortType};
 use serde_json::{Map, Value as Json, json};
@@ -15,7 +15,7 @@ use crate::support::kinds::{TestKind, inline, pipeline};
 use crate::support::program::{Server, picture};
 
 /// A pipeline with a field of each kind.
-const PIPELINE: &str = "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\n\
+pub(super) const PIPELINE: &str = "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\n\
     [request]\n\
     file = { type = \"bytes\", filename = \"name\", content_type = \"type\" }\n\
     labels = { type = \"text_list\" }\ntheme = { type = \"text\", one_line = true }\n\
@@ -23,6 +23,59 @@ const PIPELINE: &str = "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\n\
 
 /// Serves a pipeline that publishes as `seen` what came for it, until the process ends.
 pub(super) fn serving(limits: Limits) -> SocketAddr {
+    Serving {
+        limits,
+        ..Serving::default()
+    }
+    .start(vec![mirror()], PIPELINE)
+}
+
+/// How a pipeline is served within this process.
+pub(super) struct Serving {
+    pub(super) limits: Limits,
+    pub(super) trust: Trust,
+    pub(super) listen: &'static str,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            trust: Trust::default(),
+            listen: "127.0.0.1:0",
+        }
+    }
+}
+
+impl Serving {
+    /// Serves it until the process ends; where it is reached from here.
+    pub(super) fn start(self, kinds: Vec<TestKind>, toml: &'static str) -> SocketAddr {
+        let (found, address) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let built = pipeline(kinds, toml).await;
+                let live = Arc::new(Live::new(vec![Arc::new(built)]));
+                let service = Arc::new(Service::new(live, self.limits).trusting(self.trust));
+                let listener = TcpListener::bind(self.listen).await.unwrap();
+                found.send(listener.local_addr().unwrap()).unwrap();
+                serve(listener, service, std::future::pending()).await;
+            });
+        });
+        let mut address = address.recv().expect("the server did not start");
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+}
+
+/// Publishes as `seen` what came.
+pub(super) fn mirror() -> TestKind {
     let fields = [
         ("file", PortType::Bytes),
         ("labels", PortType::TextList),
@@ -30,7 +83,7 @@ pub(super) fn serving(limits: Limits) -> SocketAddr {
     ];
     let inputs = fields.map(|(name, ty)| Input::optional(name, ty, "what was sent"));
     let seen = Output::new("seen", PortType::Json, "what it saw");
-    let mirror = TestKind::new(
+    TestKind::new(
         "mirror",
         inputs.to_vec(),
         vec![seen.published(Json::Null)],
@@ -43,24 +96,7 @@ pub(super) fn serving(limits: Limits) -> SocketAddr {
             }
             Ok(Outputs::new().put("seen", Json::Object(seen)))
         }),
-    );
-    let (found, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let built = pipeline(vec![mirror], PIPELINE).await;
-            let live = Arc::new(Live::new(vec![Arc::new(built)]));
-            let service = Arc::new(Service::new(live, limits));
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            found.send(listener.local_addr().unwrap()).unwrap();
-            serve(listener, service, std::future::pending()).await;
-        });
-    });
-    address.recv().expect("the server did not start")
+    )
 }
 
 fn client() -> Client {
@@ -290,7 +326,6 @@ fn json_is_read_in_every_encoding_and_under_every_name_of_it() {
             "application/json",
             "application/vnd.api+json",
             "Application/Problem+JSON; charset=utf-8",
-            "",
         ] {
             let answer = post(&mut client, content_type, &body);
             assert_eq!(seen(&answer), expected, "{content_type} {body:?}");
@@ -307,6 +342,15 @@ fn json_is_read_in_every_encoding_and_under_every_name_of_it() {
         ("application/json", b"\xef\xbb\xbf", 400, "malformed_json"),
         ("application/jsonp", b"{}", 415, "unsupported_body"),
         ("text/plain", b"{}", 415, "unsupported_body"),
+        // What a page of another site may send without asking.
+        ("", b"{}", 415, "unsupported_body"),
+        ("", b"\xef\xbb\xbf{}", 415, "unsupported_body"),
+        (
+            "application/x-www-form-urlencoded",
+            b"{}",
+            415,
+            "unsupported_body",
+        ),
     ] {
         let answer = post(&mut client, content_type, body);
         refused(&answer, status, code, "the request body");

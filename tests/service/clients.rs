@@ -4,7 +4,7 @@
 mod http2;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::answers::file;
 use super::bodies::serving;
+use super::budgets::{Mute, take_a_place};
 use crate::support::http::{Answer, Client, connect, multipart, read_answer};
 use crate::support::program::{Server, Settings, picture};
 
@@ -27,21 +28,18 @@ fn small_server() -> Server {
     })
 }
 
-/// Takes the only place of a small server, until it is dropped.
-fn take_the_place(server: &Server) -> TcpStream {
-    let mut slow = connect(server.address).unwrap();
-    slow.write_all(b"POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-        .unwrap();
-    let mut client = server.client();
-    for _ in 0..1000 {
-        let shown = client.get("/pipelines").json();
-        let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-        if pipelines.any(|pipeline| pipeline["in_flight"] == 1) {
-            return slow;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the place is never taken");
+/// The same, in which a classification lasts.
+fn small_server_that_lasts(mute: &Mute) -> Server {
+    let mut environment = mute.environment();
+    environment.extend([
+        ("OMNIZAP_MAX_BODY_BYTES", "100000"),
+        ("OMNIZAP_MAX_REQUESTS_IN_FLIGHT", "1"),
+    ]);
+    Server::start_with(&Settings {
+        pipelines: Some(mute.pipelines()),
+        environment: &environment,
+        ..Settings::default()
+    })
 }
 
 /// Sends a head and a body, piece after piece, and looks at the answer only then: a server that
@@ -84,8 +82,10 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 
 #[test]
 fn an_early_answer_is_read_by_who_sends_everything_first() {
-    let server = small_server();
-    let head = |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+    let mute = Mute::new();
+    let server = small_server_that_lasts(&mute);
+    let head =
+        |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
     let early = |path: &str, more: &str, status: u16, code: &str| {
         for len in [10_000, 300_000, 8_000_000] {
             let length = format!("Content-Length: {len}\r\n{more}");
@@ -115,14 +115,15 @@ fn an_early_answer_is_read_by_who_sends_everything_first() {
         "unsupported_encoding",
     );
     early("/classify", "", 413, "body_too_large");
-    let place = take_the_place(&server);
+    let place = take_a_place(server.address);
     early("/classify", "", 429, "busy");
     drop(place);
 }
 
 #[test]
 fn an_early_answer_over_http2_is_read_by_who_sends_everything_first() {
-    let server = small_server();
+    let mute = Mute::new();
+    let server = small_server_that_lasts(&mute);
     let early = |path: &str, code: &str| {
         for len in [300_000, 8_000_000] {
             let outcome = http2::post(server.address, path, len).unwrap();
@@ -134,7 +135,7 @@ fn an_early_answer_over_http2_is_read_by_who_sends_everything_first() {
     early("/v1/classify", "not_found");
     early("/health", "method_not_allowed");
     early("/classify", "body_too_large");
-    let place = take_the_place(&server);
+    let place = take_a_place(server.address);
     early("/classify", "busy");
     drop(place);
 }
@@ -147,7 +148,7 @@ fn who_goes_on_sending_for_ever_is_left() {
     };
     let address = serving(limits);
     let mut stream = connect(address).unwrap();
-    let head = "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n";
+    let head = "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = vec![b'x'; 64 << 10];
     let mut sent = 0_usize;
@@ -169,7 +170,7 @@ fn who_goes_on_sending_for_ever_is_left() {
 fn who_waits_to_be_told_to_go_on_is_told_no() {
     let server = small_server();
     let mut stream = connect(server.address).unwrap();
-    let head = "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\
+    let head = "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000\r\n\
         Expect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let answer = read_answer(&mut stream, "POST").unwrap();
@@ -193,7 +194,7 @@ fn a_connection_goes_on_after_an_answer_without_a_body_to_read() {
         } else {
             ""
         };
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let answer = read_answer(&mut stream, method).unwrap();
         assert_eq!(answer.status, status, "{method} {path}");
@@ -296,7 +297,7 @@ fn an_upload_lives_while_bytes_come() {
     let body = json!({ "theme": "x".repeat(1000) }).to_string();
     let head = |len: usize| {
         format!(
-            "POST /t HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+            "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {len}\r\n\r\n"
         )
     };
@@ -327,7 +328,7 @@ fn an_upload_does_not_live_for_ever() {
         ..Limits::default()
     });
     let mut stream = connect(address).unwrap();
-    let head = "POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    let head = "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let mut writing = stream.try_clone().unwrap();
     std::thread::scope(|scope| {
@@ -353,7 +354,7 @@ fn an_upload_does_not_live_for_ever() {
 fn sigterm_does_not_wait_for_what_is_read_on() {
     let mut server = small_server();
     let mut stream = connect(server.address).unwrap();
-    let head = "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    let head = "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     assert_refused(&read_answer(&mut stream, "POST").unwrap(), 404, "not_found");
     server.terminate();
@@ -440,7 +441,8 @@ fn is_installed(name: &str, program: &str) -> bool {
 
 #[test]
 fn clients_that_are_installed_read_early_answers() {
-    let server = small_server();
+    let mute = Mute::new();
+    let server = small_server_that_lasts(&mute);
     let folder = tempfile::TempDir::new().unwrap();
     let clients = CLIENTS
         .iter()
@@ -477,7 +479,7 @@ fn clients_that_are_installed_read_early_answers() {
     for len in [300_000, 8_000_000] {
         early("/classify", len, "413");
     }
-    let place = take_the_place(&server);
+    let place = take_a_place(server.address);
     for len in [10_000, 8_000_000] {
         early("/classify", len, "429");
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::answers::file;
-use crate::support::http::{Answer, Part, connect, read_answer};
+use super::budgets::{Mute, take_a_place};
+use crate::support::http::{Answer, Client, Part, connect, read_answer};
 use crate::support::pictures::gray_tiff;
 use crate::support::program::{Server, picture};
 
@@ -263,7 +264,7 @@ fn chunked_bodies_are_taken_and_bounded() {
     });
     let send = |size: usize| {
         let mut stream = connect(server.address).unwrap();
-        let head = "POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = "POST /feedback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
         let body = json!({ "image_hash": "ab".repeat(32), "theme": "a", "more": "x".repeat(size) })
             .to_string();
@@ -289,7 +290,7 @@ fn a_client_that_leaves_harms_nobody() {
         let mut stream = connect(server.address).unwrap();
         let body = crate::support::http::multipart(&[file(&data)]);
         let head = format!(
-            "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=----a-boundary-of-the-tests\r\nContent-Length: {}\r\n\r\n",
+            "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=----a-boundary-of-the-tests\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
@@ -299,7 +300,7 @@ fn a_client_that_leaves_harms_nobody() {
         let mut stream = connect(server.address).unwrap();
         let body = crate::support::http::multipart(&[file(&data)]);
         let head = format!(
-            "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=----a-boundary-of-the-tests\r\nContent-Length: {}\r\n\r\n",
+            "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=----a-boundary-of-the-tests\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
@@ -317,15 +318,16 @@ fn a_client_that_leaves_harms_nobody() {
 
 #[test]
 fn too_many_at_a_time_are_told_to_come_again() {
+    let mute = Mute::new();
+    let mut environment = mute.environment();
+    environment.push(("OMNIZAP_MAX_REQUESTS_IN_FLIGHT", "1"));
     let server = Server::start_with(&crate::support::program::Settings {
-        environment: &[("OMNIZAP_MAX_REQUESTS_IN_FLIGHT", "1")],
+        pipelines: Some(mute.pipelines()),
+        environment: &environment,
         ..Default::default()
     });
-    // A body that does not come holds the only place.
-    let mut slow = connect(server.address).unwrap();
-    slow.write_all(b"POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    // A request that lasts has the only place.
+    let slow = take_a_place(server.address);
     let data = picture("pixel.png");
     let mut client = server.client();
     let busy = client.post_form("/classify", &[file(&data)]);
@@ -337,6 +339,15 @@ fn too_many_at_a_time_are_told_to_come_again() {
         "health is answered all along"
     );
     drop(slow);
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(client.post_form("/classify", &[file(&data)]).status, 200);
+    let begun = std::time::Instant::now();
+    let in_flight = |client: &mut Client| {
+        client.get("/pipelines").json()["budgets"]["requests_in_flight"]["now"].clone()
+    };
+    while in_flight(&mut client) != 0 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it is never free"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

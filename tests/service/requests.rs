@@ -11,8 +11,9 @@ use omnizap_contract::{Input, Output, Outputs, PortType};
 use serde_json::{Map, Value as Json, json};
 use tokio::net::TcpListener;
 
+use super::bodies::Serving;
 use crate::support::http::{Answer, Client, Part, connect};
-use crate::support::kinds::{TestKind, inline, pipeline};
+use crate::support::kinds::{TestKind, inline, pipeline, waiting};
 
 /// Publishes as `seen` what the request brought.
 fn mirror() -> TestKind {
@@ -369,7 +370,17 @@ fn post_small_form(client: &mut Client, parts: &[Part<'_>]) -> Answer {
 
 #[test]
 fn a_pipeline_bounds_its_requests_in_flight() {
-    let address = serving(&format!("{POST}\nmax_in_flight = 1"), FIELDS, "");
+    const PIPELINE: &str = "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\nmax_in_flight = 1\n\
+        [request]\ntheme = { type = \"text\" }\n[[stage]]\nuses = \"lasts\"\n\
+        if = \"theme != null\"\n[[stage]]\nuses = \"mirror\"\n";
+    let done = Output::new("done", PortType::Text, "never").published(Json::Null);
+    let lasts = TestKind::new(
+        "lasts",
+        vec![],
+        vec![done],
+        waiting(|_, _| std::future::pending()),
+    );
+    let address = Serving::default().start(vec![lasts, mirror()], PIPELINE);
     let mut client = Client::new(address);
     let in_flight = |client: &mut Client, wanted: u64| {
         for _ in 0..1000 {
@@ -381,10 +392,17 @@ fn a_pipeline_bounds_its_requests_in_flight() {
         }
         panic!("there are never {wanted} requests in flight");
     };
-    // A body that does not come holds the only place.
-    let mut slow = connect(address).unwrap();
-    slow.write_all(b"POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    // A body that does not come takes no place.
+    let mut half = connect(address).unwrap();
+    half.write_all(b"POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         .unwrap();
+    // One whose stage does not end has the only one.
+    let mut slow = connect(address).unwrap();
+    slow.write_all(
+        b"POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+          Content-Length: 13\r\n\r\n{\"theme\":\"a\"}",
+    )
+    .unwrap();
     in_flight(&mut client, 1);
     let answer = client.post_json("/t", &json!({}));
     let wanted = "the pipeline `t` has 1 requests in flight already, try again";
@@ -396,6 +414,7 @@ fn a_pipeline_bounds_its_requests_in_flight() {
     drop(slow);
     in_flight(&mut client, 0);
     assert_eq!(seen(&client.post_json("/t", &json!({}))), json!({}));
+    drop(half);
 }
 
 #[test]

@@ -36,19 +36,6 @@ pub(super) fn split(body: &[u8], max_members: Option<usize>) -> Result<RawFields
     Ok(fields)
 }
 
-/// True where a body that says nothing of itself begins as an object does.
-pub(super) fn begins_as_object(body: &[u8]) -> bool {
-    // The longest beginning that counts: blanks before the brace are few.
-    const LOOKED_AT: usize = 256;
-    let beginning = &body[..body.len().min(LOOKED_AT)];
-    let plain = beginning.strip_prefix(UTF_8_BOM).unwrap_or(beginning);
-    if plain.trim_ascii_start().starts_with(b"{") {
-        return true;
-    }
-    !matches!(encoding(beginning).0, Encoding::Utf8)
-        && text(beginning).is_some_and(|text| text.trim_start().starts_with('{'))
-}
-
 fn malformed(what: &str) -> Error {
     let message = format!("the request body is not a JSON object: {what}");
     Error::new(ErrorKind::Malformed, message).with_code("malformed_json")
@@ -227,7 +214,6 @@ mod tests {
             marked(b"\xff\xfe\0\0", utf32(false)),
         ] {
             assert_eq!(text(&body).as_deref(), Some(object), "{body:?}");
-            assert!(begins_as_object(&body), "{body:?}");
             assert!(split(&body, None).is_ok());
         }
         for bad in [
@@ -238,9 +224,6 @@ mod tests {
         ] {
             let error = split(bad, None).unwrap_err();
             assert_eq!(error.code(), "malformed_json", "{bad:?}");
-        }
-        for other in [&b""[..], b"[]", b"a", b"\xff\xfea\0", b"\xef\xbb\xbf"] {
-            assert!(!begins_as_object(other), "{other:?}");
         }
     }
 }

@@ -32,6 +32,11 @@ impl InFlight {
         })
     }
 
+    /// True where no place among those of a pipeline is left.
+    pub(super) fn is_full(&self, pipeline: &str, limit: Option<usize>) -> bool {
+        limit.is_some_and(|limit| self.of(pipeline) >= limit)
+    }
+
     /// How many requests a pipeline has.
     pub(super) fn of(&self, pipeline: &str) -> usize {
         self.counts().get(pipeline).copied().unwrap_or(0)
@@ -64,6 +69,8 @@ mod tests {
         let first = all.take("a", Some(2)).unwrap();
         let second = all.take("a", Some(2)).unwrap();
         assert!(all.take("a", Some(2)).is_none());
+        assert!(all.is_full("a", Some(2)) && !all.is_full("a", Some(3)));
+        assert!(!all.is_full("a", None) && !all.is_full("b", Some(1)));
         assert!(all.take("b", Some(1)).is_some(), "another has its own");
         assert!(all.take("a", None).is_some(), "a limit that was lifted");
         assert_eq!((all.of("a"), all.of("b")), (2, 0));

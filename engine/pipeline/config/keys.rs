@@ -229,7 +229,7 @@ pub(super) const FILE: [Key; 7] = [
 ];
 
 /// The keys of `[pipeline]`.
-pub(super) const PIPELINE: [Key; 8] = [
+pub(super) const PIPELINE: [Key; 9] = [
     Key {
         name: "name",
         value: "text",
@@ -250,6 +250,13 @@ pub(super) const PIPELINE: [Key; 8] = [
         unset: Unset::Nothing,
         limit: Limit::Means("`GET` and a path"),
         doc: "where its settings in force are shown",
+    },
+    Key {
+        name: "admin",
+        value: "bool",
+        unset: Unset::Means("false"),
+        limit: Limit::Any,
+        doc: "its routes are for administrators: they want one of `OMNIZAP_ADMIN_KEYS`, which only a service on a loopback address goes without",
     },
     Key {
         name: "deadline_ms",

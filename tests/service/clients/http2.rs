@@ -60,7 +60,7 @@ pub(super) fn post(address: SocketAddr, path: &str, len: usize) -> std::io::Resu
     // POST and http are entries of HPACK's table; the path and the authority follow their names.
     let mut head = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     head.extend_from_slice(path.as_bytes());
-    head.extend_from_slice(b"\x01\x01x");
+    head.extend_from_slice(b"\x01\x09localhost");
     request.write(HEADERS, END_HEADERS, 1, &head)?;
     let chunk = vec![b'x'; LARGEST_FRAME];
     while request.outcome.sent < len && request.outcome.reset.is_none() {
