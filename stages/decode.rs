@@ -1,18 +1,21 @@
 //! `decode`: an uploaded file becomes 8-bit RGB pixels.
 //!
 //! What the file is decides its content, never its name or declared type. The header
-//! is checked against the limits before any pixel is decoded.
+//! is checked against the limits before any pixel is decoded, and what it says is asked for
+//! of the room that all pictures share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use image::DynamicImage;
 use image::metadata::Orientation;
 use omnizap_contract::typed::{In, OneOf, Opt, Out, Text};
 use omnizap_contract::{
-    Bytes, Call, Channels, Error, Image, Inputs, Observed, OptionFault, Options, Outputs, Ports,
-    Runner, Stage, StageKind, StageSpec, choices,
+    AsyncStage, Bytes, Call, Channels, Counters, Error, Image, Inputs, Observed, OptionFault,
+    Options, Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
+use omnizap_services::Services;
+use omnizap_services::inference::pictures::{Pictures, Room};
 
 mod fault;
 mod format;
@@ -79,8 +82,23 @@ choices! {
     }
 }
 
+/// Files up to this size are looked at where the request is driven, which takes microseconds; the
+/// header of a larger one may be long.
+const LOOKED_AT_HERE: usize = 256 << 10;
+
 /// The kind `decode`.
-pub struct Decode;
+pub struct Decode {
+    pictures: Pictures,
+}
+
+impl Decode {
+    /// The kind, with the services that have the room for pictures.
+    #[must_use]
+    pub fn new(services: &Services) -> Self {
+        let pictures = services.pictures();
+        Self { pictures }
+    }
+}
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
     let doc = "decodes JPEG, PNG, WebP, GIF, BMP and TIFF (the first frame) to 8-bit RGB";
@@ -115,7 +133,41 @@ impl StageKind for Decode {
     }
 
     async fn build(&self, options: &Options) -> Result<Runner, Error> {
-        Ok(Runner::compute(Decoder::new(options)))
+        Ok(Runner::waits(Decoding {
+            decoder: Arc::new(Decoder::new(options)),
+            pictures: self.pictures.clone(),
+        }))
+    }
+}
+
+/// A decoder, and what it waits for.
+struct Decoding {
+    decoder: Arc<Decoder>,
+    pictures: Pictures,
+}
+
+impl Observed for Decoding {
+    fn counters(&self) -> Counters {
+        self.pictures.counters()
+    }
+}
+
+impl AsyncStage for Decoding {
+    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+        let file = inputs.get(FILE)?.clone();
+        let bytes = if file.len() <= LOOKED_AT_HERE {
+            self.decoder.room(&file)?
+        } else {
+            let (decoder, file) = (self.decoder.clone(), file.clone());
+            let looking = tokio::task::spawn_blocking(move || decoder.room(&file));
+            looking.await.map_err(Error::internal)??
+        };
+        let room = self.pictures.room(bytes, call).await?;
+        let decoder = self.decoder.clone();
+        let decoding = self
+            .pictures
+            .decode(call, move || decoder.decode(&file, room));
+        Ok(Outputs::new().with(IMAGE, decoding.await?))
     }
 }
 
@@ -145,14 +197,15 @@ impl Decoder {
         }
     }
 
-    fn decode(&self, file: &Bytes) -> Result<Image, Error> {
+    /// How many bytes decoding takes at most at one time.
+    fn room(&self, file: &Bytes) -> Result<u64, Error> {
         let format = format::sniff(file)?;
-        // Decoders of hostile input are where bugs hide: a panic in one of them is a
-        // broken picture, not the end of a worker thread.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            format::decode(file, format, self.limits)
-        }));
-        let (picture, orientation) = decoded.unwrap_or_else(|_| Err(fault::panicked(format)))?;
+        guarded(format, || format::room(file, format, self.limits))
+    }
+
+    fn decode(&self, file: &Bytes, room: Room) -> Result<Image, Error> {
+        let format = format::sniff(file)?;
+        let (picture, orientation) = guarded(format, || format::decode(file, format, self.limits))?;
         let rgb = pixels::to_rgb8(picture, self.alpha);
         let orientation = match orientation {
             // Like Pillow, which turns a TIFF while loading it: there the tag is part
@@ -163,18 +216,22 @@ impl Decoder {
         let mut rgb = DynamicImage::ImageRgb8(rgb);
         rgb.apply_orientation(orientation);
         let (width, height) = (rgb.width(), rgb.height());
-        Image::new(width, height, Channels::Rgb, rgb.into_bytes().into())
+        let mut pixels = rgb.into_bytes();
+        // Alpha may have stood there.
+        pixels.shrink_to_fit();
+        Image::new(width, height, Channels::Rgb, room.keep(pixels))
             .ok_or_else(|| fault::broken(format, "it has no pixels"))
     }
 }
 
-impl Observed for Decoder {}
-
-impl Stage for Decoder {
-    fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
-        let image = self.decode(inputs.get(FILE)?)?;
-        Ok(Outputs::new().with(IMAGE, image))
-    }
+/// Decoders of hostile input are where bugs hide: a panic in one of them is a broken picture, not
+/// the end of a worker thread.
+fn guarded<T>(
+    format: image::ImageFormat,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(fault::panicked(format)))
 }
 
 /// `#rrggbb` as red, green, blue.

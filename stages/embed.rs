@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::typed::{In, Out, Text};
 use omnizap_contract::{
-    AsyncStage, Call, Embedding, Error, Facts, Health, Image, Inputs, Observed, OptionFault,
-    Options, Outputs, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Counters, Embedding, Error, Facts, Health, Image, Inputs, Observed,
+    OptionFault, Options, Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::Services;
 use omnizap_services::inference::clip::{self, ClipModel, MODEL, PREPARED, PRETRAINED};
@@ -76,6 +76,10 @@ impl Observed for Embedder {
 
     fn health(&self) -> Health {
         self.model.health()
+    }
+
+    fn counters(&self) -> Counters {
+        self.model.counters()
     }
 }
 

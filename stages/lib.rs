@@ -63,7 +63,7 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn Kind>> {
     vec![
         Arc::new(hash::Hash),
         Arc::new(recall::Recall::new(services)),
-        Arc::new(decode::Decode),
+        Arc::new(decode::Decode::new(services)),
         Arc::new(embed::Embed::new(services)),
         Arc::new(embed_text::EmbedText::new(services)),
         Arc::new(score::ScoreLabels::new(services)),

@@ -370,6 +370,7 @@ impl Service {
     fn pipelines(&self, generation: &Generation) -> Json {
         let pipelines = generation.pipelines().map(|pipeline| {
             let mut graph = render::to_json(&pipeline.graph);
+            graph["admission"] = Json::Object(pipeline.admission().to_json());
             graph["in_flight"] = Json::from(self.of_pipelines.of(pipeline.name()));
             // Options are the operator's: a client sees those only that are public.
             if let Some(stages) = graph["stages"].as_array_mut() {

@@ -1,5 +1,8 @@
 //! Builds the stages of a graph: this is where models are loaded and stores opened.
 
+mod admission;
+mod readers;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use omnizap_contract::common::chain::chain;
-use omnizap_contract::{Input, Output, Runner, Value};
+use omnizap_contract::{Counters as Numbers, Input, Output, Runner, Value};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
+use self::admission::Admission;
+use self::readers::{readers, reads};
 use super::condition::Bound;
 use super::config::OnError;
 use super::diagnostic::Diagnostic;
@@ -33,6 +38,11 @@ pub struct Pipeline {
     pub(super) compute: Arc<Semaphore>,
     /// For each field of the response the slots that may fill it, latest first.
     pub(super) response: Vec<Vec<usize>>,
+    /// For each value how many look at it: steps, and the response. One that none looks at any more
+    /// is dropped.
+    pub(super) readers: Vec<u32>,
+    /// Which requests are taken where there are more than can be answered.
+    pub(super) admission: Arc<Admission>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -57,6 +67,9 @@ pub(super) struct Step {
     /// The steps that wait for this one.
     pub(super) dependents: Vec<usize>,
     pub(super) ran_slot: usize,
+    /// The slots that are looked at until this step has ended, each once: those of its inputs and
+    /// of what decides whether it runs.
+    pub(super) reads: Vec<usize>,
     pub(super) timeout: Option<Duration>,
     pub(super) max_wait: Option<Duration>,
     pub(super) retry: u32,
@@ -155,18 +168,33 @@ impl Pipeline {
             }
             steps[*node] = Some(step);
         }
-        let response = graph
+        let response: Vec<Vec<usize>> = graph
             .response
             .iter()
             .map(|field| layout.slots_of(&field.sources))
             .collect();
+        let slots = layout.total + graph.nodes.len();
+        for node in 0..steps.len() {
+            let reads = reads(&steps, node).into_iter().collect();
+            if let Some(step) = &mut steps[node] {
+                step.reads = reads;
+            }
+        }
         Ok(Self {
-            slots: layout.total + graph.nodes.len(),
+            readers: readers(slots, &steps, &response),
+            admission: before.map_or_else(Arc::default, |before| before.admission.clone()),
+            slots,
             graph,
             steps,
             compute,
             response,
         })
+    }
+
+    /// Which requests are taken where there are more than can be answered, and how many were not.
+    #[must_use]
+    pub fn admission(&self) -> Numbers {
+        self.admission.counters()
     }
 
     /// The pipeline's name.
@@ -375,6 +403,8 @@ impl SlotLayout {
                 .filter(|other| graph.nodes[*other].depends_on.contains(&node))
                 .collect(),
             ran_slot: self.total + node,
+            // Once all the steps are there.
+            reads: Vec::new(),
             timeout: entry.timeout,
             max_wait: entry.max_wait,
             retry: entry.retry,

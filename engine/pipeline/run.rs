@@ -5,6 +5,9 @@
 //! their own, as many at a time as the pipeline's compute pool has places; the
 //! others take turns in the task. Dropping the future abandons the request:
 //! what waits is dropped with it, what computes is told through [`Cancel`].
+//!
+//! A value lives until the last step that looks at it has ended, and those of the response to the
+//! end. Where there are more requests than can be answered, some are refused before they begin.
 
 mod attempt;
 mod respond;
@@ -19,7 +22,9 @@ use omnizap_contract::common::chain::chain;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Runner, Value};
 use serde_json::{Map, Value as Json};
 
-use self::attempt::{Attempted, Begun, attempt_all, attempt_once, busy_error, deadline_error};
+use self::attempt::{
+    Attempted, Begun, attempt_all, attempt_once, busy_error, crowded_error, deadline_error,
+};
 use self::respond::respond;
 use self::sent::as_sent;
 use super::build::{Pipeline, Step, StepCondition, StepVariable};
@@ -34,6 +39,19 @@ pub struct Finished {
     pub result: Result<Map<String, Json>, StageFailure>,
     /// What happened on the way.
     pub trace: Trace,
+}
+
+impl Finished {
+    /// A request that was not begun: what is before it takes too long.
+    fn refused(after: Duration) -> Self {
+        Self {
+            result: Err(StageFailure {
+                stage: None,
+                error: crowded_error(after),
+            }),
+            trace: Trace::default(),
+        }
+    }
 }
 
 /// The error of a request, and the stage that it came from.
@@ -60,6 +78,8 @@ impl Drop for CancelOnDrop {
 struct Run<'p> {
     pipeline: &'p Pipeline,
     values: Vec<Option<Value>>,
+    /// For each value how many have yet to look at it.
+    readers: Vec<u32>,
     waits_for: Vec<usize>,
     ready_at: Vec<Duration>,
     ready: Vec<usize>,
@@ -79,6 +99,10 @@ impl Pipeline {
         request_id: Arc<str>,
         deadline: Instant,
     ) -> Finished {
+        let place = match self.admission.enter(Instant::now(), deadline) {
+            Ok(place) => place,
+            Err(after) => return Finished::refused(after),
+        };
         let cancel = Cancel::default();
         let _guard = CancelOnDrop(cancel.clone());
         let call = Call {
@@ -92,6 +116,7 @@ impl Pipeline {
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
         let result = result.and_then(|()| respond(self, &run.values, run.failed));
+        place.leave(Instant::now());
         Finished {
             result,
             trace: run.trace,
@@ -102,6 +127,11 @@ impl Pipeline {
 impl<'p> Run<'p> {
     fn new(pipeline: &'p Pipeline, mut values: Vec<Option<Value>>) -> Self {
         values.resize(pipeline.slots, None);
+        for (value, readers) in values.iter_mut().zip(&pipeline.readers) {
+            if *readers == 0 {
+                *value = None;
+            }
+        }
         let nodes = pipeline.steps.len();
         let waits_for: Vec<usize> = pipeline
             .steps
@@ -112,6 +142,7 @@ impl<'p> Run<'p> {
         Self {
             pipeline,
             values,
+            readers: pipeline.readers.clone(),
             ready: order.filter(|node| waits_for[*node] == 0).collect(),
             waits_for,
             ready_at: vec![Duration::ZERO; nodes],
@@ -279,9 +310,9 @@ impl<'p> Run<'p> {
         match conformed {
             Ok(values) => {
                 for (offset, value) in values.into_iter().enumerate() {
-                    self.values[step.first_slot + offset] = value;
+                    self.give(step.first_slot + offset, value);
                 }
-                self.values[step.ran_slot] = Some(TRUE);
+                self.give(step.ran_slot, Some(TRUE));
                 step.counters.ran.fetch_add(1, Ordering::Relaxed);
                 self.trace.stages.push(trace);
                 self.release(step);
@@ -296,7 +327,7 @@ impl<'p> Run<'p> {
                 );
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
                 for (offset, output) in step.outputs.iter().enumerate() {
-                    self.values[step.first_slot + offset] = output.failed.clone();
+                    self.give(step.first_slot + offset, output.failed.clone());
                 }
                 trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
                 self.trace.stages.push(trace);
@@ -329,8 +360,21 @@ impl<'p> Run<'p> {
         self.release(step);
     }
 
-    /// Makes those ready that waited for this step only.
+    /// Puts a value where those look for it who will, if any.
+    fn give(&mut self, slot: usize, value: Option<Value>) {
+        if self.readers[slot] > 0 {
+            self.values[slot] = value;
+        }
+    }
+
+    /// Makes those ready that waited for this step only, and drops what nobody will look at.
     fn release(&mut self, step: &Step) {
+        for slot in &step.reads {
+            self.readers[*slot] -= 1;
+            if self.readers[*slot] == 0 {
+                self.values[*slot] = None;
+            }
+        }
         let now = self.started.elapsed();
         for dependent in &step.dependents {
             self.waits_for[*dependent] -= 1;

@@ -3,11 +3,11 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{fault, gif, jpeg};
+use super::{fault, gif, jpeg, pixels};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -35,6 +35,28 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     }
 }
 
+/// How many bytes decoding takes at most at one time, as the header tells. No pixel is decoded.
+///
+/// # Errors
+/// As [`decode`], as far as the header tells.
+pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u64, Error> {
+    match format {
+        ImageFormat::Jpeg => return jpeg::room(file, limits),
+        ImageFormat::Gif => return gif::room(file, limits),
+        _ => {}
+    }
+    let mut decoder = open(file, format, limits)?;
+    let (width, height) = decoder.dimensions();
+    let rgb = pixels::rgb8_bytes(width, height);
+    // What has eight bits a sample and colours becomes RGB where it is.
+    let made = match decoder.color_type() {
+        ColorType::Rgb8 | ColorType::Rgba8 => 0,
+        _ => rgb,
+    };
+    let turn = orientation(&mut decoder);
+    Ok((decoder.total_bytes() + made).max(pixels::turned_bytes(rgb, turn)))
+}
+
 /// Decodes the first picture of a file, and how it wants to be turned.
 ///
 /// # Errors
@@ -48,23 +70,36 @@ pub(super) fn decode(
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
-        ImageFormat::WebP if !riff_is_complete(file) => return Err(fault::truncated(format)),
         _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    reader.limits(limits.of_image_crate());
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    limits.check(width, height)?;
-    limits.check_alloc(decoder.total_bytes())?;
-    // Broken EXIF data does not spoil a good picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut decoder = open(file, format, limits)?;
+    let orientation = orientation(&mut decoder);
     decoder
         .set_limits(limits.of_image_crate())
         .map_err(failed)?;
     let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     Ok((image, orientation))
+}
+
+/// A decoder of the image crate that has read the header, which is within the limits.
+fn open(file: &[u8], format: ImageFormat, limits: Limits) -> Result<impl ImageDecoder, Error> {
+    if format == ImageFormat::WebP && !riff_is_complete(file) {
+        return Err(fault::truncated(format));
+    }
+    let failed = |error| fault::from_decoder(format, error);
+    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    reader.limits(limits.of_image_crate());
+    let decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    limits.check(width, height)?;
+    limits.check_alloc(decoder.total_bytes())?;
+    Ok(decoder)
+}
+
+/// How a picture wants to be turned. Broken EXIF data does not spoil a good picture.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 /// True where the file is as long as its RIFF header says (WebP container, section

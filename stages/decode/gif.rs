@@ -6,13 +6,23 @@
 
 use std::io::Cursor;
 
-use ::gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
+use ::gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, MemoryLimit};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use omnizap_contract::Error;
 
 use super::fault;
 use super::limits::Limits;
+
+/// How many bytes decoding takes at most at one time, as the header tells: the canvas, and on it a
+/// frame of indices.
+///
+/// # Errors
+/// As [`decode`], as far as the header tells.
+pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
+    let decoder = open(file, limits)?;
+    Ok(5 * u64::from(decoder.width()) * u64::from(decoder.height()))
+}
 
 /// Decodes the first frame as RGBA, its transparent and uncovered pixels with alpha 0.
 /// The format knows no orientation.
@@ -21,15 +31,8 @@ use super::limits::Limits;
 /// `TooLarge` where the canvas or the frame exceeds a limit, `Invalid` where the
 /// content is broken.
 pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
-    let mut options = DecodeOptions::new();
-    options.set_color_output(ColorOutput::Indexed);
-    options.set_memory_limit(match limits.max_alloc_bytes.try_into() {
-        Ok(bytes) => MemoryLimit::Bytes(bytes),
-        Err(_) => MemoryLimit::Unlimited,
-    });
-    let mut decoder = options.read_info(Cursor::new(file)).map_err(failed)?;
+    let mut decoder = open(file, limits)?;
     let (width, height) = (u32::from(decoder.width()), u32::from(decoder.height()));
-    limits.check(width, height)?;
     let global_palette = decoder.global_palette().map(<[u8]>::to_vec);
     let frame = match decoder.next_frame_info().map_err(failed)? {
         Some(frame) => frame.clone(),
@@ -61,6 +64,19 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orien
         }
     }
     Ok((canvas.into(), Orientation::NoTransforms))
+}
+
+/// A decoder that has read the header, which is within the limits.
+fn open(file: &[u8], limits: Limits) -> Result<Decoder<Cursor<&[u8]>>, Error> {
+    let mut options = DecodeOptions::new();
+    options.set_color_output(ColorOutput::Indexed);
+    options.set_memory_limit(match limits.max_alloc_bytes.try_into() {
+        Ok(bytes) => MemoryLimit::Bytes(bytes),
+        Err(_) => MemoryLimit::Unlimited,
+    });
+    let decoder = options.read_info(Cursor::new(file)).map_err(failed)?;
+    limits.check(decoder.width().into(), decoder.height().into())?;
+    Ok(decoder)
 }
 
 fn failed(error: DecodingError) -> Error {

@@ -10,10 +10,26 @@ use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{MAX_ALLOC_BYTES, fault};
+use super::{MAX_ALLOC_BYTES, fault, pixels};
 
 /// Most scans of a progressive picture; usual ones have about ten.
 const MAX_SCANS: usize = 512;
+
+/// How many bytes decoding takes at most at one time, as the header tells: what is made, a plane a
+/// component, and where the picture comes in several scans its coefficients of two bytes.
+///
+/// # Errors
+/// As [`decode`], as far as the header tells.
+pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
+    let decoder = open(file, limits)?;
+    let header = decoder.header();
+    let rgb = pixels::rgb8_bytes(header.width.into(), header.height.into());
+    let (area, planes) = (rgb / 3, header.components.len() as u64);
+    let made = if is_four_planes(&decoder) { 4 } else { 3 };
+    let coefficients = if header.is_progressive { 2 * planes } else { 0 };
+    let decoding = area * (made + planes + coefficients);
+    Ok(decoding.max(pixels::turned_bytes(rgb, orientation(&decoder))))
+}
 
 /// Decodes a picture, and how it wants to be turned.
 ///
@@ -21,26 +37,12 @@ const MAX_SCANS: usize = 512;
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
 /// `UnsupportedType` for rare kinds of JPEG.
 pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
-    let bounds = DecodeLimits {
-        // Sides and pixels are checked below, where the message names our own limits.
-        max_width: usize::MAX,
-        max_height: usize::MAX,
-        max_pixels: u64::MAX,
-        max_scans: MAX_SCANS,
-        max_memory: Some(limits.max_alloc_bytes),
-    };
-    let mut decoder =
-        Decoder::new_with_limits(file, bounds).map_err(|error| failed(file, error))?;
-    let header = decoder.header();
-    limits.check(header.width.into(), header.height.into())?;
+    let mut decoder = open(file, limits)?;
     if !is_complete(file) {
         return Err(fault::truncated(ImageFormat::Jpeg));
     }
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
-    let four_planes = matches!(
-        decoder.jpeg_color_space(),
-        ColorSpace::Cmyk | ColorSpace::Ycck
-    );
+    let orientation = orientation(&decoder);
+    let four_planes = is_four_planes(&decoder);
     decoder.set_output_format(if four_planes {
         PixelFormat::Cmyk
     } else {
@@ -55,8 +57,36 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orien
         picture.data
     };
     RgbImage::from_raw(picture.width as u32, picture.height as u32, pixels)
-        .map(|rgb| (rgb.into(), orientation.unwrap_or(Orientation::NoTransforms)))
+        .map(|rgb| (rgb.into(), orientation))
         .ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
+}
+
+/// A decoder that has read the header, which is within the limits.
+fn open(file: &[u8], limits: Limits) -> Result<Decoder<'_>, Error> {
+    let bounds = DecodeLimits {
+        // Sides and pixels are checked below, where the message names our own limits.
+        max_width: usize::MAX,
+        max_height: usize::MAX,
+        max_pixels: u64::MAX,
+        max_scans: MAX_SCANS,
+        max_memory: Some(limits.max_alloc_bytes),
+    };
+    let decoder = Decoder::new_with_limits(file, bounds).map_err(|error| failed(file, error))?;
+    let header = decoder.header();
+    limits.check(header.width.into(), header.height.into())?;
+    Ok(decoder)
+}
+
+fn is_four_planes(decoder: &Decoder<'_>) -> bool {
+    matches!(
+        decoder.jpeg_color_space(),
+        ColorSpace::Cmyk | ColorSpace::Ycck
+    )
+}
+
+fn orientation(decoder: &Decoder<'_>) -> Orientation {
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    orientation.unwrap_or(Orientation::NoTransforms)
 }
 
 /// `v * k / 255` for each channel, rounded to the nearest. Like Pillow this takes four

@@ -1,5 +1,6 @@
 //! Pixels of any layout made into 8-bit RGB.
 
+use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 /// What becomes of transparency.
@@ -12,6 +13,23 @@ pub(super) enum Alpha {
         /// Red, green, blue.
         background: [u8; 3],
     },
+}
+
+/// How many bytes a picture takes as 8-bit RGB.
+pub(super) fn rgb8_bytes(width: u32, height: u32) -> u64 {
+    3 * u64::from(width) * u64::from(height)
+}
+
+/// How many bytes that picture takes at most while it is turned.
+pub(super) fn turned_bytes(bytes: u64, turn: Orientation) -> u64 {
+    match turn {
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => bytes,
+        // What changes places with its sides is made anew.
+        _ => 2 * bytes,
+    }
 }
 
 /// The picture as 8-bit RGB.

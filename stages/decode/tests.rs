@@ -1,13 +1,22 @@
 //! Pictures of every kind against what Pillow makes of them: `tests/fixtures/make_images.py`.
 
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::common::digest::Sha256Hex;
-use omnizap_contract::{ErrorKind, Value};
+use omnizap_contract::{AsyncStage, ErrorKind, Observed, StageKind, Value};
+use omnizap_services::{Services, ServicesConfig};
 use serde_json::{Value as Json, json};
+use tokio::runtime::Runtime;
 
-use super::{Alpha, Decode, Decoder, IMAGE};
-use crate::testing::{call, options, run};
+use super::{Alpha, Decode, Decoder, Decoding, IMAGE};
+use crate::testing::{call, fits, inputs, options};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+static KIND: LazyLock<Decode> = LazyLock::new(|| {
+    let services = Services::new(ServicesConfig::default());
+    Decode::new(&services)
+});
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/images")
@@ -17,19 +26,27 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+fn stage<const N: usize>(set: [(&str, Json); N]) -> Decoding {
+    Decoding {
+        decoder: Arc::new(Decoder::new(&options(&*KIND, set))),
+        pictures: KIND.pictures.clone(),
+    }
+}
+
 /// The stage with the choices of the Python service.
-fn compat() -> Decoder {
-    let set = [("orientation", json!("ignore")), ("alpha", json!("drop"))];
-    Decoder::new(&options(&Decode, set))
+fn compat() -> Decoding {
+    stage([("orientation", json!("ignore")), ("alpha", json!("drop"))])
 }
 
-fn default() -> Decoder {
-    Decoder::new(&options(&Decode, []))
+fn default() -> Decoding {
+    stage([])
 }
 
-fn decode(stage: &Decoder, bytes: Vec<u8>) -> Result<std::sync::Arc<super::Image>, super::Error> {
+fn decode(stage: &Decoding, bytes: Vec<u8>) -> Result<Arc<super::Image>, super::Error> {
     let values = [("file", Some(Value::Bytes(bytes.into())))];
-    let outputs = run(&Decode, stage, values, &call())?;
+    let inputs = inputs(&*KIND, values);
+    let outputs = RUNTIME.block_on(AsyncStage::run(stage, &inputs, &call()))?;
+    fits(&KIND.ports(&options(&*KIND, [])), &outputs)?;
     Ok(outputs.get(IMAGE).expect("a picture").clone())
 }
 
@@ -87,7 +104,7 @@ fn by_default_pictures_are_turned_upright() {
 fn by_default_transparent_pixels_show_the_background() {
     let stage = default();
     assert!(matches!(
-        stage.alpha,
+        stage.decoder.alpha,
         Alpha::Compose {
             background: [0x80, 0x80, 0x80]
         }
@@ -202,13 +219,57 @@ fn every_damaged_byte_is_decoded_or_refused_without_a_panic() {
 
 #[test]
 fn limits_are_checked_before_decoding_and_named() {
-    let stage = |name, value: i64| Decoder::new(&options(&Decode, [(name, json!(value))]));
+    let stage = |name, value: i64| stage([(name, json!(value))]);
     for (name, value) in [("max_pixels", 97 * 61 - 1), ("max_side", 96)] {
         let error = decode(&stage(name, value), file("rgb.png")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert!(error.message().contains(name), "{error}");
         assert!(decode(&stage(name, value + 1), file("rgb.png")).is_ok());
     }
+}
+
+/// What decoding really takes cannot be seen from outside; that what is kept fits can.
+#[test]
+fn what_a_header_asks_for_holds_the_pixels() {
+    let stage = default();
+    let mut looked_at = 0;
+    for name in goldens().keys() {
+        let file = file(name);
+        let room = stage.decoder.room(&file.clone().into()).unwrap();
+        let image = decode(&stage, file).unwrap();
+        let pixels = image.pixels.len() as u64;
+        assert!(room >= pixels, "{name}: {room} bytes for {pixels}");
+        let at_most = 20 * pixels;
+        assert!(room <= at_most, "{name}: {room} bytes for {pixels}");
+        looked_at += 1;
+    }
+    assert!(looked_at > 50);
+}
+
+/// A budget of its own: other tests decode at the same time.
+#[test]
+fn pixels_take_room_for_as_long_as_somebody_holds_them() {
+    let kind = Decode::new(&Services::new(ServicesConfig::default()));
+    let stage = Decoding {
+        decoder: Arc::new(Decoder::new(&options(&kind, []))),
+        pictures: kind.pictures.clone(),
+    };
+    let taken = || {
+        stage.counters().to_json()["decoded_bytes"]
+            .as_u64()
+            .unwrap()
+    };
+    let image = decode(&stage, file("rgba.png")).unwrap();
+    let kept = image.pixels.len() as u64;
+    assert!(taken() >= kept && taken() < kept + 2048, "{}", taken());
+    let pixels = image.pixels.clone();
+    drop(image);
+    assert!(taken() >= kept);
+    drop(pixels);
+    assert_eq!(taken(), 0);
+    // What cannot be decoded leaves nothing behind.
+    assert!(decode(&stage, file("truncated.png")).is_err());
+    assert_eq!(taken(), 0);
 }
 
 #[test]

@@ -75,7 +75,9 @@ impl Observed for ByModel {
     }
 
     fn counters(&self) -> Counters {
-        Counters::new().total("computed", self.computed.load(Ordering::Relaxed))
+        Counters::new()
+            .total("computed", self.computed.load(Ordering::Relaxed))
+            .group("queue", self.model.counters())
     }
 }
 

@@ -8,6 +8,7 @@
 //!   - [`inference::clip`]: the model that embeds pictures and texts
 //!   - [`inference::nsfw`]: the classifier of unsafe pictures
 //!   - [`inference::pool`]: queues, batches and threads of a model
+//!   - [`inference::pictures`]: the room and the threads for what is decoded
 //! - [`store`]: what is remembered, in a database
 //! - [`vectors`]: embeddings in memory, searched by cosine
 //! - [`llm`]: the language model that expands labels
@@ -45,6 +46,7 @@ use tokio::sync::Mutex;
 
 use crate::inference::clip::{self, ClipModel, MODEL, PRETRAINED};
 use crate::inference::nsfw::NsfwModel;
+use crate::inference::pictures::{PictureLimits, Pictures};
 use crate::inference::pool::PoolLimits;
 use crate::llm::{Llm, LlmConfig};
 use crate::store::{Store, StoreConfig};
@@ -74,6 +76,8 @@ pub struct ServicesConfig {
     pub model_pretrained: Option<String>,
     /// The bounds of every model's queue, batches, caches and threads.
     pub model_limits: PoolLimits,
+    /// The bounds of what is decoded.
+    pub picture_limits: PictureLimits,
     /// The key for label expansion; without it the stage says `no_api_key`.
     pub openai_api_key: Option<String>,
     /// Another address of the API.
@@ -92,6 +96,7 @@ struct Inner {
     models: Mutex<HashMap<ModelKey, Weak<ClipModel>>>,
     /// The classifier of unsafe pictures, as long as some stage holds it.
     nsfw: Mutex<Weak<NsfwModel>>,
+    pictures: Pictures,
     store: Store,
     llm: Llm,
 }
@@ -114,6 +119,7 @@ impl Services {
         Self(Arc::new(Inner {
             llm: Llm::new(llm, store.clone()),
             store,
+            pictures: Pictures::new(config.picture_limits),
             config,
             models: Mutex::default(),
             nsfw: Mutex::default(),
@@ -130,6 +136,12 @@ impl Services {
     #[must_use]
     pub fn store(&self) -> Store {
         self.0.store.clone()
+    }
+
+    /// The room and the threads for pictures that are decoded.
+    #[must_use]
+    pub fn pictures(&self) -> Pictures {
+        self.0.pictures.clone()
     }
 
     /// The language model that expands labels.

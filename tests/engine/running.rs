@@ -8,9 +8,9 @@ use engine::pipeline::Pipeline;
 use engine::pipeline::run::Finished;
 use engine::pipeline::trace::Outcome;
 use omnizap_contract::common::chain::chain;
-use omnizap_contract::{Error, ErrorKind, Input, Output, Outputs, PortType};
+use omnizap_contract::{Bytes, Error, ErrorKind, Input, Output, Outputs, PortType, Value};
 use serde_json::{Value as Json, json};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify, Semaphore};
 
 use crate::support::kinds::{TestKind, compute, gives, inline, number, pipeline, shows, waiting};
 
@@ -538,4 +538,174 @@ async fn published_numbers_are_rounded_and_values_between_stages_are_not() {
     let finished = run(&pipeline(vec![exact, show], toml).await).await;
     assert_eq!(field(&finished, "number"), &json!(0.333333));
     assert_eq!(field(&finished, "seen"), "0.3333333333333333");
+}
+
+/// Bytes that tell when nobody holds them any more.
+struct Watched(Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        b"bytes"
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn watched(is_gone: &Arc<AtomicBool>) -> Bytes {
+    Bytes::from_owner(Watched(is_gone.clone()))
+}
+
+/// A decoded picture is not held while the language model thinks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_gone_when_the_last_who_looks_at_it_has_ended() {
+    let bytes = |name: &'static str| Output::new(name, PortType::Bytes, "bytes");
+    let text = |name: &'static str| Output::new(name, PortType::Text, "text");
+    let names = ["file", "unasked", "pixels", "unread", "asked", "shown"];
+    let gone = names.map(|_| Arc::new(AtomicBool::new(false)));
+    let [file, unasked, pixels, unread, asked, shown] = gone.clone();
+    let given = [
+        ("pixels", pixels),
+        ("unread", unread),
+        ("asked", asked),
+        ("shown", shown),
+    ];
+    let decode = compute(move |_, _| {
+        let outputs = given.iter();
+        let outputs = outputs.fold(Outputs::new(), |outputs, (name, is_gone)| {
+            outputs.put(*name, watched(is_gone))
+        });
+        Ok(outputs.put("size", "large"))
+    });
+    let embed = waiting(|inputs, _| async move {
+        tokio::task::yield_now().await;
+        assert!(inputs.value("pixels").is_some());
+        Ok(Outputs::new().put("vector", "vector"))
+    });
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let talk = {
+        let (begun, go) = (begun.clone(), go.clone());
+        waiting(move |_, _| {
+            let (begun, go) = (begun.clone(), go.clone());
+            async move {
+                begun.notify_one();
+                go.notified().await;
+                Ok(Outputs::new().put("said", "done"))
+            }
+        })
+    };
+    let required = |name: &'static str, ty| vec![Input::required(name, ty, "input")];
+    let kinds = vec![
+        TestKind::new(
+            "decode",
+            required("file", PortType::Bytes),
+            vec![
+                bytes("pixels"),
+                bytes("unread"),
+                bytes("asked"),
+                bytes("shown").published(Json::Null),
+                text("size"),
+            ],
+            decode,
+        ),
+        TestKind::new(
+            "embed",
+            required("pixels", PortType::Bytes),
+            vec![text("vector")],
+            embed,
+        ),
+        TestKind::new(
+            "talk",
+            required("vector", PortType::Text),
+            vec![text("said").published(Json::Null)],
+            talk,
+        ),
+        // Skipped, and with it the last who would have looked at what it asks for.
+        TestKind::new(
+            "skipped",
+            required("asked", PortType::Bytes),
+            vec![],
+            inline(|_, _| Ok(Outputs::new())),
+        ),
+    ];
+    let toml = "[pipeline]\nname = \"t\"\n[request]\nfile = { type = \"bytes\" }\n\
+                unasked = { type = \"bytes\" }\n[[stage]]\nuses = \"decode\"\n[[stage]]\n\
+                uses = \"embed\"\n[[stage]]\nuses = \"talk\"\n[[stage]]\nuses = \"skipped\"\n\
+                if = \"size == 'small'\"\n";
+    let pipeline = pipeline(kinds, toml).await;
+    let values = pipeline.request_values(|name| match name {
+        "file" => Some(Value::from(watched(&file))),
+        "unasked" => Some(Value::from(watched(&unasked))),
+        _ => None,
+    });
+    let running = pipeline.run(
+        values,
+        "test".into(),
+        Instant::now() + Duration::from_secs(20),
+    );
+    let watching = async {
+        begun.notified().await;
+        // What computes may end a moment after it gave its outputs.
+        let is_gone = |at: usize| gone[at].load(Ordering::SeqCst);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !(0..5).all(is_gone) {
+            let held = (0..5).filter(|at| !is_gone(*at)).map(|at| names[at]);
+            let held: Vec<_> = held.collect();
+            assert!(Instant::now() < deadline, "still held: {held:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!is_gone(5), "the answer shows it");
+        go.notify_one();
+    };
+    let (finished, ()) = tokio::join!(running, watching);
+    assert_eq!(field(&finished, "shown"), &json!({ "bytes": 5 }));
+    assert!(gone[5].load(Ordering::SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_can_be_answered_in_good_time_are_refused_at_once() {
+    let place = Arc::new(Semaphore::new(1));
+    let slow = waiting(move |_, _| {
+        let place = place.clone();
+        async move {
+            let _place = place.acquire().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            Ok(Outputs::new().put("text", "done"))
+        }
+    });
+    let toml = "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"slow\"";
+    let pipeline = pipeline(vec![source("slow", slow)], toml).await;
+    let together = async |count: usize| {
+        let requests = (0..count).map(|_| run(&pipeline));
+        let finished = futures_util::future::join_all(requests).await;
+        let failed = finished.into_iter().filter_map(|it| it.result.err());
+        failed.collect::<Vec<_>>()
+    };
+    // As many as sixty-four are a burst.
+    for _ in 0..3 {
+        let failed = together(64).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+    let begun = Instant::now();
+    let failed = together(200).await;
+    assert_eq!(failed.len(), 200 - 64, "in {:?}", begun.elapsed());
+    for failure in failed {
+        let error = failure.error;
+        assert_eq!(
+            (error.kind(), error.code(), failure.stage),
+            (ErrorKind::Busy, "overloaded", None)
+        );
+        assert!(error.retry_after() >= Some(Duration::from_secs(1)));
+    }
+    let shown = pipeline.admission().to_json();
+    assert_eq!(
+        (&shown["refused"], &shown["in_flight"]),
+        (&json!(136), &json!(0))
+    );
+    // The refused are over at once, and when it was calm for a while a burst is one again.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(together(64).await.is_empty());
 }

@@ -294,6 +294,14 @@ pub(super) fn busy_error() -> Error {
     Error::new(ErrorKind::Busy, message).with_retry_after(BUSY_RETRY_AFTER)
 }
 
+/// The error of one that is not begun, since those before it take too long.
+pub(super) fn crowded_error(after: Duration) -> Error {
+    let message = "more requests come than can be answered in good time, try again in a moment";
+    Error::new(ErrorKind::Busy, message)
+        .with_code("overloaded")
+        .with_retry_after(after)
+}
+
 pub(super) fn deadline_error(message: &'static str) -> Error {
     Error::new(ErrorKind::Deadline, message)
 }

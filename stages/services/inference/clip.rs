@@ -7,7 +7,7 @@ use std::time::Instant;
 use omnizap_contract::common::chain::chain;
 use omnizap_contract::typed::{Opt, Text};
 use omnizap_contract::{
-    Call, Embedding, Error, ErrorKind, Facts, Health, Image, OptionFault, Options,
+    Call, Counters, Embedding, Error, ErrorKind, Facts, Health, Image, OptionFault, Options,
 };
 use omnizap_models::{Cache, Device, Model, Source};
 use tokio::task::JoinHandle;
@@ -166,6 +166,12 @@ impl ClipModel {
             },
             ..Health::default()
         }
+    }
+
+    /// How many pictures and how many texts wait for the model, of how many that may.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.pool.counters()
     }
 
     /// The embedding of a picture, L2 norm 1.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnizap_contract::{Call, Error, Image, Options};
+use omnizap_contract::{Call, Counters, Error, Image, Options};
 use omnizap_models::{Device, NSFW_MODEL, NsfwNet};
 
 use super::clip;
@@ -42,6 +42,12 @@ impl NsfwModel {
     #[must_use]
     pub fn name(&self) -> &'static str {
         NSFW_MODEL
+    }
+
+    /// How many pictures wait for the model, of how many that may.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.pool.counters()
     }
 
     /// The probabilities of the model's classes, in their order.

@@ -2,33 +2,40 @@
 //!
 //! Pictures pass two queues: preparation (scaling to the model's input) on several
 //! threads, then inference, where whatever waits is run as one batch. Texts join at
-//! inference, and only those that the cache does not hold. Work that nobody waits for
-//! any more is dropped before it reaches the model. Both queues are bounded together:
-//! what does not fit is refused at once instead of waiting in vain.
+//! inference, and only those that the cache does not hold; one that several requests ask
+//! for is run once. Batches of pictures and of texts take turns, and so do requests in
+//! each queue: however much one of them brings, another's one picture or text is soon
+//! done. Work that nobody waits for any more is dropped before it reaches the model. All
+//! queues are bounded: what does not fit, and what could not be done in its time, is
+//! refused at once instead of waiting in vain.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{Call, Error, ErrorKind, Image};
+use omnizap_contract::{Call, Counters, Error, ErrorKind, Image};
 use tokio::sync::oneshot;
 
 mod cache;
 mod encoder;
+mod pace;
 mod queue;
+mod texts;
 mod worker;
 
 pub use encoder::{Encoder, TextForm};
 
 use cache::Cache;
-use queue::{ImageJob, Queue, Reply, TextJob};
+use queue::{ImageJob, Queue, Reply};
+use texts::NoRoom;
 
 /// The bounds of a [`Pool`].
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
     /// Most pictures that wait for the model, prepared or not.
     pub max_waiting_images: usize,
-    /// Most texts that wait for the model.
+    /// Most distinct texts that wait for the model, of all requests together. While others wait a
+    /// request gets half of what is left at most.
     pub max_waiting_texts: usize,
     /// Most pictures in one run of the model.
     pub max_batch_images: usize,
@@ -50,7 +57,7 @@ impl Default for PoolLimits {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             max_waiting_images: 256,
-            max_waiting_texts: 4096,
+            max_waiting_texts: 16_384,
             max_batch_images: 8,
             max_batch_texts: 8,
             max_cached_texts: 16_384,
@@ -69,8 +76,6 @@ pub type ModelPool = Pool<omnizap_models::Model>;
 /// One encoder, its threads, its queue and its cache. Dropping it ends the threads.
 pub struct Pool<E: Encoder> {
     shared: Arc<Shared<E>>,
-    /// Held by the request that asks for texts which the cache does not hold.
-    texts_turn: tokio::sync::Mutex<()>,
 }
 
 /// What the threads of a pool share.
@@ -94,8 +99,7 @@ impl<E: Encoder> Pool<E> {
             cache: Cache::new(limits.max_cached_texts),
         });
         // From here on an early return closes the queue and so ends the threads.
-        let texts_turn = tokio::sync::Mutex::default();
-        let pool = Self { shared, texts_turn };
+        let pool = Self { shared };
         worker::spawn(&pool.shared)?;
         Ok(pool)
     }
@@ -119,24 +123,38 @@ impl<E: Encoder> Pool<E> {
         self.shared.cache.insert_all(form, entries);
     }
 
+    /// How many pictures and how many texts wait, of how many that may.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (images, texts) = self.shared.queue.waiting();
+        let limits = &self.shared.limits;
+        Counters::new()
+            .gauge("waiting_images", images as f64)
+            .gauge("max_waiting_images", limits.max_waiting_images as f64)
+            .gauge("waiting_texts", texts as f64)
+            .gauge("max_waiting_texts", limits.max_waiting_texts as f64)
+    }
+
     /// The embedding of a picture, L2 norm 1.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] where too much waits, [`ErrorKind::Deadline`] where the time
-    /// ran out in the queue, [`ErrorKind::Internal`] where the model failed.
+    /// ran out in the queue, [`ErrorKind::Unavailable`] where the pool is closed,
+    /// [`ErrorKind::Internal`] where the model failed.
     pub async fn embed_image(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
         let (reply, answer) = Reply::new(call);
         let job = ImageJob { image, reply };
-        if !self.shared.queue.push_image(job) {
+        if !self.shared.queue.push_image(job) && !self.shared.queue.is_closed() {
             return Err(busy("pictures", "max_waiting_images"));
         }
-        received(answer).await
+        self.received(answer).await
     }
 
     /// The embeddings of texts in their order, L2 norm 1.
     ///
     /// # Errors
-    /// As [`Pool::embed_image`].
+    /// As [`Pool::embed_image`]; [`ErrorKind::Busy`] also where the texts that wait would take
+    /// longer than there is time.
     pub async fn embed_texts(
         &self,
         texts: &[Arc<str>],
@@ -144,33 +162,40 @@ impl<E: Encoder> Pool<E> {
         call: &Call,
     ) -> Result<Vec<Arc<[f32]>>, Error> {
         let mut found = self.shared.cache.get_all(form, texts);
-        // One request at a time asks for what is missing: those that wait for the same
-        // texts, as all do after a start, find them in the cache instead of asking again.
-        let _turn = if found.iter().any(Option::is_none) {
-            let turn = self.texts_turn.lock().await;
-            found = self.shared.cache.get_all(form, texts);
-            Some(turn)
-        } else {
-            None
-        };
-        let mut jobs = Vec::new();
-        let mut answers = Vec::new();
+        let (mut missing, mut answers) = (Vec::new(), Vec::new());
         for (index, text) in texts.iter().enumerate() {
             if found[index].is_none() {
-                let (reply, answer) = Reply::new(call);
-                let text = text.clone();
-                jobs.push(TextJob { text, form, reply });
+                let (sender, answer) = oneshot::channel();
+                missing.push((text.clone(), sender));
                 answers.push((index, answer));
             }
         }
-        if !self.shared.queue.push_texts(jobs) {
-            return Err(busy("texts", "max_waiting_texts"));
+        // Tells the queue, once it is dropped, that nobody waits any more.
+        let asker = Arc::new(());
+        match self.shared.queue.push_texts(form, missing, call, &asker) {
+            Ok(()) => {}
+            Err(NoRoom::Full) => return Err(busy("texts", "max_waiting_texts")),
+            Err(NoRoom::InVain(wait)) => return Err(in_vain(wait)),
         }
         for (index, answer) in answers {
-            found[index] = Some(received(answer).await?);
+            found[index] = Some(self.received(answer).await?);
         }
+        drop(asker);
         // Every gap was filled above.
         Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn received(&self, answer: Answer) -> Result<Arc<[f32]>, Error> {
+        match answer.await {
+            Ok(Ok(vector)) => Ok(vector),
+            Ok(Err(reason)) => Err(Error::internal(reason.to_string())),
+            // The job was dropped.
+            Err(_) if self.shared.queue.is_closed() => Err(closed()),
+            Err(_) => Err(Error::new(
+                ErrorKind::Deadline,
+                "the time ran out before the model was done",
+            )),
+        }
     }
 }
 
@@ -180,19 +205,14 @@ impl<E: Encoder> Drop for Pool<E> {
     }
 }
 
-type Answer = oneshot::Receiver<Result<Arc<[f32]>, Arc<str>>>;
+/// What the model gave, or why it gave nothing, for the log.
+type Given = Result<Arc<[f32]>, Arc<str>>;
 
-async fn received(answer: Answer) -> Result<Arc<[f32]>, Error> {
-    match answer.await {
-        Ok(Ok(vector)) => Ok(vector),
-        Ok(Err(reason)) => Err(Error::internal(reason.to_string())),
-        // The job was dropped: its time was over, or the pool was closed.
-        Err(_) => Err(Error::new(
-            ErrorKind::Deadline,
-            "the time ran out before the model was done",
-        )),
-    }
-}
+/// Where one who waits for a vector gets it.
+type Sender = oneshot::Sender<Given>;
+
+/// Where it is waited for.
+type Answer = oneshot::Receiver<Given>;
 
 fn busy(what: &str, limit: &str) -> Error {
     Error::new(
@@ -201,6 +221,21 @@ fn busy(what: &str, limit: &str) -> Error {
     )
     .with_code("model_queue_full")
     .with_retry_after(RETRY_AFTER)
+}
+
+fn in_vain(wait: Duration) -> Error {
+    let message = "the texts that wait for the model would take longer than there is time; try \
+                   again in a moment";
+    Error::new(ErrorKind::Busy, message)
+        .with_code("model_queue_slow")
+        .with_retry_after(wait.max(RETRY_AFTER))
+}
+
+fn closed() -> Error {
+    let message = "the model is no longer here; try again in a moment";
+    Error::new(ErrorKind::Unavailable, message)
+        .with_code("model_closed")
+        .with_retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

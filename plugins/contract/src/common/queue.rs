@@ -13,14 +13,18 @@ pub trait Waits {
     fn is_over(&self) -> bool;
 }
 
-/// A queue with a bound. Whoever queues much waits behind those who queue little: owners take
-/// turns, and each one's own come in their order.
+/// A queue with a bound. Whoever queues much waits behind those who queue little, and each owner's
+/// own come in their order: of two turns one is that of the owner who has waited longest for a turn,
+/// the other that of the owner who has the fewest left. So an owner of one waits for few others,
+/// however many there are and however much they queued, and who queued much is never left waiting.
 #[derive(Debug)]
 pub struct FairQueue<J> {
     most: usize,
     waiting: usize,
-    /// Those of one owner each, the owner whose turn it is first.
+    /// Those of one owner each, the owner who has waited longest for a turn first.
     lanes: VecDeque<VecDeque<J>>,
+    /// True where the next turn is that of the owner who has the fewest left.
+    is_turn_of_fewest: bool,
     dropped: u64,
 }
 
@@ -32,6 +36,7 @@ impl<J: Waits> FairQueue<J> {
             most,
             waiting: 0,
             lanes: VecDeque::new(),
+            is_turn_of_fewest: false,
             dropped: 0,
         }
     }
@@ -82,9 +87,17 @@ impl<J: Waits> FairQueue<J> {
         has_room
     }
 
+    /// How many are taken, at most, before the last of so many that another owner adds.
+    #[must_use]
+    pub fn ahead_of(&self, added: usize) -> usize {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.len().min(added)).sum()
+    }
+
     fn add(&mut self, job: J) {
         self.waiting += 1;
-        let mut lanes = self.lanes.iter_mut();
+        // Those of one owner come together: the newest lane is the likeliest.
+        let mut lanes = self.lanes.iter_mut().rev();
         let own = lanes.find(|lane| {
             lane.front()
                 .is_some_and(|first| first.owner() == job.owner())
@@ -101,8 +114,10 @@ impl<J: Waits> FairQueue<J> {
     }
 
     /// Takes the next one that somebody waits for and that is as wanted: of each owner the first is
-    /// looked at, in the order of their turns.
+    /// looked at.
     pub fn pop_if(&mut self, is_wanted: impl Fn(&J) -> bool) -> Option<J> {
+        // A lane, and how many are in it.
+        let mut next: Option<(usize, usize)> = None;
         let mut at = 0;
         while let Some(lane) = self.lanes.get_mut(at) {
             while lane.front().is_some_and(Waits::is_over) {
@@ -110,24 +125,27 @@ impl<J: Waits> FairQueue<J> {
                 self.waiting -= 1;
                 self.dropped += 1;
             }
-            match lane.front() {
-                None => {
-                    self.lanes.remove(at);
+            let Some(first) = lane.front() else {
+                self.lanes.remove(at);
+                continue;
+            };
+            if is_wanted(first) && next.is_none_or(|(_, fewest)| lane.len() < fewest) {
+                next = Some((at, lane.len()));
+                if !self.is_turn_of_fewest {
+                    break;
                 }
-                Some(first) if is_wanted(first) => {
-                    let mut lane = self.lanes.remove(at)?;
-                    let job = lane.pop_front();
-                    self.waiting -= 1;
-                    // The owner's next turn is after the others'.
-                    if !lane.is_empty() {
-                        self.lanes.push_back(lane);
-                    }
-                    return job;
-                }
-                Some(_) => at += 1,
             }
+            at += 1;
         }
-        None
+        let mut lane = self.lanes.remove(next?.0)?;
+        let job = lane.pop_front();
+        self.waiting -= 1;
+        self.is_turn_of_fewest = !self.is_turn_of_fewest;
+        // The owner's next turn is after the others'.
+        if !lane.is_empty() {
+            self.lanes.push_back(lane);
+        }
+        job
     }
 
     /// Drops all that nobody waits for.
@@ -182,6 +200,41 @@ mod tests {
         assert_eq!(queue.len(), 6);
         assert_eq!(all(&mut queue), [0, 10, 20, 1, 2, 3]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_waits_for_few_however_much_is_before_it() {
+        let mut queue = FairQueue::new(20_000);
+        for owner in 0..40 {
+            let owner = format!("much {owner}");
+            assert!(queue.push_all((0..256).map(|number| job(&owner, number)).collect()));
+        }
+        assert_eq!((queue.ahead_of(1), queue.ahead_of(300)), (40, 40 * 256));
+        for taken in 0..7 {
+            assert!(queue.push(job("little", 1000)));
+            let first = (0..2).filter_map(|_| queue.pop()).map(|job| job.1);
+            assert!(first.collect::<Vec<_>>().contains(&1000), "after {taken}");
+            queue.pop();
+        }
+    }
+
+    #[test]
+    fn who_queued_much_gets_turns_whoever_comes() {
+        let mut queue = FairQueue::new(1000);
+        assert!(queue.push_all((0..100).map(|number| job("much", number)).collect()));
+        let mut of_much = Vec::new();
+        for comer in 0..40 {
+            // More come than are taken.
+            for twin in ["a", "b"] {
+                assert!(queue.push(job(&format!("{comer}{twin}"), 1000)));
+            }
+            of_much.extend(queue.pop().filter(|job| job.1 < 1000));
+        }
+        assert!(of_much.len() > 1, "{}", of_much.len());
+        let rest = all(&mut queue);
+        let mut in_order: Vec<u32> = of_much.iter().map(|job| job.1).collect();
+        in_order.extend(rest.iter().filter(|number| **number < 1000));
+        assert_eq!(in_order, (0..100).collect::<Vec<_>>());
     }
 
     #[test]

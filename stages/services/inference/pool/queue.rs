@@ -1,18 +1,19 @@
 //! What waits for the model, bounded, and who waits for the answer.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use omnizap_contract::common::queue::{FairQueue, Waits};
 use omnizap_contract::{Call, Image};
 use tokio::sync::oneshot;
 
-use super::{Answer, TextForm};
+use super::texts::{Asked, NoRoom, Texts};
+use super::{Answer, Given, Sender, TextForm};
 
-/// Who waits for one vector.
+/// Who waits for the vector of a picture.
 pub(super) struct Reply {
     call: Call,
-    sender: oneshot::Sender<Result<Arc<[f32]>, Arc<str>>>,
+    sender: Sender,
 }
 
 impl Reply {
@@ -27,9 +28,9 @@ impl Reply {
         self.sender.is_closed() || self.call.is_over()
     }
 
-    pub(super) fn send(self, answer: Result<Arc<[f32]>, Arc<str>>) {
+    pub(super) fn send(self, given: Given) {
         // Whoever left meanwhile does not need it.
-        let _ = self.sender.send(answer);
+        let _ = self.sender.send(given);
     }
 }
 
@@ -45,13 +46,6 @@ pub(super) struct PreparedJob<P> {
     pub(super) reply: Reply,
 }
 
-/// A text that waits for the model.
-pub(super) struct TextJob {
-    pub(super) text: Arc<str>,
-    pub(super) form: TextForm,
-    pub(super) reply: Reply,
-}
-
 impl Waits for ImageJob {
     fn owner(&self) -> &Arc<str> {
         &self.reply.call.request_id
@@ -62,7 +56,7 @@ impl Waits for ImageJob {
     }
 }
 
-impl Waits for TextJob {
+impl<P> Waits for PreparedJob<P> {
     fn owner(&self) -> &Arc<str> {
         &self.reply.call.request_id
     }
@@ -76,7 +70,7 @@ impl Waits for TextJob {
 pub(super) struct Batch<P> {
     pub(super) images: Vec<PreparedJob<P>>,
     /// All of one form.
-    pub(super) texts: Vec<TextJob>,
+    pub(super) texts: Vec<Arc<Asked>>,
 }
 
 /// The queues of a pool behind one lock.
@@ -91,8 +85,8 @@ struct State<P> {
     /// Pictures anywhere between `push_image` and `next_batch`.
     waiting_images: usize,
     images: FairQueue<ImageJob>,
-    prepared: VecDeque<PreparedJob<P>>,
-    texts: FairQueue<TextJob>,
+    prepared: FairQueue<PreparedJob<P>>,
+    texts: Texts,
     closed: bool,
 }
 
@@ -103,8 +97,8 @@ impl<P> Queue<P> {
             state: Mutex::new(State {
                 waiting_images: 0,
                 images: FairQueue::new(max_waiting_images),
-                prepared: VecDeque::new(),
-                texts: FairQueue::new(max_waiting_texts),
+                prepared: FairQueue::new(max_waiting_images),
+                texts: Texts::new(max_waiting_texts),
                 closed: false,
             }),
             to_prepare: Condvar::new(),
@@ -129,18 +123,44 @@ impl<P> Queue<P> {
         is_taken
     }
 
-    /// Adds all of these texts; false, and none is added, where there is no room.
-    #[must_use]
-    pub(super) fn push_texts(&self, jobs: Vec<TextJob>) -> bool {
-        if jobs.is_empty() {
-            return true;
+    /// Adds a request's texts, each with who waits for it, as long as `asker` is held.
+    ///
+    /// # Errors
+    /// Where they may not wait; none of them is added then.
+    pub(super) fn push_texts(
+        &self,
+        form: TextForm,
+        texts: Vec<(Arc<str>, Sender)>,
+        call: &Call,
+        asker: &Arc<()>,
+    ) -> Result<(), NoRoom> {
+        if texts.is_empty() {
+            return Ok(());
         }
         let mut state = self.lock();
-        let is_taken = !state.closed && state.texts.push_all(jobs);
-        if is_taken {
-            self.to_encode.notify_one();
+        if state.closed {
+            // Who waits for them learns it: the senders are dropped here.
+            return Ok(());
         }
-        is_taken
+        state.texts.add(form, texts, call, asker)?;
+        self.to_encode.notify_one();
+        Ok(())
+    }
+
+    /// Takes note that so many texts are done, which took that long.
+    pub(super) fn texts_done(&self, texts: usize, took: Duration) {
+        self.lock().texts.done(texts, took);
+    }
+
+    /// True once it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// How many pictures and how many texts wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting_images, state.texts.len())
     }
 
     /// Waits for a picture to prepare; `None` once the queue is closed.
@@ -164,12 +184,11 @@ impl<P> Queue<P> {
     /// Hands a prepared picture on; `None` where preparing it failed.
     pub(super) fn prepared(&self, job: Option<PreparedJob<P>>) {
         let mut state = self.lock();
-        match job {
-            Some(job) => {
-                state.prepared.push_back(job);
-                self.to_encode.notify_one();
-            }
-            None => state.waiting_images -= 1,
+        // It fits: those that are prepared are among those that wait.
+        if job.is_some_and(|job| state.prepared.push(job)) {
+            self.to_encode.notify_one();
+        } else {
+            state.waiting_images -= 1;
         }
     }
 
@@ -186,7 +205,7 @@ impl<P> Queue<P> {
                 return None;
             }
             let images = take_images(&mut state, max_images);
-            let texts = take_texts(&mut state, &max_texts);
+            let texts = state.texts.take(&max_texts);
             if !images.is_empty() || !texts.is_empty() {
                 if !state.prepared.is_empty() || !state.texts.is_empty() {
                     self.to_encode.notify_one();
@@ -226,7 +245,7 @@ impl<P> State<P> {
     fn drop_images_over(&mut self) {
         let before = self.images.len() + self.prepared.len();
         self.images.drop_those_over();
-        self.prepared.retain(|job| !job.reply.is_over());
+        self.prepared.drop_those_over();
         self.waiting_images -= before - self.images.len() - self.prepared.len();
     }
 }
@@ -236,27 +255,13 @@ fn wait<'a, P>(on: &Condvar, state: MutexGuard<'a, State<P>>) -> MutexGuard<'a, 
 }
 
 fn take_images<P>(state: &mut State<P>, max: usize) -> Vec<PreparedJob<P>> {
+    let before = state.prepared.len();
     let mut batch = Vec::new();
-    while batch.len() < max {
-        let Some(job) = state.prepared.pop_front() else {
-            break;
-        };
-        state.waiting_images -= 1;
-        if !job.reply.is_over() {
-            batch.push(job);
-        }
-    }
-    batch
-}
-
-fn take_texts<P>(state: &mut State<P>, max: &impl Fn(TextForm) -> usize) -> Vec<TextJob> {
-    let mut batch: Vec<TextJob> = Vec::new();
-    let fits = |batch: &[TextJob], job: &TextJob| {
-        let first = batch.first();
-        first.is_none_or(|first| first.form == job.form && batch.len() < max(job.form))
-    };
-    while let Some(job) = state.texts.pop_if(|job| fits(&batch, job)) {
+    while batch.len() < max
+        && let Some(job) = state.prepared.pop()
+    {
         batch.push(job);
     }
+    state.waiting_images -= before - state.prepared.len();
     batch
 }

@@ -127,9 +127,38 @@ fn image(pool: &Arc<Pool<Gated>>, width: u32, call: Call) -> Task<Arc<[f32]>> {
 }
 
 fn texts(pool: &Arc<Pool<Gated>>, texts: &[&str], form: TextForm) -> Task<Vec<Arc<[f32]>>> {
+    texts_of(pool, call(), texts, form)
+}
+
+fn texts_of(
+    pool: &Arc<Pool<Gated>>,
+    call: Call,
+    texts: &[&str],
+    form: TextForm,
+) -> Task<Vec<Arc<[f32]>>> {
     let pool = pool.clone();
     let texts: Vec<Arc<str>> = texts.iter().map(|&text| text.into()).collect();
-    tokio::spawn(async move { pool.embed_texts(&texts, form, &call()).await })
+    tokio::spawn(async move { pool.embed_texts(&texts, form, &call).await })
+}
+
+/// A call of another request.
+fn owned(owner: &str) -> Call {
+    Call {
+        request_id: owner.into(),
+        ..call()
+    }
+}
+
+/// Waits until this many texts wait or are run.
+async fn waiting_texts(pool: &Pool<Gated>, texts: usize) {
+    for _ in 0..2000 {
+        if pool.shared.queue.waiting().1 == texts {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let (_, waiting) = pool.shared.queue.waiting();
+    panic!("{waiting} of {texts} texts wait");
 }
 
 /// Waits until this many pictures are in the pool and all of them are prepared.
@@ -245,6 +274,146 @@ async fn texts_are_run_once_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_text_behind_many_requests_of_many_is_in_the_next_batch() {
+    let (pool, control) = pool(|limits| limits.max_waiting_texts = 16_384);
+    let mut tasks = Vec::new();
+    for owner in 0..40 {
+        let many: Vec<String> = (0..256).map(|text| format!("{owner} {text}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        tasks.push(texts_of(
+            &pool,
+            owned(&owner.to_string()),
+            &many,
+            TextForm::Raw,
+        ));
+        waiting_texts(&pool, (owner + 1) * 256).await;
+    }
+    control.next();
+    let one = texts_of(&pool, owned("one"), &["one"], TextForm::Raw);
+    waiting_texts(&pool, 40 * 256 + 1).await;
+    control.allow();
+    let run = control.next();
+    assert_eq!(run.len(), 8);
+    assert!(run.contains(&"one".to_owned()), "{run:?}");
+    control.allow();
+    assert_eq!(one.await.unwrap().unwrap().len(), 1);
+    control.next();
+    // Whoever leaves takes what waits along.
+    for task in &tasks {
+        task.abort();
+    }
+    for task in tasks {
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    let last = texts_of(&pool, owned("last"), &["last"], TextForm::Raw);
+    control.allow();
+    assert_eq!(control.next(), ["last"]);
+    control.allow();
+    last.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_several_ask_for_is_run_once_and_for_those_who_stay() {
+    let (pool, control) = pool(|_| {});
+    let running = texts_of(&pool, owned("a"), &["x"], TextForm::Raw);
+    assert_eq!(control.next(), ["x"]);
+    // It counts once, whoever waits for it, and also where it runs already.
+    let gone = texts_of(&pool, owned("b"), &["x", "y"], TextForm::Raw);
+    waiting_texts(&pool, 2).await;
+    let mut same = Vec::new();
+    for owner in ["c", "d", "e", "f", "g", "h", "i", "j"] {
+        let task = texts_of(&pool, owned(owner), &["y", "x"], TextForm::Raw);
+        same.push(task);
+    }
+    // The one who asked first leaves, and the text is still waited for.
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    waiting_texts(&pool, 2).await;
+    control.allow();
+    running.await.unwrap().unwrap();
+    assert_eq!(control.next(), ["y"]);
+    control.allow();
+    for task in same {
+        assert_eq!(task.await.unwrap().unwrap().len(), 2);
+    }
+    assert!(control.runs.try_recv().is_err());
+    waiting_texts(&pool, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_texts_wait_there_is_room_for_one() {
+    let (pool, control) = pool(|limits| limits.max_waiting_texts = 64);
+    let first = texts_of(&pool, owned("first"), &["first"], TextForm::Raw);
+    control.next();
+    let mut refused = 0;
+    let mut waiting = Vec::new();
+    for owner in 0..20 {
+        let many: Vec<String> = (0..16).map(|text| format!("{owner} {text}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let call = owned(&owner.to_string());
+        let mut task = texts_of(&pool, call, &many, TextForm::Raw);
+        let patience = std::time::Duration::from_millis(200);
+        match tokio::time::timeout(patience, &mut task).await {
+            Ok(answer) => {
+                assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::Busy);
+                refused += 1;
+            }
+            Err(_) => waiting.push(task),
+        }
+    }
+    assert!(refused >= 17, "{refused} of 20 were refused");
+    let one = texts_of(&pool, owned("one"), &["one"], TextForm::Raw);
+    waiting_texts(&pool, 1 + waiting.len() * 16 + 1).await;
+    control.allow();
+    let run = control.next();
+    assert!(run.contains(&"one".to_owned()), "{run:?}");
+    drop(control);
+    first.await.unwrap().unwrap();
+    one.await.unwrap().unwrap();
+    for task in waiting {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_could_not_be_done_in_time_are_refused_at_once() {
+    let (pool, control) = pool(|limits| limits.max_waiting_texts = 1000);
+    let many: Vec<String> = (0..400).map(|text| text.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let slow = texts_of(&pool, owned("slow"), &many, TextForm::Raw);
+    for _ in 0..3 {
+        control.next();
+        tokio::time::sleep(std::time::Duration::from_millis(80)).await;
+        control.allow();
+    }
+    control.next();
+    // About 10 ms each: a hundred take a second, and as many of the others come between.
+    let hurried = |texts: usize| {
+        let call = Call {
+            deadline: Instant::now() + std::time::Duration::from_millis(1500),
+            ..owned("hurried")
+        };
+        let texts: Vec<String> = (0..texts).map(|text| format!("new {text}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        texts_of(&pool, call, &texts, TextForm::Raw)
+    };
+    let error = hurried(100).await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Busy, "model_queue_slow")
+    );
+    assert!(error.retry_after().is_some());
+    let few = hurried(1);
+    waiting_texts(&pool, 400 - 3 * 8 + 1).await;
+    control.allow();
+    let run = control.next();
+    assert!(run.contains(&"new 0".to_owned()), "{run:?}");
+    drop(control);
+    few.await.unwrap().unwrap();
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn labels_count_their_templates_and_pictures_pass_between_batches() {
     let (pool, control) = pool(|_| {});
     let labels = texts(&pool, &["a", "b", "c"], TextForm::Label);
@@ -288,9 +457,15 @@ async fn closing_the_pool_ends_all_waiting() {
     let queued = image(&pool, 2, call());
     waiting(&pool, 1).await;
     pool.shared.queue.close();
-    assert!(queued.await.unwrap().is_err());
+    // Another try finds another pool.
+    let is_away = |error: Error| (error.kind(), error.retry_after().is_some());
+    let away = (ErrorKind::Unavailable, true);
+    assert_eq!(is_away(queued.await.unwrap().unwrap_err()), away);
     control.allow();
     running.await.unwrap().unwrap();
     // A closed pool refuses instead of letting anyone wait for ever.
-    assert!(image(&pool, 3, call()).await.unwrap().is_err());
+    let late = image(&pool, 3, call()).await.unwrap();
+    assert_eq!(is_away(late.unwrap_err()), away);
+    let late = texts(&pool, &["a"], TextForm::Raw).await.unwrap();
+    assert_eq!(is_away(late.unwrap_err()), away);
 }

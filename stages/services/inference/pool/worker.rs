@@ -1,13 +1,14 @@
 //! The threads of a pool.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
-use super::queue::{PreparedJob, TextJob};
+use super::queue::{ImageJob, PreparedJob};
+use super::texts::Asked;
 use super::{Encoder, Shared};
 
 /// Starts the threads; they end when the queue is closed.
@@ -34,9 +35,10 @@ fn start<E: Encoder>(name: &str, shared: &Arc<Shared<E>>, work: fn(&Shared<E>)) 
 }
 
 fn prepare<E: Encoder>(shared: &Shared<E>) {
-    while let Some(job) = shared.queue.next_image() {
-        let prepared = guarded(|| shared.encoder.prepare(&job.image));
-        let reply = job.reply;
+    while let Some(ImageJob { image, reply }) = shared.queue.next_image() {
+        let prepared = guarded(|| shared.encoder.prepare(&image));
+        // Whoever gets the answer may count on the room that the pixels took.
+        drop(image);
         shared.queue.prepared(match prepared {
             Ok(prepared) => Some(PreparedJob { prepared, reply }),
             Err(reason) => {
@@ -58,7 +60,9 @@ fn infer<E: Encoder>(shared: &Shared<E>) {
             infer_images(shared, batch.images);
         }
         if !batch.texts.is_empty() {
-            infer_texts(shared, batch.texts);
+            let begun = Instant::now();
+            infer_texts(shared, &batch.texts);
+            shared.queue.texts_done(batch.texts.len(), begun.elapsed());
         }
     }
 }
@@ -81,45 +85,41 @@ fn infer_images<E: Encoder>(shared: &Shared<E>, jobs: Vec<PreparedJob<E::Prepare
     }
 }
 
-/// Runs the texts of one batch, each distinct one once, and none that another batch
-/// has put into the cache since it was queued.
-fn infer_texts<E: Encoder>(shared: &Shared<E>, jobs: Vec<TextJob>) {
-    let Some(form) = jobs.first().map(|job| job.form) else {
+/// Runs the texts of one batch, and none that another batch has put into the cache since it was
+/// queued.
+fn infer_texts<E: Encoder>(shared: &Shared<E>, asked: &[Arc<Asked>]) {
+    let Some(form) = asked.first().map(|asked| asked.form) else {
         return;
     };
-    let texts: Vec<Arc<str>> = jobs.iter().map(|job| job.text.clone()).collect();
+    let texts: Vec<Arc<str>> = asked.iter().map(|asked| asked.text.clone()).collect();
     let known = shared.cache.get_all(form, &texts);
-    let mut vectors: HashMap<Arc<str>, Arc<[f32]>> = HashMap::new();
-    let mut missing: Vec<Arc<str>> = Vec::new();
-    for (text, known) in texts.iter().zip(known) {
+    let mut missing: Vec<&Arc<Asked>> = Vec::new();
+    for (asked, known) in asked.iter().zip(known) {
         match known {
-            Some(vector) => drop(vectors.insert(text.clone(), vector)),
-            None if missing.contains(text) => {}
-            None => missing.push(text.clone()),
+            Some(vector) => asked.answer(&Ok(vector)),
+            None => missing.push(asked),
         }
     }
-    if !missing.is_empty() {
-        let batch: Vec<&str> = missing.iter().map(|text| &**text).collect();
-        let encoded = guarded(|| shared.encoder.encode_texts(&batch, form))
-            .and_then(|encoded| counted(encoded, batch.len()));
-        match encoded {
-            Ok(encoded) => {
-                let encoded = encoded.into_iter().map(Arc::<[f32]>::from);
-                let entries: Vec<_> = missing.into_iter().zip(encoded).collect();
-                vectors.extend(entries.iter().cloned());
-                shared.cache.insert_all(form, entries);
-            }
-            Err(reason) => {
-                for job in jobs {
-                    job.reply.send(Err(reason.clone()));
-                }
-                return;
+    if missing.is_empty() {
+        return;
+    }
+    let batch: Vec<&str> = missing.iter().map(|asked| &*asked.text).collect();
+    let encoded = guarded(|| shared.encoder.encode_texts(&batch, form))
+        .and_then(|encoded| counted(encoded, batch.len()));
+    match encoded {
+        Ok(encoded) => {
+            let vectors: Vec<Arc<[f32]>> = encoded.into_iter().map(Arc::from).collect();
+            let texts = missing.iter().map(|asked| asked.text.clone());
+            let entries = texts.zip(vectors.iter().cloned());
+            shared.cache.insert_all(form, entries);
+            for (asked, vector) in missing.into_iter().zip(vectors) {
+                asked.answer(&Ok(vector));
             }
         }
-    }
-    for job in jobs {
-        if let Some(vector) = vectors.get(&job.text) {
-            job.reply.send(Ok(vector.clone()));
+        Err(reason) => {
+            for asked in missing {
+                asked.answer(&Err(reason.clone()));
+            }
         }
     }
 }
