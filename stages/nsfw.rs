@@ -19,7 +19,7 @@ mod model;
 
 const NSFW_THRESHOLD: In<Option<f64>> = In::optional(
     "nsfw_threshold",
-    "score from which this request takes a picture for nsfw, 0 to 1",
+    "score from which this request takes a picture for nsfw, -1 to 1: from 0 down every picture",
 );
 const NSFW_SCORE: Out<f64> = Out::new("nsfw_score", "how unsafe the picture is, 0 to 1")
     .published("0.0")
@@ -174,18 +174,19 @@ fn verdict(score: f64, threshold: f64) -> Outputs {
         .with(IS_NSFW, score >= threshold)
 }
 
-/// The request's threshold, or the default one.
+/// The request's threshold, or the default one. A pipeline may hold it to a range of its own; below
+/// 0 stands what clients of the Python service send, and it reaches every picture as 0 does.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] where it is not between 0 and 1.
+/// [`ErrorKind::Invalid`] where it is not between -1 and 1.
 fn threshold(inputs: &Inputs, default: f64) -> Result<f64, Error> {
     match inputs.get(NSFW_THRESHOLD)? {
         None => Ok(default),
         // Not a number is in no range.
-        Some(sent) if (0.0..=1.0).contains(&sent) => Ok(sent),
+        Some(sent) if (-1.0..=1.0).contains(&sent) => Ok(sent),
         Some(_) => Err(Error::new(
             ErrorKind::Invalid,
-            "nsfw_threshold must be a number from 0 to 1",
+            "nsfw_threshold must be a number from -1 to 1",
         )
         .with_code("invalid_nsfw_threshold")),
     }
@@ -241,8 +242,11 @@ mod tests {
     fn the_request_sets_the_threshold_within_its_range() {
         assert!(judge(&[("porn", 0.3)], Some(0.25)).unwrap().1);
         assert!(judge(&[("cat", 0.3)], Some(0.0)).unwrap().1, "0 reaches 0");
+        for low in [-0.0, -0.5, -1.0] {
+            assert!(judge(&[("cat", 0.3)], Some(low)).unwrap().1, "{low}");
+        }
         assert!(!judge(&[("porn", 0.9)], Some(1.0)).unwrap().1);
-        for bad in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        for bad in [-1.1, 1.1, f64::NAN, f64::INFINITY] {
             let error = judge(&[("porn", 0.3)], Some(bad)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }

@@ -1,5 +1,5 @@
-//! The `.env` of the working folder, read as python-dotenv 1.2.4 reads one: that of the Python service
-//! is taken over as it is.
+//! The `.env` of the working folder, read as python-dotenv 1.2.4 reads one: that of the Python
+//! service is taken over as it is.
 //!
 //! - A value without quotes goes to the end of its line; a comment begins with a `#` after a blank,
 //!   also where there is no value before it. Backslashes, quotes inside it and `$NAME` are text.
@@ -11,9 +11,9 @@
 //!
 //! What the environment sets already stays, also where it is set to nothing.
 //!
-//! Keepers of secrets serve the file through a pipe, and write once somebody opens it. Nobody may be
-//! there to write: a pipe is given up after a while, and that is told, as it is of whatever else is no
-//! file.
+//! Keepers of secrets serve the file through a pipe, and write once somebody opens it. Nobody may
+//! be there to write: a pipe is given up after a while, and that is told, as it is of whatever else
+//! is no file.
 //!
 //! The file decides which database is written to and where pictures' labels are sent: it is read
 //! where nobody but who runs the program, or root, can have written it.
@@ -97,7 +97,7 @@ pub(super) fn load() -> anyhow::Result<Vec<String>> {
 enum Found {
     /// Nothing.
     Nothing,
-    /// What is no file, gives nothing, or may have been written by somebody else: why it is not read.
+    /// What is no file, gives nothing, or may have been written by somebody else: why.
     Strange(String),
     Bytes(Vec<u8>),
 }

@@ -31,6 +31,9 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// How long a panic waits for its line: it may be the last of the process.
 const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
+/// The level of what a filter does not name, in a program that serves and in a command.
+const DEFAULTS: (&str, &str) = ("info", "warn");
+
 /// Where events come from whose text goes over lines: mistakes in files of the operator, with the
 /// lines that they are in.
 const SEVERAL_LINES: &str = "engine::live";
@@ -41,11 +44,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Starts it. Where `behind`, a thread of its own writes.
+    /// Starts it. Where `behind`, as while serving, a thread of its own writes. What the filter names
+    /// no level for has the default one.
     ///
     /// # Errors
     /// A filter that is none, no thread, or a log that was started before.
     pub(super) fn start(filter: &str, behind: bool) -> Result<Self, String> {
+        let strangers = filter::strangers(filter);
+        let default = if behind { DEFAULTS.0 } else { DEFAULTS.1 };
+        let filter = filter::with_default(filter, default);
         // Statements and migrations of the database are the log of a debugging session.
         let quiet = "sqlx=warn,sea_orm_migration=warn,sea_orm=warn";
         let filter = EnvFilter::try_new(format!("{quiet},{filter}"));
@@ -70,6 +77,9 @@ impl Log {
             .map_err(|error| error.to_string())?;
         if let Some(queue) = &queue {
             tell_panics(queue.clone());
+        }
+        for stranger in strangers {
+            tracing::warn!("{stranger}");
         }
         Ok(Self { queue })
     }

@@ -45,6 +45,8 @@ impl InterpolationError {
 
 /// Fills the variables of a string in, and those of the defaults that are needed: what a variable
 /// holds is not looked at again. As in a shell, `:-` also covers a variable that is set to nothing.
+/// Where nothing but blanks would come of it, variables of blanks are set to nothing: files of
+/// settings write so what is not set. Within a text their blanks stay.
 ///
 /// # Errors
 /// See [`InterpolationError`].
@@ -55,7 +57,19 @@ pub fn interpolate<'a>(
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
     }
-    fill(text, Some(environment), 0).map(Cow::Owned)
+    let filled = fill(text, Some(environment), 0)?;
+    if filled.is_empty() || !filled.trim().is_empty() {
+        return Ok(Cow::Owned(filled));
+    }
+    let without_blanks = |name: &str| {
+        let value = environment(name)?;
+        Some(if value.trim().is_empty() {
+            String::new()
+        } else {
+            value
+        })
+    };
+    fill(text, Some(&without_blanks), 0).map(Cow::Owned)
 }
 
 /// The same for a text inside so many defaults. Without an environment it is a default that is not
@@ -144,6 +158,7 @@ mod tests {
         let environment = |name: &str| match name {
             "SET" => Some("value".to_owned()),
             "EMPTY" => Some(String::new()),
+            "BLANK" => Some(" \t".to_owned()),
             "NESTED" => Some("${SET}".to_owned()),
             _ => None,
         };
@@ -163,6 +178,15 @@ mod tests {
         check("${UNSET:-0.4}", Ok("0.4"));
         check("${EMPTY:-0.4}", Ok("0.4"));
         check("${EMPTY}", Ok(""));
+        // Blanks alone are nothing, and in a text they are blanks.
+        check("${BLANK:-0.4}", Ok("0.4"));
+        check("${UNSET:-${BLANK:-${EMPTY:-0.4}}}", Ok("0.4"));
+        check("${BLANK:-${EMPTY:-}}", Ok(""));
+        check("${BLANK}", Ok(""));
+        check(" ${BLANK:-x}", Ok(" x"));
+        check("<${BLANK:-x}>", Ok("< \t>"));
+        check("${BLANK:-x}${SET}", Ok(" \tvalue"));
+        check("${UNSET:- }", Ok(" "));
         check("${SET:-other}", Ok("value"));
         check("${UNSET:-}", Ok(""));
         check("${NESTED}", Ok("${SET}"));

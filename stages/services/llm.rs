@@ -39,6 +39,7 @@ mod json;
 mod packed;
 mod request;
 mod secret;
+mod thoughts;
 mod transport;
 
 /// Where questions go when no other address is given.
@@ -414,32 +415,64 @@ impl Inner {
     ) -> Result<Expansion, LlmError> {
         let mut known = self.dialects.of(&self.base_url, &question.model);
         let mut dialect = known.unwrap_or_default();
+        let found = |dialect| {
+            self.dialects
+                .found(&self.base_url, &question.model, dialect);
+        };
+        let forget = || self.dialects.forget(&self.base_url, &question.model);
         let mut left = MAX_DIALECTS;
         loop {
             left -= 1;
-            let reply = self.put(question, dialect, &mut transport, limit).await?;
+            let reply = match self.put(question, dialect, &mut transport, limit).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    // The way here took the time: the next question begins where this one ended.
+                    if matches!(error, LlmError::Slow { .. })
+                        && dialect != known.unwrap_or_default()
+                    {
+                        found(dialect);
+                    }
+                    return Err(error);
+                }
+            };
             let refused = match self.read(&reply) {
                 Ok(text) => {
                     if dialect != known.unwrap_or_default() {
-                        self.dialects
-                            .found(&self.base_url, &question.model, dialect);
+                        found(dialect);
                     }
-                    return Expansion::parse(&text).map_err(|fault| Arc::new(fault).into());
+                    let words = Expansion::parse(&text).map_err(Arc::new)?;
+                    // Words are used as they are, but for the key.
+                    let key = self.api_key.as_deref().unwrap_or_default();
+                    return Ok(words.map(|word| secret::hide_whole(word, key)));
                 }
                 Err(refused) => refused,
             };
-            let next = dialect.after(reply.status, &reply.body);
+            let is_empty = matches!(
+                &refused,
+                LlmError::Answer(fault) if matches!(**fault, AnswerFault::EmptyContent)
+            );
+            let next = if is_empty {
+                dialect.simpler()
+            } else {
+                dialect.after(reply.status, &reply.body)
+            };
+            let is_about_the_form =
+                is_empty || dialect::is_about_the_form(reply.status, &reply.body);
             if left == 0 {
                 return Err(refused);
             } else if let Some(next) = next {
                 tracing::debug!(error = %refused, ?next, "the question is put in another form");
                 dialect = next;
-            } else if known.is_some() && dialect::is_about_the_form(reply.status, &reply.body) {
+            } else if known.is_some() && is_about_the_form {
                 // The server is another one now.
-                self.dialects.forget(&self.base_url, &question.model);
+                forget();
                 known = None;
                 dialect = Dialect::default();
             } else {
+                if known.is_some_and(|known| known != dialect) {
+                    // It understands nothing that was thought of: the next question begins anew.
+                    forget();
+                }
                 return Err(refused);
             }
         }
@@ -470,13 +503,12 @@ impl Inner {
         if !reply.status.is_success() {
             return Err(self.refused(&reply.told()));
         }
-        let content = completion::content(&reply.body).map_err(|missing| match missing {
+        completion::content(&reply.body).map_err(|missing| match missing {
             NoContent::NotJson(fault) => LlmError::from(Arc::new(AnswerFault::Body(fault))),
+            NoContent::Empty => LlmError::from(Arc::new(AnswerFault::EmptyContent)),
             NoContent::Missing => LlmError::from(Arc::new(AnswerFault::NoContent)),
             NoContent::Failed(told) => self.refused(&format!("{}: {told}", StatusCode::OK)),
-        })?;
-        let key = self.api_key.as_deref().unwrap_or_default();
-        Ok(secret::hide_whole(content, key))
+        })
     }
 
     fn refused(&self, told: &str) -> LlmError {

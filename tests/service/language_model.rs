@@ -96,6 +96,60 @@ fn the_key_is_never_logged() {
 }
 
 #[test]
+fn the_key_is_never_logged_however_it_is_written() {
+    // As URLs, pages and JSON write it, and in base64: the header, and the key.
+    let key = "sk+A/b=c&0123<4567/89ab==cdef";
+    let written = [
+        "sk%2BA%2Fb%3Dc%260123%3C4567%2F89ab%3D%3Dcdef",
+        "sk%2ba%2fb%3dc%260123%3c4567%2f89ab%3d%3dcdef",
+        "sk&plus;A&#x2F;b&#61;c&amp;0123&lt;4567&#47;89ab&equals;=cdef",
+        "sk\\u002bA\\/b=c\\u00260123\\u003c4567\\/89ab==cdef",
+        "QmVhcmVyIHNrK0EvYj1jJjAxMjM8NDU2Ny84OWFiPT1jZGVm",
+        "c2srQS9iPWMmMDEyMzw0NTY3Lzg5YWI9PWNkZWY=",
+    ];
+    let folder = always_asked();
+    let url = answering(401, format!("<html>{}</html>", written.join(" | ")));
+    let server = Server::start_with(&Settings {
+        pipelines: Some(folder.path()),
+        environment: &[
+            ("OPENAI_API_KEY", key),
+            ("OPENAI_BASE_URL", &url),
+            ("OMNIZAP_LOG", "trace"),
+        ],
+        ..Default::default()
+    });
+    let data = picture("lossy.webp");
+    let mut client = server.client();
+    let answer = client.post_form("/classify", &[file(&data)]).json();
+    assert_eq!(answer["llm_expansion_gate_reason"], "error");
+    let log = server.log_with("no label expansion");
+    assert!(log.contains("*** | *** | ***"), "{log}");
+    for written in written {
+        for part in written.as_bytes().windows(12) {
+            let part = std::str::from_utf8(part).unwrap();
+            assert!(!log.contains(part), "{written}: {part}");
+        }
+    }
+}
+
+#[test]
+fn a_draft_among_the_thoughts_is_not_used() {
+    let folder = always_asked();
+    let content = r#"<thinking>maybe {"subtags": ["bad"]}</thinking>{"subtags": ["good"]}"#;
+    let body = json!({"choices": [{"message": {"content": content}}]}).to_string();
+    let url = answering(200, body);
+    let server = Server::start_with(&Settings {
+        pipelines: Some(folder.path()),
+        environment: &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", &url)],
+        ..Default::default()
+    });
+    let data = picture("lossy.webp");
+    let mut client = server.client();
+    let answer = client.post_form("/classify", &[file(&data)]).json();
+    assert_eq!(answer["llm_expansion"]["subtags"], json!(["good"]));
+}
+
+#[test]
 fn a_server_over_http_needs_no_certificates() {
     let folder = always_asked();
     let content = r#"{"subtags": ["tabby"]}"#;

@@ -281,6 +281,38 @@ fn a_level_that_there_is_not_is_refused_with_the_one_that_is_meant() {
 }
 
 #[test]
+fn a_target_alone_takes_no_level_from_the_rest() {
+    let server = Server::start_with(&Settings {
+        environment: &[("OMNIZAP_LOG", "foo=debug")],
+        ..Settings::default()
+    });
+    // As without the variable: what starts and what is served is told.
+    server.log_with("the log filter names `foo`");
+    let log = server.log_with("listening on http://");
+    assert!(log.contains(" INFO "), "{log}");
+    assert!(!log.contains(" DEBUG "), "{log}");
+    drop(server);
+
+    // Commands warn, and say nothing of a target that there is.
+    for (filter, told) in [
+        ("foo=debug", "names `foo`"),
+        (
+            "info,omnizap_servces=debug",
+            "did you mean `omnizap_services`?",
+        ),
+        ("engine=warn", ""),
+        ("sqlx=debug", ""),
+        ("off,foo=debug", ""),
+    ] {
+        let shown = graph_with(filter);
+        let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+        assert_eq!(shown.status.code(), Some(0), "{filter}: {said}");
+        assert!(said.contains(told), "{filter}: {said}");
+        assert_eq!(said.is_empty(), told.is_empty(), "{filter}: {said}");
+    }
+}
+
+#[test]
 fn an_event_is_a_line_whatever_clients_send() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("feedback.toml");

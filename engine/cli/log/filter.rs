@@ -6,6 +6,44 @@ use tracing_subscriber::filter::LevelFilter;
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+/// This program's own targets.
+const OWN: [&str; 9] = [
+    "engine",
+    "omnizap",
+    "omnizap_contract",
+    "omnizap_host",
+    "omnizap_migrations",
+    "omnizap_models",
+    "omnizap_services",
+    "omnizap_stages",
+    "omnizap_validator",
+];
+
+/// Targets of libraries that say something.
+const OF_LIBRARIES: [&str; 21] = [
+    "async_openai",
+    "burn",
+    "cubecl",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "log",
+    "mio",
+    "reqwest",
+    "rustls",
+    "sea_orm",
+    "sea_orm_migration",
+    "sqlx",
+    "tokenizers",
+    "tokio",
+    "tokio_util",
+    "tower",
+    "tracing",
+    "ureq",
+    "want",
+    "warp",
+];
+
 /// The words of other programs, and ours for them.
 const OTHERS: [(&str, &str); 12] = [
     ("warning", "warn"),
@@ -67,6 +105,63 @@ pub(in crate::cli) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
+/// The filter with a level for what it does not name. The subscriber would log nothing of the rest
+/// where a target alone is named, the end of a fault included; who wants that says `off,TARGET=..`.
+pub(super) fn with_default(filter: &str, default: &str) -> String {
+    if filter.is_empty() {
+        return default.to_owned();
+    }
+    if filter.split(',').any(|part| is_level(part.trim())) {
+        return filter.to_owned();
+    }
+    format!("{default},{filter}")
+}
+
+/// What is to be told of targets that nothing is known to be called by: a directive for one does
+/// nothing. Each comes with what was probably meant.
+pub(super) fn strangers(filter: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for directive in filter.split(',') {
+        let target = directive.split('=').next().unwrap_or(directive).trim();
+        // Spans and their fields are the subscriber's matter.
+        let is_of_span = directive.contains(['[', ']', '{', '}']);
+        if target.is_empty() || is_of_span || is_level(target) || is_known(target) {
+            continue;
+        }
+        let known = OWN.into_iter().chain(OF_LIBRARIES);
+        let meant = nearest(crate_of(target), known);
+        let meant = meant.map_or_else(
+            || {
+                format!(
+                    "; those of this program begin with {} or {}",
+                    OWN[0], OWN[1]
+                )
+            },
+            |meant| format!("; did you mean `{meant}`?"),
+        );
+        told.push(format!(
+            "the log filter names `{target}`, and no target that is known begins so{meant}"
+        ));
+    }
+    told
+}
+
+/// True where a target that is known begins so. Of a path its first part must be one as a whole.
+fn is_known(target: &str) -> bool {
+    let name = crate_of(target);
+    let begins = |known: &&str| *known == name || (name == target && known.starts_with(name));
+    // Crates of a family, such as `sqlx_core`, have one name in common.
+    let is_of_family = |known: &&str| {
+        let rest = name.strip_prefix(*known);
+        rest.is_some_and(|rest| rest.starts_with('_'))
+    };
+    OWN.iter().chain(&OF_LIBRARIES).any(begins) || OF_LIBRARIES.iter().any(is_of_family)
+}
+
+fn crate_of(target: &str) -> &str {
+    target.split("::").next().unwrap_or(target)
+}
+
 fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
@@ -107,6 +202,55 @@ mod tests {
         ] {
             assert_eq!(log_filter(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_target_alone_leaves_the_rest_its_default() {
+        for (filter, expected) in [
+            ("", "info"),
+            ("foo=debug", "info,foo=debug"),
+            ("engine", "info,engine"),
+            ("[request]=debug", "info,[request]=debug"),
+            ("off,foo=debug", "off,foo=debug"),
+            ("foo=debug,WARN", "foo=debug,WARN"),
+            ("trace", "trace"),
+        ] {
+            assert_eq!(with_default(filter, "info"), expected, "{filter}");
+            assert!(EnvFilter::try_new(expected).is_ok(), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_nobody_has_is_told_with_the_one_that_is_meant() {
+        for known in [
+            "",
+            "info",
+            "engine::http::service=debug",
+            "eng=debug",
+            "omnizap=trace,sqlx::query=debug,sqlx_core=info,hyper_util::client=debug",
+            "omnizap_service",
+            "off,[request{id=3}]=debug,b[span{c=1}]=info",
+        ] {
+            assert_eq!(strangers(known), [""; 0], "{known}");
+        }
+        for (filter, name, meant) in [
+            ("foo=debug", "`foo`", "begin with engine or omnizap"),
+            (
+                "omnizap_servces=debug",
+                "`omnizap_servces`",
+                "`omnizap_services`",
+            ),
+            ("engin::http=debug", "`engin::http`", "`engine`"),
+            ("sqxl=debug", "`sqxl`", "`sqlx`"),
+        ] {
+            let told = strangers(filter);
+            assert_eq!(told.len(), 1, "{filter}: {told:?}");
+            assert!(
+                told[0].contains(name) && told[0].contains(meant),
+                "{told:?}"
+            );
+        }
+        assert_eq!(strangers("foo=debug,info,bar=warn").len(), 2);
     }
 
     #[test]

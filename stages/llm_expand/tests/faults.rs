@@ -91,6 +91,99 @@ async fn what_a_server_takes_is_remembered() {
     assert_eq!(server.asked().len(), 6);
 }
 
+/// What the last question asked for: the form of the answer, and its longest.
+fn last_form(server: &Mock) -> [Json; 3] {
+    let asked = server.asked();
+    let last: Json = serde_json::from_str(asked.last().unwrap()).unwrap();
+    let form = last["response_format"]["type"].clone();
+    [
+        form,
+        last["max_completion_tokens"].clone(),
+        last["max_tokens"].clone(),
+    ]
+}
+
+#[tokio::test]
+async fn what_a_server_takes_is_remembered_where_it_does_not_say_what_it_refuses() {
+    let silent = json!({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]});
+    let no_schema =
+        |status: u16, json: Json| json!({"if": "json_schema", "status": status, "json": json});
+    let no_form =
+        |status: u16, json: Json| json!({"if": "response_format", "status": status, "json": json});
+    let parameters = "No endpoints found that can handle the requested parameters.";
+    let object = [json!("json_object"), Json::Null, json!(1024)];
+    let plain = [Json::Null, Json::Null, json!(1024)];
+    for (refusal, asked, expected) in [
+        (
+            no_schema(501, json!({"error": "not implemented"})),
+            2,
+            &object,
+        ),
+        (
+            no_schema(404, json!({"error": {"message": parameters}})),
+            2,
+            &object,
+        ),
+        (no_schema(200, silent.clone()), 2, &object),
+        (no_schema(422, json!({"detail": "bad"})), 2, &object),
+        (no_form(501, json!({"error": "not implemented"})), 3, &plain),
+        (
+            no_form(404, json!({"error": {"message": parameters}})),
+            3,
+            &plain,
+        ),
+        (no_form(200, silent), 3, &plain),
+        (no_form(422, json!({"detail": "bad"})), 3, &plain),
+    ] {
+        let server = Mock::start(vec![refusal.clone(), json!("good")]).await;
+        let rig = rig(&server.url);
+        assert!(ask(&rig.llm, &["cat"], 20_000).await.used, "{refusal}");
+        assert_eq!(server.asked().len(), asked, "{refusal}");
+        assert!(ask(&rig.llm, &["dog"], 20_000).await.used, "{refusal}");
+        assert_eq!(server.asked().len(), asked + 1, "{refusal}");
+        assert_eq!(&last_form(&server), expected, "{refusal}");
+        assert_eq!(rig.llm.degraded(), None, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_way_that_took_all_the_time_is_not_gone_twice() {
+    let replies = vec![
+        json!({"if": "json_schema", "json": {"choices": [{"message": {"content": ""}}]}}),
+        json!({"times": 1, "delay_ms": 30_000, "text": "too late"}),
+        json!("good"),
+    ];
+    let server = Mock::start(replies).await;
+    let rig = rig(&server.url);
+    // Opening the database for the first time would take part of the limit.
+    while rig.store.expansion("none").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask(&rig.llm, &["cat"], 2000).await, nothing("error"));
+    assert_eq!(server.asked().len(), 2);
+    assert!(ask(&rig.llm, &["dog"], 20_000).await.used);
+    assert_eq!(server.asked().len(), 3);
+    assert_eq!(last_form(&server)[0], "json_object");
+}
+
+#[tokio::test]
+async fn a_server_that_understands_nothing_any_more_is_asked_from_the_beginning() {
+    let words = json!({"choices": [{"message": {"content": "{\"subtags\": [\"a\"]}"}}]});
+    let replies = vec![
+        json!({"times": 1, "if": "json_schema", "status": 422, "json": {"detail": "bad"}}),
+        json!({"times": 1, "json": words}),
+        json!({"times": 3, "status": 422, "json": {"detail": "bad"}}),
+        json!("good"),
+    ];
+    let server = Mock::start(replies).await;
+    let rig = rig(&server.url);
+    assert!(ask(&rig.llm, &["cat"], 20_000).await.used);
+    assert_eq!(ask(&rig.llm, &["dog"], 20_000).await, nothing("error"));
+    assert_eq!(server.asked().len(), 5, "each form that was left, once");
+    assert!(ask(&rig.llm, &["fox"], 20_000).await.used);
+    assert_eq!(last_form(&server)[0], "json_schema");
+}
+
 #[tokio::test]
 async fn a_server_that_has_changed_is_asked_from_the_beginning() {
     let replies = vec![
@@ -184,6 +277,61 @@ async fn the_key_is_in_no_error() {
     }
 }
 
+/// One that URLs, pages and JSON write otherwise.
+const ODD_KEY: &str = "sk+A/b=c&0123<4567/89ab==cdef";
+
+#[tokio::test]
+async fn the_key_is_in_no_error_however_it_is_written() {
+    let percent = ODD_KEY.bytes().map(|byte| format!("%{byte:02x}"));
+    let percent = percent.collect::<Vec<_>>().concat();
+    let url = "sk%2BA%2Fb%3Dc%260123%3C4567%2F89ab%3D%3Dcdef";
+    let page = "sk&plus;A&#x2F;b&#61;c&amp;0123&lt;4567&sol;89ab&equals;=cdef";
+    let unicode = ODD_KEY
+        .replace('+', "\\u002b")
+        .replace('/', "\\/")
+        .replace('&', "\\u0026");
+    // `Bearer KEY`, the key, `u:KEY`.
+    let base64 = [
+        "QmVhcmVyIHNrK0EvYj1jJjAxMjM8NDU2Ny84OWFiPT1jZGVm",
+        "c2srQS9iPWMmMDEyMzw0NTY3Lzg5YWI9PWNkZWY=",
+        "dTpzaytBL2I9YyYwMTIzPDQ1NjcvODlhYj09Y2RlZg==",
+    ];
+    let written = [ODD_KEY, &percent, url, page, &unicode]
+        .into_iter()
+        .chain(base64);
+    for written in written {
+        let server = Mock::start(vec![refusal(401, &format!("wrong: {written} !"))]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let llm = llm(&server.url, Some(ODD_KEY), &store(folder.path()));
+        let error = error(&llm, Duration::from_secs(20)).await.to_string();
+        assert!(
+            error.contains("wrong: ") && error.contains("***"),
+            "{error}"
+        );
+        for part in written.as_bytes().windows(12) {
+            let part = std::str::from_utf8(part).unwrap();
+            assert!(!error.contains(part), "{written}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_is_in_no_word() {
+    let content = format!(
+        "{{\"subtags\": [\"tabby\", \"{KEY}\", \"{}\", \"of {}\"]}}",
+        KEY.replace("SECRET", "S\\u0045CRET"),
+        KEY.replace('-', "%2D"),
+    );
+    let reply = json!({"json": {"choices": [{"message": {"content": content}}]}});
+    let server = Mock::start(vec![reply]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let llm = llm(&server.url, Some(KEY), &store(folder.path()));
+    let answer = ask(&llm, &["cat"], 20_000).await;
+    // Two that are the same are one, before the key is hidden in it.
+    let words = json!(["tabby", "***", "of ***"]);
+    assert_eq!(answer.expansion["subtags"], words);
+}
+
 #[tokio::test]
 async fn an_error_says_what_the_server_said() {
     for (reply, expected) in [
@@ -207,6 +355,10 @@ async fn an_error_says_what_the_server_said() {
         (
             refusal(200, r#"{"choices": []}"#),
             "choices[0].message.content",
+        ),
+        (
+            refusal(200, r#"{"choices": [{"message": {"content": " "}}]}"#),
+            "an empty text at choices[0].message.content",
         ),
         (
             json!({"json": {"choices": [{"message": {"content": "no"}}]}}),

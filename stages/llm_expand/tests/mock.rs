@@ -2,6 +2,7 @@
 //! well-behaved library would send.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -27,7 +28,7 @@ impl Mock {
     /// Starts a server of these replies: `"good"`, or an object of
     ///
     /// - `if`: a text that the request must hold, `times`: how often it is sent
-    /// - `status`, `headers` (null takes one out)
+    /// - `status`, `headers` (null takes one out), `delay_ms`
     /// - `json`, `text` or `hex`: the body
     /// - `frame`: `chunked`, `close` (no length), `half` (breaks off), `break` (no answer),
     ///   `gone` (closes the connection that it was to keep)
@@ -61,6 +62,8 @@ impl Script {
             let Some(reply) = self.reply(body) else {
                 return;
             };
+            let delay = Duration::from_millis(reply["delay_ms"].as_u64().unwrap_or(0));
+            tokio::time::sleep(delay).await;
             let frame = reply["frame"].as_str().unwrap_or("length");
             let bytes = answer(&reply, frame);
             if socket.write_all(&bytes).await.is_err() || !matches!(frame, "length" | "chunked") {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value as Json, json};
 
 use super::json as lenient;
+use super::thoughts;
 
 /// Most subtags kept.
 const MAX_SUBTAGS: usize = 20;
@@ -16,10 +17,9 @@ const MAX_EMOTIONS: usize = 10;
 const MAX_PACK_SUGGESTIONS: usize = 12;
 /// Longest entry kept, in characters; a longer one is no tag but a text.
 const MAX_ENTRY_CHARS: usize = 80;
-/// Most places in a text where an object is looked for.
+/// Most places in a text where an object is looked for: half of them from its beginning, half up to
+/// its end.
 const MAX_STARTS: usize = 32;
-/// What ends the thoughts that some models write before their answer.
-const END_OF_THOUGHTS: &str = "</think>";
 
 /// Words around the labels of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub enum AnswerFault {
     /// It has no text of the model.
     #[error("the server's answer has no text at choices[0].message.content")]
     NoContent,
+    /// It has a message, and no text in it.
+    #[error("the server's answer has an empty text at choices[0].message.content")]
+    EmptyContent,
     /// The model's text has no object.
     #[error("the model's text holds no JSON object")]
     NoObject,
@@ -58,20 +61,22 @@ impl Expansion {
     /// The words in a model's text: those of the lists that its object has, trimmed, without
     /// repetitions (without case, the first wins), and cut to their limits.
     ///
-    /// The object may stand in a fence, behind thoughts, or between words. A list that is missing
-    /// or is no list is empty; a number is a word, and so is a text within a list or an object.
+    /// The object may stand in a fence, behind thoughts, or between words. Of several the last one
+    /// with words counts, for models correct themselves; one among the thoughts, such as a draft,
+    /// only where there is none beside them. A list that is missing or is no list is empty; a number
+    /// is a word, and so is a text within a list or an object.
     ///
     /// # Errors
     /// [`AnswerFault`]: such an answer is not used, and not kept.
     pub fn parse(text: &str) -> Result<Self, AnswerFault> {
         // As the Python service did it; where that finds nothing, where it would not have looked.
         Self::of_outermost(text).or_else(|fault| {
-            let behind = text.rsplit_once(END_OF_THOUGHTS).map(|(_, behind)| behind);
-            let found = behind.and_then(|text| Self::of_outermost(text).ok());
-            found
-                .or_else(|| behind.and_then(Self::of_any))
-                .or_else(|| Self::of_any(text))
-                .ok_or(fault)
+            let answer = thoughts::left_out(text);
+            let found = answer.and_then(|answer| {
+                let outermost = Self::of_outermost(&answer).ok();
+                outermost.or_else(|| Self::of_last(&answer))
+            });
+            found.or_else(|| Self::of_last(text)).ok_or(fault)
         })
     }
 
@@ -85,13 +90,47 @@ impl Expansion {
         Self::of(&object).ok_or(AnswerFault::Empty)
     }
 
-    /// Those of the first object that has some.
-    fn of_any(text: &str) -> Option<Self> {
-        let starts = text.match_indices('{').take(MAX_STARTS);
-        starts.into_iter().find_map(|(start, _)| {
-            let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
-            Self::of(&values.next()?.ok()?)
-        })
+    /// Those of the last object that has some, and is in no other that has.
+    fn of_last(text: &str) -> Option<Self> {
+        let braces = text.match_indices('{').map(|(start, _)| start);
+        let starts: Vec<usize> = braces.filter(|start| may_begin(&text[*start..])).collect();
+        let (first, last) = if starts.len() > MAX_STARTS {
+            let half = MAX_STARTS / 2;
+            (&starts[..half], &starts[starts.len() - half..])
+        } else {
+            (&starts[..], &[][..])
+        };
+        let mut found = None;
+        let mut end = 0;
+        for start in first.iter().chain(last).copied() {
+            if start < end {
+                continue;
+            }
+            let Some(object) = balanced(&text[start..]) else {
+                continue;
+            };
+            let words = lenient::read(object).ok().as_ref().and_then(Self::of);
+            if words.is_some() {
+                found = words;
+                end = start + object.len();
+            }
+        }
+        found
+    }
+
+    /// The same with each word as it is made of it.
+    #[must_use]
+    pub(super) fn map(mut self, make: impl Fn(&str) -> String) -> Self {
+        let lists = [
+            &mut self.subtags,
+            &mut self.style_traits,
+            &mut self.emotions,
+            &mut self.pack_suggestions,
+        ];
+        for word in lists.into_iter().flatten() {
+            *word = make(word);
+        }
+        self
     }
 
     fn of(object: &Json) -> Option<Self> {
@@ -132,6 +171,32 @@ impl Expansion {
             },
         })
     }
+}
+
+/// True where a brace may begin an object: a name follows it, or the brace that closes it.
+fn may_begin(text: &str) -> bool {
+    text[1..].trim_start().starts_with(['"', '}'])
+}
+
+/// The object that a text begins with, up to the brace that closes it.
+fn balanced(text: &str) -> Option<&str> {
+    let (mut depth, mut is_quoted, mut is_escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b'{' if !is_quoted => depth += 1,
+            b'}' if !is_quoted => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return text.get(..=at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 fn tidy(list: &Json, limit: usize) -> Vec<String> {
@@ -228,7 +293,7 @@ mod tests {
             format!("<think>is it {{\"subtags\": [\"b\"]}} or {{c}}?</think> {good}"),
             format!("<think>{{</think>Here, {{really}}: {good}"),
             format!("[{good}]"),
-            format!("{good}\n{{\"subtags\": [\"b\"]}}"),
+            format!("{{\"subtags\": [\"b\"]}}\n{good}"),
             format!("a set {{x}}, {{}} and {good}"),
             format!("{{\"labels\": 1}} {{}} {good}"),
         ] {
@@ -240,6 +305,82 @@ mod tests {
         );
         let hay = "{".repeat(300_000);
         assert!(Expansion::parse(&hay).is_err(), "within bounds");
+    }
+
+    #[test]
+    fn a_draft_among_the_thoughts_is_not_the_answer() {
+        let good = r#"{"subtags": ["a"]}"#;
+        let bad = r#"{"subtags": ["b"], "emotions": ["c"]}"#;
+        for (open, close) in [
+            ("<think>", "</think>"),
+            ("<THINKING>", "</Thinking>"),
+            ("<thought>", "</thought>"),
+            ("<reasoning>", "</reasoning>"),
+            ("<reflection>", "</reflection>"),
+            ("[THINK]", "[/THINK]"),
+            ("<|begin_of_thought|>", "<|end_of_thought|>"),
+            (
+                "<|channel|>analysis<|message|>",
+                "<|end|><|start|>assistant<|channel|>final<|message|>",
+            ),
+            ("", "</thinking>"),
+            // What is not known for a mark.
+            ("analysis: ", "assistantfinal"),
+            ("<scribble>", "</scribble>"),
+        ] {
+            for text in [
+                format!("{open}maybe {bad}{close}{good}"),
+                format!("{open}maybe {bad} or {{x}}{close}\n```json\n{good}\n```"),
+                format!("{open}{bad}{close}I mean {{so}}: {good}"),
+            ] {
+                assert_eq!(subtags(&text), ["a"], "{text}");
+            }
+        }
+        for text in [
+            // The thoughts come last, and have no end.
+            format!("{good}<think>was {bad} better?"),
+            format!("{good}<think>was {bad} better?</think>"),
+            // They have no end, and the answer is the last of them.
+            format!("<think>maybe {bad}. No: {good}"),
+            format!("maybe {bad}. Better: {good}"),
+            format!(
+                "<think>no {{braces}} here</think>{} {{}}",
+                r#"{"subtags": ["a",],}"#
+            ),
+            // The last that fits, and not what is in it.
+            format!("{bad} then {{\"subtags\": [\"a\"], \"of\": {bad}}} {{\"x\": 1}}"),
+            format!("{bad} then {{\"result\": {good}}} {{x}}"),
+        ] {
+            assert_eq!(subtags(&text), ["a"], "{text}");
+        }
+        // As the Python service, where there is nothing else.
+        assert_eq!(subtags(&format!("<think>{good}</think> Done.")), ["a"]);
+        assert_eq!(subtags(&format!("<think>either {{x}} or {good}")), ["a"]);
+    }
+
+    #[test]
+    fn the_answer_is_found_behind_many_others() {
+        let other = r#"{"tag": "x"} "#.repeat(1000);
+        let good = r#"{"subtags": ["a"]}"#;
+        assert_eq!(subtags(&format!("{other}{good}")), ["a"]);
+        assert_eq!(subtags(&format!("{good}{other}")), ["a"]);
+        let parts = other.trim_end().replace("} {", "}, {");
+        let large = format!(r#"{{"parts": [{parts}], "subtags": ["a"]}} {{so}}"#);
+        assert_eq!(subtags(&large), ["a"]);
+        for hay in [r#"{"a":["#, r#"{"a":""#, "{}", r#"{"a":1,"#] {
+            assert!(
+                Expansion::parse(&hay.repeat(50_000)).is_err(),
+                "within bounds"
+            );
+        }
+    }
+
+    #[test]
+    fn every_word_is_made_anew() {
+        let expansion = Expansion::parse(r#"{"subtags": ["a", "b"], "emotions": ["c"]}"#);
+        let expansion = expansion.unwrap().map(str::to_uppercase);
+        assert_eq!(expansion.subtags, ["A", "B"]);
+        assert_eq!(expansion.emotions, ["C"]);
     }
 
     #[test]

@@ -5,6 +5,15 @@ use serde_json::Value as Json;
 
 use super::json;
 
+/// What servers call a part of a message that is a thought.
+const THOUGHTS: [&str; 5] = [
+    "thinking",
+    "redacted_thinking",
+    "thought",
+    "reasoning",
+    "reasoning_content",
+];
+
 /// Why an answer has no content.
 #[derive(Debug)]
 pub(super) enum NoContent {
@@ -12,6 +21,8 @@ pub(super) enum NoContent {
     NotJson(serde_json::Error),
     /// It says that something failed.
     Failed(String),
+    /// There is a message, and no text in it. Some answer so what they do not understand.
+    Empty,
     /// There is none.
     Missing,
 }
@@ -23,18 +34,43 @@ pub(super) enum NoContent {
 /// [`NoContent`].
 pub(super) fn content(body: &[u8]) -> Result<String, NoContent> {
     let body = json::read_bytes(body).map_err(NoContent::NotJson)?;
-    match &body["choices"][0]["message"]["content"] {
-        Json::String(text) => Ok(text.clone()),
-        // Parts: those of thoughts have no text of their own.
-        Json::Array(parts) => Ok(parts.iter().filter_map(text_of_part).collect()),
+    let choice = &body["choices"][0];
+    let text = match &choice["message"]["content"] {
+        Json::String(text) => text.clone(),
+        // Parts: those of thoughts are none of the answer.
+        Json::Array(parts) => parts.iter().filter_map(text_of_part).collect(),
         // What was to be a text, as it is.
-        object @ Json::Object(_) => Ok(object.to_string()),
-        _ if body["error"].is_null() => Err(NoContent::Missing),
-        _ => Err(NoContent::Failed(told(&body).unwrap_or_default())),
+        object @ Json::Object(_) => object.to_string(),
+        _ => String::new(),
+    };
+    if !text.trim().is_empty() {
+        return Ok(text);
     }
+    // Those that pass questions on say here what became of one.
+    let failed = [&body, choice]
+        .into_iter()
+        .find(|of| !of["error"].is_null());
+    Err(match failed {
+        Some(failed) => NoContent::Failed(told(failed).unwrap_or_default()),
+        None if is_silent(choice) => NoContent::Empty,
+        None => NoContent::Missing,
+    })
+}
+
+/// True for a message that says nothing, not even why.
+fn is_silent(choice: &Json) -> bool {
+    let message = &choice["message"];
+    let refuses = message["refusal"]
+        .as_str()
+        .is_some_and(|why| !why.is_empty());
+    message.is_object() && !refuses && choice["finish_reason"] != "content_filter"
 }
 
 fn text_of_part(part: &Json) -> Option<&str> {
+    let kind = part["type"].as_str().unwrap_or_default();
+    if THOUGHTS.contains(&kind) || part["thought"] == true {
+        return None;
+    }
     part.as_str().or_else(|| part["text"].as_str())
 }
 
@@ -96,14 +132,33 @@ mod tests {
                 "ab",
             ),
             (
+                r#"{"choices": [{"message": {"content": [
+                    {"type": "reasoning", "text": "no"}, {"text": "no", "thought": true},
+                    {"type": "text", "text": "a", "thought": false}]}}]}"#,
+                "a",
+            ),
+            (
                 r#"{"choices": [{"message": {"content": {"subtags": ["a"]}}}]}"#,
                 r#"{"subtags":["a"]}"#,
             ),
-            (r#"{"choices": [{"message": {"content": ""}}]}"#, ""),
         ] {
             assert_eq!(content(body.as_bytes()).unwrap(), expected, "{body}");
         }
+        for message in [
+            r#""message": {"content": ""}"#,
+            r#""message": {"content": " \n", "refusal": null}"#,
+            r#""message": {"content": null, "reasoning_content": "hm"}, "finish_reason": "length""#,
+            r#""message": {"role": "assistant"}"#,
+            r#""message": {"content": [{"type": "thinking", "text": "a"}], "refusal": ""}"#,
+        ] {
+            let empty = content(format!(r#"{{"choices": [{{{message}}}]}}"#).as_bytes());
+            assert!(
+                matches!(empty, Err(NoContent::Empty)),
+                "{message}: {empty:?}"
+            );
+        }
         for body in [
+            r#"{"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}"#,
             "{}",
             "[]",
             "3",
@@ -119,11 +174,17 @@ mod tests {
                 "{body}: {missing:?}"
             );
         }
-        let failed = content(br#"{"error": {"message": "overloaded", "code": 502}}"#);
-        let Err(NoContent::Failed(told)) = failed else {
-            panic!("{failed:?}");
-        };
-        assert_eq!(told, "overloaded (502)");
+        for body in [
+            r#"{"error": {"message": "overloaded", "code": 502}}"#,
+            r#"{"choices": [{"error": {"message": "overloaded", "code": 502},
+                "message": {"content": ""}}]}"#,
+        ] {
+            let failed = content(body.as_bytes());
+            let Err(NoContent::Failed(told)) = failed else {
+                panic!("{failed:?}");
+            };
+            assert_eq!(told, "overloaded (502)");
+        }
         assert!(matches!(content(b"<html>"), Err(NoContent::NotJson(_))));
     }
 

@@ -40,6 +40,30 @@ const OF_THE_LIMIT: [&str; 9] = [
     "context window",
 ];
 
+/// What they say where it is a parameter, and not which one.
+const OF_PARAMETERS: [&str; 20] = [
+    "requested parameter",
+    "unsupported parameter",
+    "unsupported_parameter",
+    "unknown parameter",
+    "unknown_parameter",
+    "unrecognized parameter",
+    "unrecognized_parameter",
+    "unrecognized request argument",
+    "unexpected keyword",
+    "unexpected field",
+    "unknown field",
+    "unknown_field",
+    "extra inputs",
+    "extra fields",
+    "extra_forbidden",
+    "additional properties",
+    "additionalproperties",
+    "not implemented",
+    "not_implemented",
+    "unimplemented",
+];
+
 /// How a question is put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dialect {
@@ -100,12 +124,30 @@ impl Dialect {
             return Some(next);
         }
         // Some refuse without a word about what: if only in JSON, they did read the question.
-        let is_unclear = matches!(
+        let is_read = matches!(
             status,
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY
-        );
-        let is_first = self == Self::default();
-        (is_unclear && is_first && json::read_bytes(body).is_ok()).then_some(OF_THE_PREDECESSOR)
+        ) && json::read_bytes(body).is_ok();
+        if is_read || about.is_unclear(status) {
+            self.simpler()
+        } else {
+            None
+        }
+    }
+
+    /// A dialect that asks less of a server which does not say what it would understand: first that
+    /// of the Python service, then without a form, then with nothing that it could refuse.
+    pub(super) fn simpler(self) -> Option<Self> {
+        let of = |form, limit| Some(Self { form, limit });
+        match (self.form, self.limit) {
+            (Form::Schema, Limit::MaxCompletionTokens) => Some(OF_THE_PREDECESSOR),
+            (Form::Schema, limit) => of(Form::Object, limit),
+            (Form::Object, limit) => of(Form::Plain, limit),
+            (Form::Plain, Limit::MaxCompletionTokens | Limit::MaxTokens) => {
+                of(Form::Plain, Limit::Unset)
+            }
+            (Form::Plain, Limit::Unset) => None,
+        }
     }
 }
 
@@ -131,7 +173,7 @@ impl Limit {
 /// will say the same again.
 pub(super) fn is_about_the_form(status: StatusCode, body: &[u8]) -> bool {
     let about = About::of(body);
-    !is_about_the_caller(status) && (about.form || about.limit)
+    !is_about_the_caller(status) && (about.form || about.limit || about.is_unclear(status))
 }
 
 /// What a refusal is about.
@@ -139,6 +181,7 @@ pub(super) fn is_about_the_form(status: StatusCode, body: &[u8]) -> bool {
 struct About {
     form: bool,
     limit: bool,
+    parameters: bool,
 }
 
 impl About {
@@ -148,7 +191,13 @@ impl About {
         Self {
             form: names(&OF_THE_FORM),
             limit: names(&OF_THE_LIMIT),
+            parameters: names(&OF_PARAMETERS),
         }
+    }
+
+    /// True where it is about something in the question that has no name.
+    fn is_unclear(self, status: StatusCode) -> bool {
+        self.parameters || status == StatusCode::NOT_IMPLEMENTED
     }
 }
 
@@ -237,6 +286,25 @@ mod tests {
                 Some(OF_THE_PREDECESSOR),
             ),
             (400, r#"{"error": "bad request"}"#, Some(OF_THE_PREDECESSOR)),
+            (
+                501,
+                r#"{"error": "not implemented"}"#,
+                Some(OF_THE_PREDECESSOR),
+            ),
+            (501, "", Some(OF_THE_PREDECESSOR)),
+            (
+                404,
+                "No endpoints found that can handle the requested parameters.",
+                Some(OF_THE_PREDECESSOR),
+            ),
+            (
+                500,
+                "Unrecognized request argument",
+                Some(OF_THE_PREDECESSOR),
+            ),
+            (400, "Unknown field", Some(OF_THE_PREDECESSOR)),
+            (422, r#"{"detail": "bad"}"#, Some(OF_THE_PREDECESSOR)),
+            (403, r#"{"error": "not implemented"}"#, None),
             (400, "<html>bad request", None),
             (404, r#"{"error": "no such model"}"#, None),
             (500, r#"{"error": "oops"}"#, None),
@@ -258,6 +326,28 @@ mod tests {
         }
         assert_eq!((dialect.form, dialect.limit), (Form::Plain, Limit::Unset));
         assert_eq!(after(dialect, 400, r#"{"error": "bad request"}"#), None);
+    }
+
+    #[test]
+    fn less_and_less_is_asked_of_a_server_that_does_not_say_what_it_refuses() {
+        for (status, body) in [
+            (422, r#"{"detail": "bad"}"#),
+            (501, ""),
+            (404, "can't handle the requested parameters"),
+        ] {
+            let mut dialect = FIRST;
+            let mut forms = Vec::new();
+            while let Some(next) = after(dialect, status, body) {
+                dialect = next;
+                forms.push((next.form, next.limit));
+            }
+            let expected = [
+                (Form::Object, Limit::MaxTokens),
+                (Form::Plain, Limit::MaxTokens),
+                (Form::Plain, Limit::Unset),
+            ];
+            assert_eq!(forms, expected, "{status} {body}");
+        }
     }
 
     #[test]

@@ -311,6 +311,9 @@ mod tests {
         let quota = r#"{"error": {"code": "insufficient_quota"}}"#;
         assert_eq!(answer(429, Some("1"), quota), Next::Take);
         assert_eq!(answer(500, None, "failed to parse grammar"), Next::Take);
+        // It will be no more implemented the next time.
+        let next = answer(501, None, r#"{"error": "not implemented"}"#);
+        assert_eq!(next, Next::Take);
     }
 
     #[test]
