@@ -11,8 +11,9 @@ use crate::verdict::{Finding, Passed, Verdict, skipped};
 
 /// Inputs that are given again and again, so that caches fill before anything is measured.
 const INPUTS: usize = 8;
-/// Rounds between two measurements. What grows in each of them is never given back.
-const WINDOWS: usize = 3;
+/// Measurements, with rounds between two of them. What grows in each of them is never given back;
+/// the allocator's own lists, which fill with every size that comes by, stop within a few.
+const WINDOWS: usize = 8;
 /// Rounds of a window: many, unless the stage is slow. Fewer than the least say nothing.
 const ROUNDS: std::ops::RangeInclusive<u32> = 2..=200;
 /// The part of the check's time that one kind of rounds may take.
