@@ -26,6 +26,8 @@ mod m20261122_000004_feedback;
 mod m20261125_000005_judgements;
 mod m20261126_000006_image_changes;
 mod m20261126_000007_nsfw_classes;
+mod m20261126_000008_image_assets;
+mod m20261126_000009_themes;
 
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,
@@ -59,9 +61,36 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000005_judgements::Migration),
             Box::new(m20261126_000006_image_changes::Migration),
             Box::new(m20261126_000007_nsfw_classes::Migration),
+            Box::new(m20261126_000008_image_assets::Migration),
+            Box::new(m20261126_000009_themes::Migration),
         ]
     }
 }
+
+/// The tables that there are once every step was applied, each with the step that makes it.
+pub const TABLES: [(&str, &str); 12] = [
+    (
+        "clip_image_embedding_cache",
+        "m20261122_000001_image_embeddings",
+    ),
+    (
+        "clip_label_embedding_cache",
+        "m20261122_000002_label_embeddings",
+    ),
+    (
+        "clip_llm_label_expansion_cache",
+        "m20261122_000003_expansions",
+    ),
+    ("clip_image_theme_feedback", "m20261122_000004_feedback"),
+    ("omnizap_theme_labels", "m20261122_000004_feedback"),
+    ("omnizap_looks", "m20261125_000005_judgements"),
+    ("omnizap_image_names", "m20261125_000005_judgements"),
+    ("omnizap_image_credits", "m20261125_000005_judgements"),
+    ("omnizap_judgements", "m20261125_000005_judgements"),
+    ("omnizap_image_changes", "m20261126_000006_image_changes"),
+    ("omnizap_nsfw_classes", "m20261126_000007_nsfw_classes"),
+    ("omnizap_image_assets", "m20261126_000008_image_assets"),
+];
 
 /// One step and whether a database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

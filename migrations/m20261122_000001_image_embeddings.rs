@@ -10,6 +10,8 @@ use crate::ddl::{ASSET_CHARS, HASH_CHARS, MODEL_CHARS, table, timestamp};
 
 const EMBEDDINGS: &str = "clip_image_embedding_cache";
 const LABELS: &str = "omnizap_image_labels";
+/// What takes the place of [`LABELS`] with a later step.
+const LOOKS: &str = "omnizap_looks";
 const BY_CONTENT: &str = "clip_image_content_model";
 const BY_NAME: &str = "clip_image_hash";
 
@@ -23,6 +25,11 @@ impl MigrationTrait for Migration {
             take_over(manager).await?;
         } else {
             create_embeddings(manager).await?;
+        }
+        if manager.has_table(LOOKS).await? {
+            // Applied again, where the table was lost: what takes the place of the labels is there,
+            // and would be made anew from none.
+            return Ok(());
         }
         let labels = table(manager, LABELS)
             .col(

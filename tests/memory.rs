@@ -10,6 +10,7 @@ mod kill;
 mod meaning;
 mod outage;
 mod recall;
+mod server_faults;
 mod starts;
 mod themes;
 

@@ -26,6 +26,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let graphs = pipelines::graphs(common, args.file.as_deref())?;
     if !args.fast {
+        super::config::check_database(common)?;
         let mut mistakes = Diagnostics::default();
         for graph in &graphs {
             mistakes.extend(graph.inspect());

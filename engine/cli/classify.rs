@@ -64,6 +64,7 @@ impl ClassifyArgs {
 }
 
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
+    super::config::check_database(common)?;
     let named = pipelines::named(common, &args.pipeline)?;
     let takes_files = !args.files.is_empty();
     let request = Request::new(&named.graph.file, &args.given(), takes_files)?;

@@ -1,10 +1,14 @@
 //! The environment, turned into the settings of the services.
 
+use std::num::NonZeroU16;
+
 use anyhow::Context as _;
 use omnizap_services::ServicesConfig;
-use omnizap_services::store::host_and_port;
+use omnizap_services::inference::pictures::PictureLimits;
+use omnizap_services::inference::pool::PoolLimits;
+use omnizap_services::store::{Store, StoreConfig, host_and_port};
 
-use super::Common;
+use super::{Common, Failure};
 
 /// A variable, where it is set to something.
 fn variable(name: &str) -> Option<String> {
@@ -19,9 +23,12 @@ fn word(name: &str) -> Option<String> {
     variable(name).map(|value| value.trim().to_owned())
 }
 
-/// The services' settings: data folder, database, model, LLM.
+/// The services' settings: data folder, database, model, LLM, and how much of each may wait.
 pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig> {
+    let (model_limits, picture_limits) = limits(&variable)?;
     Ok(ServicesConfig {
+        model_limits,
+        picture_limits,
         data_dir: common.data.clone(),
         database_url: database_url(&variable)?,
         model_name: word("CLIP_MODEL_NAME"),
@@ -30,6 +37,57 @@ pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig>
         openai_base_url: word("OPENAI_BASE_URL"),
         ..ServicesConfig::default()
     })
+}
+
+/// How many pictures and texts may wait for a model, and how much room there is for pixels.
+fn limits(
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<(PoolLimits, PictureLimits)> {
+    let (mut models, mut pictures) = (PoolLimits::default(), PictureLimits::default());
+    if let Some(bytes) = whole(variable, "OMNIZAP_MAX_DECODED_BYTES", 1 << 20, 1 << 40)? {
+        pictures.max_decoded_bytes = bytes;
+    }
+    if let Some(images) = whole(variable, "OMNIZAP_MAX_WAITING_IMAGES", 1, 1 << 16)? {
+        models.max_waiting_images = usize::try_from(images)?;
+    }
+    if let Some(texts) = whole(variable, "OMNIZAP_MAX_WAITING_TEXTS", 1, 1 << 20)? {
+        models.max_waiting_texts = usize::try_from(texts)?;
+    }
+    Ok((models, pictures))
+}
+
+/// A whole number within bounds, where the variable is set.
+fn whole(
+    variable: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+    min: u64,
+    max: u64,
+) -> anyhow::Result<Option<u64>> {
+    let Some(text) = variable(name) else {
+        return Ok(None);
+    };
+    let number = text.trim().replace('_', "").parse::<u64>().ok();
+    let number = number.filter(|number| (min..=max).contains(number));
+    let wrong = || format!("{name}: expected a whole number from {min} to {max}, found {text:?}");
+    Ok(Some(number.with_context(wrong)?))
+}
+
+/// Checks where the database is, before anything is made that needs it; nothing is opened. What is
+/// wrong is told by the variable that says so.
+pub(super) fn check_database(common: &Common) -> Result<(), Failure> {
+    let config = services_config(common).map_err(Failure::Config)?;
+    let store = Store::new(StoreConfig {
+        data_dir: config.data_dir,
+        url: config.database_url,
+    });
+    let said_by = match variable("DATABASE_URL") {
+        Some(_) => "DATABASE_URL",
+        // It is made of the parts then, and what else is in it is encoded.
+        None => "DB_HOST",
+    };
+    store
+        .check()
+        .map_err(|error| Failure::Config(anyhow::Error::from(error).context(said_by)))
 }
 
 /// `DATABASE_URL`, else a MySQL URL from `DB_HOST`, `DB_PORT`, `DB_USER`,
@@ -49,9 +107,9 @@ fn database_url(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Opt
     };
     let port = match variable("DB_PORT") {
         Some(port) => {
-            let number = port.trim().parse();
-            let wrong = || format!("DB_PORT: expected a port number, found {port:?}");
-            Some(number.with_context(wrong)?)
+            let number = port.trim().parse::<NonZeroU16>().ok();
+            let wrong = || format!("DB_PORT: expected a number from 1 to 65535, found {port:?}");
+            Some(number.with_context(wrong)?.get())
         }
         None => None,
     };
@@ -80,7 +138,7 @@ fn percent_encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::database_url;
+    use super::{database_url, limits};
 
     fn check(variables: &[(&str, &str)], expected: Option<&str>) {
         let variable = |name: &str| {
@@ -89,6 +147,29 @@ mod tests {
         };
         let url = database_url(&variable).expect("well-formed");
         assert_eq!(url.as_deref(), expected);
+    }
+
+    #[test]
+    fn limits_are_whole_numbers_within_bounds() {
+        let of = |name: &'static str, value: &'static str| {
+            limits(&move |asked| (asked == name).then(|| value.to_owned()))
+        };
+        let (models, pictures) = of("", "").expect("defaults");
+        assert_eq!(
+            (models.max_waiting_images, models.max_waiting_texts),
+            (256, 16_384)
+        );
+        assert_eq!(pictures.max_decoded_bytes, 512 << 20);
+        let (_, pictures) = of("OMNIZAP_MAX_DECODED_BYTES", " 64_000_000\r").expect("a number");
+        assert_eq!(pictures.max_decoded_bytes, 64_000_000);
+        let (models, _) = of("OMNIZAP_MAX_WAITING_TEXTS", "7").expect("a number");
+        assert_eq!(models.max_waiting_texts, 7);
+        for wrong in ["0", "-1", "1e6", "much", "99999999999999999999"] {
+            let error = of("OMNIZAP_MAX_WAITING_IMAGES", wrong).expect_err(wrong);
+            let error = error.to_string();
+            assert!(error.contains("OMNIZAP_MAX_WAITING_IMAGES"), "{error}");
+            assert!(error.contains("from 1 to 65536"), "{error}");
+        }
     }
 
     #[test]
@@ -134,8 +215,11 @@ mod tests {
 
     #[test]
     fn a_port_that_is_none_is_an_error() {
-        let variable = |name: &str| Some(if name == "DB_PORT" { "x" } else { "y" }.to_owned());
-        let without_url = |name: &str| variable(name).filter(|_| name != "DATABASE_URL");
-        assert!(database_url(&without_url).is_err());
+        for port in ["x", "0", "65536", "-1"] {
+            let variable = |name: &str| Some(if name == "DB_PORT" { port } else { "y" }.to_owned());
+            let without_url = |name: &str| variable(name).filter(|_| name != "DATABASE_URL");
+            let error = database_url(&without_url).expect_err(port).to_string();
+            assert!(error.starts_with("DB_PORT: "), "{error}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::config::services_config;
+use super::config::{check_database, services_config};
 use super::{Common, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -20,12 +20,10 @@ pub(super) enum DbCommand {
 }
 
 pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode, Failure> {
+    check_database(common)?;
     let config = services_config(common).map_err(Failure::Config)?;
     let services = omnizap_services::Services::new(config);
     let store = services.store();
-    store
-        .check()
-        .map_err(|error| Failure::Config(error.into()))?;
     let mut code = ExitCode::SUCCESS;
     match command {
         DbCommand::Migrate => {

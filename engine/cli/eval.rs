@@ -67,6 +67,7 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Failure> {
+    super::config::check_database(common)?;
     let samples = match &args.labels {
         Some(table) => samples::from_table(&args.folder, table)?,
         None => samples::from_folders(&args.folder)?,

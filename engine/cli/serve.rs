@@ -171,6 +171,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     }
     let trust = args.trust.read()?;
     let common = &load::pinned(common)?;
+    super::config::check_database(common)?;
     let grace = Duration::from_millis(args.shutdown_grace_ms);
     // Before anything is loaded: what waits for a plugin then can be ended too.
     let mut shutdown = Box::pin(shutdown_signal()?);

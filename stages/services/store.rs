@@ -3,14 +3,15 @@
 //!
 //! # Layout
 //!
-//! - one file a table: `image_embedding`, `image_name`, `look`, `label_embedding`,
-//!   `nsfw_classes`, `theme_feedback`, `judgement`, `image_credit`, `theme_label`,
-//!   `expansion`, `image_change` (entity and queries)
+//! - one file a table: `image_embedding`, `image_asset`, `image_name`, `look`,
+//!   `label_embedding`, `nsfw_classes`, `theme_feedback`, `judgement`, `image_credit`,
+//!   `theme_label`, `expansion`, `image_change` (entity and queries)
 //! - `credit` (which labels a judgement counts for), `evidence` (what answers read of it)
 //! - `address` (URLs as people write them), `connect` (one way to open each kind of database),
-//!   `place` (the files of SQLite), `opened` (a database that is open, and its place),
-//!   `session` (what a query runs on), `access` (reads, transactions), `trouble` (what errors
-//!   mean), `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
+//!   `place` (the files of SQLite), `room` (on their disk), `opened` (a database that is open,
+//!   and its place), `renewal` (connections made anew), `session` (what a query runs on),
+//!   `access` (reads, transactions), `trouble` (what errors mean), `operations` (what stages ask
+//!   for), `health`, `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `follow` (the vector index
 //!   is kept in step with the table), `forget` (images and all that is known of them)
 //!
@@ -20,9 +21,9 @@
 //!   be tried is tried anew each time, what can be left out is left out until the
 //!   database answers again, and it is asked all the while.
 //! - What was acknowledged is durable: the database said that it is committed and synced, and
-//!   its file is still the one at its name.
+//!   its file is still the one at its name, with all that it had.
 //! - No connection with an open transaction is used again, and none is opened to a file that
-//!   took another's place.
+//!   took another's place. Into a file of which something is gone nothing is written.
 //! - Keys compare by bytes; every text that reaches a statement is a parameter.
 
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ mod expansion;
 mod follow;
 mod forget;
 mod health;
+mod image_asset;
 mod image_change;
 mod image_credit;
 mod image_embedding;
@@ -73,6 +75,8 @@ mod nsfw_classes;
 mod opened;
 mod operations;
 mod place;
+mod renewal;
+mod room;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -332,8 +336,13 @@ impl Store {
         self.flush().await;
         self.0.closed.store(true, Ordering::Release);
         self.0.index.close();
+        // Whoever opens it just now has the turn: what is open then must be closed. One that hangs
+        // is left.
+        let turn = self.0.slot.turn.lock();
+        let _turn = tokio::time::timeout(limits::CLOSE_TURN, turn).await;
         if let Some(opened) = self.0.slot.current() {
-            opened.close().await;
+            // A connection that is still in use is waited for, and not for ever.
+            let _ = tokio::time::timeout(limits::CLOSE, opened.close()).await;
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The disk below SQLite fails and comes back, its file is removed under the program, or it can
 //! never be used: what was acknowledged is stored, once, and nobody restarts anything.
 //!
-//! The disk is `disk.c`, preloaded into the program: it fails what a file tells it to.
+//! The disk is `disk.c`, preloaded into the program, or into a server of a database: it fails what a
+//! file tells it to.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -35,15 +37,17 @@ const FEW: u64 = 10;
 const FAULTS: [(&str, i32); 4] = [("write", 28), ("write", 5), ("write", -1), ("sync", 5)];
 
 /// The library, and the file that tells it what fails.
-struct Disk {
+pub(super) struct Disk {
     library: PathBuf,
     control: PathBuf,
     folder: TempDir,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = TempDir::new().unwrap();
+        // Servers run as somebody else.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let library = folder.path().join("disk.so");
         let output = Command::new("cc")
             .args(["-O1", "-shared", "-fPIC", "-Wall", "-o"])
@@ -64,20 +68,25 @@ impl Disk {
     }
 
     /// Changes what fails, at one moment.
-    fn says(&self, what: &str) {
+    pub(super) fn says(&self, what: &str) {
         let next = self.folder.path().join("next");
         fs::write(&next, what).unwrap();
         fs::rename(&next, &self.control).unwrap();
     }
 
+    /// What puts it below a program, for the files with `of` in their names.
+    pub(super) fn environment<'a>(&'a self, of: &'a str) -> [(&'a str, &'a str); 3] {
+        [
+            ("LD_PRELOAD", self.library.to_str().unwrap()),
+            ("OMNIZAP_TEST_DISK", self.control.to_str().unwrap()),
+            ("OMNIZAP_TEST_DISK_OF", of),
+        ]
+    }
+
     fn start(&self, data: &Arc<Data>) -> Server {
         Server::start_with(&Settings {
             data: Some(data.clone()),
-            environment: &[
-                ("LD_PRELOAD", self.library.to_str().unwrap()),
-                ("OMNIZAP_TEST_DISK", self.control.to_str().unwrap()),
-                ("OMNIZAP_TEST_DISK_OF", "omnizap.db"),
-            ],
+            environment: &self.environment("omnizap.db"),
             ..Settings::default()
         })
     }
@@ -303,6 +312,138 @@ fn a_database_that_can_never_be_used_ends_the_program_and_says_why() {
     let said = refused("postgres://bot:55word@a:5432,b:5432/zap");
     assert!(said.contains("several hosts"), "{said}");
     assert!(!said.contains("55word"), "{said}");
+    for url in ["sqlite:%3Amemory%3A", "sqlite:x.db?mode=%6demory"] {
+        let said = refused(url);
+        assert!(said.contains("in memory"), "{url}: {said}");
+    }
+    for url in ["sqlite:///", "sqlite:///tmp"] {
+        let said = refused(url);
+        assert!(said.contains("folder"), "{url}: {said}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_settings_of_the_database_is_told_by_its_variable() {
+    let folder = TempDir::new().unwrap();
+    let parts = [("DB_HOST", "db"), ("DB_USER", "bot"), ("DB_NAME", "zap")];
+    let with = |name, value| {
+        let mut variables = parts.to_vec();
+        variables.retain(|(known, _)| *known != name);
+        variables.push((name, value));
+        variables
+    };
+    let image = root().join("tests/fixtures/images/pixel.png");
+    let image = image.to_str().unwrap();
+    for (name, variables) in [
+        ("DATABASE_URL", vec![("DATABASE_URL", "sqlite::memory:")]),
+        (
+            "DATABASE_URL",
+            vec![("DATABASE_URL", "oracle://scott:tiger@h/x")],
+        ),
+        ("DB_HOST", with("DB_HOST", "a,b")),
+        ("DB_PORT", with("DB_PORT", "0")),
+    ] {
+        for arguments in [
+            &["serve", "--listen", "127.0.0.1:0"][..],
+            &["check"],
+            &["classify", image],
+            &["db", "status"],
+        ] {
+            let mut command = omnizap(folder.path());
+            command.envs(variables.iter().copied()).args(arguments);
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(78), "{arguments:?}: {said}");
+            let begins = format!("error: {name}: ");
+            let is_told = said.lines().any(|line| line.starts_with(&begins));
+            assert!(is_told, "{arguments:?}: {said}");
+            assert!(!said.contains("tiger"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_name_of_a_file_in_any_form_is_the_file_that_is_used() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (url, name) in [
+        (format!("sqlite://{}", path("a b.db")), "a b.db"),
+        (format!("sqlite:file:{}", path("uri.db")), "uri.db"),
+        (format!("SQLITE:{}", path("upper.db")), "upper.db"),
+    ] {
+        let server = Server::start_with(&Settings {
+            environment: &[("DATABASE_URL", &url)],
+            ..Settings::default()
+        });
+        let mut client = server.client();
+        for _ in 0..3 {
+            assert!(rate(&mut client), "{url}");
+        }
+        assert!(!is_degraded(&mut client), "{url}");
+        assert!(folder.path().join(name).exists(), "{url}");
+    }
+}
+
+/// The file, or its log, is emptied by somebody: what was in it is gone, and nothing that is
+/// acknowledged later.
+#[test]
+fn a_file_that_is_emptied_costs_nothing_that_is_acknowledged_later() {
+    if Kind::of_the_suite() != Kind::Sqlite {
+        not_tested("a file that is emptied, but SQLite's");
+        return;
+    }
+    for names in [
+        &["omnizap.db"][..],
+        &["omnizap.db-wal"],
+        &["omnizap.db", "omnizap.db-wal"],
+    ] {
+        let data = Arc::new(Data::new());
+        let mut server = Server::start_with(&Settings {
+            data: Some(data.clone()),
+            ..Settings::default()
+        });
+        server.settle();
+        let mut client = server.client();
+        for _ in 0..3 {
+            assert!(rate(&mut client));
+        }
+        classify(
+            &mut client,
+            &picture("pixel.png"),
+            &[("labels", "a cat,a dog")],
+        );
+        for name in names {
+            let mut file = fs::OpenOptions::new();
+            file.write(true).open(data.folder().join(name))
+                .unwrap()
+                .set_len(0)
+                .unwrap();
+        }
+        let mut acknowledged = 0;
+        let mut refused = 0;
+        until("taking feedback", PATIENCE, || {
+            match rate(&mut client) {
+                true => acknowledged += 1,
+                false => refused += 1,
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            acknowledged == 10
+        });
+        // What was under way as it was emptied, and what came until it was looked at again.
+        assert!(refused <= 20, "{names:?}: {refused}");
+        until("being well", PATIENCE, || !is_degraded(&mut client));
+        drop(client);
+        server.terminate();
+        assert_eq!(server.wait(), Some(0), "{}", server.log());
+        let [stored] = data.numbers("SELECT total_assignments FROM clip_image_theme_feedback");
+        // What was taken into the file before is there still.
+        let range = acknowledged..=acknowledged + 3;
+        assert!(
+            range.contains(&stored),
+            "{names:?}: {stored} of {range:?}\n{}",
+            server.log()
+        );
+    }
 }
 
 #[test]

@@ -191,6 +191,44 @@ fn the_command_counts_asks_and_deletes() {
 }
 
 #[test]
+fn a_picture_under_another_asset_keeps_its_row_and_is_found_by_both() {
+    let (data, pipelines) = (Arc::new(Data::new()), pipelines());
+    let (server, other) = (start(&data, &pipelines), start(&data, &pipelines));
+    let name = seen(&server);
+    let row = || -> i64 {
+        let id = "SELECT id FROM clip_image_embedding_cache";
+        let [id] = data.numbers(&format!("{id} WHERE image_hash = '{name}'"));
+        id
+    };
+    let before = row();
+    let first = picture("baseline_444.jpg");
+    let is_called = |what: &str| {
+        until(what, IN_STEP, || similar(&other)[0]["asset_id"] == *what);
+    };
+    for asset_id in ["sticker-2", "sticker-1", "sticker-2"] {
+        let fields = [LABELS, ("asset_id", asset_id)];
+        classify(&mut server.client(), &first, &fields);
+        server.settle();
+        is_called(asset_id);
+    }
+    assert_eq!(row(), before, "the row that was written first");
+    for asset_id in ["sticker-1", "sticker-2"] {
+        let counted = forget(&data, &["--asset", asset_id, "--dry-run"]);
+        let told = String::from_utf8_lossy(&counted.stdout).into_owned();
+        let all = "1 embeddings, 2 rows of labels, 1 of feedback to forget\n";
+        assert_eq!(told, all, "{asset_id}");
+    }
+    data.execute(&format!(
+        "UPDATE clip_image_embedding_cache SET asset_id = 'by hand' WHERE image_hash = '{name}'"
+    ));
+    is_called("by hand");
+    let done = forget(&data, &["--asset", "by hand", "--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_eq!(rows(&data, &name), [0, 0, 0]);
+    until("gone", IN_STEP, || similar(&other) == json!([]));
+}
+
+#[test]
 fn the_command_fails_where_the_database_is_away() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = omnizap(folder.path());

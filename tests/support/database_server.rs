@@ -16,21 +16,31 @@ pub(crate) struct DatabaseServer {
     port: u16,
     /// Of its data, and so what a server that is started again finds.
     name: String,
+    /// What is in its environment beside what is in ours.
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
 impl DatabaseServer {
     /// A new one, of a kind that has servers.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &[])
+    }
+
+    /// The same with more in its environment, whenever it is started.
+    pub(crate) fn start_with(kind: Kind, environment: &[(&str, &str)]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let name = format!("{}-{port}", kind.name());
-        let child = launch(kind, &name, port);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment: Vec<_> = environment.iter().map(owned).collect();
+        let child = launch(kind, &name, port, &environment);
         let server = Self {
             kind,
             port,
             name,
+            environment,
             child,
         };
         server.wait();
@@ -58,7 +68,7 @@ impl DatabaseServer {
 
     /// Starts it again, over its data; returns once it answers.
     pub(crate) fn restart(&mut self) {
-        self.child = launch(self.kind, &self.name, self.port);
+        self.child = launch(self.kind, &self.name, self.port, &self.environment);
         self.wait();
     }
 
@@ -99,13 +109,14 @@ impl Drop for DatabaseServer {
     }
 }
 
-fn launch(kind: Kind, name: &str, port: u16) -> Child {
+fn launch(kind: Kind, name: &str, port: u16, environment: &[(String, String)]) -> Child {
     assert!(
         std::env::var_os("OMNIZAP_TEST_SERVERS").is_some(),
         "no place for a server of its own: run this through tests/databases.sh"
     );
     let mut command = Command::new(root().join("tests/databases.sh"));
     command.args(["--serve", kind.name(), name, &port.to_string()]);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.spawn().unwrap()
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use omnizap_contract::common::digest::Sha256Hex;
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr};
 
 use super::connect::Target;
 use super::health::{Need, Use};
 use super::opened::Opened;
 use super::session::Session;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, is_out_of_room};
 use super::{Inner, StoreError, image_name, limits};
 
 /// What opening is called in errors.
@@ -23,13 +23,47 @@ impl Target {
     /// server belongs to a session.
     pub(super) async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let database = self.open(1).await?;
-        let result = omnizap_migrations::up(&database, self.sessions()).await;
+        let applied = omnizap_migrations::up(&database, self.sessions()).await;
+        let missing = match applied {
+            Ok(_) => missing(&database).await,
+            Err(_) => None,
+        };
         let _ = database.close().await;
-        result.map_err(|source| StoreError::Database {
-            doing: "bringing the schema up to date",
-            source,
-        })
+        let applied = applied.map_err(|source| match Trouble::of(&source) {
+            Trouble::Damaged => self.failed(source),
+            _ => StoreError::Database {
+                doing: "bringing the schema up to date",
+                source,
+            },
+        })?;
+        match missing {
+            None => Ok(applied),
+            Some(what) => Err(StoreError::Open {
+                name: self.name(),
+                source: DbErr::Custom(what),
+                why: String::new(),
+                lasts: true,
+            }),
+        }
     }
+}
+
+/// What is to be said of a table that is not there, though the step that makes it is recorded as
+/// applied. What else a table says to be read is for whoever reads it.
+async fn missing(database: &DatabaseConnection) -> Option<String> {
+    for (table, step) in omnizap_migrations::TABLES {
+        let sql = format!("SELECT 1 FROM {table} WHERE 1 = 0");
+        let asked = database.execute_unprepared(&sql).await;
+        if asked.is_err_and(|error| Trouble::of(&error) == Trouble::Gone) {
+            return Some(format!(
+                "the table {table} is not there, though the table seaql_migrations says that it \
+                 was made by {step}: bring it back from a backup, or, to begin with an empty one, \
+                 delete the rows of seaql_migrations from {step} on, so that these steps are \
+                 applied again"
+            ));
+        }
+    }
+    None
 }
 
 impl Inner {
@@ -73,10 +107,12 @@ impl Inner {
         let target = Target::of(&self.config)?;
         if let Some(opened) = before {
             let is_gone = opened.is_gone();
-            tracing::warn!(
-                database = target.name(),
-                "the database was removed, replaced, or takes no writes any more: it is opened anew"
-            );
+            if self.slot.is_to_tell() {
+                tracing::warn!(
+                    database = target.name(),
+                    "the database was removed, replaced, cut off, or takes no writes any more: it is opened anew"
+                );
+            }
             // Two views of one file, with and without what was removed beside it, would damage
             // it: nothing is opened before all is closed.
             let closing = async {
@@ -84,10 +120,22 @@ impl Inner {
                 Ok(())
             };
             within("closing the database", limits::CLOSE, closing).await?;
+            if opened.is_damaged() {
+                self.slot.suspect();
+            }
             self.slot.give_up(is_gone);
         }
-        let opening = Box::pin(Opened::open(&target));
-        let opened = Arc::new(within(OPENING, limits::OPEN, opening).await?);
+        let opening = Box::pin(async {
+            self.slot.examine(&target).await?;
+            Opened::open(&target).await
+        });
+        let opened = within(OPENING, limits::OPEN, opening).await;
+        let opened = opened.inspect_err(|error| {
+            if error.trouble() == Trouble::Damaged {
+                self.slot.suspect();
+            }
+        })?;
+        let opened = Arc::new(opened);
         self.slot.hold(opened.clone());
         Ok(opened)
     }
@@ -125,9 +173,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Runs a transaction that writes, again where the database broke it off in
-    /// favour of another. The work is undone before it is run again. It must not keep
-    /// the transaction, which is lent to it behind a shared pointer.
+    /// Runs a transaction that writes, again where the database broke it off in favour of
+    /// another, and once more where room could be made for it. The work is undone before it is run
+    /// again. It must not keep the transaction, which is lent to it behind a shared pointer.
     pub(super) async fn write<T, F>(
         self: &Arc<Self>,
         doing: &'static str,
@@ -144,7 +192,7 @@ impl Inner {
     }
 
     /// Returns a value only where the database said that it is committed, and where it was
-    /// committed to the file that is at the database's name.
+    /// committed to the file that is at the database's name, and is whole.
     async fn transact<T, F>(
         self: &Arc<Self>,
         doing: &'static str,
@@ -154,6 +202,7 @@ impl Inner {
         F: Future<Output = Result<T, DbErr>>,
     {
         let mut tries = 1;
+        let mut has_made_room = false;
         loop {
             let opened = self.opened().await?;
             let _turn = match opened.is_sqlite() {
@@ -171,12 +220,24 @@ impl Inner {
                 failed(DbErr::Custom("a transaction was kept by its work".into()))
             })?;
             match result {
-                Ok(value) => {
-                    transaction.commit().await.map_err(failed)?;
-                    return match opened.is_in_place() {
-                        true => Ok(value),
-                        false => Err(StoreError::Moved { doing }),
-                    };
+                Ok(value) => match transaction.commit().await {
+                    Ok(()) => {
+                        return match opened.is_in_place() {
+                            true => Ok(value),
+                            false => Err(StoreError::Moved { doing }),
+                        };
+                    }
+                    // It is rolled back.
+                    Err(error) if !has_made_room && is_out_of_room(&error) => {
+                        has_made_room = true;
+                        opened.make_room().await;
+                    }
+                    Err(error) => return Err(failed(error)),
+                },
+                Err(error) if !has_made_room && is_out_of_room(&error) => {
+                    undo(transaction).await;
+                    has_made_room = true;
+                    opened.make_room().await;
                 }
                 Err(error)
                     if tries < limits::TRANSACTION_TRIES
@@ -195,6 +256,10 @@ impl Inner {
         let doing = "asking whether the database is there";
         let begun = Instant::now();
         let asking = async {
+            if self.health.is_failing(Use::Reading) {
+                // A pool would not say what the matter is.
+                Box::pin(Target::of(&self.config)?.dial()).await?;
+            }
             let opened = self.opened().await?;
             let pong = opened.ping().await;
             pong.map_err(|source| failed(&opened, doing, source))
@@ -281,7 +346,13 @@ async fn probe(store: Weak<Inner>) {
             Need::Nothing | Need::Time => {}
             Need::Answer => drop(inner.ping().await),
             Need::Write => match inner.can_be_written().await {
-                Ok(()) => inner.health.can_be_written(),
+                Ok(()) => {
+                    if let Some(opened) = inner.slot.current() {
+                        // Some may have been opened before it could.
+                        opened.renew();
+                    }
+                    inner.health.can_be_written();
+                }
                 Err(error) => drop(inner.noted::<()>(Use::Writing, begun, Err(error))),
             },
         }

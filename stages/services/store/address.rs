@@ -4,12 +4,16 @@
 //! torn apart in the wrong place, any part of it may.
 
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::StoreError;
+
+pub(super) use self::file::plain;
+
+mod file;
 
 /// What every part of a URL wants that people write.
 const ENCODING: &str = "in a user's name, a password or a database's name these want \
@@ -80,8 +84,21 @@ pub(super) struct Address {
     pub(super) is_pooled: bool,
     /// The file, or the server and the database: what the log may say.
     pub(super) name: String,
+    /// Of SQLite.
+    pub(super) file: Option<FileAddress>,
     /// Parameters that mean nothing to us and were left out.
     pub(super) ignored: Vec<String>,
+}
+
+/// The file of SQLite that a URL names. The driver is given this, and not the URL: of names as
+/// people write them it, and what it checks URLs with, make different ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileAddress {
+    pub(super) path: PathBuf,
+    /// True where the connections of this process are to share their cache.
+    pub(super) is_shared: bool,
+    /// How SQLite reaches its files, where that is said.
+    pub(super) vfs: Option<String>,
 }
 
 impl Address {
@@ -94,6 +111,7 @@ impl Address {
     pub(super) fn of(url: &str) -> Result<Self, StoreError> {
         let url = url.trim();
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+        let scheme = scheme.to_ascii_lowercase();
         // What SQLAlchemy appends (`mysql+pymysql`) names a driver, not a database.
         let kind = match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => Kind::Sqlite,
@@ -118,32 +136,13 @@ impl Address {
     }
 
     fn of_sqlite(rest: &str) -> Result<Self, StoreError> {
-        let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let name = name.trim_start_matches("//");
-        let says = |wanted: &[&str]| query.split('&').any(|pair| wanted.contains(&pair));
-        if name.is_empty() || name.contains(":memory:") || says(&["mode=memory"]) {
-            return Err(wrong(
-                "a database in memory forgets what was acknowledged; name a file \
-                 (`sqlite:///path/to/omnizap.db`), or leave DATABASE_URL away for one in the data folder",
-            ));
-        }
-        if says(&["mode=ro", "immutable=1", "immutable=true"]) {
-            return Err(wrong(
-                "the store writes: `mode=ro` and `immutable` cannot be; leave them away",
-            ));
-        }
-        let url = format!("sqlite:{rest}");
-        let options: SqliteConnectOptions = url.parse().map_err(|_| {
-            wrong(
-                "the file's name is no UTF-8 once decoded, or what stands behind the `?` is none of \
-                 mode=rw, mode=rwc, cache=private, cache=shared and vfs=NAME",
-            )
-        })?;
+        let file = file::read(rest).map_err(wrong)?;
         Ok(Self {
-            name: options.get_filename().display().to_string(),
-            url,
+            name: file.path.display().to_string(),
+            url: format!("sqlite:{rest}"),
             kind: Kind::Sqlite,
             is_pooled: false,
+            file: Some(file),
             ignored: Vec::new(),
         })
     }
@@ -163,12 +162,22 @@ impl Address {
                 "there is an `@` behind the first `/`; {ENCODING}"
             )));
         }
-        let (user, host) = match authority.rsplit_once('@') {
+        let (mut user, host) = match authority.rsplit_once('@') {
             Some((user, host)) => (format!("{user}@"), host),
             None => (String::new(), authority),
         };
-        let server = server(host).map_err(wrong)?;
-        let parameters = Parameters::of(kind, query)?;
+        let mut server = server(host).map_err(wrong)?;
+        let mut parameters = Parameters::of(kind, query)?;
+        if server.is_empty() && !user.is_empty() {
+            // A user of a host that is named behind the `?`, or nowhere: URLs have no such form.
+            match kind {
+                Kind::Postgres => {
+                    parameters.name_user(user.strip_suffix('@').unwrap_or(&user));
+                    user.clear();
+                }
+                Kind::MySql | Kind::Sqlite => server.push_str("localhost"),
+            }
+        }
         let scheme = match kind {
             Kind::Postgres => "postgres",
             Kind::MySql | Kind::Sqlite => "mysql",
@@ -193,6 +202,7 @@ impl Address {
             url,
             kind,
             is_pooled: parameters.is_pooled,
+            file: None,
             ignored: parameters.ignored,
         })
     }
@@ -213,14 +223,14 @@ fn is_word(text: &str) -> bool {
 
 /// What stands behind the `?` of a server's URL.
 #[derive(Default)]
-struct Parameters<'a> {
-    kept: Vec<&'a str>,
+struct Parameters {
+    kept: Vec<String>,
     ignored: Vec<String>,
     is_pooled: bool,
 }
 
-impl<'a> Parameters<'a> {
-    fn of(kind: Kind, query: &'a str) -> Result<Self, StoreError> {
+impl Parameters {
+    fn of(kind: Kind, query: &str) -> Result<Self, StoreError> {
         let known = match kind {
             Kind::Postgres => POSTGRES_PARAMETERS,
             Kind::MySql | Kind::Sqlite => MYSQL_PARAMETERS,
@@ -239,7 +249,7 @@ impl<'a> Parameters<'a> {
                 if matches!(key, "host" | "hostaddr") && value.contains(',') {
                     return Err(wrong(SEVERAL_HOSTS));
                 }
-                found.kept.push(pair);
+                found.kept.push(pair.to_owned());
             } else if is_word(key) && !value.contains(['@', '/', '?']) {
                 found.ignored.push(key.to_owned());
             } else {
@@ -249,6 +259,23 @@ impl<'a> Parameters<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Says a user, and a password where there is one, as PostgreSQL takes them here: of the same
+    /// encoding, but for two signs that mean something else.
+    fn name_user(&mut self, user: &str) {
+        let value = |text: &str| text.replace('+', "%2B").replace('&', "%26");
+        let (name, password) = match user.split_once(':') {
+            Some((name, password)) => (name, Some(password)),
+            None => (user, None),
+        };
+        let said = [("user", Some(name)), ("password", password)];
+        let said = said.into_iter().filter_map(|(key, text)| {
+            let text = text.filter(|text| !text.is_empty())?;
+            Some(format!("{key}={}", value(text)))
+        });
+        // What is said behind the `?` counts more.
+        self.kept.splice(0..0, said.collect::<Vec<_>>());
     }
 }
 
@@ -267,6 +294,11 @@ fn server(text: &str) -> Result<String, String> {
     }
     if text.contains(',') {
         return Err(SEVERAL_HOSTS.into());
+    }
+    if let Some(port) = text.strip_prefix(':')
+        && !port.contains(':')
+    {
+        return with_port("localhost".into(), Some(port));
     }
     if let Some(bracketed) = text.strip_prefix('[') {
         let (host, rest) = bracketed
@@ -438,6 +470,44 @@ mod tests {
             assert!(fault(text).contains("writes"), "{text}");
         }
         assert!(fault("sqlite://x.db?nonsense=1").contains("mode=rwc"));
+    }
+
+    #[test]
+    fn a_kind_is_known_in_any_case() {
+        let kind = |text: &str| Address::of(text).unwrap().kind;
+        assert_eq!(kind("SQLITE:x.db"), Kind::Sqlite);
+        assert_eq!(kind("MySQL://u:p@h/zap"), Kind::MySql);
+        assert_eq!(kind("PostgreSQL+psycopg://u:p@h/zap"), Kind::Postgres);
+        assert_eq!(url("MARIADB://u:P@H/Zap"), "mysql://u:P@H/Zap");
+    }
+
+    #[test]
+    fn a_user_of_a_host_that_stands_elsewhere_is_taken() {
+        use sea_orm::sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
+        let text = url("postgres://u%40x:p+%26&=w@/zap?host=/run/pg&port=5433");
+        let options: PgConnectOptions = text.parse().unwrap();
+        assert_eq!(options.get_username(), "u@x");
+        assert_eq!(options.get_socket().unwrap().to_str(), Some("/run/pg"));
+        assert_eq!(options.get_database(), Some("zap"));
+        assert_eq!(options.get_port(), 5433);
+        assert!(text.contains("password=p%2B%26%26=w&"), "{text}");
+        let address = Address::of("postgres://u:cret@/zap?host=/run/pg").unwrap();
+        assert_eq!(address.name, "postgres:///zap");
+        // What is said behind the `?` counts.
+        let options: PgConnectOptions = url("postgres://u@/zap?user=other").parse().unwrap();
+        assert_eq!(options.get_username(), "other");
+
+        let text = url("mysql://u:p@/zap?socket=/run/mysqld.sock");
+        assert_eq!(text, "mysql://u:p@localhost/zap?socket=/run/mysqld.sock");
+        let options: MySqlConnectOptions = text.parse().unwrap();
+        assert_eq!(
+            options.get_socket().unwrap().to_str(),
+            Some("/run/mysqld.sock")
+        );
+        assert_eq!(
+            url("mysql://u:p@:3307/zap"),
+            "mysql://u:p@localhost:3307/zap"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use omnizap_migrations::Sessions;
-use sea_orm::sqlx::mysql::MySqlConnection;
-use sea_orm::sqlx::postgres::PgConnection;
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
@@ -15,9 +15,10 @@ use sea_orm::sqlx::{
 };
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
-use super::address::{Address, Kind};
+use super::address::{Address, Kind, plain};
 use super::place::Amiss;
-use super::trouble::sqlite_code;
+use super::renewal::Renewal;
+use super::trouble::{Trouble, sqlite_code};
 use super::{StoreConfig, StoreError, limits};
 
 /// The file of the embedded database, in the data folder.
@@ -49,7 +50,7 @@ impl Target {
     pub(super) fn of(config: &StoreConfig) -> Result<Self, StoreError> {
         match config.url.as_deref().filter(|url| !url.trim().is_empty()) {
             Some(url) => Address::of(url).map(Self::Url),
-            None => Ok(Self::File(config.data_dir.join(FILE_NAME))),
+            None => Ok(Self::File(plain(&config.data_dir.join(FILE_NAME)))),
         }
     }
 
@@ -68,6 +69,14 @@ impl Target {
         }
     }
 
+    /// The file; none of a server.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Url(address) => address.file.as_ref().map(|file| file.path.clone()),
+        }
+    }
+
     /// Whether a connection has a session of the server to itself.
     pub(super) fn sessions(&self) -> Sessions {
         match self {
@@ -79,31 +88,38 @@ impl Target {
     /// Opens a pool of at most `connections`, and makes SQLite's file where it is missing; the
     /// schema is not looked at.
     pub(super) async fn open(&self, connections: u32) -> Result<DatabaseConnection, StoreError> {
-        self.pool(connections, Missing::Made).await
+        self.pool(connections, Missing::Made, &Renewal::default())
+            .await
     }
 
-    /// As [`Self::open`], over a database that is there.
+    /// As [`Self::open`], over a database that is there; connections are made anew when the
+    /// renewal says so.
     pub(super) async fn open_again(
         &self,
         connections: u32,
+        renewal: &Renewal,
     ) -> Result<DatabaseConnection, StoreError> {
-        self.pool(connections, Missing::Refused).await
+        self.pool(connections, Missing::Refused, renewal).await
     }
 
     async fn pool(
         &self,
         connections: u32,
         missing: Missing,
+        renewal: &Renewal,
     ) -> Result<DatabaseConnection, StoreError> {
+        self.dial().await?;
+        if let Self::File(path) = self {
+            make_folder(path)?;
+        }
         let mut options = match self {
-            Self::File(path) => {
-                make_folder(path)?;
-                // The name is replaced below: a path need not survive a URL.
-                ConnectOptions::new("sqlite://omnizap.db")
+            Self::Url(address) if address.file.is_none() => {
+                ConnectOptions::new(address.url.clone())
             }
-            Self::Url(address) => ConnectOptions::new(address.url.clone()),
+            // The name is replaced below: a path need not survive a URL.
+            Self::File(_) | Self::Url(_) => ConnectOptions::new("sqlite://omnizap.db"),
         };
-        if let Some(sqlite) = self.sqlite(missing)? {
+        if let Some(sqlite) = self.sqlite().map(|sqlite| durable(sqlite, missing)) {
             options.map_sqlx_sqlite_opts(move |_| sqlite.clone());
         }
         options
@@ -114,7 +130,7 @@ impl Target {
             .idle_timeout(limits::IDLE)
             .test_before_acquire(self.kind() != Kind::Sqlite)
             .sqlx_logging(false);
-        self.session(&mut options);
+        self.session(&mut options, renewal);
         let begun = Instant::now();
         loop {
             match Database::connect(options.clone()).await {
@@ -127,18 +143,61 @@ impl Target {
         }
     }
 
-    /// One connection to an SQLite file that is there, beside the pool; none to a server.
-    pub(super) async fn open_beside(
-        &self,
-    ) -> Result<Option<(PathBuf, SqliteConnection)>, StoreError> {
-        let Some(options) = self.sqlite(Missing::Refused)? else {
+    /// Connects to a server once. A pool tries one that refuses until its time is up, and does not
+    /// say what the matter was.
+    pub(super) async fn dial(&self) -> Result<(), StoreError> {
+        let Self::Url(address) = self else {
+            return Ok(());
+        };
+        let dialling = async {
+            // Whether it said goodbye is of no matter.
+            match address.kind {
+                Kind::Sqlite => {}
+                Kind::MySql => {
+                    let options = mysql(address.url.parse()?);
+                    let connection = Box::pin(options.connect()).await?;
+                    let _ = Box::pin(connection.close()).await;
+                }
+                Kind::Postgres => {
+                    let options = postgres(address.url.parse()?, self.sessions());
+                    let connection = Box::pin(options.connect()).await?;
+                    let _ = Box::pin(connection.close()).await;
+                }
+            }
+            Ok::<_, SqlxError>(())
+        };
+        match tokio::time::timeout(limits::ACQUIRE, dialling).await {
+            Ok(dialled) => dialled.map_err(|error| self.failed(connecting(error))),
+            Err(_) => Err(StoreError::Slow {
+                doing: "connecting to the database",
+                limit: limits::ACQUIRE,
+            }),
+        }
+    }
+
+    /// One connection to an SQLite file that is there, beside the pool, and one that only reads;
+    /// none to a server.
+    pub(super) async fn open_beside(&self) -> Result<Option<Beside>, StoreError> {
+        let Some(options) = self.sqlite() else {
             return Ok(None);
         };
-        let path = options.get_filename().to_owned();
+        let kept = durable(options, Missing::Refused);
+        Ok(Some(Beside {
+            path: kept.get_filename().to_owned(),
+            kept: self.connect_beside(&kept).await?,
+            // Once the files are there.
+            guard: self.reader().await?,
+        }))
+    }
+
+    async fn connect_beside(
+        &self,
+        options: &SqliteConnectOptions,
+    ) -> Result<SqliteConnection, StoreError> {
         let begun = Instant::now();
         loop {
-            match read_once(&options).await.map_err(connecting) {
-                Ok(connection) => return Ok(Some((path, connection))),
+            match read_once(options).await.map_err(connecting) {
+                Ok(connection) => return Ok(connection),
                 Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
                     tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
                 }
@@ -147,25 +206,62 @@ impl Target {
         }
     }
 
-    /// How SQLite is to open its file; none for servers.
-    fn sqlite(&self, missing: Missing) -> Result<Option<SqliteConnectOptions>, StoreError> {
-        let options = match self {
-            Self::File(path) => SqliteConnectOptions::new().filename(path),
-            Self::Url(address) if address.kind == Kind::Sqlite => {
-                let options = address.url.parse::<SqliteConnectOptions>();
-                // It was parsed before, to find the name.
-                options.map_err(|error| self.failed(connecting(error)))?
-            }
-            Self::Url(_) => return Ok(None),
+    /// A connection that writes nothing, not even as the last one that is closed.
+    async fn reader(&self) -> Result<SqliteConnection, StoreError> {
+        let options = self.sqlite().unwrap_or_default();
+        let options = options.read_only(true).busy_timeout(limits::WRITE_BUSY);
+        self.connect_beside(&options.disable_statement_logging())
+            .await
+    }
+
+    /// Looks whether an SQLite file makes sense, all of it; one that is not there does.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] with what is wrong, which lasts.
+    pub(super) async fn examine(&self) -> Result<(), StoreError> {
+        let Some(options) = self.sqlite() else {
+            return Ok(());
         };
-        Ok(Some(durable(options, missing)))
+        if !options.get_filename().exists() {
+            return Ok(());
+        }
+        let mut reader = self.reader().await?;
+        let asked = Executor::fetch_one(&mut reader, "PRAGMA quick_check(1)").await;
+        let said = asked.and_then(|row| row.try_get::<String, _>(0));
+        let _ = reader.close().await;
+        match said.map_err(connecting) {
+            Ok(said) if said == "ok" => Ok(()),
+            Ok(said) => Err(StoreError::Open {
+                name: self.name(),
+                source: DbErr::Custom(format!("the file is damaged: {said}")),
+                why: DAMAGED.into(),
+                lasts: true,
+            }),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// How SQLite is to open its file; none for servers.
+    fn sqlite(&self) -> Option<SqliteConnectOptions> {
+        match self {
+            Self::File(path) => Some(SqliteConnectOptions::new().filename(path)),
+            Self::Url(address) => address.file.as_ref().map(|file| {
+                let options = SqliteConnectOptions::new().filename(&file.path);
+                let options = options.shared_cache(file.is_shared);
+                match &file.vfs {
+                    Some(vfs) => options.vfs(vfs.clone()),
+                    None => options,
+                }
+            }),
+        }
     }
 
     /// What every connection agrees on, and what is asked of one that comes back to the pool.
     /// None with an open transaction may: what is committed in it later is a part of that, and
     /// gone with it.
-    fn session(&self, options: &mut ConnectOptions) {
+    fn session(&self, options: &mut ConnectOptions, renewal: &Renewal) {
         let sessions = self.sessions();
+        let renewal = renewal.clone();
         match self.kind() {
             Kind::Sqlite => {
                 options.map_sqlx_sqlite_pool_opts(|pool| {
@@ -177,24 +273,26 @@ impl Target {
                 });
             }
             Kind::MySql => {
-                options.map_sqlx_mysql_pool_opts(|pool| {
+                options.map_sqlx_mysql_opts(mysql);
+                options.map_sqlx_mysql_pool_opts(move |pool| {
+                    let renewal = renewal.clone();
                     pool.after_release(|connection, _| Box::pin(is_mysql_free(connection)))
+                        .before_acquire(move |_, it| {
+                            let is_new = renewal.is_kept(it.age);
+                            Box::pin(async move { Ok(is_new) })
+                        })
                 });
             }
             Kind::Postgres => {
-                options.set_application_name("omnizap");
-                options.map_sqlx_postgres_opts(move |options| {
-                    // Values come in binary, and poolers refuse what they do not know at the
-                    // start of a session.
-                    let options = options.extra_float_digits(None::<i8>);
-                    match sessions {
-                        Sessions::Shared => options.statement_cache_capacity(0),
-                        Sessions::Own => options,
-                    }
-                });
+                options.map_sqlx_postgres_opts(move |options| postgres(options, sessions));
                 options.map_sqlx_postgres_pool_opts(move |pool| {
-                    let pool =
-                        pool.after_release(|connection, _| Box::pin(is_postgres_free(connection)));
+                    let renewal = renewal.clone();
+                    let pool = pool
+                        .after_release(|connection, _| Box::pin(is_postgres_free(connection)))
+                        .before_acquire(move |_, it| {
+                            let is_new = renewal.is_kept(it.age);
+                            Box::pin(async move { Ok(is_new) })
+                        });
                     match sessions {
                         // It would be said to a session that others use too.
                         Sessions::Shared => pool,
@@ -207,16 +305,16 @@ impl Target {
     }
 
     /// What could not be opened, and what is amiss with its file.
-    fn failed(&self, source: DbErr) -> StoreError {
+    pub(super) fn failed(&self, source: DbErr) -> StoreError {
         let source = without_url(source);
-        let path = match self {
-            Self::File(path) => Some(path.as_path()),
-            Self::Url(address) if address.kind == Kind::Sqlite => Some(Path::new(&address.name)),
-            Self::Url(_) => None,
-        };
+        let path = self.path();
         let is_of_the_file = sqlite_code(&source).is_some_and(is_of_the_file);
         let amiss = match path {
-            Some(path) if is_of_the_file => Amiss::of(path),
+            Some(path) if is_of_the_file => Amiss::of(&path),
+            Some(_) if Trouble::of(&source) == Trouble::Damaged => Amiss {
+                text: DAMAGED.into(),
+                lasts: true,
+            },
             _ => Amiss::default(),
         };
         StoreError::Open {
@@ -226,6 +324,44 @@ impl Target {
             lasts: amiss.lasts,
         }
     }
+}
+
+/// What to do about a file that makes no sense.
+const DAMAGED: &str = " (put a good copy in its place, by another file of that name, and remove \
+    what lies beside it and ends in -wal or -shm; it is taken without a restart)";
+
+/// Connections to the file of SQLite, beside the pool.
+pub(super) struct Beside {
+    pub(super) path: PathBuf,
+    /// Writes into the file what was committed last, where it is the last one that is closed.
+    pub(super) kept: SqliteConnection,
+    /// Writes nothing: where it is the last one that is closed, the file stays as it is.
+    pub(super) guard: SqliteConnection,
+}
+
+/// How MySQL is connected to.
+fn mysql(options: MySqlConnectOptions) -> MySqlConnectOptions {
+    let host = bare(options.get_host());
+    options.host(&host).disable_statement_logging()
+}
+
+/// How PostgreSQL is connected to.
+fn postgres(options: PgConnectOptions, sessions: Sessions) -> PgConnectOptions {
+    let host = bare(options.get_host());
+    let options = options.host(&host).application_name("omnizap");
+    // Values come in binary, and poolers refuse what they do not know at the start of a session.
+    let options = options
+        .extra_float_digits(None::<i8>)
+        .disable_statement_logging();
+    match sessions {
+        Sessions::Shared => options.statement_cache_capacity(0),
+        Sessions::Own => options,
+    }
+}
+
+/// An IPv6 address without the brackets that it has in a URL: whoever looks up hosts knows none.
+fn bare(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_owned()
 }
 
 /// True for errors that the rights of a file or its folder may explain: READONLY, CANTOPEN.
@@ -380,6 +516,42 @@ mod tests {
             database.close().await.unwrap();
         }
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_address_is_connected_to() {
+        let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+            eprintln!("NOT TESTED by this run: hosts by IPv6, which is not there");
+            return;
+        };
+        let port = listener.local_addr().unwrap().port();
+        for url in [
+            format!("mysql://u:p@[::1]:{port}/x"),
+            format!("postgres://u:p@[::1]:{port}/x"),
+            format!("postgres:///x?host=[::1]&port={port}&user=u"),
+            format!("postgres:///x?host=::1&port={port}&user=u"),
+        ] {
+            let target = target(Some(&url)).unwrap();
+            // It hangs up: that it was called is what is asked.
+            let answering = async { drop(listener.accept().await.unwrap()) };
+            let ((), opened) = tokio::join!(answering, target.open(1));
+            assert!(opened.is_err(), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_told_at_once_and_as_that() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        for kind in ["mysql", "postgres"] {
+            let target = target(Some(&format!("{kind}://u:cret@127.0.0.1:{port}/x"))).unwrap();
+            let begun = Instant::now();
+            let error = target.open(1).await.unwrap_err().to_string();
+            assert!(error.contains("refused"), "{error}");
+            assert!(!error.contains("cret"), "{error}");
+            assert!(begun.elapsed() < limits::ACQUIRE, "{:?}", begun.elapsed());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnizap_contract::{Error, ErrorKind};
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
-use super::trouble::Trouble;
+use super::trouble::{Trouble, is_of_a_pooler};
 
 /// When a client may try again what the store refused.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub const RETRY_AFTER_MENDING: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database said no, or could not be reached.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {source}{}", hint(.source))]
     Database {
         /// What was being done.
         doing: &'static str,
@@ -25,7 +25,7 @@ pub enum StoreError {
         source: DbErr,
     },
     /// The database could not be opened.
-    #[error("opening the database {name}: {source}{why}")]
+    #[error("opening the database {name}: {source}{why}{}", hint(.source))]
     Open {
         /// Its file, or its server and name.
         name: String,
@@ -54,12 +54,24 @@ pub enum StoreError {
         /// True where what failed does not pass by itself.
         lasts: bool,
     },
-    /// The database's file was removed or replaced: what was written may be in the file that
-    /// was there before, and is not acknowledged.
-    #[error("{doing}: the file of the database was removed or replaced meanwhile")]
+    /// The database's file was removed, replaced or cut off: what was written may be in what was
+    /// there before, and is not acknowledged.
+    #[error("{doing}: the file of the database was removed, replaced or cut off meanwhile")]
     Moved {
         /// What was being done.
         doing: &'static str,
+    },
+    /// There is little room left, and it is for what cannot be made again.
+    #[error(
+        "{doing}: {free} bytes are free where the database is, and what can be made again is kept where more than {wanted} are"
+    )]
+    Crowded {
+        /// What was to be done.
+        doing: &'static str,
+        /// Bytes that are free.
+        free: u64,
+        /// [`ROOM_FOR_FEEDBACK`](super::limits::ROOM_FOR_FEEDBACK).
+        wanted: u64,
     },
     /// The folder for the database cannot be made.
     #[error("the data folder {path} cannot be created: {source}{why}")]
@@ -94,11 +106,22 @@ impl StoreError {
         matches!(self, Self::Scheme { .. } | Self::Url { .. })
     }
 
-    /// True where nothing was tried, since the store is known to fail: whoever logged that has
-    /// logged this.
+    /// True where nothing was tried, since the store is known to fail or to have little room:
+    /// whoever logged that has logged this.
     #[must_use]
     pub fn is_resting(&self) -> bool {
-        matches!(self, Self::Resting { .. })
+        matches!(self, Self::Resting { .. } | Self::Crowded { .. })
+    }
+
+    /// True where it says no more than that nothing was said in time.
+    pub(super) fn is_vague(&self) -> bool {
+        match self {
+            Self::Slow { .. } => true,
+            Self::Database { source, .. } | Self::Open { source, .. } => {
+                matches!(source, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+            }
+            _ => false,
+        }
     }
 
     /// True where it does not pass by itself.
@@ -118,6 +141,7 @@ impl StoreError {
         match self {
             Self::Database { source, .. } | Self::Open { source, .. } => Trouble::of(source),
             Self::Moved { .. } => Trouble::Gone,
+            Self::Crowded { .. } => Trouble::Full,
             Self::Scheme { .. } | Self::Url { .. } => Trouble::Broken,
             Self::Slow { .. } | Self::Resting { .. } | Self::Folder { .. } => Trouble::Away,
         }
@@ -155,6 +179,17 @@ impl StoreError {
             ),
             _ => false,
         }
+    }
+}
+
+/// What to do about what a database said, where that is known.
+fn hint(source: &DbErr) -> &'static str {
+    match is_of_a_pooler(source) {
+        true => {
+            "; a pooler seems to hand each transaction to another session, as PgBouncer does in its \
+             transaction mode: add `?pgbouncer=true` to the URL"
+        }
+        false => "",
     }
 }
 

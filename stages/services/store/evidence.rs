@@ -8,7 +8,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Que
 use super::keys::label_key;
 use super::theme_label::Tally;
 use super::{
-    image_credit, image_embedding, image_name, judgement, look, theme_feedback, theme_label,
+    image_asset, image_credit, image_embedding, image_name, judgement, look, theme_feedback,
+    theme_label,
 };
 
 /// An image that is asked about.
@@ -241,6 +242,7 @@ pub(super) async fn known<C: ConnectionTrait>(
 async fn goers<C: ConnectionTrait>(db: &C, names: &[&str]) -> Result<Vec<(String, String)>, DbErr> {
     let mut goers = image_name::goers(db, names).await?;
     // A picture with very many names has some that are in no other table.
+    goers.extend(image_asset::goers(db, names).await?);
     let rows: Vec<(String, Option<String>)> = image_embedding::Entity::find()
         .select_only()
         .columns([

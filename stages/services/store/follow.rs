@@ -1,8 +1,8 @@
 //! Keeps the vector index in step with the table: fills it at the start, then takes
 //! in what is written, changed and deleted, by other copies of the program or by hand.
 //!
-//! New rows are found by their ids, which grow. What was changed or deleted is found by
-//! the ids that triggers write down (`image_change`). Both may be committed after others
+//! New rows are found by their ids, which grow. What was changed, called otherwise or deleted is
+//! found by the ids that are written down (`image_change`). Both may be committed after others
 //! with higher ids, so the newest are looked at again each round. Whatever escapes that
 //! (`TRUNCATE`, a server that allows no triggers, a transaction that was open for long, an
 //! id that somebody chose) is found by looking through the ids that there are, a part each

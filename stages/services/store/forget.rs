@@ -14,21 +14,22 @@ use sea_orm::{
 use super::evidence::{Pictures, Seen};
 use super::image_embedding::{Column, Entity};
 use super::{
-    Inner, Store, StoreError, evidence, image_embedding, image_name, limits, nsfw_classes,
-    theme_feedback,
+    Inner, Store, StoreError, evidence, image_asset, image_embedding, image_name, limits,
+    nsfw_classes, theme_feedback,
 };
 use crate::vectors::Row;
 
 /// Which images to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those that a client calls so.
+    /// Those that a client calls so, or has called so: an image is known by the first of its ids
+    /// and the last [`limits::ASSETS_PER_IMAGE`].
     Asset(String),
     /// The one with these bytes; where none is known, those that a client calls so or has
     /// called so: 64 lower-case hexadecimal digits.
     Hash(String),
-    /// Those that were written so long ago or longer. An image that comes again and is
-    /// called as before is not written again.
+    /// Those that were written so long ago or longer. An image that comes again is not written
+    /// again, whatever it is called then.
     OlderThan(Duration),
 }
 
@@ -133,13 +134,15 @@ impl Store {
             total: Forgotten::default(),
             gone: Seen::default(),
             counted: Seen::default(),
+            listed: Seen::default(),
         };
         let mut is_name = false;
         match which {
             Which::Hash(hash) => is_name = run.by_hash(hash).await?,
             Which::Asset(id) => {
                 run.judged_as(id).await?;
-                run.found(which).await?;
+                run.called(id).await?;
+                run.came_as(which).await?;
             }
             Which::OlderThan(_) => run.found(which).await?,
         }
@@ -178,6 +181,9 @@ struct Run<'a, P> {
     /// Names under which judgements were counted: an image has a row for each model, and its
     /// names are to be counted once.
     counted: Seen,
+    /// Hashes of the bytes of the pictures that were counted with all their images: they are
+    /// come by again under another of their names.
+    listed: Seen,
 }
 
 impl<P: FnMut(&Forgotten)> Run<'_, P> {
@@ -222,7 +228,7 @@ impl<P: FnMut(&Forgotten)> Run<'_, P> {
                 rows.into_model::<Found>().all(&db).await
             })
             .await?;
-        let names = distinct(found.iter().map(|image| image.image_hash.as_str()));
+        let names = self.names(&found).await?;
         // Their names go last: what is left after an error is found by them again.
         let mut rest = found.as_slice();
         while rest.len() > limits::FORGET_BATCH {
@@ -256,17 +262,83 @@ impl<P: FnMut(&Forgotten)> Run<'_, P> {
         Ok(())
     }
 
+    /// Pictures that a client has called so since they were written.
+    async fn called(&mut self, asset_id: &str) -> Result<(), StoreError> {
+        let mut last = String::new();
+        loop {
+            let after = last.as_str();
+            let contents = self
+                .inner
+                .read("looking for images", limits::STATEMENT, |db| async move {
+                    let limit = limits::FORGET_BATCH as u64;
+                    image_asset::contents_after(&db, asset_id, after, limit).await
+                })
+                .await?;
+            let Some(content) = contents.last() else {
+                return Ok(());
+            };
+            last = content.clone();
+            self.whole(contents).await?;
+        }
+    }
+
+    /// Pictures that came with an asset id first, or that another program has written so.
+    async fn came_as(&mut self, which: &Which) -> Result<(), StoreError> {
+        let mut window = Window::new(self.inner).await?;
+        while let Some(found) = window.next(self.inner, which).await? {
+            for images in found.chunks(limits::FORGET_BATCH) {
+                let known = |image: &&Found| image.content_hash.is_some();
+                let contents = images.iter().filter(known).map(Found::content);
+                self.whole(distinct(contents)).await?;
+                let nameless = images.iter().filter(|image| !known(image)).cloned();
+                let nameless: Vec<_> = nameless.collect();
+                if !nameless.is_empty() {
+                    self.images(&nameless).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::pictures`], each once where they are only counted.
+    async fn whole(&mut self, mut contents: Vec<String>) -> Result<(), StoreError> {
+        contents.retain(|content| self.listed.add(content) || !self.is_dry);
+        match contents.is_empty() {
+            true => Ok(()),
+            false => self.pictures(&contents).await,
+        }
+    }
+
     /// Images whose rows are so.
     async fn found(&mut self, which: &Which) -> Result<(), StoreError> {
         let mut window = Window::new(self.inner).await?;
         while let Some(found) = window.next(self.inner, which).await? {
             for images in found.chunks(limits::FORGET_BATCH) {
-                let contents = distinct(images.iter().map(Found::content));
-                let names = distinct(images.iter().map(|image| image.image_hash.as_str()));
-                self.batch(images, &contents, &names).await?;
+                self.images(images).await?;
             }
         }
         Ok(())
+    }
+
+    /// A few images, and what is kept of their pictures.
+    async fn images(&mut self, images: &[Found]) -> Result<(), StoreError> {
+        let contents = distinct(images.iter().map(Found::content));
+        let names = self.names(images).await?;
+        self.batch(images, &contents, &names).await
+    }
+
+    /// The names of images: those that they came with, and those that they were given since.
+    async fn names(&self, images: &[Found]) -> Result<Vec<String>, StoreError> {
+        let ids: Vec<_> = images.iter().map(|image| image.id).collect();
+        let ids = ids.as_slice();
+        let given = self
+            .inner
+            .read("looking for images", limits::STATEMENT, |db| async move {
+                image_asset::names(&db, ids).await
+            })
+            .await?;
+        let first = images.iter().map(|image| image.image_hash.as_str());
+        Ok(distinct(first.chain(given.iter().map(String::as_str))))
     }
 
     /// Rows, and what is kept of pictures: by the hashes of their bytes, and by names that no
@@ -334,6 +406,9 @@ impl Inner {
     ) -> Result<Forgotten, StoreError> {
         let ids: Vec<_> = images.iter().map(|image| image.id).collect();
         let ids = ids.as_slice();
+        let mut contents: Vec<_> = images.iter().map(Found::content).collect();
+        contents.extend(pictures.contents);
+        let contents = contents.as_slice();
         // A row that was read before it is deleted is not put into the index after.
         let _reading = self.reading.lock().await;
         let forgetting = self.write(
@@ -345,6 +420,9 @@ impl Inner {
                 if !ids.is_empty() {
                     let rows = Entity::delete_many().filter(Column::Id.is_in(ids.to_vec()));
                     forgotten.images = rows.exec(db).await?.rows_affected;
+                }
+                if !contents.is_empty() {
+                    image_embedding::forget_names(db, contents).await?;
                 }
                 Ok(forgotten)
             },
@@ -373,6 +451,7 @@ async fn called<C: ConnectionTrait>(db: &C, name: &str, after: &str) -> Result<V
     let limit = limits::FORGET_BATCH;
     let mut contents = image_name::contents_after(db, name, after, limit as u64).await?;
     // A picture with very many names has some that are in no other table.
+    contents.extend(image_asset::named_after(db, name, after, limit as u64).await?);
     let embedded: Vec<String> = Entity::find()
         .select_only()
         .column(Column::ContentHash)

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{Store, StoreError, limits};
 
-/// A fault is logged at most so often; one that does not pass by itself once, unless it
-/// becomes another.
+/// A fault is logged at most so often, unless it is known only now what it is, or that it does not
+/// pass by itself; one that does not once, unless it becomes another.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Store {
@@ -56,6 +56,8 @@ struct Fault {
     logged: Instant,
     /// What was logged.
     cause: String,
+    /// True where that says no more than that nothing was said.
+    is_vague: bool,
     /// True where it cannot be read either.
     reads: bool,
     /// True where it answers and cannot be written: an answer ends nothing.
@@ -110,25 +112,28 @@ impl Health {
         let mut guard = self.lock();
         let log = guard.as_ref().is_none_or(|fault| {
             let is_told = fault.lasts && lasts && fault.cause == cause;
-            !is_told && now.duration_since(fault.logged) >= LOG_EVERY
+            let is_clearer = fault.is_vague && !error.is_vague();
+            let is_worse = lasts && !fault.lasts && fault.cause != cause;
+            !is_told && (is_clearer || is_worse || now.duration_since(fault.logged) >= LOG_EVERY)
         });
         let before = guard.take();
         let reads = !spares || before.as_ref().is_some_and(|fault| fault.reads);
+        let since = before.as_ref().map_or(now, |fault| fault.since);
+        let writes = spares || before.as_ref().is_some_and(|fault| fault.writes);
+        let (logged, cause, is_vague) = match before {
+            Some(fault) if !log => (fault.logged, fault.cause, fault.is_vague),
+            _ => (now, cause, error.is_vague()),
+        };
         *guard = Some(Fault {
-            since: before.as_ref().map_or(now, |fault| fault.since),
+            since,
             last: now,
-            writes: spares || before.as_ref().is_some_and(|fault| fault.writes),
+            writes,
             reads,
             lasts,
             trying: None,
-            logged: match &before {
-                Some(fault) if !log => fault.logged,
-                _ => now,
-            },
-            cause: match before {
-                Some(fault) if !log => fault.cause,
-                _ => cause,
-            },
+            logged,
+            cause,
+            is_vague,
         });
         drop(guard);
         if log {
@@ -295,6 +300,32 @@ mod tests {
         health.can_be_written();
         health.good(Use::Writing, Instant::now());
         assert_eq!((health.degraded(), health.needs()), (None, Need::Nothing));
+    }
+
+    #[test]
+    fn what_is_the_matter_is_logged_as_soon_as_it_is_known() {
+        let health = Health::default();
+        let named = std::cell::Cell::new(0);
+        let bad = |error: &StoreError| {
+            health.bad(error, false, || {
+                named.set(named.get() + 1);
+                String::new()
+            })
+        };
+        let slow = StoreError::Slow {
+            doing: "x",
+            limit: LOG_EVERY,
+        };
+        for (error, logged) in [
+            (&slow, 1),
+            (&slow, 1),
+            (&away(), 2),
+            (&slow, 2),
+            (&away(), 2),
+        ] {
+            bad(error);
+            assert_eq!(named.get(), logged, "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
-//! Table `omnizap_image_changes`: ids of embeddings that were changed or deleted, by
-//! whomever. Triggers write it; copies of the program follow it, and prune it.
+//! Table `omnizap_image_changes`: ids of embeddings that were changed, called otherwise or
+//! deleted, by whomever. Triggers write it, and the program where it gives an image another name,
+//! which is to be seen where no triggers are allowed too; copies of the program follow it, and
+//! prune it.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
     EnumIter, PrimaryKeyTrait,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter, QueryOrder, QuerySelect,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "omnizap_image_changes")]
@@ -21,6 +25,18 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// Notes that an image is to be looked at again.
+pub(super) async fn add<C: ConnectionTrait>(db: &C, image_id: i64) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        id: ActiveValue::NotSet,
+        image_id: ActiveValue::Set(image_id),
+    };
+    Entity::insert(row)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+}
 
 /// Changes with an id above `after`, oldest first, at most `limit`.
 pub(super) async fn page<C: ConnectionTrait>(

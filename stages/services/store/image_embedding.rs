@@ -1,5 +1,10 @@
 //! Table `clip_image_embedding_cache`: the embedding of an image by the hash of its
 //! bytes and the model that made it.
+//!
+//! A row is written once. It keeps the names that the image came with first, for whoever reads
+//! this table alone; what it is called since is in `image_asset`.
+
+use std::collections::HashSet;
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
@@ -11,10 +16,8 @@ use sea_orm::{
     QuerySelect,
 };
 
-use super::vector;
-
-/// How often an image is renamed anew when other copies rename it at the same time.
-const RENAME_TRIES: u32 = 5;
+use super::image_asset::Called;
+use super::{image_asset, image_change, vector};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "clip_image_embedding_cache")]
@@ -22,10 +25,12 @@ pub(crate) struct Model {
     /// Grows with every row written, and other copies are followed by it.
     #[sea_orm(primary_key)]
     pub(crate) id: i64,
-    /// The name by which clients last called the image.
+    /// The name by which clients called the image first; what [`page`] and [`by_ids`] give has
+    /// the last.
     pub(crate) image_hash: String,
     /// SHA-256 of the bytes; none in rows of the Python service, which trusted names.
     pub(crate) content_hash: Option<String>,
+    /// The client's own id of it, first or last as the name.
     pub(crate) asset_id: Option<String>,
     pub(crate) model_name: String,
     pub(crate) embedding_dim: i32,
@@ -57,44 +62,61 @@ struct Known {
     asset_id: Option<String>,
 }
 
-/// Writes an image, or what has changed of it: most images that come again change
-/// nothing, and their vector is never written twice. An image with new names is written
-/// anew, so that it gets a new id: ids are what other copies follow.
+/// Writes an image, or what it is called by now: most images that come again change nothing,
+/// and their vector is never written twice.
 pub(super) async fn save<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
-    let mut known = known(db, image, false).await?;
-    for _ in 0..RENAME_TRIES {
-        let Some(row) = known else {
-            return insert(db, image).await;
-        };
-        let asset_id = image.asset_id.or(row.asset_id.as_deref());
-        if row.image_hash == image.image_hash && row.asset_id.as_deref() == asset_id {
-            return Ok(());
-        }
-        let deleted = Entity::delete_by_id(row.id).exec(db).await?;
-        if deleted.rows_affected == 1 {
-            return insert(db, Image { asset_id, ..image }).await;
-        }
-        // Another copy wrote it anew meanwhile, and its row counts now.
-        known = self::known(db, image, true).await?;
+    let Some(row) = known(db, image).await? else {
+        forget_names(db, &[image.content_hash]).await?;
+        return insert(db, image).await;
+    };
+    let mut newest = image_asset::newest(db, &[row.id]).await?;
+    let newest = newest.remove(&row.id);
+    let (image_hash, asset_id) = match newest.filter(|it| it.content_hash == image.content_hash) {
+        Some(newest) => (newest.image_hash, newest.asset_id),
+        None => (row.image_hash, row.asset_id),
+    };
+    // Whoever sends none says nothing of it.
+    let called = image.asset_id.or(asset_id.as_deref());
+    if image_hash == image.image_hash && asset_id.as_deref() == called {
+        return Ok(());
     }
-    Ok(())
+    let called = Called {
+        image_id: row.id,
+        content_hash: image.content_hash,
+        image_hash: image.image_hash,
+        asset_id: called,
+    };
+    image_asset::add(db, called).await?;
+    image_change::add(db, row.id).await
 }
 
-/// The row of an image: as it was when the transaction began, or as it is `now`, locked.
-async fn known<C: ConnectionTrait>(
-    db: &C,
-    image: Image<'_>,
-    now: bool,
-) -> Result<Option<Known>, DbErr> {
-    let mut query = Entity::find()
+async fn known<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<Option<Known>, DbErr> {
+    Entity::find()
         .select_only()
         .columns([Column::Id, Column::ImageHash, Column::AssetId])
         .filter(Column::ContentHash.eq(image.content_hash))
-        .filter(Column::ModelName.eq(image.model));
-    if now {
-        query = query.lock_exclusive();
+        .filter(Column::ModelName.eq(image.model))
+        .into_model::<Known>()
+        .one(db)
+        .await
+}
+
+/// Forgets what pictures are called whose rows are gone: somebody may have taken those away
+/// where no trigger saw it, and servers that forget their counters give an id again.
+pub(super) async fn forget_names<C: ConnectionTrait>(
+    db: &C,
+    content_hashes: &[&str],
+) -> Result<(), DbErr> {
+    let named = image_asset::of_contents(db, content_hashes).await?;
+    if named.is_empty() {
+        return Ok(());
     }
-    query.into_model::<Known>().one(db).await
+    let there = numbers(db, content_hashes).await?;
+    let there: HashSet<_> = there.into_iter().map(|(id, ..)| id).collect();
+    let gone = named
+        .into_iter()
+        .filter(|(_, image)| !there.contains(image));
+    image_asset::delete(db, gone.map(|(id, _)| id).collect()).await
 }
 
 async fn insert<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
@@ -137,18 +159,19 @@ pub(super) async fn find<C: ConnectionTrait>(
     Ok(bytes.and_then(|bytes| vector::from_bytes(&bytes)))
 }
 
-/// Rows with an id above `after`, oldest first, at most `limit`.
+/// Rows with an id above `after`, oldest first, at most `limit`, by their last names.
 pub(super) async fn page<C: ConnectionTrait>(
     db: &C,
     after: i64,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
-    Entity::find()
+    let rows = Entity::find()
         .filter(Column::Id.gt(after))
         .order_by_asc(Column::Id)
         .limit(limit)
         .all(db)
-        .await
+        .await?;
+    as_called(db, rows).await
 }
 
 /// Ids above `after`, without the rows, at most `limit`, oldest first.
@@ -198,11 +221,27 @@ pub(super) async fn numbers<C: ConnectionTrait>(
         .collect())
 }
 
-/// The rows with those ids.
+/// The rows with those ids, by their last names.
 pub(super) async fn by_ids<C: ConnectionTrait>(db: &C, ids: Vec<i64>) -> Result<Vec<Model>, DbErr> {
-    Entity::find()
+    let rows = Entity::find()
         .filter(Column::Id.is_in(ids))
         .order_by_asc(Column::Id)
         .all(db)
-        .await
+        .await?;
+    as_called(db, rows).await
+}
+
+/// Gives rows the names that their images have by now.
+async fn as_called<C: ConnectionTrait>(db: &C, mut rows: Vec<Model>) -> Result<Vec<Model>, DbErr> {
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let mut newest = image_asset::newest(db, &ids).await?;
+    for row in &mut rows {
+        if let Some(newest) = newest.remove(&row.id)
+            && row.content_hash.as_deref() == Some(&*newest.content_hash)
+        {
+            row.image_hash = newest.image_hash;
+            row.asset_id = newest.asset_id;
+        }
+    }
+    Ok(rows)
 }

@@ -24,6 +24,12 @@ pub const SQLITE_OPEN_PAUSE: Duration = Duration::from_millis(20);
 pub const STATEMENT: Duration = Duration::from_secs(30);
 /// Longest that opening may take, migrations and their lock included.
 pub const OPEN: Duration = Duration::from_secs(150);
+/// A file that may be damaged is looked through again after so many times what it took.
+pub const EXAMINE_PAUSE: u32 = 10;
+/// That a database is opened anew is logged at most so often.
+pub const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Longest that a shutdown waits for a database that is just being opened.
+pub const CLOSE_TURN: Duration = Duration::from_secs(10);
 /// Longest wait for the connections of a database to close whose file was removed or replaced.
 pub const CLOSE: Duration = Duration::from_secs(40);
 /// Longest that a classification waits for a read.
@@ -42,6 +48,15 @@ pub const SETTLE: Duration = Duration::from_secs(5);
 /// How often a transaction that the database broke off for another's sake (deadlock,
 /// serialisation) is tried in all.
 pub const TRANSACTION_TRIES: u32 = 5;
+
+/// What can be made again (vectors of labels, answers of the language model) is not kept on a disk
+/// of SQLite with less room than this, in bytes: feedback needs it more, and it needs room twice,
+/// in the log and in the file.
+pub const ROOM_FOR_FEEDBACK: u64 = 32 << 20;
+/// That there is little room is logged at most so often.
+pub const TELL_CROWD_EVERY: Duration = Duration::from_secs(600);
+/// Vectors of labels written in one transaction: a small one gives way to feedback.
+pub const LABELS_AT_ONCE: usize = 64;
 
 /// Images that wait to be written.
 pub const QUEUE: usize = 1024;
@@ -93,5 +108,7 @@ pub const LABELS_PER_LOOK: usize = 5;
 pub const LOOKS_PER_IMAGE: usize = 32;
 /// Most names kept of a picture beside the hash of its bytes; a later one is not kept.
 pub const NAMES_PER_IMAGE: u64 = 16;
+/// Most asset ids kept of an image beside the one that it came with first; the oldest make room.
+pub const ASSETS_PER_IMAGE: usize = 16;
 /// Judgements of a picture under a theme that are credited by one transaction.
 pub const JUDGEMENTS_AT_ONCE: u64 = 1000;

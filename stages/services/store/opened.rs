@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use omnizap_migrations::Sessions;
 use sea_orm::sqlx::Connection as _;
@@ -13,8 +14,9 @@ use sea_orm::{
 };
 
 use super::address::Kind;
-use super::connect::Target;
-use super::place::Place;
+use super::connect::{Beside, Target};
+use super::place::{Place, Seen};
+use super::renewal::Renewal;
 use super::session::Session;
 use super::trouble::Trouble;
 use super::{StoreError, limits};
@@ -29,13 +31,19 @@ pub(super) struct Opened {
     is_left: AtomicBool,
     /// True where what it held is gone, as far as is known.
     is_gone: AtomicBool,
+    /// True where something of its file is gone: nothing may be written into it any more.
+    is_damaged: AtomicBool,
+    renewal: Renewal,
 }
 
-/// The files of SQLite, and a connection beside the pool that keeps them: without one that is
-/// always open, SQLite itself would remove and make anew what lies beside the file.
+/// The files of SQLite, and two connections beside the pool. One keeps the files: without one
+/// that is always open, SQLite itself would remove and make anew what lies beside the file. The
+/// other guards them, since whichever is closed last writes into the file what was committed
+/// last: it cannot, so that a file of which something is gone stays as it is.
 struct File {
     place: Place,
     kept: Mutex<Option<SqliteConnection>>,
+    guard: Mutex<Option<SqliteConnection>>,
 }
 
 impl Opened {
@@ -48,16 +56,21 @@ impl Opened {
             Kind::Sqlite => limits::SQLITE_CONNECTIONS,
             Kind::MySql | Kind::Postgres => limits::SERVER_CONNECTIONS,
         };
-        let file = target.open_beside().await?.map(|(path, kept)| File {
+        let beside = target.open_beside().await?;
+        let file = beside.map(|Beside { path, kept, guard }| File {
             place: Place::of(&path),
             kept: Mutex::new(Some(kept)),
+            guard: Mutex::new(Some(guard)),
         });
+        let renewal = Renewal::default();
         Ok(Self {
-            pool: target.open_again(connections).await?,
+            pool: target.open_again(connections, &renewal).await?,
             file,
             sessions: target.sessions(),
             is_left: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
+            renewal,
         })
     }
 
@@ -65,10 +78,18 @@ impl Opened {
         self.file.is_some()
     }
 
-    /// True while what is committed is in the file at the database's name. A server answers
-    /// for itself.
+    /// True while what is committed is in the file at the database's name, and all of that is
+    /// there. A server answers for itself.
     pub(super) fn is_in_place(&self) -> bool {
-        self.file.as_ref().is_none_or(|file| file.place.is_there())
+        let Some(file) = &self.file else {
+            return true;
+        };
+        let seen = file.place.look();
+        if seen == Seen::Cut {
+            self.is_damaged.store(true, Ordering::Release);
+            self.is_left.store(true, Ordering::Release);
+        }
+        seen == Seen::There
     }
 
     /// True while it may be used.
@@ -82,14 +103,30 @@ impl Opened {
         self.is_gone.load(Ordering::Acquire) || !self.is_in_place()
     }
 
+    /// True where something of its file is gone.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
+    }
+
+    /// Makes every connection anew, whoever uses it next.
+    pub(super) fn renew(&self) {
+        self.renewal.renew();
+    }
+
     /// Takes note of what went wrong with it.
     pub(super) fn note(&self, source: &DbErr) {
         let trouble = Trouble::of(source);
-        if trouble.wants_reopening() {
-            self.is_gone
-                .fetch_or(trouble == Trouble::Gone, Ordering::AcqRel);
-            self.is_left.store(true, Ordering::Release);
+        if trouble.wants_new_connections() {
+            self.renew();
         }
+        if !trouble.wants_reopening() {
+            return;
+        }
+        let is_damaged = trouble == Trouble::Damaged;
+        let is_gone = is_damaged || trouble == Trouble::Gone;
+        self.is_damaged.fetch_or(is_damaged, Ordering::AcqRel);
+        self.is_gone.fetch_or(is_gone, Ordering::AcqRel);
+        self.is_left.store(true, Ordering::Release);
     }
 
     /// Begins a transaction that writes.
@@ -131,18 +168,38 @@ impl Opened {
         self.pool.ping().await
     }
 
-    /// Closes every connection, the one beside the pool last: it takes into the file what was
-    /// committed last, where the file is still there.
+    /// Takes into the file of SQLite what is in the log, so that the log begins anew in the room
+    /// that it has. SQLite does so by itself once the log is long, and a small disk is full before.
+    pub(super) async fn make_room(&self) {
+        if self.is_current() {
+            let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+            if let Err(error) = self.pool.execute_unprepared(sql).await {
+                tracing::debug!(%error, "no room was made in the log");
+            }
+        }
+    }
+
+    /// Closes every connection, one of those beside the pool last: that which takes into the file
+    /// what was committed last, or the guard where something of the file is gone. Written over
+    /// what is left of it, what is whole would be lost too.
     pub(super) async fn close(&self) {
+        self.is_in_place();
+        if let Some(file) = self.file.as_ref().filter(|_| !self.is_damaged()) {
+            close(&file.guard).await;
+        }
         // Nothing is left to be done about an error.
         let _ = self.pool.close_by_ref().await;
-        let Some(file) = &self.file else {
-            return;
-        };
-        let kept = locked(&file.kept).take();
-        if let Some(kept) = kept {
-            let _ = kept.close().await;
+        if let Some(file) = &self.file {
+            close(&file.kept).await;
+            close(&file.guard).await;
         }
+    }
+}
+
+async fn close(connection: &Mutex<Option<SqliteConnection>>) {
+    let connection = locked(connection).take();
+    if let Some(connection) = connection {
+        let _ = connection.close().await;
     }
 }
 
@@ -154,6 +211,19 @@ pub(super) struct Slot {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// How often one took the place of another that was gone.
     replaced: AtomicU64,
+    suspicion: Mutex<Suspicion>,
+    /// When it was last said that one is opened anew.
+    told: Mutex<Option<Instant>>,
+    /// When it was last said that there is little room.
+    crowd_told: Mutex<Option<Instant>>,
+}
+
+/// Whether the file is to be looked through before it is opened.
+#[derive(Debug, Default)]
+struct Suspicion {
+    is_there: bool,
+    /// When that was last done, and how long it took.
+    looked: Option<(Instant, Duration)>,
 }
 
 impl Slot {
@@ -172,10 +242,62 @@ impl Slot {
         *locked(&self.current) = None;
     }
 
+    /// The file may be damaged: it is looked through before it is opened again.
+    pub(super) fn suspect(&self) {
+        locked(&self.suspicion).is_there = true;
+    }
+
+    /// Looks through a file that may be damaged, but not all the time: a large one takes long.
+    pub(super) async fn examine(&self, target: &Target) -> Result<(), StoreError> {
+        let looked = {
+            let suspicion = locked(&self.suspicion);
+            if !suspicion.is_there {
+                return Ok(());
+            }
+            suspicion.looked
+        };
+        if let Some((when, took)) = looked
+            && when.elapsed() < took * limits::EXAMINE_PAUSE
+        {
+            return Err(StoreError::Resting {
+                doing: "looking through the database",
+                pause: took * limits::EXAMINE_PAUSE,
+                lasts: true,
+            });
+        }
+        let begun = Instant::now();
+        let examined = target.examine().await;
+        *locked(&self.suspicion) = Suspicion {
+            is_there: examined.is_err(),
+            looked: Some((Instant::now(), begun.elapsed())),
+        };
+        examined
+    }
+
+    /// True where it is to be said that one is opened anew: not all the time.
+    pub(super) fn is_to_tell(&self) -> bool {
+        is_due(&self.told, limits::TELL_EVERY)
+    }
+
+    /// The same of little room.
+    pub(super) fn is_crowd_to_tell(&self) -> bool {
+        is_due(&self.crowd_told, limits::TELL_CROWD_EVERY)
+    }
+
     /// Another number where what was read may be of a database that is gone.
     pub(super) fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Acquire)
     }
+}
+
+/// True where what was last said then is to be said again, which is noted.
+fn is_due(told: &Mutex<Option<Instant>>, every: Duration) -> bool {
+    let mut told = locked(told);
+    let is_due = told.is_none_or(|told| told.elapsed() >= every);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -123,21 +123,26 @@ impl Store {
             .await
     }
 
-    /// Keeps vectors of texts.
+    /// Keeps vectors of texts, a few at a time: feedback comes between.
     ///
     /// # Errors
-    /// Any error of the database.
+    /// Any error of the database, and [`StoreError::Crowded`] where there is little room; what
+    /// was kept before that stays.
     pub async fn save_label_embeddings(
         &self,
         model: &str,
         vectors: &[(&str, &[f32])],
     ) -> Result<(), StoreError> {
         let doing = "keeping embeddings of labels";
-        self.0
-            .write(doing, limits::WRITE, |transaction| async move {
-                label_embedding::save(&transaction, model, vectors).await
-            })
-            .await
+        for vectors in vectors.chunks(limits::LABELS_AT_ONCE) {
+            self.0.has_room(doing)?;
+            self.0
+                .write(doing, limits::WRITE, |transaction| async move {
+                    label_embedding::save(&transaction, model, vectors).await
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// An answer of the language model as it was kept, unchecked.
@@ -156,7 +161,7 @@ impl Store {
     /// Keeps an answer of the language model.
     ///
     /// # Errors
-    /// Any error of the database.
+    /// Any error of the database, and [`StoreError::Crowded`] where there is little room.
     pub async fn save_expansion(
         &self,
         cache_key: &str,
@@ -165,6 +170,7 @@ impl Store {
         expansion_json: &str,
     ) -> Result<(), StoreError> {
         let doing = "keeping an expansion";
+        self.0.has_room(doing)?;
         self.0
             .write(doing, limits::WRITE, |transaction| async move {
                 let answer = expansion::Model {

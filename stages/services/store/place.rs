@@ -1,13 +1,15 @@
-//! The files of an SQLite database, told from others that come to their names, and why they
-//! cannot be opened.
+//! The files of an SQLite database, told from others that come to their names and from what is
+//! left of them where somebody cut them off, and why they cannot be opened.
 //!
-//! SQLite goes on with a file that was removed or replaced: what it commits then is gone with
-//! the program. Nothing is acknowledged before the names were seen to mean the same files.
+//! SQLite goes on with a file that was removed or replaced, and with one that was emptied: what it
+//! commits then is gone with the program. Nothing is acknowledged before the names were seen to
+//! mean the same files, and those to have all that they had.
 
-use std::fs::{Metadata, metadata};
+use std::fs::{File, Metadata, metadata};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What SQLite keeps beside the file: what was committed last, and how to find it.
@@ -33,12 +35,44 @@ impl Identity {
     }
 }
 
+/// What became of the files of a database that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// They are there, with all that they had.
+    There,
+    /// One was removed, or another took its place.
+    Elsewhere,
+    /// One is shorter than it was: something of the database is gone.
+    Cut,
+}
+
 /// Names, and the files that they meant.
 #[derive(Debug)]
 pub(super) struct Place {
     file: (PathBuf, Option<Identity>),
     beside: [(PathBuf, Option<Identity>); 2],
+    /// The log of what was committed last. SQLite takes no locks on it, so that it can be opened
+    /// and closed beside SQLite.
+    log: Option<File>,
+    /// Locked while they are looked at: whoever looked earlier must not compare later.
+    known: Mutex<Known>,
 }
+
+/// What the files are known to have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Bytes of the file. SQLite makes it shorter only where a person has it cleaned up.
+    length: u64,
+    /// Bytes of the log, which begins anew without becoming shorter.
+    log: u64,
+    /// How the log begins.
+    head: Option<[u8; LOG_HEAD]>,
+}
+
+/// Bytes of the head of a log.
+const LOG_HEAD: usize = 32;
+/// How a head begins, but for its last bit.
+const LOG_MAGIC: u32 = 0x377f_0682;
 
 impl Place {
     /// The files of a database that is open, so that all of them are there.
@@ -50,17 +84,59 @@ impl Place {
             name.push(suffix);
             named(PathBuf::from(name))
         });
-        Self {
+        let place = Self {
             file: named(path.to_owned()),
+            log: File::open(&beside[0].0).ok(),
             beside,
-        }
+            known: Mutex::default(),
+        };
+        place.look();
+        place
     }
 
-    /// True while every name means the file that it meant.
-    pub(super) fn is_there(&self) -> bool {
+    /// What became of them.
+    pub(super) fn look(&self) -> Seen {
         let is_same = |(path, file): &(PathBuf, Option<Identity>)| Identity::of(path) == *file;
-        self.file.1.is_some() && is_same(&self.file) && self.beside.iter().all(is_same)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.file.1.is_none() || !is_same(&self.file) || !self.beside.iter().all(is_same) {
+            return Seen::Elsewhere;
+        }
+        let Ok(file) = metadata(&self.file.0) else {
+            return Seen::Elsewhere;
+        };
+        if file.len() < known.length || !self.is_log_whole(&mut known) {
+            return Seen::Cut;
+        }
+        known.length = file.len();
+        Seen::There
     }
+
+    /// True while the log has what it had. One that was emptied may have grown since: SQLite goes
+    /// on behind what it has written, and leaves a hole where the head was.
+    fn is_log_whole(&self, known: &mut Known) -> bool {
+        let Some(log) = &self.log else {
+            return true;
+        };
+        let Ok(length) = log.metadata().map(|log| log.len()) else {
+            return false;
+        };
+        let mut head = [0; LOG_HEAD];
+        let head = match log.read_exact_at(&mut head, 0) {
+            Ok(()) if is_head(&head) => Some(head),
+            _ => None,
+        };
+        if length < known.log || known.head.is_some() && head.is_none() {
+            return false;
+        }
+        known.log = length;
+        known.head = head;
+        true
+    }
+}
+
+fn is_head(head: &[u8; LOG_HEAD]) -> bool {
+    let magic = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    magic & !1 == LOG_MAGIC
 }
 
 fn named(path: PathBuf) -> (PathBuf, Option<Identity>) {
@@ -154,19 +230,64 @@ mod tests {
                 fs::write(folder.path().join(name), name).unwrap();
             }
             let place = Place::of(&path);
-            assert!(place.is_there());
+            assert_eq!(place.look(), Seen::There);
             fs::write(&path, "more of it").unwrap();
-            assert!(place.is_there(), "written to, it is the same");
+            assert_eq!(place.look(), Seen::There, "written to, it is the same");
             let removed = folder.path().join(removed);
             fs::rename(&removed, folder.path().join("elsewhere")).unwrap();
-            assert!(!place.is_there(), "{}", removed.display());
+            assert_eq!(place.look(), Seen::Elsewhere, "{}", removed.display());
             fs::write(&removed, "another").unwrap();
-            assert!(!place.is_there(), "{}", removed.display());
+            assert_eq!(place.look(), Seen::Elsewhere, "{}", removed.display());
             fs::rename(folder.path().join("elsewhere"), &removed).unwrap();
-            assert!(place.is_there(), "it is back");
+            assert_eq!(place.look(), Seen::There, "it is back");
         }
         fs::remove_dir_all(folder.path()).unwrap();
-        assert!(!Place::of(&path).is_there(), "nothing is no place");
+        let seen = Place::of(&path).look();
+        assert_eq!(seen, Seen::Elsewhere, "nothing is no place");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_noticed_even_where_it_has_grown_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let log = folder.path().join("x.db-wal");
+        let head = |number: u8| {
+            let mut head = [number; LOG_HEAD];
+            head[..4].copy_from_slice(&(LOG_MAGIC | u32::from(number & 1)).to_be_bytes());
+            head
+        };
+        let fill = || {
+            fs::write(&path, [1_u8; 8192]).unwrap();
+            fs::write(folder.path().join("x.db-shm"), "").unwrap();
+            fs::write(&log, [&head(0)[..], &[7_u8; 4096]].concat()).unwrap();
+            let place = Place::of(&path);
+            assert_eq!(place.look(), Seen::There);
+            place
+        };
+        let open = |path: &Path| fs::OpenOptions::new().write(true).open(path).unwrap();
+        for (cut, left) in [(&path, 0), (&path, 4096), (&log, 0), (&log, 100)] {
+            let place = fill();
+            open(cut).set_len(left).unwrap();
+            assert_eq!(place.look(), Seen::Cut, "{} to {left}", cut.display());
+        }
+        // As SQLite goes on with a log that was emptied.
+        let place = fill();
+        open(&log).set_len(0).unwrap();
+        open(&log).write_all_at(&[7; 4096], 10_000).unwrap();
+        assert_eq!(place.look(), Seen::Cut);
+        // As SQLite begins with a log anew, and as it goes on with it.
+        let place = fill();
+        open(&log).write_all_at(&head(1), 0).unwrap();
+        assert_eq!(place.look(), Seen::There);
+        open(&log).write_all_at(&[7; 4096], 4096).unwrap();
+        assert_eq!(place.look(), Seen::There);
+        // One without a word is filled later.
+        fs::write(&log, "").unwrap();
+        let place = Place::of(&path);
+        open(&log).write_all_at(&head(0), 0).unwrap();
+        assert_eq!(place.look(), Seen::There);
+        open(&log).set_len(0).unwrap();
+        assert_eq!(place.look(), Seen::Cut);
     }
 
     #[test]
@@ -177,9 +298,9 @@ mod tests {
         fs::write(folder.path().join("real.db-wal"), "").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let place = Place::of(&link);
-        assert!(place.is_there());
+        assert_eq!(place.look(), Seen::There);
         fs::remove_file(folder.path().join("real.db-wal")).unwrap();
-        assert!(!place.is_there());
+        assert_eq!(place.look(), Seen::Elsewhere);
     }
 
     #[test]

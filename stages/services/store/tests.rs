@@ -13,8 +13,11 @@ use super::{
 };
 
 mod adopt;
+mod assets;
 mod carry;
+mod changed;
 mod copies;
+mod cut;
 mod faults;
 mod fixture;
 mod forget;

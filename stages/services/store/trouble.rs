@@ -4,7 +4,7 @@
 
 use sea_orm::sqlx::Error as SqlxError;
 use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
-use sea_orm::{DbErr, RuntimeErr, SqlxMySqlError, SqlxSqliteError};
+use sea_orm::{DbErr, RuntimeErr, SqlxMySqlError, SqlxPostgresError, SqlxSqliteError};
 
 /// What is amiss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub(super) enum Trouble {
     Denied,
     /// What was opened is not there any more: a file, a table.
     Gone,
+    /// What is in the file makes no sense: it is another's, or something of it is gone. What is
+    /// there once it is opened anew may be whole.
+    Damaged,
     /// It cannot be used, until somebody mends it.
     Broken,
     /// It cannot be reached, or does not say what is the matter.
@@ -52,10 +55,16 @@ impl Trouble {
         )
     }
 
-    /// True where a new connection may find what this one has lost: the tables made anew, or
-    /// the server that took over.
+    /// True where a new connection may find what this one has lost: the tables made anew, the
+    /// server that took over, or a file that is whole.
     pub(super) fn wants_reopening(self) -> bool {
-        matches!(self, Self::Gone | Self::ReadOnly)
+        matches!(self, Self::Gone | Self::ReadOnly | Self::Damaged)
+    }
+
+    /// True where a server may keep to what it knew of us when we connected, whatever rights were
+    /// given since.
+    pub(super) fn wants_new_connections(self) -> bool {
+        matches!(self, Self::Denied | Self::Broken)
     }
 }
 
@@ -80,6 +89,30 @@ pub(super) fn said(error: &DbErr) -> Option<&(dyn DatabaseError + 'static)> {
 pub(super) fn sqlite_code(error: &DbErr) -> Option<u32> {
     let said = said(error)?.try_downcast_ref::<SqlxSqliteError>()?;
     DatabaseError::code(said)?.parse().ok()
+}
+
+/// True where a statement that was prepared is not there, or one that was not is: sessions are
+/// handed from one to another.
+pub(super) fn is_of_a_pooler(error: &DbErr) -> bool {
+    let Some(said) = said(error) else {
+        return false;
+    };
+    if said.try_downcast_ref::<SqlxPostgresError>().is_none() {
+        return false;
+    }
+    let is_of_statements = || said.message().contains("prepared statement");
+    match said.code().as_deref() {
+        // No such prepared statement, one of that name, and another one of that name.
+        Some("26000" | "42P05") => true,
+        Some("08P01") => is_of_statements(),
+        _ => false,
+    }
+}
+
+/// True where SQLite has no room. It has undone what it was writing then.
+pub(super) fn is_out_of_room(error: &DbErr) -> bool {
+    const SQLITE_FULL: u32 = 13;
+    sqlite_code(error).is_some_and(|code| code & SQLITE_PRIMARY == SQLITE_FULL)
 }
 
 fn of_said(said: &(dyn DatabaseError + 'static)) -> Trouble {
@@ -115,11 +148,13 @@ fn of_sqlite(code: u32, message: &str) -> Trouble {
         (8, SQLITE_READONLY_DBMOVED) => Trouble::Gone,
         // READONLY.
         (8, _) => Trouble::Denied,
-        (10, SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_NOMEM) => Trouble::Away,
+        // The log is shorter than what was committed.
+        (10, SQLITE_IOERR_SHORT_READ) => Trouble::Damaged,
+        (10, SQLITE_IOERR_READ | SQLITE_IOERR_NOMEM) => Trouble::Away,
         // IOERR, FULL.
         (10 | 13, _) => Trouble::Full,
         // CORRUPT, NOTADB.
-        (11 | 26, _) => Trouble::Broken,
+        (11 | 26, _) => Trouble::Damaged,
         // TOOBIG, CONSTRAINT, MISMATCH.
         (18..=20, _) => Trouble::Values,
         _ => Trouble::Away,
@@ -129,14 +164,14 @@ fn of_sqlite(code: u32, message: &str) -> Trouble {
 fn of_mysql(number: u16, state: &str) -> Trouble {
     match number {
         // Record changed since last read (MariaDB, where `innodb_snapshot_isolation` is on), lock
-        // wait timeout, deadlock.
-        1020 | 1205 | 1213 => Trouble::Contention,
+        // wait timeout, deadlock; MariaDB says of some deadlocks that a counter cannot be read.
+        1020 | 1205 | 1213 | 1467 => Trouble::Contention,
         // Error writing a file, disk full, error from the storage engine, table full.
         3 | 1021 | 1026 | 1030 | 1114 => Trouble::Full,
         // `--read-only`, a transaction of a read-only session, read-only mode.
         1290 | 1792 | 1836 => Trouble::ReadOnly,
-        // Denied: a table, a column, a privilege.
-        1142 | 1143 | 1227 => Trouble::Denied,
+        // Denied: a table, a column, a privilege, a routine.
+        1142 | 1143 | 1227 | 1370 => Trouble::Denied,
         // No such table.
         1146 => Trouble::Gone,
         // Access denied, unknown database; tables that are crashed.
@@ -189,8 +224,9 @@ mod tests {
             (1034, "disk I/O error", Trouble::Full),
             (266, "disk I/O error", Trouble::Away),
             (13, "database or disk is full", Trouble::Full),
-            (11, "database disk image is malformed", Trouble::Broken),
-            (26, "file is not a database", Trouble::Broken),
+            (522, "disk I/O error", Trouble::Damaged),
+            (11, "database disk image is malformed", Trouble::Damaged),
+            (26, "file is not a database", Trouble::Damaged),
             (14, "unable to open database file", Trouble::Away),
             (7, "out of memory", Trouble::Away),
             (1811, "from a trigger", Trouble::Values),
@@ -199,6 +235,7 @@ mod tests {
         }
         for (number, state, expected) in [
             (1213, "40001", Trouble::Contention),
+            (1467, "HY000", Trouble::Contention),
             (1114, "HY000", Trouble::Full),
             (1290, "HY000", Trouble::ReadOnly),
             (1142, "42000", Trouble::Denied),

@@ -6,8 +6,8 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use super::{Fixture, evidence, feedback, hash, image, tally, until};
 use crate::store::connect::Target;
-use crate::store::limits;
 use crate::store::vector::to_bytes;
+use crate::store::{Which, limits};
 use crate::vectors::Query;
 
 /// The tables as that service made them.
@@ -155,6 +155,9 @@ async fn a_database_of_the_python_service_is_taken_over_in_place() {
     let hits = store.similar(query).await;
     assert_eq!(*hits[0].image_hash, *hash("1234"));
     assert_eq!(hits[0].asset_id.as_deref(), Some("asset1234"));
+    let which = Which::Asset("asset77".into());
+    let found = store.forget(&which, true, |_| ()).await.unwrap();
+    assert_eq!((found.images, found.feedback), (1, 5));
     // No image is recalled from a row whose bytes nobody knows.
     let recalled = store
         .image_embedding(&hash("1234"), "m", limits::READ)

@@ -334,6 +334,14 @@ async fn without_the_right_to_triggers_the_store_works_and_follows() {
     })
     .await;
     assert_eq!(found(&reader, 8).await.len(), 1);
+    // What the program itself says is followed without them.
+    let mut renamed = record(8);
+    renamed.asset_id = Some("new".into());
+    writer.remember(renamed).await.unwrap();
+    until("another asset", IN_STEP, async || {
+        found(&reader, 8).await[0].asset_id.as_deref() == Some("new")
+    })
+    .await;
     hand.close().await.unwrap();
     for store in [reader, writer] {
         store.close().await;

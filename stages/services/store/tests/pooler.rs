@@ -75,26 +75,65 @@ impl Drop for Pooler {
     }
 }
 
+/// A database behind one, and its URL there; nothing where there is no server, or no pooler.
+async fn pooled(mode: &str) -> Option<(Fixture, Pooler, String)> {
+    let database = Fixture::server("postgres", "OMNIZAP_TEST_POSTGRES_URL").await?;
+    let server = database.config.url.clone().unwrap();
+    let Some(pooler) = Pooler::start(mode, &server) else {
+        let is_required = std::env::var("OMNIZAP_TEST_DATABASES").is_ok_and(|it| it == "required");
+        assert!(!is_required, "PgBouncer is not installed");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT TESTED by this run: the store behind PgBouncer, which is not installed"
+        );
+        database.drop().await;
+        return None;
+    };
+    let name = server.rsplit('/').next().unwrap();
+    let url = format!("postgres://x@127.0.0.1:{}/{name}", pooler.port);
+    Some((database, pooler, url))
+}
+
+#[tokio::test]
+async fn what_a_pooler_needs_is_told_where_it_was_not_said() {
+    let Some((database, pooler, url)) = pooled("transaction").await else {
+        return;
+    };
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = crate::store::Store::new(StoreConfig {
+            data_dir: database.config.data_dir.clone(),
+            url: Some(url.clone()),
+        });
+        writers.spawn(async move {
+            let mut errors = Vec::new();
+            for _ in 0..20 {
+                let given = store.record_feedback(&feedback("x", "t", true)).await;
+                errors.extend(given.err().map(|error| error.to_string()));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            store.close().await;
+            errors
+        });
+    }
+    let errors = writers.join_all().await.concat();
+    let of_statements = |error: &&String| error.contains("prepared statement");
+    let mut of_statements = errors.iter().filter(of_statements).peekable();
+    assert!(of_statements.peek().is_some(), "{errors:?}");
+    for error in of_statements {
+        assert!(error.contains("`?pgbouncer=true`"), "{error}");
+    }
+    drop(pooler);
+    database.drop().await;
+}
+
 #[tokio::test]
 async fn behind_pgbouncer_everything_counts() {
     for (mode, parameter) in [("session", ""), ("transaction", "?pgbouncer=true")] {
-        let Some(database) = Fixture::server("postgres", "OMNIZAP_TEST_POSTGRES_URL").await else {
+        let Some((database, pooler, url)) = pooled(mode).await else {
             return;
         };
-        let server = database.config.url.clone().unwrap();
-        let Some(pooler) = Pooler::start(mode, &server) else {
-            let is_required =
-                std::env::var("OMNIZAP_TEST_DATABASES").is_ok_and(|it| it == "required");
-            assert!(!is_required, "PgBouncer is not installed");
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT TESTED by this run: the store behind PgBouncer, which is not installed"
-            );
-            database.drop().await;
-            return;
-        };
-        let name = server.rsplit('/').next().unwrap();
-        let url = format!("postgres://x@127.0.0.1:{}/{name}{parameter}", pooler.port);
+        let url = format!("{url}{parameter}");
         let copies = [0, 1].map(|_| {
             crate::store::Store::new(StoreConfig {
                 data_dir: database.config.data_dir.clone(),
