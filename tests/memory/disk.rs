@@ -414,7 +414,8 @@ fn a_file_that_is_emptied_costs_nothing_that_is_acknowledged_later() {
         );
         for name in names {
             let mut file = fs::OpenOptions::new();
-            file.write(true).open(data.folder().join(name))
+            file.write(true)
+                .open(data.folder().join(name))
                 .unwrap()
                 .set_len(0)
                 .unwrap();

@@ -63,10 +63,9 @@ struct Known {
 }
 
 /// Writes an image, or what it is called by now: most images that come again change nothing,
-/// and their vector is never written twice.
+/// and their vector is never written twice. Before those that are new [`forget_names`] was called.
 pub(super) async fn save<C: ConnectionTrait>(db: &C, image: Image<'_>) -> Result<(), DbErr> {
     let Some(row) = known(db, image).await? else {
-        forget_names(db, &[image.content_hash]).await?;
         return insert(db, image).await;
     };
     let mut newest = image_asset::newest(db, &[row.id]).await?;

@@ -225,6 +225,9 @@ impl Inner {
         sets.dedup();
         let (records, names, sets) = (&records, &names, &sets);
         self.write("keeping images", limits::WRITE, |transaction| async move {
+            let kept = records.iter().filter(|record| record.keep_embedding);
+            let contents: Vec<_> = kept.map(|record| &*record.content_hash).collect();
+            image_embedding::forget_names(&transaction, &contents).await?;
             for record in records {
                 save_image(&transaction, record).await?;
             }

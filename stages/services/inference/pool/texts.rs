@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use omnizap_contract::Call;
 use omnizap_contract::common::queue::{FairQueue, Waits};
@@ -129,9 +129,6 @@ impl Texts {
         if new > 0 && wait > call.remaining() {
             return Err(NoRoom::InVain(wait));
         }
-        if self.turns.is_empty() {
-            self.pace.begin(Instant::now());
-        }
         let turns = texts.into_iter().map(|(text, sender)| Turn {
             asked: self.join(form, text, sender),
             call: call.clone(),
@@ -199,8 +196,7 @@ impl Texts {
 
     /// Takes note that so many are done, which took that long.
     pub(super) fn done(&mut self, texts: usize, took: Duration) {
-        let is_followed = !self.turns.is_empty();
-        self.pace.done(Instant::now(), texts, took, is_followed);
+        self.pace.done(texts, took);
         if self.turns.is_empty() {
             self.asked.retain(|_, asked| asked.strong_count() > 0);
         }
