@@ -35,7 +35,6 @@ pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig>
         model_pretrained: word("CLIP_MODEL_PRETRAINED"),
         openai_api_key: word("OPENAI_API_KEY"),
         openai_base_url: word("OPENAI_BASE_URL"),
-        ..ServicesConfig::default()
     })
 }
 

@@ -366,7 +366,11 @@ async fn the_step_loses_no_name_on_its_way_up_or_down_wherever_it_is_interrupted
             &format!("DROP TRIGGER omnizap_image_assets_dropped{of_trigger}"),
         )
         .await;
-        assert_eq!(store.migrate().await.unwrap(), [step.clone()], "{kind}");
+        assert_eq!(
+            store.migrate().await.unwrap(),
+            std::slice::from_ref(step),
+            "{kind}"
+        );
         let other = loaded(&database).await;
         assert_eq!(asset(&other).await.as_deref(), Some("b"), "{kind}");
         // It would make the table again that it follows.
