@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use omnizap_contract::common::names::{nearest, suggestion};
-use omnizap_contract::{Kind, OptionSpec, OptionType, Options};
+use omnizap_contract::{Kind, OptionFault, OptionSpec, OptionType, Options};
 use serde_json::{Map, Value as Json};
 
 use super::interpolate::without_variables;
@@ -81,20 +81,31 @@ pub(super) fn read_options(
     if well_typed && let Err(faults) = kind.check(&options) {
         for fault in faults {
             let node = given(&fault.option);
-            let mut options = spec.options.iter();
-            let is_secret = options.any(|it| it.is_secret && it.name == fault.option);
-            let shown = node.filter(|_| !is_secret);
-            let whence = shown.map_or(String::new(), |node| reader.whence(node));
-            // Of the stage as a whole, where no option is at fault.
-            let what = match fault.option.as_str() {
-                "" => fault.message.clone(),
-                option => format!("option `{option}`{whence}: {}", fault.message),
-            };
+            let what = told(&fault, &spec.options, || {
+                node.map_or(String::new(), |node| reader.whence(node))
+            });
             let span = node.map_or(stage_span.clone(), Node::span);
             reader.report(reader.at(span, what));
         }
     }
     options
+}
+
+/// What is told of a fault that a stage finds in its options, of which these are the schemas.
+/// `whence` says where the value came from; of a secret nobody is told.
+pub(super) fn told(
+    fault: &OptionFault,
+    options: &[OptionSpec],
+    whence: impl FnOnce() -> String,
+) -> String {
+    let option = &fault.option;
+    if option.is_empty() {
+        // Of the stage as a whole.
+        return fault.message.clone();
+    }
+    let is_secret = options.iter().any(|it| it.is_secret && it.name == *option);
+    let whence = if is_secret { String::new() } else { whence() };
+    format!("option `{option}`{whence}: {}", fault.message)
 }
 
 /// Checks a value of `[defaults.with]` that every stage sets itself: it has to fit one of these,

@@ -2,6 +2,7 @@
 
 use super::{Graph, State};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics};
+use crate::pipeline::options::told;
 
 impl Graph {
     /// What would keep an active stage from being built, as far as a quick look tells: files that
@@ -23,19 +24,10 @@ impl Graph {
                 let mut spans = entry.option_spans.iter();
                 let span = spans.find(|(option, _)| *option == fault.option);
                 let span = span.map_or(entry.name.span(), |(_, span)| span.clone());
-                let mut options = entry.kind.spec().options.iter();
-                let is_secret = options.any(|it| it.is_secret && it.name == fault.option);
-                let whence = if is_secret {
-                    String::new()
-                } else {
+                let what = told(&fault, &entry.kind.spec().options, || {
                     self.file.source.whence(span.clone())
-                };
+                });
                 // An option of [defaults.with] is wrong once, however many stages take it.
-                // Of the stage as a whole, where no option is at fault.
-                let what = match fault.option.as_str() {
-                    "" => fault.message.clone(),
-                    option => format!("option `{option}`{whence}: {}", fault.message),
-                };
                 let mistake = Diagnostic::new(&self.file.source, span, what);
                 mistakes.push(mistake);
             }
