@@ -20,6 +20,7 @@ mod graph;
 mod limits;
 mod log;
 mod models;
+mod permission;
 mod pipelines;
 mod plugins;
 mod request;

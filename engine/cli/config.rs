@@ -2,13 +2,13 @@
 
 use std::num::NonZeroU16;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use omnizap_services::ServicesConfig;
 use omnizap_services::inference::pictures::PictureLimits;
 use omnizap_services::inference::pool::PoolLimits;
 use omnizap_services::store::{Store, StoreConfig, host_and_port};
 
-use super::{Common, Failure};
+use super::{Common, Failure, value};
 
 /// A variable, where it is set to something.
 fn variable(name: &str) -> Option<String> {
@@ -65,10 +65,9 @@ fn whole(
     let Some(text) = variable(name) else {
         return Ok(None);
     };
-    let number = text.trim().replace('_', "").parse::<u64>().ok();
-    let number = number.filter(|number| (min..=max).contains(number));
-    let wrong = || format!("{name}: expected a whole number from {min} to {max}, found {text:?}");
-    Ok(Some(number.with_context(wrong)?))
+    value::whole(&text.replace('_', ""), min, max)
+        .map(Some)
+        .map_err(|expected| anyhow!("{name}: {expected}, found {text:?}"))
 }
 
 /// Checks where the database is, before anything is made that needs it; nothing is opened. What is

@@ -32,6 +32,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::net::unix::pipe;
 
 use self::parse::{Parsed, parse};
+use super::permission::is_writable_by_all;
 
 const FILE: &str = ".env";
 
@@ -46,9 +47,6 @@ const PIPE_PART: usize = 4096;
 
 /// Most lines that are told each by its number.
 const MAX_TOLD: usize = 20;
-
-/// The permission bit by which everybody may write.
-const ALL_WRITE: u32 = 0o002;
 
 const ROOT: u32 = 0;
 
@@ -216,7 +214,7 @@ fn strange(owner: u32, mode: u32, user: Option<u32>) -> Option<String> {
              wanted, `chown {user} {FILE}`"
         ));
     }
-    (mode & ALL_WRITE != 0).then(|| {
+    is_writable_by_all(mode).then(|| {
         let mode = mode & 0o7777;
         format!("everybody may write to it (mode {mode:o}): `chmod o-w {FILE}`")
     })

@@ -5,14 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use omnizap_host::Limits;
 
-use super::value::whole;
+use super::value::{ms, whole};
 
 /// An hour, in milliseconds.
 const MOST_MS: u64 = 3_600_000;
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(MOST_MS)
-}
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct PluginLimits {

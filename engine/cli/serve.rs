@@ -21,7 +21,7 @@ use self::bounds::BoundArgs;
 pub(super) use self::load::is_trial;
 use self::load::{House, LoadArgs};
 use self::trust::TrustArgs;
-use super::value::{Listen, switch, whole};
+use super::value::{Listen, ms, switch, whole};
 use super::{Common, Failure};
 
 #[derive(Clone, Debug, Args)]
@@ -36,66 +36,14 @@ pub(super) struct ServeArgs {
         value_parser = Listen::parse
     )]
     listen: Listen,
-    /// Largest request body, in bytes
-    #[arg(
-        long,
-        env = "OMNIZAP_MAX_BODY_BYTES",
-        value_name = "BYTES",
-        default_value_t = Limits::default().max_body_bytes as u64,
-        value_parser = |text: &str| whole(text, 1, 1 << 30)
-    )]
-    max_body_bytes: u64,
-    /// Most requests in flight; further ones are answered 429
-    #[arg(
-        long,
-        env = "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
-        value_name = "N",
-        default_value_t = Limits::default().max_requests_in_flight as u64,
-        value_parser = |text: &str| whole(text, 1, 65_536)
-    )]
-    max_requests_in_flight: u64,
-    /// Longest time without a byte of a request body, in milliseconds; 408 beyond
-    #[arg(
-        long,
-        env = "OMNIZAP_BODY_IDLE_TIMEOUT_MS",
-        value_name = "MS",
-        default_value_t = 30_000,
-        value_parser = |text: &str| whole(text, 1, 3_600_000)
-    )]
-    body_idle_timeout_ms: u64,
-    /// Longest time for a whole request body, in milliseconds; 408 beyond
-    #[arg(
-        long,
-        env = "OMNIZAP_BODY_TIMEOUT_MS",
-        value_name = "MS",
-        default_value_t = 600_000,
-        value_parser = |text: &str| whole(text, 1, 86_400_000)
-    )]
-    body_timeout_ms: u64,
-    /// Longest time that a body is read on after an early answer, in milliseconds
-    #[arg(
-        long,
-        env = "OMNIZAP_DRAIN_TIMEOUT_MS",
-        value_name = "MS",
-        default_value_t = 30_000,
-        value_parser = |text: &str| whole(text, 0, 3_600_000)
-    )]
-    drain_timeout_ms: u64,
-    /// Most bytes of a body that are read on after an early answer
-    #[arg(
-        long,
-        env = "OMNIZAP_MAX_DRAIN_BYTES",
-        value_name = "BYTES",
-        default_value_t = Limits::default().max_drain_bytes as u64,
-        value_parser = |text: &str| whole(text, 0, 1 << 40)
-    )]
-    max_drain_bytes: u64,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// How long requests in flight may take to finish after SIGTERM, in milliseconds
     #[arg(
         long,
         env = "OMNIZAP_SHUTDOWN_GRACE_MS",
         value_name = "MS",
-        default_value_t = 30_000,
+        default_value_t = ms(Limits::default().shutdown_grace),
         value_parser = |text: &str| whole(text, 0, 3_600_000)
     )]
     shutdown_grace_ms: u64,
@@ -107,8 +55,6 @@ pub(super) struct ServeArgs {
     )]
     safe: bool,
     #[command(flatten)]
-    bounds: BoundArgs,
-    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     load: LoadArgs,
@@ -117,47 +63,11 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     /// Takes the flags of `before` that `is_said` tells, by their ids.
     pub(super) fn take(&mut self, before: &Self, is_said: &dyn Fn(&str) -> bool) {
-        fn either<T: Clone>(is_before: bool, before: &T, after: &T) -> T {
-            if is_before { before } else { after }.clone()
-        }
+        let one = |id: &str| if is_said(id) { before } else { &*self };
         *self = Self {
-            listen: either(is_said("listen"), &before.listen, &self.listen),
-            max_body_bytes: either(
-                is_said("max_body_bytes"),
-                &before.max_body_bytes,
-                &self.max_body_bytes,
-            ),
-            max_requests_in_flight: either(
-                is_said("max_requests_in_flight"),
-                &before.max_requests_in_flight,
-                &self.max_requests_in_flight,
-            ),
-            body_idle_timeout_ms: either(
-                is_said("body_idle_timeout_ms"),
-                &before.body_idle_timeout_ms,
-                &self.body_idle_timeout_ms,
-            ),
-            body_timeout_ms: either(
-                is_said("body_timeout_ms"),
-                &before.body_timeout_ms,
-                &self.body_timeout_ms,
-            ),
-            drain_timeout_ms: either(
-                is_said("drain_timeout_ms"),
-                &before.drain_timeout_ms,
-                &self.drain_timeout_ms,
-            ),
-            max_drain_bytes: either(
-                is_said("max_drain_bytes"),
-                &before.max_drain_bytes,
-                &self.max_drain_bytes,
-            ),
-            shutdown_grace_ms: either(
-                is_said("shutdown_grace_ms"),
-                &before.shutdown_grace_ms,
-                &self.shutdown_grace_ms,
-            ),
-            safe: either(is_said("safe"), &before.safe, &self.safe),
+            listen: one("listen").listen.clone(),
+            shutdown_grace_ms: one("shutdown_grace_ms").shutdown_grace_ms,
+            safe: one("safe").safe,
             bounds: self.bounds.taking(&before.bounds, is_said),
             trust: self.trust.taking(&before.trust, is_said),
             load: self.load.taking(&before.load, is_said),
@@ -256,12 +166,6 @@ async fn answer(
         );
     }
     let limits = Limits {
-        max_body_bytes: usize::try_from(args.max_body_bytes)?,
-        max_requests_in_flight: usize::try_from(args.max_requests_in_flight)?,
-        body_idle_timeout: Duration::from_millis(args.body_idle_timeout_ms),
-        body_timeout: Duration::from_millis(args.body_timeout_ms),
-        drain_timeout: Duration::from_millis(args.drain_timeout_ms),
-        max_drain_bytes: usize::try_from(args.max_drain_bytes)?,
         shutdown_grace: load::for_requests(grace),
         ..args.bounds.limits()?
     };

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use omnizap_contract::option::parse_bool;
@@ -26,6 +27,11 @@ pub(super) fn whole(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let number = text.trim().parse().ok();
     let number = number.filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| format!("expected a whole number from {min} to {max}"))
+}
+
+/// A time as flags take it, in milliseconds.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where to listen.

@@ -1,14 +1,68 @@
-//! Bounds on connections, and on the bodies of all requests together.
+//! Bounds on connections, on requests, and on their bodies, each and all together.
 
 use std::time::Duration;
 
 use clap::Args;
 use engine::http::Limits;
 
-use crate::cli::value::whole;
+use crate::cli::value::{ms, whole};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct BoundArgs {
+    /// Largest request body, in bytes
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_BODY_BYTES",
+        value_name = "BYTES",
+        default_value_t = Limits::default().max_body_bytes as u64,
+        value_parser = |text: &str| whole(text, 1, 1 << 30)
+    )]
+    max_body_bytes: u64,
+    /// Most requests in flight; further ones are answered 429
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
+        value_name = "N",
+        default_value_t = Limits::default().max_requests_in_flight as u64,
+        value_parser = |text: &str| whole(text, 1, 65_536)
+    )]
+    max_requests_in_flight: u64,
+    /// Longest time without a byte of a request body, in milliseconds; 408 beyond
+    #[arg(
+        long,
+        env = "OMNIZAP_BODY_IDLE_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = ms(Limits::default().body_idle_timeout),
+        value_parser = |text: &str| whole(text, 1, 3_600_000)
+    )]
+    body_idle_timeout_ms: u64,
+    /// Longest time for a whole request body, in milliseconds; 408 beyond
+    #[arg(
+        long,
+        env = "OMNIZAP_BODY_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = ms(Limits::default().body_timeout),
+        value_parser = |text: &str| whole(text, 1, 86_400_000)
+    )]
+    body_timeout_ms: u64,
+    /// Longest time that a body is read on after an early answer, in milliseconds
+    #[arg(
+        long,
+        env = "OMNIZAP_DRAIN_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = ms(Limits::default().drain_timeout),
+        value_parser = |text: &str| whole(text, 0, 3_600_000)
+    )]
+    drain_timeout_ms: u64,
+    /// Most bytes of a body that are read on after an early answer
+    #[arg(
+        long,
+        env = "OMNIZAP_MAX_DRAIN_BYTES",
+        value_name = "BYTES",
+        default_value_t = Limits::default().max_drain_bytes as u64,
+        value_parser = |text: &str| whole(text, 0, 1 << 40)
+    )]
+    max_drain_bytes: u64,
     /// Most connections at one time; beyond, the one that has waited longest for a request gives
     /// way
     #[arg(
@@ -24,7 +78,7 @@ pub(super) struct BoundArgs {
         long,
         env = "OMNIZAP_HEAD_TIMEOUT_MS",
         value_name = "MS",
-        default_value_t = 10_000,
+        default_value_t = ms(Limits::default().head_timeout),
         value_parser = |text: &str| whole(text, 1, 3_600_000)
     )]
     head_timeout_ms: u64,
@@ -33,7 +87,7 @@ pub(super) struct BoundArgs {
         long,
         env = "OMNIZAP_IDLE_TIMEOUT_MS",
         value_name = "MS",
-        default_value_t = 75_000,
+        default_value_t = ms(Limits::default().idle_timeout),
         value_parser = |text: &str| whole(text, 1, 86_400_000)
     )]
     idle_timeout_ms: u64,
@@ -42,7 +96,7 @@ pub(super) struct BoundArgs {
         long,
         env = "OMNIZAP_WRITE_TIMEOUT_MS",
         value_name = "MS",
-        default_value_t = 30_000,
+        default_value_t = ms(Limits::default().write_timeout),
         value_parser = |text: &str| whole(text, 1, 3_600_000)
     )]
     write_timeout_ms: u64,
@@ -51,7 +105,7 @@ pub(super) struct BoundArgs {
         long,
         env = "OMNIZAP_MAX_CONNECTION_AGE_MS",
         value_name = "MS",
-        default_value_t = 3_600_000,
+        default_value_t = ms(Limits::default().max_connection_age),
         value_parser = |text: &str| whole(text, 1, 864_000_000)
     )]
     max_connection_age_ms: u64,
@@ -91,6 +145,12 @@ impl BoundArgs {
     pub(super) fn taking(&self, before: &Self, is_said: &dyn Fn(&str) -> bool) -> Self {
         let one = |id: &str| if is_said(id) { before } else { self };
         Self {
+            max_body_bytes: one("max_body_bytes").max_body_bytes,
+            max_requests_in_flight: one("max_requests_in_flight").max_requests_in_flight,
+            body_idle_timeout_ms: one("body_idle_timeout_ms").body_idle_timeout_ms,
+            body_timeout_ms: one("body_timeout_ms").body_timeout_ms,
+            drain_timeout_ms: one("drain_timeout_ms").drain_timeout_ms,
+            max_drain_bytes: one("max_drain_bytes").max_drain_bytes,
             max_connections: one("max_connections").max_connections,
             head_timeout_ms: one("head_timeout_ms").head_timeout_ms,
             idle_timeout_ms: one("idle_timeout_ms").idle_timeout_ms,
@@ -108,6 +168,12 @@ impl BoundArgs {
     /// A number that this machine cannot count to.
     pub(super) fn limits(&self) -> Result<Limits, std::num::TryFromIntError> {
         Ok(Limits {
+            max_body_bytes: usize::try_from(self.max_body_bytes)?,
+            max_requests_in_flight: usize::try_from(self.max_requests_in_flight)?,
+            body_idle_timeout: Duration::from_millis(self.body_idle_timeout_ms),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            max_drain_bytes: usize::try_from(self.max_drain_bytes)?,
             max_connections: usize::try_from(self.max_connections)?,
             head_timeout: Duration::from_millis(self.head_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -10,6 +10,7 @@ use clap::Args;
 use engine::http::{Hosts, Keys, Origins, Trust};
 
 use crate::cli::Failure;
+use crate::cli::permission::is_writable_by_all;
 
 /// Where keys may stand themselves. They are no flags: whoever sees the processes of the machine
 /// would see them.
@@ -17,8 +18,6 @@ const API_KEYS: &str = "OMNIZAP_API_KEYS";
 const ADMIN_KEYS: &str = "OMNIZAP_ADMIN_KEYS";
 /// Largest file of keys, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// The permission of everybody to write a file.
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct TrustArgs {
@@ -95,7 +94,7 @@ fn keys(variable: &str, file: Option<&Path>) -> anyhow::Result<Keys> {
 
 fn of_file(path: &Path) -> anyhow::Result<Keys> {
     let file = File::open(path)?;
-    if file.metadata()?.permissions().mode() & WRITABLE_BY_ALL != 0 {
+    if is_writable_by_all(file.metadata()?.mode()) {
         bail!("everybody may write the file, and so add a key: chmod o-w");
     }
     let mut text = String::new();
@@ -114,6 +113,7 @@ fn of_file(path: &Path) -> anyhow::Result<Keys> {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
