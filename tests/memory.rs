@@ -21,6 +21,15 @@ use serde_json::Value as Json;
 use crate::support::http::{Client, Part};
 use crate::support::program::Server;
 
+/// What all the feedback of a test is for.
+const HASH: &str = "abababababababababababababababababababababababababababababababab";
+
+fn is_degraded(client: &mut Client) -> bool {
+    let ready = client.get("/health/ready");
+    assert_eq!(ready.status, 200, "it can serve");
+    ready.json()["degraded"] != serde_json::json!([])
+}
+
 /// Waits until something that happens in the background has happened.
 #[track_caller]
 fn until(what: &str, limit: Duration, mut happened: impl FnMut() -> bool) -> Duration {
@@ -62,10 +71,4 @@ fn counter(server: &Server, stage: &str, what: &str) -> Option<u64> {
     let mut stages = classify["stages"].as_array().unwrap().iter();
     let stage = stages.find(|one| one["uses"] == stage).unwrap();
     stage["counters"][what].as_u64()
-}
-
-/// A number from the environment, for longer runs than those of CI.
-fn setting(name: &str, default: u64) -> u64 {
-    let set = std::env::var(name).ok();
-    set.map_or(default, |text| text.parse().expect(name))
 }

@@ -37,7 +37,7 @@ fn succeed(command: &mut Command) {
 }
 
 /// Compiles a plugin in C into `folder`.
-fn compile(source: &str, flags: &[&str], folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn compile(source: &str, flags: &[&str], folder: &Path, name: &str) -> PathBuf {
     let library = folder.join(name);
     succeed(
         Command::new("cc")
@@ -79,7 +79,7 @@ fn install(built: &Path, package: &str, folder: &Path) -> PathBuf {
 }
 
 /// A library's path and SHA-256 as a `[[plugin]]` table.
-fn allowed(library: &Path) -> String {
+pub(crate) fn allowed(library: &Path) -> String {
     let hash = Sha256Hex::of(&std::fs::read(library).unwrap());
     format!(
         "[[plugin]]\npath = {:?}\nsha256 = \"{hash}\"\n",

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{classify, setting, until};
+use super::{HASH, classify, is_degraded, until};
 use crate::support::database::{Data, Kind, not_tested};
 use crate::support::http::Client;
-use crate::support::program::{Server, Settings, omnizap, picture, root};
+use crate::support::program::{Server, Settings, omnizap, picture, root, setting};
 
 /// Faults of a run in CI; `OMNIZAP_DISK_ROUNDS=500` makes a long one.
 const ROUNDS: u64 = 8;
@@ -27,7 +27,6 @@ const RATERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a fault lasts once it was noticed.
 const FAULT: Duration = Duration::from_millis(400);
-const HASH: &str = "abababababababababababababababababababababababababababababababab";
 
 /// Pictures that may be under way.
 const FEW: u64 = 10;
@@ -136,12 +135,6 @@ fn classify_on(mut client: Client, seen: &Seen) {
         assert!(answer["category"].is_string());
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn is_degraded(client: &mut Client) -> bool {
-    let ready = client.get("/health/ready");
-    assert_eq!(ready.status, 200, "it can serve");
-    ready.json()["degraded"] != json!([])
 }
 
 /// One fault: noticed, told as long as it lasts, and over once it is over.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{classify, setting, until};
+use super::{classify, until};
 use crate::support::database::{Data, Kind};
 use crate::support::http::Client;
-use crate::support::program::{Server, Settings, picture};
+use crate::support::program::{Server, Settings, picture, setting};
 
 /// Kills of a run in CI; `OMNIZAP_KILL_ROUNDS=200` makes a long one.
 const ROUNDS: u64 = 5;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use super::{classify, setting, until};
+use super::{HASH, classify, is_degraded, until};
 use crate::support::database::{Data, Kind, not_tested};
 use crate::support::database_server::DatabaseServer;
 use crate::support::http::Client;
-use crate::support::program::{Server, Settings, picture};
+use crate::support::program::{Server, Settings, picture, setting};
 
 /// Seconds without a database in CI; `OMNIZAP_OUTAGE_SECONDS=20` makes it longer. More
 /// than a write may take (5 s): one that hangs from the start is refused only then.
@@ -26,7 +26,6 @@ const WAITING: u64 = 1024 + 64;
 const LONGEST: Duration = Duration::from_secs(8);
 /// Within which all is well again.
 const RECOVERY: Duration = Duration::from_secs(15);
-const HASH: &str = "abababababababababababababababababababababababababababababababab";
 
 /// How a database goes away.
 #[derive(Clone, Copy, Debug)]
@@ -89,12 +88,6 @@ fn rate_on(mut client: Client, seen: &Seen) -> Duration {
         std::thread::sleep(Duration::from_millis(20));
     }
     longest
-}
-
-fn is_degraded(client: &mut Client) -> bool {
-    let ready = client.get("/health/ready");
-    assert_eq!(ready.status, 200, "it can serve");
-    ready.json()["degraded"] != json!([])
 }
 
 fn waiting(client: &mut Client) -> u64 {

@@ -10,11 +10,11 @@ use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 
 use super::disk::Disk;
-use super::{setting, until};
+use super::{HASH, is_degraded, until};
 use crate::support::database::{Data, Kind, not_tested};
 use crate::support::database_server::DatabaseServer;
 use crate::support::http::Client;
-use crate::support::program::{Server, Settings};
+use crate::support::program::{Server, Settings, setting};
 
 /// Faults of a run in CI, one of each; `OMNIZAP_SERVER_FAULTS=500` makes a long one.
 const FAULTS: u64 = 6;
@@ -34,7 +34,6 @@ const NOTICED: Duration = Duration::from_millis(400);
 const SHORT: Duration = Duration::from_millis(700);
 /// One that outlasts a write that is waited for: every other of its kind, in long runs.
 const LONG: Duration = Duration::from_secs(7);
-const HASH: &str = "abababababababababababababababababababababababababababababababab";
 /// Whoever may do everything may write to a server of MySQL that is read-only.
 const USER: &str = "bot";
 
@@ -122,12 +121,6 @@ fn rate_on(mut client: Client, seen: &Seen) {
         counter.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn is_degraded(client: &mut Client) -> bool {
-    let ready = client.get("/health/ready");
-    assert_eq!(ready.status, 200, "it can serve");
-    ready.json()["degraded"] != json!([])
 }
 
 /// The server, and what is done to it.

@@ -49,7 +49,8 @@ impl Default for Serving {
 
 impl Serving {
     /// Serves it until the process ends; where it is reached from here.
-    pub(super) fn start(self, kinds: Vec<TestKind>, toml: &'static str) -> SocketAddr {
+    pub(super) fn start(self, kinds: Vec<TestKind>, toml: &str) -> SocketAddr {
+        let toml = toml.to_owned();
         let (found, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,7 +59,7 @@ impl Serving {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let built = pipeline(kinds, toml).await;
+                let built = pipeline(kinds, &toml).await;
                 let live = Arc::new(Live::new(vec![Arc::new(built)]));
                 let service = Arc::new(Service::new(live, self.limits).trusting(self.trust));
                 let listener = TcpListener::bind(self.listen).await.unwrap();
@@ -80,6 +81,10 @@ pub(super) fn mirror() -> TestKind {
         ("file", PortType::Bytes),
         ("labels", PortType::TextList),
         ("theme", PortType::Text),
+        ("n", PortType::Integer),
+        ("on", PortType::Bool),
+        ("j", PortType::Json),
+        ("id", PortType::Text),
     ];
     let inputs = fields.map(|(name, ty)| Input::optional(name, ty, "what was sent"));
     let seen = Output::new("seen", PortType::Json, "what it saw");
@@ -131,7 +136,7 @@ fn seen(answer: &Answer) -> Json {
 }
 
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, wanted: &str) {
+pub(super) fn refused(answer: &Answer, status: u16, code: &str, wanted: &str) {
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!(answer.status, status, "{text}");
     let json = answer.json();

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use omnizap_contract::common::digest::Sha256Hex;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::answers::file;
-use crate::support::program::{Server, Settings, omnizap, root};
+use crate::plugins::{allowed, compile};
+use crate::support::program::{Server, Settings, omnizap, root, setting};
 
 /// Edits of a run in CI; `OMNIZAP_EDIT_ROUNDS=2000` makes a long one.
 const EDITS: u64 = 60;
@@ -31,12 +30,6 @@ const IMPATIENT: [(&str, &str); 2] = [
 ];
 /// Within which the service says that it lives, on a machine that does much else.
 const PROMPT: Duration = Duration::from_secs(2);
-
-/// A number from the environment, for longer runs than those of CI.
-pub(super) fn setting(name: &str, default: u64) -> u64 {
-    let set = std::env::var(name).ok();
-    set.map_or(default, |text| text.parse().expect(name))
-}
 
 #[track_caller]
 pub(super) fn until(what: &str, happened: impl Fn() -> bool) {
@@ -86,32 +79,24 @@ impl Files {
 
     /// A plugin that is wrong as the flags say.
     pub(super) fn plugin(&self, name: &str, at: &str, act: &str) -> PathBuf {
-        let library = self.folder.path().join("lib").join(format!("{name}.so"));
-        let output = Command::new("cc")
-            .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall"])
-            .arg("-I")
-            .arg(root().join("plugins/contract/include"))
-            .arg(format!("-DAT={at}"))
-            .arg(format!("-DACT={act}"))
-            .arg(format!("-DNAME=\"{name}\""))
-            .arg("-o")
-            .arg(&library)
-            .arg(root().join("tests/fixtures/plugins/ending.c"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        library
+        let flags = [
+            format!("-DAT={at}"),
+            format!("-DACT={act}"),
+            format!("-DNAME=\"{name}\""),
+        ];
+        let flags = flags.each_ref().map(String::as_str);
+        let folder = self.folder.path().join("lib");
+        let source = "tests/fixtures/plugins/ending.c";
+        compile(source, &flags, &folder, &format!("{name}.so"))
     }
 
     /// A pipeline with a stage of that plugin, and an option of it.
     pub(super) fn using(library: &Path, act: bool) -> String {
-        let hash = Sha256Hex::of(&std::fs::read(library).unwrap());
         format!(
-            "[[plugin]]\npath = {:?}\nsha256 = \"{hash}\"\n[pipeline]\nname = \"twice\"\n\
+            "{}[pipeline]\nname = \"twice\"\n\
              route = \"POST /twice\"\n[request]\nvalue = {{ type = \"number\" }}\n[[stage]]\n\
              uses = \"test/ending\"\nwith = {{ act = {act} }}\n",
-            library.display().to_string()
+            allowed(library)
         )
     }
 

@@ -3,69 +3,21 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use engine::http::{Limits, Service, serve};
-use engine::live::Live;
-use omnizap_contract::{Input, Output, Outputs, PortType};
-use serde_json::{Map, Value as Json, json};
-use tokio::net::TcpListener;
+use engine::http::Limits;
+use omnizap_contract::{Output, PortType};
+use serde_json::{Value as Json, json};
 
-use super::bodies::Serving;
+use super::bodies::{Serving, mirror, refused};
 use crate::support::http::{Answer, Client, Part, connect};
-use crate::support::kinds::{TestKind, inline, pipeline, waiting};
-
-/// Publishes as `seen` what the request brought.
-fn mirror() -> TestKind {
-    let fields = [
-        ("theme", PortType::Text),
-        ("labels", PortType::TextList),
-        ("n", PortType::Integer),
-        ("on", PortType::Bool),
-        ("j", PortType::Json),
-        ("file", PortType::Bytes),
-        ("id", PortType::Text),
-    ];
-    let inputs = fields.map(|(name, ty)| Input::optional(name, ty, "what was sent"));
-    let seen = Output::new("seen", PortType::Json, "what it saw");
-    TestKind::new(
-        "mirror",
-        inputs.to_vec(),
-        vec![seen.published(Json::Null)],
-        inline(move |inputs, _| {
-            let mut seen = Map::new();
-            for (name, _) in fields {
-                if let Some(value) = inputs.value(name) {
-                    seen.insert(name.to_owned(), value.to_json());
-                }
-            }
-            Ok(Outputs::new().put("seen", Json::Object(seen)))
-        }),
-    )
-}
+use crate::support::kinds::{TestKind, waiting};
 
 /// Serves one pipeline until the process ends; its stage is [`mirror`], named as it says.
 fn serving(pipeline_lines: &str, request: &str, stage: &str) -> SocketAddr {
     let toml = format!(
         "[pipeline]\nname = \"t\"\n{pipeline_lines}\n[request]\n{request}\n[[stage]]\nuses = \"mirror\"\n{stage}\n"
     );
-    let (found, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let built = pipeline(vec![mirror()], &toml).await;
-            let live = Arc::new(Live::new(vec![Arc::new(built)]));
-            let service = Arc::new(Service::new(live, Limits::default()));
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            found.send(listener.local_addr().unwrap()).unwrap();
-            serve(listener, service, std::future::pending()).await;
-        });
-    });
-    address.recv().expect("the server did not start")
+    Serving::default().start(vec![mirror()], &toml)
 }
 
 fn client(pipeline_lines: &str, request: &str) -> Client {
@@ -89,16 +41,6 @@ fn seen(answer: &Answer) -> Json {
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!(answer.status, 200, "{text}");
     answer.json()["seen"].clone()
-}
-
-#[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, wanted: &str) {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert_eq!(answer.status, status, "{text}");
-    let json = answer.json();
-    assert_eq!(json["code"], code, "{text}");
-    let detail = json["detail"].as_str().unwrap();
-    assert!(detail.contains(wanted), "{text}");
 }
 
 const POST: &str = "route = \"POST /t\"";

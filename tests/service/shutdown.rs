@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::answers::file;
-use super::reload::{Files, setting, until};
+use super::reload::{Files, until};
 use crate::support::database::Kind;
 use crate::support::http::Client;
-use crate::support::program::{Server, Settings, omnizap, picture};
+use crate::support::program::{Server, Settings, omnizap, picture, setting};
 
 /// Ends of a run in CI, each at a random moment; `OMNIZAP_TERM_ROUNDS=50` makes a long one.
 const ROUNDS: u64 = 5;

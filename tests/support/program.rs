@@ -15,6 +15,12 @@ use super::http::Client;
 /// Within which a line is in the log.
 const LOG_PATIENCE: Duration = Duration::from_secs(20);
 
+/// A number from the environment, for longer runs than those of CI.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(default, |text| text.parse().expect(name))
+}
+
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
