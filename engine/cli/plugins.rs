@@ -105,7 +105,7 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
         }
         for entry in entries {
             let path = entry.path.display();
-            let state = loader::check_file(&entry.path).and_then(|()| loader::inspect(&entry.path));
+            let state = loader::check_file(&entry.path);
             match state {
                 Ok((manifest, hash)) if hash == *entry.sha256.get_ref() => {
                     let stages: Vec<_> = manifest.stages.iter().map(|s| s.id.as_str()).collect();
@@ -188,8 +188,7 @@ fn inspect(file: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn allow(common: &Common, file: &Path, write: bool) -> Result<ExitCode, Failure> {
-    loader::check_file(file)?;
-    let (manifest, hash) = read(file)?;
+    let (manifest, hash) = loader::check_file(file)?;
     let path = file.canonicalize()?;
     let title = format!("{} {}", manifest.name, manifest.version);
     let allowed = Allowed {

@@ -97,14 +97,12 @@ impl Loading {
         let (workshop, source) = (self.workshop.clone(), self.source.clone());
         let looked = self.apart(move || {
             let texts = Source::Texts(source.texts()?);
-            let looked = if workshop.is_safe() {
-                (Uses::new(), Vec::new())
-            } else {
-                workshop.look(&texts)
-            };
+            let looked = (!workshop.is_safe()).then(|| workshop.look(&texts));
             Ok::<_, LoadError>((texts, looked))
         });
-        let (texts, (uses, extended)) = looked.await??;
+        let (texts, looked) = looked.await??;
+        let (uses, seen) = looked.unzip();
+        let uses = uses.unwrap_or_default();
 
         if left_behind >= MAX_LEFT_BEHIND && !uses.is_empty() {
             return Err(LoadError::GivenUp(format!(
@@ -114,15 +112,22 @@ impl Loading {
         }
         let is_new = !uses.is_subset(&self.tried);
         if let Some(trial) = self.trial.as_ref().filter(|_| is_new) {
-            self.extended = extended;
+            if let Some((_, extended)) = &seen {
+                self.extended.clone_from(extended);
+            }
             trial.run(&uses, &self.steps).await?;
         }
-        let tried = self.trial.is_some().then(|| uses.clone());
-
-        let binding = Binding::within(self.steps.clone(), tried, self.limit);
-        let (workshop, binding) = (self.workshop.clone(), Arc::new(binding));
-        let bound = self.apart(move || workshop.graphs_and_bases(&texts, &binding));
-        let (graphs, extended) = bound.await?;
+        let (graphs, extended) = match seen {
+            // No plugin does anything: that was all.
+            Some(bound) if uses.is_empty() => bound,
+            _ => {
+                let tried = self.trial.is_some().then(|| uses.clone());
+                let binding = Binding::within(self.steps.clone(), tried, self.limit);
+                let (workshop, binding) = (self.workshop.clone(), Arc::new(binding));
+                let bound = self.apart(move || workshop.graphs_and_bases(&texts, &binding));
+                bound.await?
+            }
+        };
         // Also where there are mistakes: they may be mended there.
         self.extended = extended;
         let graphs = graphs?;

@@ -89,13 +89,12 @@ impl Workshop {
     }
 
     /// What files make plugins do, where they may do anything, and the files that they extend. No
-    /// code of plugins runs here, and mistakes are not told.
+    /// code of plugins runs here. Where they make them do nothing, the graphs are those of a load.
     #[must_use]
-    pub fn look(&self, source: &Source) -> (Uses, Vec<PathBuf>) {
+    pub fn look(&self, source: &Source) -> (Uses, (Result<Vec<Graph>, LoadError>, Vec<PathBuf>)) {
         let nothing = Arc::new(Binding::nothing());
-        // Whoever binds the files in earnest tells what is wrong with them.
-        let (_, bases) = self.graphs_and_bases(source, &nothing);
-        (nothing.uses(), bases)
+        let bound = self.graphs_and_bases(source, &nothing);
+        (nothing.uses(), bound)
     }
 
     /// True where no plugin ever does anything.

@@ -168,7 +168,7 @@ fn is_level(word: &str) -> bool {
 
 /// True for a target of this program's own crates.
 fn is_own_target(word: &str) -> bool {
-    let name = word.split("::").next().unwrap_or(word);
+    let name = crate_of(word);
     name == "engine" || name == "omnizap" || name.starts_with("omnizap_")
 }
 

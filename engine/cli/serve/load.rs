@@ -147,7 +147,6 @@ pub(super) fn for_requests(grace: Duration) -> Duration {
 pub(super) struct House {
     workshop: Arc<Workshop>,
     services: Services,
-    is_safe: bool,
 }
 
 impl House {
@@ -156,7 +155,6 @@ impl House {
         Ok(Self {
             workshop: Arc::new(workshop),
             services,
-            is_safe: safe,
         })
     }
 
@@ -169,7 +167,9 @@ impl House {
     ) -> Result<(Loading, Vec<Graph>, Stamps), Failure> {
         let source = pipelines::source(common, None);
         // Nothing of a plugin is done without plugins, and so nothing is tried.
-        let trial = args.trial(common, &source).filter(|_| !self.is_safe);
+        let trial = args
+            .trial(common, &source)
+            .filter(|_| !self.workshop.is_safe());
         let read = source.stamps().unwrap_or_default();
         let mut loading = Loading::new(self.workshop.clone(), source, patience(common), trial);
         let graphs = loading.graphs().await.map_err(not_loaded)?;

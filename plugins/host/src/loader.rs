@@ -115,9 +115,7 @@ impl Loader {
             return Ok(self.plugin(path, manifest, None));
         }
         let (bytes, copy) = admit(path, sha256, &self.cache)?;
-        let manifest = read_manifest(&bytes)?;
-        needs::check(&manifest.needs)?;
-        let library = self.open(sha256, copy, manifest)?;
+        let library = self.open(sha256, copy, &bytes)?;
         let manifest = library.manifest.clone();
         Ok(self.plugin(path, manifest, Some(library)))
     }
@@ -126,7 +124,7 @@ impl Loader {
         &self,
         sha256: &Sha256Hex,
         copy: PathBuf,
-        manifest: Manifest,
+        bytes: &[u8],
     ) -> Result<Arc<Library>, FileError> {
         // One at a time, as the system's loader has it anyway.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,6 +138,8 @@ impl Loader {
             }
             None => {}
         }
+        let manifest = read_manifest(bytes)?;
+        needs::check(&manifest.needs)?;
         let held = open.values().find_map(|opened| match opened {
             Opened::Late(opening) if opening.errand.hook() == Hook::Constructor => {
                 Some(opening.plugin.clone())
@@ -244,14 +244,15 @@ pub fn inspect(path: &Path) -> Result<(Manifest, Sha256Hex), FileError> {
     Ok((manifest, Sha256Hex::of(&bytes)))
 }
 
-/// Whether a file's permissions, and what it loads beside itself, would let it be loaded.
+/// The same of a file that its permissions, and what it loads beside itself, let be loaded.
 ///
 /// # Errors
 /// [`FileError::Writable`], [`FileError::Uncovered`], or why it cannot be read.
-pub fn check_file(path: &Path) -> Result<(), FileError> {
-    let canonical = canonical(path)?;
-    check_permissions(&canonical)?;
-    needs::check(&read_manifest(&read(&canonical)?)?.needs)
+pub fn check_file(path: &Path) -> Result<(Manifest, Sha256Hex), FileError> {
+    check_permissions(&canonical(path)?)?;
+    let (manifest, sha256) = inspect(path)?;
+    needs::check(&manifest.needs)?;
+    Ok((manifest, sha256))
 }
 
 /// Whether the hash of a file covers all that it loads.
