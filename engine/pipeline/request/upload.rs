@@ -152,21 +152,27 @@ fn plain(text: &str, is_url: bool) -> Cow<'_, [u8]> {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut plain = Vec::with_capacity(text.len());
+    plain.extend(symbols(text, is_url).map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        _ => byte,
+    }));
+    Cow::Owned(plain)
+}
+
+/// The bytes of a text that mean something: none of those between its lines.
+fn symbols(text: &str, is_url: bool) -> impl Iterator<Item = u8> {
     let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
+    let bytes = std::iter::from_fn(move || {
+        let (&first, after) = rest.split_first()?;
         let (byte, after) = match escaped(rest) {
             Some(byte) if is_url => (byte, &after[2..]),
             _ => (first, after),
         };
         rest = after;
-        match byte {
-            _ if byte.is_ascii_whitespace() => {}
-            b'-' => plain.push(b'+'),
-            b'_' => plain.push(b'/'),
-            _ => plain.push(byte),
-        }
-    }
-    Cow::Owned(plain)
+        Some(byte)
+    });
+    bytes.filter(|byte| !byte.is_ascii_whitespace())
 }
 
 /// The byte that a text begins with as `%2B`.
@@ -180,18 +186,7 @@ fn escaped(text: &[u8]) -> Option<u8> {
 
 /// How many bytes a base64 text stands for; at least so many where it is none.
 fn decoded_len(text: &str, is_url: bool) -> usize {
-    let mut digits = 0_usize;
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let (byte, after) = match escaped(rest) {
-            Some(byte) if is_url => (byte, &after[2..]),
-            _ => (first, after),
-        };
-        rest = after;
-        if byte != b'=' && !byte.is_ascii_whitespace() {
-            digits += 1;
-        }
-    }
+    let digits = symbols(text, is_url).filter(|byte| *byte != b'=').count();
     digits / 4 * 3 + (digits % 4).saturating_sub(1)
 }
 
