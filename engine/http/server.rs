@@ -70,15 +70,14 @@ pub async fn serve(
     let address = listener.local_addr();
     let is_loopback = address.is_ok_and(|address| address.ip().to_canonical().is_loopback());
     service.warn_of_trust(is_loopback);
-    let drains = service.drains().clone();
-    let (live, live_drains) = (service.clone(), drains.clone());
+    let live = service.clone();
     let handler = warp::method()
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .and(warp::ext::get::<Asked>())
         .then(
             move |method: Method, headers: HeaderMap, body, asked: Asked| {
-                let (service, drains) = (live.clone(), live_drains.clone());
+                let service = live.clone();
                 async move {
                     let request_id = request_id(&headers);
                     let head = Head {
@@ -99,7 +98,7 @@ pub async fn serve(
                     }
                     if asked.version == Version::HTTP_2 {
                         if !body.has_ended() && !body.ends_now() {
-                            drains.body(body);
+                            service.drains().body(body);
                         }
                     } else if !body.has_ended() && declares_body(&headers) {
                         // The connection cannot carry another request, and the client had better
@@ -115,11 +114,10 @@ pub async fn serve(
     let handler = TowerToHyperService::new(warp::service(handler));
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (stopping, stopping_drains) = (service.clone(), drains.clone());
+    let stopping = service.clone();
     let server = accept(listener, handler, service.clone(), async move {
         shutdown.await;
         stopping.begin_shutdown();
-        stopping_drains.end_soon();
         // The receiver is there until the server has ended.
         let _ = stop.send(());
     });
@@ -139,7 +137,7 @@ pub async fn serve(
         if finished {
             // What was answered early may not have been read yet.
             tokio::select! {
-                () = drains.ended() => {}
+                () = service.drains().ended() => {}
                 () = out_of_grace => {}
             }
         }

@@ -140,6 +140,7 @@ impl Service {
     /// Says that no further request should come: readiness fails from now on.
     pub fn begin_shutdown(&self) {
         self.shutting_down.send_replace(true);
+        self.drains.end_soon();
     }
 
     pub(super) fn connections(&self) -> &Arc<Connections> {
