@@ -70,4 +70,4 @@ pub use input::tokenizer::{Tokenizer, Tokens};
 pub use model::Model;
 pub use nsfw::{NSFW_CLASSES, NSFW_MODEL, NsfwClasses, NsfwNet, NsfwPixels};
 pub use preset::{Licence, Preset, Weights, presets};
-pub use source::Source;
+pub use source::{Source, expand_home, looks_like_a_path, names_a_config};

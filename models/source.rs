@@ -70,7 +70,7 @@ impl Source {
                 }),
             };
         }
-        if has_ending(name, &[CONFIG_ENDING]) {
+        if names_a_config(name) {
             return Self::custom(expand_home(name), pretrained);
         }
         let preset = Preset::find(name)?;
@@ -135,10 +135,18 @@ impl Source {
     }
 }
 
-fn looks_like_a_path(value: &str) -> bool {
+/// True for a value that is a path, whether or not a file is there.
+#[must_use]
+pub fn looks_like_a_path(value: &str) -> bool {
     value.contains('/')
         || value.contains('\\')
         || has_ending(value, crate::files::checkpoint::ENDINGS)
+}
+
+/// True for a name that is the path of a `ModelConfig`.
+#[must_use]
+pub fn names_a_config(name: &str) -> bool {
+    has_ending(name, &[CONFIG_ENDING])
 }
 
 fn has_ending(value: &str, endings: &[&str]) -> bool {
@@ -148,7 +156,9 @@ fn has_ending(value: &str, endings: &[&str]) -> bool {
         .is_some_and(|ending| endings.contains(&ending))
 }
 
-fn expand_home(value: &str) -> PathBuf {
+/// A path, with the home folder for `~/`.
+#[must_use]
+pub fn expand_home(value: &str) -> PathBuf {
     match (value.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(value),

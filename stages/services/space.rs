@@ -1,17 +1,12 @@
 //! The space of a value: which model made its numbers. It is told from the names in options alone,
 //! so that a pipeline file can be checked where no file of a model is.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use omnizap_contract::Options;
-use omnizap_models::{NSFW_MODEL, Preset, Source};
+use omnizap_models::{NSFW_MODEL, Preset, Source, expand_home, looks_like_a_path, names_a_config};
 
-use crate::inference::clip::PREPARED;
-
-/// The ending of a configuration of a model of one's own.
-const CONFIG_ENDING: &str = "json";
-/// The endings by which weights are known for a path where nothing else makes them one.
-const CHECKPOINT_ENDINGS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
+use crate::inference::clip::prepared_id;
 
 /// The space of the embeddings of a model, by its name and its weights, which mean what they mean
 /// to [`Source::resolve`]. [`None`] where they do not tell: an unknown name, or weights that may be
@@ -23,7 +18,7 @@ pub(crate) fn of_clip(name: &str, pretrained: &str) -> Option<String> {
         let is_it = pretrained.is_empty();
         return is_it.then(|| embedded.name().to_owned());
     }
-    if ends_in(name, &[CONFIG_ENDING]) {
+    if names_a_config(name) {
         let is_whole = !pretrained.is_empty();
         return is_whole.then(|| format!("{}:{}", whole(name), whole(pretrained)));
     }
@@ -32,7 +27,7 @@ pub(crate) fn of_clip(name: &str, pretrained: &str) -> Option<String> {
         preset.default_weights().tag.to_owned()
     } else if let Ok(weights) = preset.weights(pretrained) {
         weights.tag.to_owned()
-    } else if pretrained.contains(['/', '\\']) || ends_in(pretrained, &CHECKPOINT_ENDINGS) {
+    } else if looks_like_a_path(pretrained) {
         whole(pretrained)
     } else {
         return None;
@@ -44,25 +39,14 @@ pub(crate) fn of_clip(name: &str, pretrained: &str) -> Option<String> {
 /// what it said of others is not taken for its word.
 #[must_use]
 pub fn of_nsfw(options: &Options) -> String {
-    match options.get(PREPARED) {
-        "" => NSFW_MODEL.to_owned(),
-        name => format!("{NSFW_MODEL}+{name}"),
-    }
-}
-
-fn ends_in(text: &str, endings: &[&str]) -> bool {
-    let ending = Path::new(text).extension();
-    let ending = ending.and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| endings.contains(&ending))
+    let model: Arc<str> = NSFW_MODEL.into();
+    prepared_id(&model, options).to_string()
 }
 
 /// A path from the root, so that `own.pt` and `./own.pt` are one file. Links are not followed:
 /// that would be a look at the files.
 fn whole(path: &str) -> String {
-    let path = match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    };
+    let path = expand_home(path);
     let absolute = std::path::absolute(&path).unwrap_or(path);
     absolute.display().to_string()
 }
@@ -72,7 +56,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inference::clip::{MODEL, PRETRAINED};
+    use crate::inference::clip::{MODEL, PREPARED, PRETRAINED};
     use crate::{Services, ServicesConfig};
 
     fn options(values: &[(&str, &str)]) -> Options {
