@@ -88,11 +88,12 @@ impl Target {
     /// Opens a pool of at most `connections`, and makes SQLite's file where it is missing; the
     /// schema is not looked at.
     pub(super) async fn open(&self, connections: u32) -> Result<DatabaseConnection, StoreError> {
+        self.dial().await?;
         self.pool(connections, Missing::Made, &Renewal::default())
             .await
     }
 
-    /// As [`Self::open`], over a database that is there; connections are made anew when the
+    /// As [`Self::open`], over a database that is there and was dialled; connections are made anew when the
     /// renewal says so.
     pub(super) async fn open_again(
         &self,
@@ -108,7 +109,6 @@ impl Target {
         missing: Missing,
         renewal: &Renewal,
     ) -> Result<DatabaseConnection, StoreError> {
-        self.dial().await?;
         if let Self::File(path) = self {
             make_folder(path)?;
         }

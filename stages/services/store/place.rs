@@ -26,12 +26,15 @@ struct Identity {
 
 impl Identity {
     fn of(path: &Path) -> Option<Self> {
-        let file = metadata(path).ok()?;
-        Some(Self {
+        metadata(path).ok().as_ref().map(Self::said_by)
+    }
+
+    fn said_by(file: &Metadata) -> Self {
+        Self {
             device: file.dev(),
             inode: file.ino(),
             made: file.created().ok(),
-        })
+        }
     }
 }
 
@@ -98,12 +101,12 @@ impl Place {
     pub(super) fn look(&self) -> Seen {
         let is_same = |(path, file): &(PathBuf, Option<Identity>)| Identity::of(path) == *file;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.file.1.is_none() || !is_same(&self.file) || !self.beside.iter().all(is_same) {
-            return Seen::Elsewhere;
-        }
         let Ok(file) = metadata(&self.file.0) else {
             return Seen::Elsewhere;
         };
+        if self.file.1 != Some(Identity::said_by(&file)) || !self.beside.iter().all(is_same) {
+            return Seen::Elsewhere;
+        }
         if file.len() < known.length || !self.is_log_whole(&mut known) {
             return Seen::Cut;
         }
