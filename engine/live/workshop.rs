@@ -40,6 +40,10 @@ pub struct Workshop {
     builtins: &'static [(&'static str, &'static str)],
 }
 
+/// The pipelines of files, or their mistakes; and the files that those extend, also where there are
+/// mistakes.
+pub type BoundFiles = (Result<Vec<Graph>, LoadError>, Vec<PathBuf>);
+
 impl Workshop {
     /// A workshop with these stages, and pipelines by name that files may extend. Where the loader
     /// is safe, stages of plugins may be named and are off.
@@ -76,11 +80,7 @@ impl Workshop {
 
     /// The same within a binding, and the files that those of the source extend, also where they
     /// have mistakes.
-    pub fn graphs_and_bases(
-        &self,
-        source: &Source,
-        binding: &Arc<Binding>,
-    ) -> (Result<Vec<Graph>, LoadError>, Vec<PathBuf>) {
+    pub fn graphs_and_bases(&self, source: &Source, binding: &Arc<Binding>) -> BoundFiles {
         let mut bases = Vec::new();
         let graphs = self.bind(source, binding, &mut bases);
         bases.sort();
@@ -90,8 +90,7 @@ impl Workshop {
 
     /// What files make plugins do, where they may do anything, and the files that they extend. No
     /// code of plugins runs here. Where they make them do nothing, the graphs are those of a load.
-    #[must_use]
-    pub fn look(&self, source: &Source) -> (Uses, (Result<Vec<Graph>, LoadError>, Vec<PathBuf>)) {
+    pub fn look(&self, source: &Source) -> (Uses, BoundFiles) {
         let nothing = Arc::new(Binding::nothing());
         let bound = self.graphs_and_bases(source, &nothing);
         (nothing.uses(), bound)
