@@ -189,6 +189,7 @@ fn with_keys_nobody_without_one_is_answered() {
         ],
         ..Settings::default()
     });
+    server.ready();
     let mut client = server.client();
     let mut get =
         |path: &str, headers: &[(&str, &str)]| client.send("GET", path, headers, b"").unwrap();

@@ -145,6 +145,23 @@ impl Server {
         Client::new(self.address)
     }
 
+    /// Waits until it says that it is ready. It answers before: what a stage loads for its start
+    /// may not be there yet.
+    #[track_caller]
+    pub(crate) fn ready(&self) {
+        let begun = Instant::now();
+        let mut client = self.client();
+        loop {
+            let answer = client.get("/health/ready");
+            if answer.status == 200 {
+                return;
+            }
+            let patience = Duration::from_secs(30);
+            assert!(begun.elapsed() < patience, "not ready: {}", answer.json());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn data(&self) -> &Data {
         &self.data
     }
