@@ -27,6 +27,24 @@ pub(crate) fn table(manager: &SchemaManager<'_>, name: &'static str) -> TableCre
     table
 }
 
+/// A number for each row, given by the database: the key.
+pub(crate) fn id() -> ColumnDef {
+    let mut column = ColumnDef::new("id");
+    column
+        .big_integer()
+        .not_null()
+        .auto_increment()
+        .primary_key();
+    column
+}
+
+/// A text of so many characters at most, never null.
+pub(crate) fn text(name: &'static str, chars: u32) -> ColumnDef {
+    let mut column = ColumnDef::new(name);
+    column.string_len(chars).not_null();
+    column
+}
+
 /// When the row was made or last changed, by the database's clock.
 pub(crate) fn timestamp(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(name);

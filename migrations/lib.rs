@@ -4,6 +4,7 @@
 //!
 //! - one file a step, named by its date and number; each knows `up` and `down`
 //! - `adopt`: what takes over the tables of the earlier Python service (MySQL only)
+//! - `ddl`, `triggers`: what steps have in common
 //! - this file: the list of steps, and [`up`], [`down`] and [`status`] on a connection
 //!
 //! # Invariants
@@ -28,6 +29,7 @@ mod m20261126_000006_image_changes;
 mod m20261126_000007_nsfw_classes;
 mod m20261126_000008_image_assets;
 mod m20261126_000009_themes;
+mod triggers;
 
 use sea_orm_migration::sea_orm::{
     DatabaseBackend, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Statement,

@@ -6,7 +6,7 @@ use sea_orm_migration::prelude::{
 };
 
 use crate::adopt;
-use crate::ddl::{ASSET_CHARS, HASH_CHARS, MODEL_CHARS, table, timestamp};
+use crate::ddl::{ASSET_CHARS, HASH_CHARS, MODEL_CHARS, id, table, text, timestamp};
 
 const EMBEDDINGS: &str = "clip_image_embedding_cache";
 const LABELS: &str = "omnizap_image_labels";
@@ -32,12 +32,7 @@ impl MigrationTrait for Migration {
             return Ok(());
         }
         let labels = table(manager, LABELS)
-            .col(
-                ColumnDef::new("image_hash")
-                    .string_len(HASH_CHARS)
-                    .not_null()
-                    .primary_key(),
-            )
+            .col(text("image_hash", HASH_CHARS).primary_key())
             .col(ColumnDef::new("verified").boolean().not_null())
             .col(ColumnDef::new("labels_json").text().not_null())
             .col(timestamp("updated_at"))
@@ -58,25 +53,11 @@ impl MigrationTrait for Migration {
 
 async fn create_embeddings(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let embeddings = table(manager, EMBEDDINGS)
-        .col(
-            ColumnDef::new("id")
-                .big_integer()
-                .not_null()
-                .auto_increment()
-                .primary_key(),
-        )
-        .col(
-            ColumnDef::new("image_hash")
-                .string_len(HASH_CHARS)
-                .not_null(),
-        )
+        .col(id())
+        .col(text("image_hash", HASH_CHARS))
         .col(ColumnDef::new("content_hash").string_len(HASH_CHARS))
         .col(ColumnDef::new("asset_id").string_len(ASSET_CHARS))
-        .col(
-            ColumnDef::new("model_name")
-                .string_len(MODEL_CHARS)
-                .not_null(),
-        )
+        .col(text("model_name", MODEL_CHARS))
         .col(ColumnDef::new("embedding_dim").integer().not_null())
         .col(ColumnDef::new("embedding").blob().not_null())
         .col(timestamp("created_at"))

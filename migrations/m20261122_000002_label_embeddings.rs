@@ -8,7 +8,7 @@ use sea_orm_migration::prelude::{
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
 use crate::adopt;
-use crate::ddl::{HASH_CHARS, MODEL_CHARS, query, table, timestamp};
+use crate::ddl::{HASH_CHARS, MODEL_CHARS, query, table, text, timestamp};
 
 const LABELS: &str = "clip_label_embedding_cache";
 
@@ -22,16 +22,8 @@ impl MigrationTrait for Migration {
             return take_over(manager).await;
         }
         let labels = table(manager, LABELS)
-            .col(
-                ColumnDef::new("model_name")
-                    .string_len(MODEL_CHARS)
-                    .not_null(),
-            )
-            .col(
-                ColumnDef::new("label_key")
-                    .string_len(HASH_CHARS)
-                    .not_null(),
-            )
+            .col(text("model_name", MODEL_CHARS))
+            .col(text("label_key", HASH_CHARS))
             .col(ColumnDef::new("label").text().not_null())
             .col(ColumnDef::new("embedding_dim").integer().not_null())
             .col(ColumnDef::new("embedding").blob().not_null())

@@ -6,7 +6,7 @@ use sea_orm_migration::prelude::{
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
 use crate::adopt;
-use crate::ddl::{HASH_CHARS, MODEL_CHARS, table, timestamp};
+use crate::ddl::{HASH_CHARS, MODEL_CHARS, table, text, timestamp};
 
 const EXPANSIONS: &str = "clip_llm_label_expansion_cache";
 
@@ -22,17 +22,8 @@ impl MigrationTrait for Migration {
             return take_over(manager).await;
         }
         let expansions = table(manager, EXPANSIONS)
-            .col(
-                ColumnDef::new("cache_key")
-                    .string_len(HASH_CHARS)
-                    .not_null()
-                    .primary_key(),
-            )
-            .col(
-                ColumnDef::new("model_name")
-                    .string_len(MODEL_CHARS)
-                    .not_null(),
-            )
+            .col(text("cache_key", HASH_CHARS).primary_key())
+            .col(text("model_name", MODEL_CHARS))
             .col(ColumnDef::new("top_labels_json").text().not_null())
             .col(ColumnDef::new("expansion_json").text().not_null())
             .col(timestamp("created_at"))

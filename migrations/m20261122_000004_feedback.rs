@@ -5,7 +5,7 @@ use sea_orm_migration::prelude::{
 };
 
 use crate::adopt;
-use crate::ddl::{ASSET_CHARS, HASH_CHARS, THEME_CHARS, table, timestamp};
+use crate::ddl::{ASSET_CHARS, HASH_CHARS, THEME_CHARS, table, text, timestamp};
 
 const FEEDBACK: &str = "clip_image_theme_feedback";
 const SUMS: &str = "omnizap_theme_labels";
@@ -22,12 +22,8 @@ impl MigrationTrait for Migration {
             create_feedback(manager).await?;
         }
         let sums = table(manager, SUMS)
-            .col(ColumnDef::new("theme").string_len(THEME_CHARS).not_null())
-            .col(
-                ColumnDef::new("label_key")
-                    .string_len(HASH_CHARS)
-                    .not_null(),
-            )
+            .col(text("theme", THEME_CHARS))
+            .col(text("label_key", HASH_CHARS))
             .col(ColumnDef::new("label").text().not_null())
             .col(ColumnDef::new("accepted").double().not_null())
             .col(ColumnDef::new("rejected").double().not_null())
@@ -51,13 +47,9 @@ impl MigrationTrait for Migration {
 
 async fn create_feedback(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let mut feedback = table(manager, FEEDBACK)
-        .col(
-            ColumnDef::new("image_hash")
-                .string_len(HASH_CHARS)
-                .not_null(),
-        )
+        .col(text("image_hash", HASH_CHARS))
         .col(ColumnDef::new("asset_id").string_len(ASSET_CHARS))
-        .col(ColumnDef::new("theme").string_len(THEME_CHARS).not_null())
+        .col(text("theme", THEME_CHARS))
         .to_owned();
     for count in [
         "acceptance_count",

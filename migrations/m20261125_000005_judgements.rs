@@ -14,7 +14,7 @@ use sea_orm_migration::sea_orm::QueryResult;
 use sha2::{Digest, Sha256};
 
 use crate::adopt;
-use crate::ddl::{HASH_CHARS, MODEL_CHARS, THEME_CHARS, table, timestamp};
+use crate::ddl::{HASH_CHARS, MODEL_CHARS, THEME_CHARS, table, text, timestamp};
 
 const LOOKS: &str = "omnizap_looks";
 const NAMES: &str = "omnizap_image_names";
@@ -62,24 +62,13 @@ impl MigrationTrait for Migration {
                 .await?;
         }
         let labels = table(manager, OLD_LABELS)
-            .col(
-                ColumnDef::new("image_hash")
-                    .string_len(HASH_CHARS)
-                    .not_null()
-                    .primary_key(),
-            )
+            .col(text("image_hash", HASH_CHARS).primary_key())
             .col(ColumnDef::new("verified").boolean().not_null())
             .col(ColumnDef::new("labels_json").text().not_null())
             .col(timestamp("updated_at"))
             .to_owned();
         manager.create_table(labels).await
     }
-}
-
-fn text(name: &'static str, chars: u32) -> ColumnDef {
-    let mut column = ColumnDef::new(name);
-    column.string_len(chars).not_null();
-    column
 }
 
 async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {

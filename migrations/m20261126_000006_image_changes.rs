@@ -12,7 +12,8 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-use crate::ddl::{query, table};
+use crate::ddl::{id, query, table};
+use crate::triggers::Triggers;
 
 const CHANGES: &str = "omnizap_image_changes";
 const IMAGES: &str = "clip_image_embedding_cache";
@@ -20,9 +21,14 @@ const ON_UPDATE: &str = "omnizap_image_updated";
 const ON_DELETE: &str = "omnizap_image_deleted";
 const FUNCTION: &str = "omnizap_image_changed";
 
-/// What MySQL and MariaDB say to a user who may not make triggers: no such right, and a
-/// server that replicates and trusts only administrators with them.
-const NO_RIGHT: [&str; 3] = ["1142 (", "1227 (", "1419 ("];
+static TRIGGERS: Triggers = Triggers {
+    each: &[(ON_UPDATE, IMAGES), (ON_DELETE, IMAGES)],
+    functions: &[FUNCTION],
+    // What MySQL and MariaDB say to a user who may not make triggers: no such right, and a
+    // server that replicates and trusts only administrators with them. A service that cannot be
+    // started would be worse: it looks the ids through, a part at a time.
+    refusals: &["1142 (", "1227 (", "1419 ("],
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -31,13 +37,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let changes = table(manager, CHANGES)
-            .col(
-                ColumnDef::new("id")
-                    .big_integer()
-                    .not_null()
-                    .auto_increment()
-                    .primary_key(),
-            )
+            .col(id())
             .col(ColumnDef::new("image_id").big_integer().not_null())
             .to_owned();
         manager.create_table(changes).await?;
@@ -47,34 +47,19 @@ impl MigrationTrait for Migration {
             let first = format!("INSERT INTO {CHANGES} (image_id) VALUES (0)");
             manager.get_connection().execute_unprepared(&first).await?;
         }
-        drop_triggers(manager).await?;
-        let connection = manager.get_connection();
-        for statement in triggers(manager.get_database_backend()) {
-            match connection.execute_unprepared(&statement).await {
-                Ok(_) => {}
-                // A service that cannot be started would be worse: it looks the ids
-                // through, a part at a time.
-                Err(error) if is_no_right(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let statements = statements(manager.get_database_backend());
+        TRIGGERS.make(manager, statements).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_triggers(manager).await?;
+        TRIGGERS.drop(manager).await?;
         let changes = Table::drop().table(CHANGES).if_exists().to_owned();
         manager.drop_table(changes).await
     }
 }
 
-fn is_no_right(error: &DbErr) -> bool {
-    let text = error.to_string();
-    NO_RIGHT.iter().any(|said| text.contains(said))
-}
-
 /// The statements that make the triggers.
-fn triggers(backend: DatabaseBackend) -> Vec<String> {
+fn statements(backend: DatabaseBackend) -> Vec<String> {
     // A row whose id was changed is gone under the one and new under the other.
     let ids = "SELECT OLD.id UNION SELECT NEW.id";
     let changes = format!("INSERT INTO {CHANGES} (image_id)");
@@ -117,28 +102,4 @@ fn triggers(backend: DatabaseBackend) -> Vec<String> {
             each(ON_DELETE, "DELETE", &format!("{changes} VALUES (OLD.id)")),
         ],
     }
-}
-
-async fn drop_triggers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let connection = manager.get_connection();
-    let is_postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
-    for name in [ON_UPDATE, ON_DELETE] {
-        if is_postgres && !manager.has_table(IMAGES).await? {
-            continue;
-        }
-        let table = match is_postgres {
-            true => format!(" ON {IMAGES}"),
-            false => String::new(),
-        };
-        let sql = format!("DROP TRIGGER IF EXISTS {name}{table}");
-        match connection.execute_unprepared(&sql).await {
-            Err(error) if !is_no_right(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    if is_postgres {
-        let sql = format!("DROP FUNCTION IF EXISTS {FUNCTION}()");
-        connection.execute_unprepared(&sql).await?;
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use sea_orm_migration::prelude::{
     ColumnDef, DbErr, DeriveMigrationName, Index, MigrationTrait, SchemaManager, Table, async_trait,
 };
 
-use crate::ddl::{HASH_CHARS, MODEL_CHARS, table, timestamp};
+use crate::ddl::{HASH_CHARS, MODEL_CHARS, table, text, timestamp};
 
 const CLASSES: &str = "omnizap_nsfw_classes";
 
@@ -15,16 +15,8 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let classes = table(manager, CLASSES)
-            .col(
-                ColumnDef::new("content_hash")
-                    .string_len(HASH_CHARS)
-                    .not_null(),
-            )
-            .col(
-                ColumnDef::new("model_name")
-                    .string_len(MODEL_CHARS)
-                    .not_null(),
-            )
+            .col(text("content_hash", HASH_CHARS))
+            .col(text("model_name", MODEL_CHARS))
             .col(ColumnDef::new("probabilities").blob().not_null())
             .col(timestamp("created_at"))
             .primary_key(Index::create().col("content_hash").col("model_name"))

@@ -17,7 +17,8 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
-use crate::ddl::{ASSET_CHARS, HASH_CHARS, query, table, timestamp};
+use crate::ddl::{ASSET_CHARS, HASH_CHARS, id, query, table, text, timestamp};
+use crate::triggers::Triggers;
 
 const ASSETS: &str = "omnizap_image_assets";
 const CHANGES: &str = "omnizap_image_changes";
@@ -40,13 +41,19 @@ const BY_ASSET: [(&str, &str); 2] = [
 /// and rows of an old format have no room for all.
 const ASSET_INDEX_CHARS: u32 = 64;
 
-/// Triggers, each with its table.
-const TRIGGERS: [(&str, &str); 4] = [
-    (ON_IMAGE_UPDATE, IMAGES),
-    (ON_IMAGE_DELETE, IMAGES),
-    (ON_UPDATE, ASSETS),
-    (ON_DELETE, ASSETS),
-];
+static TRIGGERS: Triggers = Triggers {
+    each: &[
+        (ON_IMAGE_UPDATE, IMAGES),
+        (ON_IMAGE_DELETE, IMAGES),
+        (ON_UPDATE, ASSETS),
+        (ON_DELETE, ASSETS),
+    ],
+    functions: &[FOLLOW_IMAGE, NOTE_CHANGE],
+    // What MySQL and MariaDB say to a user who may not make triggers: no such right, a server
+    // that replicates and trusts only administrators with them, and an old one that has one
+    // trigger a table and event. The program itself needs none: they are for what others do.
+    refusals: &["1142 (", "1227 (", "1419 (", "1235 ("],
+};
 const ON_IMAGE_UPDATE: &str = "omnizap_image_assets_renamed";
 const ON_IMAGE_DELETE: &str = "omnizap_image_assets_dropped";
 const ON_UPDATE: &str = "omnizap_image_asset_updated";
@@ -55,11 +62,6 @@ const ON_DELETE: &str = "omnizap_image_asset_deleted";
 const FOLLOW_IMAGE: &str = "omnizap_image_assets_follow";
 const NOTE_CHANGE: &str = "omnizap_image_asset_changed";
 
-/// What MySQL and MariaDB say to a user who may not make triggers: no such right, a server that
-/// replicates and trusts only administrators with them, and an old one that has one trigger a
-/// table and event.
-const NO_TRIGGER: [&str; 4] = ["1142 (", "1227 (", "1419 (", "1235 ("];
-
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -67,24 +69,10 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let assets = table(manager, ASSETS)
-            .col(
-                ColumnDef::new("id")
-                    .big_integer()
-                    .not_null()
-                    .auto_increment()
-                    .primary_key(),
-            )
+            .col(id())
             .col(ColumnDef::new("image_id").big_integer().not_null())
-            .col(
-                ColumnDef::new("content_hash")
-                    .string_len(HASH_CHARS)
-                    .not_null(),
-            )
-            .col(
-                ColumnDef::new("image_hash")
-                    .string_len(HASH_CHARS)
-                    .not_null(),
-            )
+            .col(text("content_hash", HASH_CHARS))
+            .col(text("image_hash", HASH_CHARS))
             .col(ColumnDef::new("asset_id").string_len(ASSET_CHARS))
             .col(timestamp("created_at"))
             .to_owned();
@@ -101,21 +89,12 @@ impl MigrationTrait for Migration {
                 index(manager, table, name, &column).await?;
             }
         }
-        drop_triggers(manager).await?;
-        let connection = manager.get_connection();
-        for statement in triggers(manager.get_database_backend()) {
-            match connection.execute_unprepared(&statement).await {
-                Ok(_) => {}
-                // The program itself needs none: they are for what others do.
-                Err(error) if is_no_trigger(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let statements = statements(manager.get_database_backend());
+        TRIGGERS.make(manager, statements).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_triggers(manager).await?;
+        TRIGGERS.drop(manager).await?;
         if manager.has_table(ASSETS).await? {
             // A former version knows one name, the newest.
             let connection = manager.get_connection();
@@ -182,13 +161,8 @@ fn carry_back() -> String {
     )
 }
 
-fn is_no_trigger(error: &DbErr) -> bool {
-    let text = error.to_string();
-    NO_TRIGGER.iter().any(|said| text.contains(said))
-}
-
 /// The statements that make the triggers.
-fn triggers(backend: DatabaseBackend) -> Vec<String> {
+fn statements(backend: DatabaseBackend) -> Vec<String> {
     let each = |name: &str, event: &str, table: &str, body: &str| {
         format!("CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW {body}")
     };
@@ -299,30 +273,4 @@ fn functions() -> Vec<String> {
         function(FOLLOW_IMAGE, &image),
         function(NOTE_CHANGE, &change),
     ]
-}
-
-async fn drop_triggers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let connection = manager.get_connection();
-    let is_postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
-    for (name, table) in TRIGGERS {
-        if is_postgres && !manager.has_table(table).await? {
-            continue;
-        }
-        let on = match is_postgres {
-            true => format!(" ON {table}"),
-            false => String::new(),
-        };
-        let sql = format!("DROP TRIGGER IF EXISTS {name}{on}");
-        match connection.execute_unprepared(&sql).await {
-            Err(error) if !is_no_trigger(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    if is_postgres {
-        for name in [FOLLOW_IMAGE, NOTE_CHANGE] {
-            let sql = format!("DROP FUNCTION IF EXISTS {name}()");
-            connection.execute_unprepared(&sql).await?;
-        }
-    }
-    Ok(())
 }
