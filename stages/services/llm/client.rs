@@ -75,7 +75,8 @@ impl LlmClient {
     }
 }
 
-fn is_https(base_url: &str) -> bool {
+/// True for an address over TLS, however its scheme is written.
+pub(super) fn is_https(base_url: &str) -> bool {
     base_url
         .get(..6)
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
