@@ -1,6 +1,8 @@
 //! Functions of a plugin that do not return: whoever called them goes on, the log and the stage's
 //! health say where the plugin hangs, and nothing else is held up.
 
+mod over_http;
+
 use std::time::{Duration, Instant};
 
 use omnizap_contract::Error;
@@ -98,11 +100,17 @@ async fn a_call_that_hangs_is_a_fault_and_its_thread_is_replaced_up_to_a_bound()
     let stage = trouble.stage().await;
     // More than there are threads, and as many as may be lost.
     for round in 1..=3 {
-        let hung = [stage.ask(HARM, TIME), stage.ask(HARM, TIME)];
-        for hung in futures_util::future::join_all(hung).await {
-            assert_eq!(status(&hung).0, 504);
+        // Where the machine is busy, one may be over before a thread had time for it.
+        while stage.counter("lost") < 2 * round {
+            let missing = 2 * round - stage.counter("lost");
+            let dropped = stage.counter("dropped");
+            let hung = (0..missing).map(|_| stage.ask(HARM, TIME));
+            for hung in futures_util::future::join_all(hung).await {
+                assert_eq!(status(&hung).0, 504);
+            }
+            let dropped = stage.counter("dropped") - dropped;
+            stage.until("lost", 2 * round - dropped).await;
         }
-        stage.until("lost", 2 * round).await;
         assert_eq!(stage.counter("faults"), 2 * round);
         let health = stage.stage.health();
         if round < 3 {

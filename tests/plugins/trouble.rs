@@ -148,20 +148,26 @@ impl Stage {
     }
 }
 
-/// A pipeline `bad` of the stage, beside one named `good` without it, in a folder; its route is
-/// `POST /bad`.
-pub(super) fn write_pipelines(what: &str, at: &str, folder: &Path) -> PathBuf {
+/// A pipeline `good` without the stage; its route is `POST /good`.
+pub(super) const GOOD: &str = "[pipeline]\nname = \"good\"\nroute = \"POST /good\"\n[request]\n\
+    file = { type = \"bytes\", required = true }\n[[stage]]\nuses = \"hash\"\n";
+
+/// A pipeline `bad` of the stage, whose library is made in the folder; its route is `POST /bad`.
+pub(super) fn bad(what: &str, at: &str, folder: &Path) -> String {
     let library = build(what, at, folder, &[]);
-    let bad = format!(
+    format!(
         "{}[pipeline]\nname = \"bad\"\nroute = \"POST /bad\"\n[request]\n\
          value = {{ type = \"number\" }}\n[[stage]]\nuses = \"test/trouble\"\ntimeout_ms = 300\n",
         allowed(&library)
-    );
-    let good = "[pipeline]\nname = \"good\"\nroute = \"POST /good\"\n[request]\n\
-                file = { type = \"bytes\", required = true }\n[[stage]]\nuses = \"hash\"\n";
+    )
+}
+
+/// Both pipelines in a folder.
+pub(super) fn write_pipelines(what: &str, at: &str, folder: &Path) -> PathBuf {
+    let bad = bad(what, at, folder);
     let pipelines = folder.join("pipelines");
     std::fs::create_dir_all(&pipelines).unwrap();
     std::fs::write(pipelines.join("bad.toml"), bad).unwrap();
-    std::fs::write(pipelines.join("good.toml"), good).unwrap();
+    std::fs::write(pipelines.join("good.toml"), GOOD).unwrap();
     pipelines
 }

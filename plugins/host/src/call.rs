@@ -9,8 +9,8 @@ mod take;
 mod weigh;
 
 use std::ffi::c_void;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use omnizap_contract::{Call, Outputs, PortType, Value, abi};
 
@@ -34,13 +34,21 @@ pub(crate) const FUNCTIONS: CallFunctions = CallFunctions {
     is_cancelled,
 };
 
-/// What the host keeps of a call while it lasts.
+/// What the host keeps of a call while it lasts. The plugin's threads reach it as shared, whatever
+/// they do: one may ask whether anybody still waits while another gives an output.
 pub(crate) struct CallState<'a> {
     host: &'static HostTable,
     call: &'a Call,
     /// Set once the plugin has asked whether anybody still waits.
     asked_cancel: AtomicBool,
     ports: &'a [OutputPort],
+    /// Locked by each function for as long as it takes: a plugin that gives outputs from two
+    /// threads does what it must not, and breaks nothing by it.
+    given: Mutex<Given>,
+}
+
+/// What the plugin has given and asked for so far.
+struct Given {
     values: Vec<Option<Value>>,
     /// The first output that was refused, and why.
     fault: Option<String>,
@@ -57,11 +65,13 @@ impl<'a> CallState<'a> {
             call,
             asked_cancel: AtomicBool::new(false),
             ports,
-            values: vec![None; ports.len()],
-            fault: None,
-            buffers: Vec::new(),
-            allocated: 0,
-            taken: 0,
+            given: Mutex::new(Given {
+                values: vec![None; ports.len()],
+                fault: None,
+                buffers: Vec::new(),
+                allocated: 0,
+                taken: 0,
+            }),
         }
     }
 
@@ -73,14 +83,16 @@ impl<'a> CallState<'a> {
     /// outweighs whatever the stage made of it; one that is missing is a fault only where
     /// the stage says that all is well.
     pub(crate) fn into_outputs(self, status: abi::Status) -> Result<Option<Outputs>, String> {
-        if let Some(fault) = self.fault {
+        let given = self.given.into_inner();
+        let given = given.unwrap_or_else(PoisonError::into_inner);
+        if let Some(fault) = given.fault {
             return Err(fault);
         }
         if status != abi::OK {
             return Ok(None);
         }
         let mut outputs = Outputs::with_capacity(self.ports.len());
-        for (port, value) in self.ports.iter().zip(self.values) {
+        for (port, value) in self.ports.iter().zip(given.values) {
             match value {
                 Some(value) => outputs = outputs.put(port.port.name.clone(), value),
                 None if port.port.optional => {}
@@ -89,20 +101,23 @@ impl<'a> CallState<'a> {
         }
         Ok(Some(outputs))
     }
+}
 
+impl Given {
     /// # Safety
     /// The value and what it points to must be readable for the call.
     unsafe fn put(
         &mut self,
+        ports: &[OutputPort],
         output: u32,
         value: &abi::Value,
-        owner: Option<Owner>,
+        owner: &mut Option<Owner>,
     ) -> Result<(), String> {
         let index = output as usize;
-        let Some(declared) = self.ports.get(index) else {
+        let Some(declared) = ports.get(index) else {
             return Err(format!(
                 "it gave output number {output}, and it declares {}",
-                self.ports.len()
+                ports.len()
             ));
         };
         let name = &declared.port.name;
@@ -140,11 +155,10 @@ impl<'a> CallState<'a> {
 /// The state behind a call that a plugin hands back.
 ///
 /// # Safety
-/// `call` is null or a call of ours that has not returned, and the plugin uses it from one
-/// thread at a time, as the ABI says.
-unsafe fn state<'s>(call: *mut abi::Call) -> Option<&'s mut CallState<'s>> {
-    // SAFETY: promised by the caller.
-    unsafe { call.as_ref()?.context.cast::<CallState<'s>>().as_mut() }
+/// `call` is null or a call of ours that has not returned.
+unsafe fn state<'s>(call: *const abi::Call) -> Option<&'s CallState<'s>> {
+    // SAFETY: promised by the caller. What changes in the state is behind a lock, or atomic.
+    unsafe { call.as_ref()?.context.cast::<CallState<'s>>().as_ref() }
 }
 
 unsafe extern "C" fn put_output(
@@ -163,16 +177,19 @@ unsafe extern "C" fn put_output(
         }
         return abi::REFUSED;
     };
-    let owner = release.map(|release| Owner::new(state.host, release, owner));
+    // Declared before the lock, and so dropped after it: what no value keeps is released then, which
+    // is code of the plugin.
+    let mut owner = release.map(|release| Owner::new(state.host, release, owner));
+    let mut given = state.given.lock().unwrap_or_else(PoisonError::into_inner);
     let put = match value {
         // SAFETY: the plugin lends what the value points to.
-        Some(value) => unsafe { state.put(output, value, owner) },
+        Some(value) => unsafe { given.put(state.ports, output, value, &mut owner) },
         None => Err(format!("it gave NULL as output number {output}")),
     };
     match put {
         Ok(()) => abi::OK,
         Err(reason) => {
-            state.fault.get_or_insert(reason);
+            given.fault.get_or_insert(reason);
             abi::REFUSED
         }
     }
@@ -183,27 +200,22 @@ unsafe extern "C" fn allocate(call: *mut abi::Call, size: usize) -> *mut c_void 
     let Some(state) = (unsafe { state(call) }) else {
         return std::ptr::null_mut();
     };
-    if size > MAX_ALLOCATED - state.allocated {
+    let mut given = state.given.lock().unwrap_or_else(PoisonError::into_inner);
+    if size > MAX_ALLOCATED - given.allocated {
         return std::ptr::null_mut();
     }
-    state.allocated += size;
+    given.allocated += size;
     let buffer = Arc::new(HostBuffer::new(size));
     let start = buffer.start().cast();
-    state.buffers.push(buffer);
+    given.buffers.push(buffer);
     start
 }
 
 unsafe extern "C" fn is_cancelled(call: *const abi::Call) -> i32 {
-    // SAFETY: the plugin hands back its call, maybe from another thread than the one that gives
-    // outputs: only the reference to the request, which nobody writes, and a flag are touched.
-    let call = unsafe {
-        call.as_ref().and_then(|call| {
-            let state = call.context.cast::<CallState<'_>>();
-            (!state.is_null()).then(|| {
-                AtomicBool::store(&(*state).asked_cancel, true, Ordering::Relaxed);
-                (&raw const (*state).call).read()
-            })
-        })
+    // SAFETY: the plugin hands back its call.
+    let Some(state) = (unsafe { state(call) }) else {
+        return 1;
     };
-    i32::from(call.is_none_or(Call::is_over))
+    state.asked_cancel.store(true, Ordering::Relaxed);
+    i32::from(state.call.is_over())
 }

@@ -188,7 +188,7 @@ impl<'d> Image<'d> {
         size_at: usize,
         (least, known): (usize, usize),
     ) -> Result<Record<'_, 'd>, FileError> {
-        let size = self.u32(address + size_at as u64)? as usize;
+        let size = self.u32(address.wrapping_add(size_at as u64))? as usize;
         if size < least {
             return Err(FileError::ShortStruct { what, size, least });
         }
@@ -293,7 +293,7 @@ impl Record<'_, '_> {
         }
         let array = self.pointer(array_at)?;
         (0..count as u64)
-            .map(|index| self.image.pointer(array + index * 8))
+            .map(|index| self.image.pointer(array.wrapping_add(index * 8)))
             .collect()
     }
 
@@ -301,7 +301,10 @@ impl Record<'_, '_> {
     pub(crate) fn integers(&self, array_at: usize, count: usize) -> Result<Vec<i64>, FileError> {
         let array = self.pointer(array_at)?;
         (0..count as u64)
-            .map(|index| Ok(self.image.u64(array + index * 8)?.cast_signed()))
+            .map(|index| {
+                let at = array.wrapping_add(index * 8);
+                Ok(self.image.u64(at)?.cast_signed())
+            })
             .collect()
     }
 }

@@ -76,26 +76,35 @@ impl Shared {
 
     /// The thread is given up, unless it has just come back.
     fn lose(&self) {
+        if self.state.load(Ordering::Relaxed) != RUNS {
+            return;
+        }
+        // Counted before it can come back as one that was lost: the count never falls below none.
+        match self.host {
+            Some(host) => host.lose(Lost::Hook),
+            None => crash::lose_a_thread(),
+        }
         let was = self
             .state
-            .compare_exchange(RUNS, LOST, Ordering::Relaxed, Ordering::Relaxed);
-        if was.is_ok() {
-            self.post.set_lost(true);
-            match self.host {
-                Some(host) => host.lose(Lost::Hook),
-                None => crash::lose_a_thread(),
-            }
+            .compare_exchange(RUNS, LOST, Ordering::AcqRel, Ordering::Relaxed);
+        match was {
+            Ok(_) => self.post.set_lost(true),
+            Err(_) => self.regain(),
         }
     }
 
-    fn come_back(&self, began: Instant) {
-        if self.state.swap(DONE, Ordering::Relaxed) != LOST {
-            return;
-        }
+    fn regain(&self) {
         match self.host {
             Some(host) => host.regain(Lost::Hook),
             None => crash::regain_a_thread(),
         }
+    }
+
+    fn come_back(&self, began: Instant) {
+        if self.state.swap(DONE, Ordering::AcqRel) != LOST {
+            return;
+        }
+        self.regain();
         let plugin = self.host.map_or("", HostTable::name);
         let after_ms = began.elapsed().as_millis() as u64;
         tracing::warn!(plugin, after_ms, "{CAME_BACK}");
@@ -177,6 +186,22 @@ impl<T: Send + 'static> Errand<T> {
         }
     }
 
+    /// The same, once: what comes later is dropped on the thread that brings it, as it may be the
+    /// plugin's to end.
+    fn wait_once(self, limit: Duration) -> Result<T, Unreturned> {
+        let waited = self.wait(limit);
+        // Where the thread has the answer just now, it is the last that has it.
+        let answer = Arc::into_inner(self.answer);
+        let brought = answer.and_then(|answer| {
+            let brought = answer.brought.into_inner();
+            brought.unwrap_or_else(PoisonError::into_inner)
+        });
+        match brought {
+            Some(Ok(brought)) => Ok(brought),
+            _ => waited,
+        }
+    }
+
     /// Where it is now.
     pub(crate) fn hook(&self) -> Hook {
         self.shared.post.hook()
@@ -195,7 +220,7 @@ pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unreturned> {
-    Errand::start(Some(host), work)?.wait(limit)
+    Errand::start(Some(host), work)?.wait_once(limit)
 }
 
 /// The same, waited for without a thread.
@@ -205,15 +230,20 @@ pub(crate) async fn within_async<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unreturned> {
     let shared = Shared::new(Some(host));
-    let (reply, answer) = oneshot::channel();
+    let (reply, mut answer) = oneshot::channel();
     let sent = start(&shared, work, move |ended| {
         let _ = reply.send(ended);
     });
     sent.map_err(Unreturned::NoThread)?;
-    match tokio::time::timeout(limit, answer).await {
+    match tokio::time::timeout(limit, &mut answer).await {
         Ok(Ok(Ok(brought))) => Ok(brought),
         Ok(_) => Err(Unreturned::Panicked),
         Err(_) => {
+            // What comes from here on is dropped on the thread that brings it.
+            answer.close();
+            if let Ok(Ok(brought)) = answer.try_recv() {
+                return Ok(brought);
+            }
             shared.lose();
             Err(Unreturned::Late(shared.post.hook(), limit))
         }
@@ -242,7 +272,7 @@ pub(crate) fn behind(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
     use crate::call::FUNCTIONS;
@@ -268,6 +298,37 @@ mod tests {
         assert_eq!(errand.wait(Duration::from_secs(30)).unwrap(), 8);
         while host.lost(Lost::Hook) > 0 {
             thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_too_late_is_dropped_on_its_thread() {
+        struct Brought(SyncSender<Option<String>>);
+        impl Drop for Brought {
+            fn drop(&mut self) {
+                let name = thread::current().name().map(str::to_owned);
+                let _ = self.0.send(name);
+            }
+        }
+        let host = HostTable::leak("test", false, &FUNCTIONS);
+        let errand = |is_async: bool| {
+            let (dropped, seen) = sync_channel(1);
+            let (go, wait) = sync_channel::<()>(1);
+            let work = move || {
+                let _ = wait.recv();
+                Brought(dropped)
+            };
+            (is_async, work, go, seen)
+        };
+        for (is_async, work, go, seen) in [errand(false), errand(true)] {
+            let late = match is_async {
+                false => within(host, MOMENT, work),
+                true => within_async(host, MOMENT, work).await,
+            };
+            assert!(matches!(late, Err(Unreturned::Late(..))));
+            go.send(()).unwrap();
+            let name = seen.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert_eq!(name.as_deref(), Some("omnizap-errand"));
         }
     }
 

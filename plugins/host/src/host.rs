@@ -110,7 +110,7 @@ impl HostTable {
         releases_apart: bool,
         functions: &CallFunctions,
     ) -> &'static Self {
-        let host = Box::leak(Box::new(Self {
+        let host = Box::into_raw(Box::new(Self {
             table: abi::Host {
                 struct_size: size::<abi::Host>(),
                 abi_major: abi::ABI_MAJOR,
@@ -141,8 +141,12 @@ impl HostTable {
             told_floating_point: AtomicBool::new(false),
             releases: releases_apart.then(Releases::new),
         }));
-        host.table.context = std::ptr::from_mut(host).cast();
-        host
+        // SAFETY: made above and never freed; nobody else has it yet. The pointer in the table is
+        // the one that everybody's references come from, so that none of theirs ends it.
+        unsafe {
+            (*host).table.context = host.cast();
+            &*host
+        }
     }
 
     pub(crate) fn table(&self) -> *const abi::Host {

@@ -13,9 +13,8 @@ use crate::call::{CallState, Views};
 use crate::fault::{ErrorBuffers, Fault};
 use crate::host::HostTable;
 use crate::host::inside::{Hook, Inside};
-use crate::library::Library;
+use crate::library::{Library, whole};
 use crate::manifest::StageManifest;
-use crate::types::covers;
 
 /// An instance. Dropped, it is deactivated and destroyed.
 pub(crate) struct Instance {
@@ -57,18 +56,10 @@ impl Instance {
             return Err(error.fault(status));
         }
         // SAFETY: a stage that create gave is valid until destroy.
-        let Some(made) = (unsafe { stage.as_ref() }) else {
-            return Err(Fault::of_host(
-                "`create` said OZ_OK and gave no stage".into(),
-            ));
-        };
-        if !covers(made.struct_size, size_of::<abi::Stage>()) {
-            return Err(Fault::of_host(format!(
-                "its `oz_stage` is {} bytes long, ABI 1.0 has {}",
-                made.struct_size,
-                size_of::<abi::Stage>()
-            )));
-        }
+        let made = unsafe { whole(stage.cast_const()) };
+        let made = made
+            .ok_or_else(|| Fault::of_host("`create` said OZ_OK and gave no stage".into()))?
+            .map_err(|size| short("oz_stage", size, size_of::<abi::Stage>()))?;
         let functions = [
             ("validate_config", made.validate_config.is_some()),
             ("activate", made.activate.is_some()),
@@ -199,20 +190,14 @@ impl Instance {
         }
         let extension = self.extension(abi::EXT_BATCH).cast::<abi::ExtBatch>();
         // SAFETY: an extension of that id is a constant that begins with its size.
-        let extension = unsafe { extension.as_ref() };
+        let extension = unsafe { whole(extension) };
         match extension {
             None => Ok(abi::DEFAULT_BATCH),
-            Some(extension) if !covers(extension.struct_size, size_of::<abi::ExtBatch>()) => {
-                Err(Fault::of_host(format!(
-                    "its `oz_ext_batch` is {} bytes long, ABI 1.0 has {}",
-                    extension.struct_size,
-                    size_of::<abi::ExtBatch>()
-                )))
-            }
-            Some(extension) if (1..=abi::MAX_BATCH).contains(&extension.max_batch) => {
+            Some(Err(size)) => Err(short("oz_ext_batch", size, size_of::<abi::ExtBatch>())),
+            Some(Ok(extension)) if (1..=abi::MAX_BATCH).contains(&extension.max_batch) => {
                 Ok(extension.max_batch)
             }
-            Some(extension) => Err(Fault::of_host(format!(
+            Some(Ok(extension)) => Err(Fault::of_host(format!(
                 "its `{}` asks for batches of {}, expected 1 to {}",
                 abi::EXT_BATCH,
                 extension.max_batch,
@@ -292,6 +277,13 @@ impl Drop for Instance {
         }
         self.library.instances.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// A struct is shorter than the ABI has it.
+fn short(what: &str, size: usize, least: usize) -> Fault {
+    Fault::of_host(format!(
+        "its `{what}` is {size} bytes long, ABI 1.0 has {least}"
+    ))
 }
 
 /// A call as the ABI shows it; what is given must outlive it.

@@ -76,18 +76,15 @@ impl Library {
         let factory = unsafe { get_factory(abi::Span::of(abi::STAGE_FACTORY)) };
         drop(inside);
         // SAFETY: a factory is a constant of the library that begins with its size.
-        let factory = unsafe { factory.cast::<abi::StageFactory>().as_ref() };
+        let factory = unsafe { whole(factory.cast::<abi::StageFactory>()) };
         let factory = factory.ok_or_else(|| {
             FileError::Init(format!("it has no factory `{}`", abi::STAGE_FACTORY))
         })?;
-        let least = size_of::<abi::StageFactory>();
-        if !covers(factory.struct_size, least) {
-            return Err(FileError::ShortStruct {
-                what: "oz_stage_factory",
-                size: factory.struct_size as usize,
-                least,
-            });
-        }
+        let factory = factory.map_err(|size| FileError::ShortStruct {
+            what: "oz_stage_factory",
+            size,
+            least: size_of::<abi::StageFactory>(),
+        })?;
         if factory.create.is_none() {
             return Err(FileError::NullFunction("create"));
         }
@@ -125,6 +122,24 @@ pub(crate) fn init(entry: &abi::Entry, host: &'static HostTable) -> Option<Resul
     })
 }
 
+/// A struct that a plugin gives, where all of it is there that this host knows; else how many bytes
+/// of it there are. What lies at an odd place is none.
+///
+/// # Safety
+/// `start` is null or leads to a struct that begins with its size and stays as it is.
+pub(crate) unsafe fn whole<'s, T>(start: *const T) -> Option<Result<&'s T, usize>> {
+    if start.is_null() || !start.is_aligned() {
+        return None;
+    }
+    // SAFETY: promised by the caller. Of the struct nothing else is known to be there yet.
+    let size = unsafe { start.cast::<u32>().read() };
+    if !covers(size, size_of::<T>()) {
+        return Some(Err(size as usize));
+    }
+    // SAFETY: as above, and all of it is there.
+    Some(Ok(unsafe { &*start }))
+}
+
 /// Lets the names of outputs live as long as the library, which is for good: every answer
 /// carries them, and copies none.
 fn leak_names(manifest: &mut Manifest) {
@@ -141,4 +156,28 @@ fn describe(error: &libloading::Error, path: &Path) -> String {
         std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     let text = text.replace(&format!("{}: ", path.display()), "");
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_struct_is_whole_where_its_size_says_so() {
+        let size = size_of::<abi::ExtBatch>();
+        for (words, expected) in [
+            ([4, 7], Some(Err(4))),
+            ([size as u32, 7], Some(Ok(7))),
+            ([64, 7], Some(Ok(7))),
+        ] {
+            let start = words.as_ptr().cast::<abi::ExtBatch>();
+            // SAFETY: the words outlive the call, and are as many as the struct has.
+            let found = unsafe { whole(start) };
+            assert_eq!(found.map(|it| it.map(|it| it.max_batch)), expected);
+            // SAFETY: nothing is read at an odd place.
+            assert!(unsafe { whole(start.wrapping_byte_add(1)) }.is_none());
+        }
+        // SAFETY: null is nothing.
+        assert!(unsafe { whole::<abi::ExtBatch>(std::ptr::null()) }.is_none());
+    }
 }

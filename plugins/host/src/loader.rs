@@ -195,6 +195,14 @@ impl Loader {
                 );
                 continue;
             }
+            if has_lost() {
+                // It may be in `create`, of which no instance is known yet.
+                tracing::warn!(
+                    plugin = host.name(),
+                    "deinit of the plugin is not called: calls of it have never returned"
+                );
+                continue;
+            }
             // One that has little time left may still be quick.
             let time = deadline.saturating_duration_since(Instant::now()).max(LOOK);
             if let Err(late) = within_async(host, time, move || library.deinit()).await {

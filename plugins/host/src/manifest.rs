@@ -88,7 +88,7 @@ pub fn read_manifest(data: &[u8]) -> Result<Manifest, FileError> {
     check_architecture(image.architecture)?;
     let entry_at = image.symbol(abi::ENTRY_SYMBOL).ok_or(FileError::NoEntry)?;
     // The header first: what follows means something only under the right ABI.
-    let magic = image.u64(entry_at + offset_of!(abi::Entry, magic) as u64)?;
+    let magic = image.u64(entry_at.wrapping_add(offset_of!(abi::Entry, magic) as u64))?;
     if magic != abi::MAGIC {
         return Err(FileError::Magic(magic));
     }

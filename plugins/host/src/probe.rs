@@ -4,11 +4,13 @@
 //! - here: the library, its `init` and `deinit`, instances and what they answer
 //! - `frame`: one call whose inputs lie in memory of their own, and a batch of them
 //! - `arena`: that memory
+//! - [`across`]: values there and back, with no library at all
 //! - [`process`]: limits of the process that this happens in, and what it uses
 //! - [`surroundings`]: what else it shares with the library
 
 #![allow(unsafe_code, reason = "the host's side of the plugin boundary")]
 
+pub mod across;
 mod arena;
 mod frame;
 pub mod process;

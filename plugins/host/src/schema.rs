@@ -1,6 +1,8 @@
 //! The JSON in a descriptor: a stage's options, an input's default.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{OptionSpec, OptionType, PortType, Value};
@@ -102,8 +104,11 @@ fn read_option(name: &str, option: &Json) -> Result<OptionSpec, String> {
     Ok(spec)
 }
 
+/// Choices that were read, each kept once and for good.
+static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
 /// The choices of an option. The contract keeps them as static strings, and a library
-/// is never unloaded: so these few bytes are kept for good as well.
+/// is never unloaded: so these few bytes are kept for good as well, however often it is read.
 fn read_choices(choices: Option<&Json>) -> Result<Vec<&'static str>, String> {
     let choices = choices.and_then(Json::as_array);
     let choices = choices.ok_or("a choice needs \"choices\", a list of strings")?;
@@ -113,9 +118,19 @@ fn read_choices(choices: Option<&Json>) -> Result<Vec<&'static str>, String> {
             let text = choice
                 .as_str()
                 .ok_or("\"choices\" is not a list of strings")?;
-            Ok(&*Box::leak(text.to_owned().into_boxed_str()))
+            Ok(keep(text))
         })
         .collect()
+}
+
+fn keep(text: &str) -> &'static str {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept.get(text).copied() {
+        return known;
+    }
+    let text: &'static str = text.to_owned().leak();
+    kept.insert(text);
+    text
 }
 
 /// The default of an input port.
@@ -132,7 +147,7 @@ pub(crate) fn read_default(port: &str, ty: PortType, text: &str) -> Result<Value
 mod tests {
     use serde_json::json;
 
-    use super::read_options;
+    use super::{keep, read_options};
 
     #[test]
     fn a_default_has_the_type_of_its_option_however_it_is_written() {
@@ -148,6 +163,12 @@ mod tests {
         );
         let error = read_options(r#"{"share": {"type": "number", "default": "1"}}"#).unwrap_err();
         assert!(error.to_string().contains("expected a number"), "{error}");
+    }
+
+    #[test]
+    fn what_is_read_twice_is_kept_once() {
+        let [first, second] = ["here"; 2].map(|end| keep(&format!("only-{end}")));
+        assert!(std::ptr::eq(first, second));
     }
 
     #[test]

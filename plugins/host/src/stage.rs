@@ -260,8 +260,10 @@ impl StageKind for PluginKind {
         let max_batch = self.limits.max_batch.min(likes as usize).max(1);
         let at_a_time = self.limits.calls_of(&self.manifest, max_batch > 1);
         let crew = Arc::new(Crew::new(stage, at_a_time, max_batch, self.limits));
+        // Before anything can fail: the instance does not end on the thread that is here.
+        let calls = Calls::new(crew.clone());
         watch::watch(&crew).map_err(Error::internal)?;
-        Ok(Runner::waits(Calls::new(crew)))
+        Ok(Runner::waits(calls))
     }
 }
 

@@ -47,8 +47,8 @@ pub(super) unsafe fn flat(
     let mut shape = Vec::with_capacity(axes);
     let mut elements = 1_usize;
     for axis in 0..axes {
-        // SAFETY: promised by the caller.
-        let side = unsafe { *tensor.shape.add(axis) };
+        // SAFETY: promised by the caller; at any address.
+        let side = unsafe { tensor.shape.add(axis).read_unaligned() };
         let side = usize::try_from(side).map_err(|_| format!("has an axis of length {side}"))?;
         let product = elements.checked_mul(side);
         elements = product
@@ -59,8 +59,8 @@ pub(super) unsafe fn flat(
     if !tensor.strides.is_null() {
         let mut step = 1_i64;
         for axis in (0..axes).rev() {
-            // SAFETY: promised by the caller.
-            let stride = unsafe { *tensor.strides.add(axis) };
+            // SAFETY: promised by the caller; at any address.
+            let stride = unsafe { tensor.strides.add(axis).read_unaligned() };
             if shape[axis] > 1 && stride != step {
                 return Err("has gaps or another order: give it row-major".into());
             }

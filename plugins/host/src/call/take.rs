@@ -6,20 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnizap_contract::{Embedding, Image, PortType, Score, Scores, Tensor, TensorData, Value, abi};
 
-use super::CallState;
+use super::Given;
 use super::memory::{Lent, Owner, Taken};
 use super::read::{check_shape, copy, flat, items, utf8};
 use crate::manifest::OutputPort;
 use crate::types;
 
-impl CallState<'_> {
+impl Given {
     /// # Safety
     /// As [`Self::put`].
     pub(super) unsafe fn take(
         &self,
         declared: &OutputPort,
         value: &abi::Value,
-        owner: Option<Owner>,
+        owner: &mut Option<Owner>,
     ) -> Result<Value, String> {
         // SAFETY (all below): the plugin lends what the value points to for the call.
         Ok(match declared.port.ty {
@@ -128,7 +128,7 @@ impl CallState<'_> {
         &self,
         data: *const u8,
         len: usize,
-        owner: Option<Owner>,
+        owner: &mut Option<Owner>,
     ) -> Result<Bytes, String> {
         if len == 0 {
             return Ok(Bytes::new());
@@ -136,7 +136,7 @@ impl CallState<'_> {
         if data.is_null() {
             return Err("points to nothing".into());
         }
-        if let Some(owner) = owner {
+        if let Some(owner) = owner.take() {
             return Ok(Bytes::from_owner(Lent {
                 data,
                 len,

@@ -66,8 +66,8 @@ unsafe fn elements(tensor: &abi::Tensor) -> usize {
         return 0;
     }
     (0..axes).fold(1, |elements: usize, axis| {
-        // SAFETY: promised by the caller.
-        let side = unsafe { *tensor.shape.add(axis) };
+        // SAFETY: promised by the caller; at any address.
+        let side = unsafe { tensor.shape.add(axis).read_unaligned() };
         elements.saturating_mul(usize::try_from(side).unwrap_or(0))
     })
 }

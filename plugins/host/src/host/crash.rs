@@ -390,6 +390,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri loads no libraries")]
     fn code_is_known_by_its_place() {
         static NAME: &str = "this test";
         let here = code_is_known_by_its_place as *const c_void;

@@ -2,7 +2,7 @@
 //! requests, and `release` is code of the plugin, which may not come back.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::thread;
@@ -64,6 +64,11 @@ impl Releases {
         let since = self.since.load(Ordering::Relaxed);
         if since != 0 && now().saturating_sub(since) > LATE.as_millis() as u64 {
             host.keep_memory();
+            fence(Ordering::SeqCst);
+            // It may have come back before that was said, and has then not taken it back.
+            if self.since.load(Ordering::Relaxed) != since {
+                host.returns_memory();
+            }
             // Lost: whoever called its release now might not return either.
             return;
         }
@@ -83,6 +88,7 @@ impl Releases {
                 self.since.store(now(), Ordering::Relaxed);
                 host.release_here(release);
                 self.since.store(0, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
                 host.returns_memory();
             }
         });

@@ -79,8 +79,9 @@ impl Arena {
             open_len: if self.is_guarded { data_len } else { whole },
             len: whole,
         };
-        area.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+        let opened = area.protect(libc::PROT_READ | libc::PROT_WRITE);
         self.areas.push(area);
+        opened?;
         Ok(start.cast::<u8>().wrapping_add(data_len - len))
     }
 

@@ -83,11 +83,11 @@ fn enter<'a>(instance: &'a Instance, call: &'a Call, hook: Hook) -> Inside<'a> {
 }
 
 pub(super) fn run(instance: &Instance, lent: Lent<'_>, call: &Call) -> io::Result<Ended> {
-    let frame = Frame::new(instance, lent, call)?;
     let table = instance.table();
     let Some(run) = table.run else {
         return Err(io::Error::other("`run` is NULL"));
     };
+    let frame = Frame::new(instance, lent, call)?;
     let inside = enter(instance, call, Hook::Run);
     // SAFETY: the instance is active; everything of the call lives until it returns.
     let status = unsafe { run(table.instance, frame.call) };

@@ -65,23 +65,31 @@ pub fn release() {
     IS_HELD.store(false, Ordering::Relaxed);
 }
 
+/// What the system bounds.
 #[cfg(target_env = "gnu")]
-type Resource = libc::__rlimit_resource_t;
+pub(super) type Resource = libc::__rlimit_resource_t;
+/// What the system bounds.
 #[cfg(not(target_env = "gnu"))]
-type Resource = libc::c_int;
+pub(super) type Resource = libc::c_int;
 
-fn set(resource: Resource, bytes: u64) -> io::Result<()> {
+/// The bound of this process, and the most that it may set.
+pub(super) fn limit_of(resource: Resource) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the struct lives until the calls return, here and below.
-    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+    // SAFETY: reads into a struct that lives until the call returns.
+    match unsafe { libc::getrlimit(resource, &raw mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
     }
+}
+
+fn set(resource: Resource, bytes: u64) -> io::Result<()> {
+    let mut limit = limit_of(resource)?;
     // Never above what is allowed anyway.
     limit.rlim_cur = limit.rlim_max.min(bytes);
-    // SAFETY: as above.
+    // SAFETY: the struct lives until the call returns.
     match unsafe { libc::setrlimit(resource, &raw const limit) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

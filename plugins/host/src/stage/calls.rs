@@ -40,8 +40,8 @@ impl Drop for Calls {
     fn drop(&mut self) {
         let instances = self.end();
         if !instances.is_empty() {
-            let stage = &self.crew.stage;
-            behind(stage.host(), stage.hook_time(), move || drop(instances));
+            let (host, limit) = (self.crew.stage.host(), self.crew.limits.hook_time);
+            behind(host, limit, move || drop(instances));
         }
     }
 }
@@ -96,8 +96,9 @@ impl AsyncStage for Calls {
     async fn close(&self) {
         let mut instances = self.end();
         let stage = &self.crew.stage;
-        let (host, limit) = (stage.host(), stage.hook_time());
-        let until = Instant::now() + stage.overdue();
+        let limits = &self.crew.limits;
+        let (host, limit) = (stage.host(), limits.hook_time);
+        let until = Instant::now() + limits.overdue;
         while self.crew.is_at_work() && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }

@@ -30,7 +30,7 @@ pub(super) struct Crew {
     pub(super) stage: PluginStage,
     at_a_time: usize,
     max_batch: usize,
-    limits: Limits,
+    pub(super) limits: Limits,
     state: Mutex<State>,
     arrived: Condvar,
 }

@@ -76,15 +76,6 @@ impl PluginStage {
         self.library.host
     }
 
-    pub(super) fn hook_time(&self) -> Duration {
-        self.limits.hook_time
-    }
-
-    /// How long a call may go on after its deadline.
-    pub(super) fn overdue(&self) -> Duration {
-        self.limits.overdue
-    }
-
     /// Why the plugin is not called any more, if so.
     pub(super) fn given_up(&self) -> Option<String> {
         self.host().given_up(self.limits.max_lost)
@@ -165,12 +156,7 @@ impl PluginStage {
         let instance = match self.instances.take(batch[0].1, turn) {
             Ok(instance) => instance,
             Err(fault) => {
-                self.count_faults(
-                    admitted,
-                    u64::from(is_fault(&fault)),
-                    is_fault(&fault),
-                    turn,
-                );
+                self.count_fault(admitted, Some(&fault), turn);
                 return fail(&fault);
             }
         };
@@ -211,12 +197,7 @@ impl PluginStage {
                 self.run_each(batch, turn)
             }
             Err(fault) => {
-                self.count_faults(
-                    admitted,
-                    u64::from(is_fault(&fault)),
-                    is_fault(&fault),
-                    turn,
-                );
+                self.count_fault(admitted, Some(&fault), turn);
                 fail(&fault)
             }
         }
@@ -232,6 +213,12 @@ impl PluginStage {
             self.run(inputs, call, turn)
         })
         .collect()
+    }
+
+    /// What one call came to, or a batch that had one end for all.
+    fn count_fault(&self, call: Admitted, fault: Option<&Fault>, turn: &Turn<'_>) {
+        let is_fault = fault.is_some_and(is_fault);
+        self.count_faults(call, u64::from(is_fault), is_fault, turn);
     }
 
     fn count_faults(&self, call: Admitted, faults: u64, nothing_went_well: bool, turn: &Turn<'_>) {
@@ -341,8 +328,7 @@ impl PluginStage {
             self.instances.give_back(instance, failed, turn);
             result
         });
-        let is_fault = result.as_ref().err().is_some_and(is_fault);
-        self.count_faults(admitted, u64::from(is_fault), is_fault, turn);
+        self.count_fault(admitted, result.as_ref().err(), turn);
         result.map_err(|fault| self.error(fault))
     }
 }

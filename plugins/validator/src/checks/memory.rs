@@ -54,10 +54,8 @@ pub(super) const BORROWED: Check = Check {
     run: Run::Stage(borrowed),
 };
 
-fn takes_images(trial: &StageTrial<'_>) -> bool {
-    let inputs = &trial.stage.inputs;
-    inputs.iter().any(|input| input.ty == PortType::Image)
-}
+/// Why a stage that takes no pictures is shown none.
+const NO_IMAGE: &str = "the stage takes no image";
 
 fn picture(trial: &mut StageTrial<'_>, (width, height): (usize, usize), of: Channels) -> Picture {
     let len = width * height * of.count();
@@ -71,35 +69,53 @@ fn picture(trial: &mut StageTrial<'_>, (width, height): (usize, usize), of: Chan
     }
 }
 
-/// Runs an instance on one picture. What it was lent stays readable while `kept` is: coming back
-/// to it has a check of its own.
-fn show(
-    trial: &StageTrial<'_>,
-    instance: &Specimen,
-    inputs: &Inputs,
-    picture: &Picture,
-    kept: &mut Vec<Memory>,
-) -> Result<Answer, Finding> {
-    let lent = Lent {
-        inputs,
-        picture: Some(picture),
-        // Of no pixels not one may be read. Of others that is for the check of what is borrowed.
-        is_guarded: picture.pixels.is_empty(),
-    };
-    let ended = instance.run_lent(lent, &trial.call())?;
-    kept.push(ended.memory);
-    Ok(ended.answer)
+/// An instance that is shown pictures.
+struct Viewer {
+    instance: Specimen,
+    /// What it is given beside the picture.
+    inputs: Inputs,
+    /// What it was lent, which stays readable until it is gone: coming back to it has a check of
+    /// its own.
+    kept: Vec<Memory>,
+}
+
+impl Viewer {
+    /// One of a stage that takes pictures.
+    fn of(trial: &mut StageTrial<'_>) -> Result<Option<Self>, Finding> {
+        let inputs = &trial.stage.inputs;
+        if !inputs.iter().any(|input| input.ty == PortType::Image) {
+            return Ok(None);
+        }
+        let instance = trial.instance()?;
+        trial.steps.step("ordinary inputs");
+        let inputs = trial.welcome_inputs(&instance);
+        Ok(Some(Self {
+            instance,
+            inputs,
+            kept: Vec::new(),
+        }))
+    }
+
+    /// Runs it on one picture.
+    fn show(&mut self, trial: &StageTrial<'_>, picture: &Picture) -> Result<Answer, Finding> {
+        let lent = Lent {
+            inputs: &self.inputs,
+            picture: Some(picture),
+            // Of no pixels not one may be read. Of others that is for the check of what is
+            // borrowed.
+            is_guarded: picture.pixels.is_empty(),
+        };
+        let ended = self.instance.run_lent(lent, &trial.call())?;
+        self.kept.push(ended.memory);
+        Ok(ended.answer)
+    }
 }
 
 fn odd_images(trial: &mut StageTrial<'_>) -> Verdict {
-    if !takes_images(trial) {
-        return skipped("the stage takes no image");
-    }
-    let mut kept = Vec::new();
-    let instance = trial.instance()?;
-    trial.steps.step("ordinary inputs");
-    let inputs = trial.welcome_inputs(&instance);
-    let ordinary = instance.run(&inputs, &trial.call());
+    let Some(mut viewer) = Viewer::of(trial)? else {
+        return skipped(NO_IMAGE);
+    };
+    let ordinary = viewer.instance.run(&viewer.inputs, &trial.call());
     if must_be_sound(&ordinary, "ordinary inputs").is_err() {
         return skipped("it fails on ordinary pictures as well");
     }
@@ -110,24 +126,19 @@ fn odd_images(trial: &mut StageTrial<'_>) -> Verdict {
         let about = format!("a picture of {width}x{height} {channels:?}");
         trial.steps.step(&about);
         let picture = picture(trial, (width, height), channels);
-        let answer = show(trial, &instance, &inputs, &picture, &mut kept)?;
+        let answer = viewer.show(trial, &picture)?;
         must_be_sound(&answer, &about)?;
     }
-    drop(instance);
     Ok(Passed::Ok)
 }
 
 fn strides(trial: &mut StageTrial<'_>) -> Verdict {
-    if !takes_images(trial) {
-        return skipped("the stage takes no image");
-    }
-    let mut kept = Vec::new();
-    let instance = trial.instance()?;
-    trial.steps.step("ordinary inputs");
-    let inputs = trial.welcome_inputs(&instance);
+    let Some(mut viewer) = Viewer::of(trial)? else {
+        return skipped(NO_IMAGE);
+    };
     for (_, channels) in trial.calls(usize::MAX).zip(LAYOUTS) {
         let plain = picture(trial, (13, 7), channels);
-        let without = show(trial, &instance, &inputs, &plain, &mut kept)?;
+        let without = viewer.show(trial, &plain)?;
         if must_be_sound(&without, "plain").is_err() {
             return skipped("it fails on ordinary pictures as well");
         }
@@ -141,7 +152,7 @@ fn strides(trial: &mut StageTrial<'_>) -> Verdict {
                 offset,
                 ..plain.clone()
             };
-            let with = show(trial, &instance, &inputs, &strided, &mut kept)?;
+            let with = viewer.show(trial, &strided)?;
             if matches!(&with, Answer::Failed(trouble) if trouble.status == abi::UNSUPPORTED) {
                 continue;
             }
@@ -155,7 +166,6 @@ fn strides(trial: &mut StageTrial<'_>) -> Verdict {
             }
         }
     }
-    drop(instance);
     Ok(Passed::Ok)
 }
 

@@ -1,11 +1,11 @@
 //! How this thread's floating point rounds, flushes and traps.
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(all(not(miri), any(target_arch = "x86_64", target_arch = "aarch64")))]
 use std::arch::asm;
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod other {
-    /// Nothing is known of this processor's.
+    /// Nothing is known of this processor's. Miri's has no registers.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(in super::super) struct Control;
 
@@ -18,11 +18,11 @@ mod other {
     }
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(super) use other::Control;
 
 /// The control bits of MXCSR, and the control word of the x87.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(not(miri), target_arch = "x86_64"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Control {
     mxcsr: u32,
@@ -30,10 +30,10 @@ pub(super) struct Control {
 }
 
 /// The bits of MXCSR that say what has happened. They are nobody's to keep.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(not(miri), target_arch = "x86_64"))]
 const STATUS: u32 = 0x3f;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(not(miri), target_arch = "x86_64"))]
 impl Control {
     #[inline]
     pub(super) fn now() -> Self {
@@ -70,11 +70,11 @@ impl Control {
 }
 
 /// FPCR.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(not(miri), target_arch = "aarch64"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Control(u64);
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(not(miri), target_arch = "aarch64"))]
 impl Control {
     #[inline]
     pub(super) fn now() -> Self {
