@@ -34,6 +34,7 @@ pub(super) const UNSUPPORTED_ENCODING: &str = "unsupported_encoding";
 pub(super) struct Coming<S> {
     stream: Pin<Box<S>>,
     has_ended: bool,
+    broke_off: bool,
 }
 
 impl<B, E, S> Coming<S>
@@ -44,6 +45,7 @@ where
         Self {
             stream: Box::pin(stream),
             has_ended: false,
+            broke_off: false,
         }
     }
 
@@ -54,12 +56,18 @@ where
         }
         let piece = self.stream.next().await;
         self.has_ended = !matches!(piece, Some(Ok(_)));
+        self.broke_off = matches!(piece, Some(Err(_)));
         piece
     }
 
     /// True where nothing more will come.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// True where all of it has come. What stands behind one that broke off is no request.
+    pub(super) fn is_whole(&self) -> bool {
+        self.has_ended && !self.broke_off
     }
 
     /// True where nothing more will come, as far as that is known by now. A piece that is here
@@ -216,7 +224,9 @@ pub(super) fn split(
     }
     match content_type.value() {
         "multipart/form-data" => multipart::split(&content_type, body, limits),
-        essence if is_json(essence) => json::split(body, max_members),
+        essence if is_json(essence) => {
+            json::split(body, content_type.charset().as_ref(), max_members)
+        }
         "" if body.is_empty() => Ok(RawFields::default()),
         // Not guessed: a page of another site may send any text without a type.
         essence => {
@@ -347,6 +357,12 @@ mod tests {
         assert!(!body.ends_now());
 
         let mut body = Coming::new(stream::empty::<Result<Bytes, Infallible>>());
-        assert!(body.ends_now());
+        assert!(!body.is_whole());
+        assert!(body.ends_now() && body.is_whole());
+        let broken = stream::iter([Ok(Bytes::from("a")), Err(())]);
+        let mut body = Coming::new(broken);
+        let error = refused(read_body(&none, &mut body, &limits, &all, peer).await);
+        assert!(matches!(error, Unread::Refused(error) if error.message().contains("broke off")));
+        assert!(body.has_ended() && !body.is_whole());
     }
 }

@@ -1,12 +1,14 @@
 //! Raw fields to the values of a pipeline's request, each checked against its
 //! field's type and bounds. What the client got wrong is named by its field.
 
+use std::borrow::Cow;
+
 use omnizap_contract::common::names::nearest;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
 
 use super::raw::{Raw, RawFields};
-use super::text::{decode, decoded};
+use super::text::{Unicode, decode, decoded, unmarked};
 use crate::pipeline::config::PipelineFile;
 use crate::pipeline::request::{Field, Source, quoted};
 
@@ -170,6 +172,10 @@ fn read(field: &Field, mut given: Vec<Raw>) -> Result<Read, Error> {
                 content_type: upload.content_type,
             }
         }
+        // A text in JSON that is read as one in a form is.
+        Raw::Json(Json::String(text)) if field.ty == PortType::TextList => {
+            field.value_of_text(unmarked(&text))?.into()
+        }
         Raw::Json(json) => field.value_of_json(json)?.into(),
         Raw::Part {
             data,
@@ -215,7 +221,10 @@ fn text(field: &Field, raw: &Raw) -> Result<String, Error> {
     let (encoded, is_query) = match raw {
         Raw::Part { data, charset, .. } => {
             check_len(field, data)?;
-            return Ok(decode(data, *charset).into_owned());
+            let text = decode(data, charset.as_ref());
+            return text
+                .map(Cow::into_owned)
+                .map_err(|unreadable| field.invalid(unreadable));
         }
         Raw::Json(json) => return Ok(json.to_string()),
         Raw::Query(encoded) => (encoded, true),
@@ -232,7 +241,8 @@ fn text(field: &Field, raw: &Raw) -> Result<String, Error> {
 
 fn utf8(field: &Field, data: Vec<u8>) -> Result<String, Error> {
     check_len(field, &data)?;
-    String::from_utf8(data).map_err(|_| field.invalid("expected text in UTF-8"))
+    let text = String::from_utf8(data).map_err(|_| field.invalid("expected text in UTF-8"))?;
+    Ok(unmarked(&text).to_owned())
 }
 
 /// A text cannot be longer in bytes than four times its characters, so an upload in the place of a
@@ -244,7 +254,10 @@ fn check_len(field: &Field, data: &[u8]) -> Result<(), Error> {
             .saturating_mul(field.item_max_chars.saturating_add(4)),
         _ => field.max_chars,
     };
-    if data.len() > longest.saturating_mul(4) {
+    let longest_bytes = longest
+        .saturating_mul(4)
+        .saturating_add(Unicode::LONGEST_MARK);
+    if data.len() > longest_bytes {
         return Err(field.invalid(format!("longer than {longest} characters")));
     }
     Ok(())

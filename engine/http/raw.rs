@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use encoding_rs::Encoding;
+
+use super::text::Charset;
 
 /// One field as it came.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(super) enum Raw {
         filename: Option<String>,
         content_type: Option<String>,
         /// The encoding that its text is said to be in.
-        charset: Option<&'static Encoding>,
+        charset: Option<Charset>,
     },
     /// A member of a JSON object.
     Json(serde_json::Value),

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use warp::Filter as _;
 use warp::http::uri::Authority;
 use warp::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
@@ -44,6 +44,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often a client over HTTP/2 is asked whether it is there, and how long it has to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time to tell the requests that are left at the end of the grace; an eighth of it where
+/// that is shorter.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What `accept` fails with where this process, or the whole system, has no file left (Linux).
 const NO_FILES: [i32; 2] = [24, 23];
 
@@ -61,7 +64,7 @@ struct Asked {
 /// Serves until `shutdown` resolves, then finishes what is in flight (for at most
 /// [`super::Limits::shutdown_grace`]) and what the stages have under way.
 ///
-/// Returns false where the grace ran out with requests still in flight.
+/// Returns false where the grace ran out with requests still in flight; they are told so.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
@@ -100,7 +103,7 @@ pub async fn serve(
                         if !body.has_ended() && !body.ends_now() {
                             service.drains().body(body);
                         }
-                    } else if !body.has_ended() && declares_body(&headers) {
+                    } else if !body.is_whole() && declares_body(&headers) {
                         // The connection cannot carry another request, and the client had better
                         // know.
                         let close = HeaderValue::from_static("close");
@@ -128,11 +131,17 @@ pub async fn serve(
             Err(_) => std::future::pending().await,
         }
     };
+    let mut server = pin!(server);
     let mut out_of_grace = pin!(out_of_grace);
     let finished = tokio::select! {
-        () = server => true,
+        () = &mut server => true,
         () = &mut out_of_grace => false,
     };
+    if !finished {
+        service.give_up();
+        // Who does not even take that is left.
+        let _ = timeout(LAST_WORDS.min(grace / 8), server).await;
+    }
     let drained = async {
         if finished {
             // What was answered early may not have been read yet.
@@ -296,7 +305,11 @@ async fn connection<S>(
 /// elsewhere: hyper does not begin to count before it knows the version.
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().max_buf_size(MAX_HEAD_BYTES);
+    // Who has sent all and says so waits for the answer; who is gone is seen to elsewhere too.
+    builder
+        .http1()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -42,6 +42,8 @@ use crate::pipeline::request::UnknownFields;
 use crate::pipeline::run::{Finished, StageFailure};
 use crate::pipeline::trace::Trace;
 
+/// The code of the refusal of a request that the end of the server came before.
+const SHUTTING_DOWN: &str = "shutting_down";
 /// The longest that a body is waited for once the service is to end.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,6 +61,8 @@ pub struct Service {
     /// Requests that there was no place for.
     refused: AtomicU64,
     shutting_down: watch::Sender<bool>,
+    /// True once the time for requests in flight is over.
+    giving_up: watch::Sender<bool>,
 }
 
 /// What a request is meant for.
@@ -121,6 +125,7 @@ impl Service {
             refused: AtomicU64::new(0),
             limits,
             shutting_down: watch::Sender::new(false),
+            giving_up: watch::Sender::new(false),
         }
     }
 
@@ -141,6 +146,11 @@ impl Service {
     pub fn begin_shutdown(&self) {
         self.shutting_down.send_replace(true);
         self.drains.end_soon();
+    }
+
+    /// Answers whatever is in flight still that it was not finished.
+    pub(super) fn give_up(&self) {
+        self.giving_up.send_replace(true);
     }
 
     pub(super) fn connections(&self) -> &Arc<Connections> {
@@ -183,15 +193,39 @@ impl Service {
             Err(refused) => return refused.answer(head.request_id),
         };
         let Some(origin) = page else {
-            return self.answer_known(head, body).await;
+            return self.answer_in_time(head, body).await;
         };
         let mut response = if is_preflight(&head) {
             preflight()
         } else {
-            self.answer_known(head, body).await
+            self.answer_in_time(head, body).await
         };
         let_read(&mut response, origin);
         response
+    }
+
+    /// Answers a request, or says at the end of the server's grace that it was not finished.
+    async fn answer_in_time<B: Buf, E>(
+        &self,
+        head: Head<'_>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+    ) -> Response {
+        tokio::select! {
+            biased;
+            response = self.answer_known(head, body) => response,
+            () = self.gives_up() => {
+                let request_id = &**head.request_id;
+                tracing::info!(request_id, code = SHUTTING_DOWN, "dropped: the grace ran out");
+                reply::error(shutting_down("the request was not finished"), request_id)
+            }
+        }
+    }
+
+    /// Resolves once the time for requests in flight is over.
+    async fn gives_up(&self) {
+        let mut giving_up = self.giving_up.subscribe();
+        // The sender lives as long as this does.
+        let _ = giving_up.wait_for(|is_giving_up| *is_giving_up).await;
     }
 
     /// Answers a request that is of no page that may not ask.
@@ -319,10 +353,7 @@ impl Service {
                 read.map(|(body, held)| (body, Some(held)))
             }
             () = self.patience() => {
-                let message = "the service is shutting down, and the request body did not come \
-                               whole before, try again";
-                let error = Error::new(ErrorKind::Unavailable, message);
-                Err(Unread::Refused(error.with_code("shutting_down")))
+                Err(Unread::Refused(shutting_down("the request body did not come whole")))
             }
         }
     }
@@ -352,12 +383,18 @@ impl Service {
     }
 
     /// What of each bound is in use.
-    fn budgets(&self) -> Json {
+    fn budgets(&self, generation: &Generation) -> Json {
         let most = self.limits.max_requests_in_flight;
         let now = most.saturating_sub(self.in_flight.available_permits());
         let refused = self.refused.load(Ordering::Relaxed);
         let [coming, bytes] = self.bodies.shown();
+        let admission = generation.pipelines().map(|pipeline| {
+            let shown = Json::Object(pipeline.admission().to_json());
+            (pipeline.name().to_owned(), shown)
+        });
+        let admission: serde_json::Map<String, Json> = admission.collect();
         json!({
+            "admission": admission,
             "connections": self.connections.shown(),
             "requests_in_flight": { "now": now, "most": most, "refused": refused },
             "bodies": coming,
@@ -385,7 +422,7 @@ impl Service {
             graph
         });
         let pipelines: Vec<_> = pipelines.collect();
-        json!({ "ok": true, "budgets": self.budgets(), "pipelines": pipelines })
+        json!({ "ok": true, "budgets": self.budgets(generation), "pipelines": pipelines })
     }
 }
 
@@ -447,6 +484,12 @@ fn sorted(
         query
     };
     Ok(Sent::sort(file, body, query, parameters))
+}
+
+/// The error of a request that the end of the server came before.
+fn shutting_down(what: &str) -> Error {
+    let message = format!("the service is shutting down, and {what} before, try again");
+    Error::new(ErrorKind::Unavailable, message).with_code(SHUTTING_DOWN)
 }
 
 fn busy(head: Head<'_>, what: String) -> Response {

@@ -1,6 +1,9 @@
 //! The connection as hyper sees it. It gives the answers that hyper makes itself, to what is no
-//! request, the form of all others, it ends where the client takes nothing of an answer, and it is
-//! read on where an answer came before its request was read.
+//! request, the form of all others, it ends where the client takes nothing of an answer, and where
+//! one that waits for an answer is gone, and it is read on where an answer came before its request
+//! was read.
+
+mod shut;
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use self::shut::{Ahead, Shut};
 use super::connections::Seat;
 use super::drain::Drains;
 use super::reply;
@@ -65,6 +69,9 @@ pub(super) struct Wire {
     write_timeout: Duration,
     /// Runs out where the client takes nothing.
     stalls: Option<Pin<Box<Sleep>>>,
+    /// There while a client that has shut its side waits for an answer.
+    shut: Option<Shut>,
+    ahead: Ahead,
 }
 
 impl Wire {
@@ -82,6 +89,8 @@ impl Wire {
             seat,
             write_timeout,
             stalls: None,
+            shut: None,
+            ahead: Ahead::default(),
         }
     }
 
@@ -125,8 +134,48 @@ impl Wire {
         }
     }
 
+    /// True where the client has shut its side, as far as that is known by now; else the task is
+    /// woken when it does. Nothing is read.
+    fn is_shut(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut byte = [0; 1];
+        let mut peeked = ReadBuf::new(&mut byte);
+        match self.stream()?.poll_peek(context, &mut peeked) {
+            Poll::Ready(len) => Ok(len? == 0),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Looks whether a client that waits for an answer is there. hyper itself reads nothing until
+    /// it has answered, and takes a side that is shut for one that is there.
+    ///
+    /// # Errors
+    /// It is gone.
+    fn look_at_client(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.seat.owes_answer() {
+            self.shut = None;
+            return Ok(());
+        }
+        if self.shut.is_none() && !self.is_shut(context)? {
+            return Ok(());
+        }
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if self.shut.is_none() {
+            self.shut = Some(Shut::begin(stream, &mut self.ahead, context)?);
+        }
+        match &mut self.shut {
+            Some(shut) => shut.poll(stream, &mut self.ahead, context),
+            None => Ok(()),
+        }
+    }
+
     fn poll_some(&mut self, context: &mut Context<'_>, written: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_last_words(context))?;
+        let sent_ahead = self.ahead.of(written);
+        if sent_ahead > 0 {
+            return Poll::Ready(Ok(sent_ahead));
+        }
         match refusal(written) {
             None => self.stream()?.poll_write(context, written),
             // The answer to what came before goes first.
@@ -196,6 +245,7 @@ impl AsyncWrite for Wire {
         let this = self.get_mut();
         let said = this.poll_last_words(context);
         ready!(this.in_time(context, said))?;
+        this.look_at_client(context)?;
         this.stream()?.poll_flush(context)
     }
 

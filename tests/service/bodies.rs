@@ -275,6 +275,14 @@ fn texts_of_a_form_are_read_in_the_encoding_that_they_are_in() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
+    let utf32: Vec<u8> = "ação,cão"
+        .chars()
+        .flat_map(|char| u32::from(char).to_le_bytes())
+        .collect();
+    let utf32_big: Vec<u8> = "ação,cão"
+        .chars()
+        .flat_map(|char| u32::from(char).to_be_bytes())
+        .collect();
     let koi8: &[u8] = b"\xcb\xcf\xd4";
     for (parts, expected) in [
         (vec![(plain, utf8)], &["ação", "cão"][..]),
@@ -285,6 +293,17 @@ fn texts_of_a_form_are_read_in_the_encoding_that_they_are_in() {
         (vec![(&said("us-ascii"), utf8)], &["ação", "cão"]),
         (vec![(&said("unheard-of"), utf8)], &["ação", "cão"]),
         (vec![(&said("utf-16le"), &utf16)], &["ação", "cão"]),
+        (vec![(&said("utf-32"), &utf32)], &["ação", "cão"]),
+        (vec![(&said("utf_32_le"), &utf32)], &["ação", "cão"]),
+        (vec![(&said("UTF-32BE"), &utf32_big)], &["ação", "cão"]),
+        (
+            vec![(of_form, b"utf-32"), (plain, &utf32)],
+            &["ação", "cão"],
+        ),
+        (vec![(&said("latin-1"), latin1)], &["ação", "cão"]),
+        (vec![(&said("utf_8"), utf8)], &["ação", "cão"]),
+        // In each of them ASCII is itself.
+        (vec![(&said("cp437"), b"cat,dog")], &["cat", "dog"]),
         (vec![(&said("KOI8-R"), koi8)], &["кот"]),
         (vec![(of_form, b"koi8-r"), (plain, koi8)], &["кот"]),
         (vec![(plain, koi8), (of_form, b"koi8-r")], &["кот"]),
@@ -303,6 +322,111 @@ fn texts_of_a_form_are_read_in_the_encoding_that_they_are_in() {
     let of_request = "multipart/form-data; boundary=b; charset=koi8-r";
     let answer = post(&mut client, of_request, &form(&[(plain, koi8)]));
     assert_eq!(seen(&answer), json!({ "labels": ["кот"] }));
+}
+
+#[test]
+fn a_text_in_a_charset_that_is_not_read_is_refused_by_name() {
+    let mut client = client();
+    let plain: &[u8] = b"Content-Disposition: form-data; name=labels";
+    let of_form: &[u8] = b"Content-Disposition: form-data; name=\"_charset_\"";
+    for (charset, text, why) in [
+        ("cp437", &b"a\x87\xc6o"[..], "which is not read here"),
+        ("IBM437", b"a\x87\xc6o", "which is not read here"),
+        ("cp037", b"\x83\x81\xa3", "which is not read here"),
+        ("utf-7", b"a+AOcA4w-o", "which is not read here"),
+        (
+            "iso-2022-kr",
+            b"\x1b$)C\x0e3*\x0f",
+            "which is not read here",
+        ),
+        ("ucs-4", b"\0\0\0a", "which is not read here"),
+        ("UTF-32LE", b"a\0\0\0b", "and is not in it"),
+        ("UTF-16LE", b"a\0b", "and is not in it"),
+    ] {
+        let said = format!(
+            "Content-Disposition: form-data; name=labels\r\nContent-Type: text/plain; \
+             charset={charset}"
+        );
+        let wanted =
+            format!("labels: said to be in the charset \"{charset}\", {why}: send it in UTF-8");
+        let of_part = form(&[(said.as_bytes(), text)]);
+        refused(
+            &post(&mut client, FORM, &of_part),
+            422,
+            "invalid_field",
+            &wanted,
+        );
+        let by_field = form(&[(plain, text), (of_form, charset.as_bytes())]);
+        refused(
+            &post(&mut client, FORM, &by_field),
+            422,
+            "invalid_field",
+            &wanted,
+        );
+        let of_request = format!("{FORM}; charset={charset}");
+        let answer = post(&mut client, &of_request, &form(&[(plain, text)]));
+        refused(&answer, 422, "invalid_field", &wanted);
+    }
+    // Only of what is read as text.
+    let file: &[u8] = b"Content-Disposition: form-data; name=file; filename=a\r\n\
+        Content-Type: text/plain; charset=cp437";
+    let answer = post(&mut client, FORM, &form(&[(file, b"a\x87")]));
+    assert_eq!(seen(&answer)["file"], json!({ "bytes": 2 }));
+    let other: &[u8] = b"Content-Disposition: form-data; name=other\r\n\
+        Content-Type: text/plain; charset=cp437";
+    let answer = post(&mut client, FORM, &form(&[(other, b"a\x87")]));
+    assert_eq!(answer.status, 200);
+    // JSON is in UTF, whatever is said; what is in none is read as it is said to be.
+    let latin1 = b"{\"theme\": \"a\xe7\xe3o\"}";
+    for charset in ["ISO-8859-1", "latin-1", "windows-1252"] {
+        let json = format!("application/json; charset={charset}");
+        assert_eq!(
+            seen(&post(&mut client, &json, latin1)),
+            json!({ "theme": "ação" })
+        );
+        let utf8 = "{\"theme\": \"ação\"}".as_bytes();
+        assert_eq!(
+            seen(&post(&mut client, &json, utf8)),
+            json!({ "theme": "ação" })
+        );
+    }
+    for charset in ["cp437", "UTF-8", "UTF-32LE"] {
+        let json = format!("application/json; charset={charset}");
+        let answer = post(&mut client, &json, latin1);
+        let wanted = format!("said to be in the charset \"{charset}\"");
+        refused(&answer, 400, "malformed_json", &wanted);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_a_list_is_no_part_of_it() {
+    let mut client = client();
+    let head: &[u8] = b"Content-Disposition: form-data; name=labels";
+    for text in ["[\"cat\",\"dog\"]", "cat,dog"] {
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let marked = format!("\u{feff}{text}");
+            marked.encode_utf16().flat_map(bytes).collect()
+        };
+        let utf32: Vec<u8> = format!("\u{feff}{text}")
+            .chars()
+            .flat_map(|char| u32::from(char).to_le_bytes())
+            .collect();
+        for data in [
+            format!("\u{feff}{text}").into_bytes(),
+            utf16(u16::to_le_bytes),
+            utf16(u16::to_be_bytes),
+            utf32,
+        ] {
+            let answer = post(&mut client, FORM, &form(&[(head, &data)]));
+            assert_eq!(
+                seen(&answer),
+                json!({ "labels": ["cat", "dog"] }),
+                "{data:?}"
+            );
+        }
+        let answer = client.post_json("/t", &json!({ "labels": format!("\u{feff}{text}") }));
+        assert_eq!(seen(&answer), json!({ "labels": ["cat", "dog"] }), "{text}");
+    }
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! What clients may send, and what they are told of what they sent: over HTTP, to pipelines made of
 //! stages of the tests.
 
-use std::io::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
 
 use engine::http::Limits;
-use omnizap_contract::{Output, PortType};
+use omnizap_contract::{Output, Outputs, PortType};
 use serde_json::{Value as Json, json};
 
+use super::answers::file;
 use super::bodies::{Serving, mirror, refused};
-use crate::support::http::{Answer, Client, Part, connect};
+use super::budgets::{Mute, lasts, take_a_place};
+use crate::support::http::{Answer, Client, Part, begin_form, connect, read_answer};
 use crate::support::kinds::{TestKind, waiting};
+use crate::support::program::{Server, Settings, picture};
 
 /// Serves one pipeline until the process ends; its stage is [`mirror`], named as it says.
 fn serving(pipeline_lines: &str, request: &str, stage: &str) -> SocketAddr {
@@ -38,9 +42,7 @@ fn post_text(client: &mut Client, path: &str, json: &str) -> Answer {
 /// What the stage saw.
 #[track_caller]
 fn seen(answer: &Answer) -> Json {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert_eq!(answer.status, 200, "{text}");
-    answer.json()["seen"].clone()
+    answer.fine()["seen"].clone()
 }
 
 const POST: &str = "route = \"POST /t\"";
@@ -107,6 +109,8 @@ fn get_and_delete_take_their_fields_from_the_query() {
         assert_eq!(seen(&asks(&mut client, method, query)), expected);
         assert_eq!(seen(&asks(&mut client, method, "/t")), json!({}));
         assert_eq!(seen(&asks(&mut client, method, "/t?theme=&n")), json!({}));
+        let marked = asks(&mut client, method, "/t?labels=%EF%BB%BF%5B%22a%22%5D");
+        assert_eq!(seen(&marked), json!({ "labels": ["a"] }));
         for (query, code, wanted) in [
             ("theme=a&theme=b", "repeated_field", "theme: is given twice"),
             ("n=x", "invalid_field", "n: expected a whole number"),
@@ -315,19 +319,11 @@ fn a_pipeline_bounds_its_requests_in_flight() {
     const PIPELINE: &str = "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\nmax_in_flight = 1\n\
         [request]\ntheme = { type = \"text\" }\n[[stage]]\nuses = \"lasts\"\n\
         if = \"theme != null\"\n[[stage]]\nuses = \"mirror\"\n";
-    let done = Output::new("done", PortType::Text, "never").published(Json::Null);
-    let lasts = TestKind::new(
-        "lasts",
-        vec![],
-        vec![done],
-        waiting(|_, _| std::future::pending()),
-    );
-    let address = Serving::default().start(vec![lasts, mirror()], PIPELINE);
+    let address = Serving::default().start(vec![lasts(), mirror()], PIPELINE);
     let mut client = Client::new(address);
     let in_flight = |client: &mut Client, wanted: u64| {
         for _ in 0..1000 {
-            let shown = client.get("/pipelines").json();
-            if shown["pipelines"][0]["in_flight"] == wanted {
+            if client.pipeline("t")["in_flight"] == wanted {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -351,8 +347,7 @@ fn a_pipeline_bounds_its_requests_in_flight() {
     refused(&answer, 429, "busy", wanted);
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(client.get("/health").status, 200);
-    let limits = client.get("/pipelines").json()["pipelines"][0]["limits"].clone();
-    assert_eq!(limits["max_in_flight"], 1);
+    assert_eq!(client.pipeline("t")["limits"]["max_in_flight"], 1);
     drop(slow);
     in_flight(&mut client, 0);
     assert_eq!(seen(&client.post_json("/t", &json!({}))), json!({}));
@@ -364,7 +359,7 @@ fn the_programs_own_routes_go_before_those_with_parameters() {
     let fields = "id = { type = \"text\", from = \"path\" }";
     let mut client = client("route = \"GET /{id}\"", fields);
     assert_eq!(client.get("/health").json()["ok"], true);
-    assert!(client.get("/pipelines").json()["pipelines"].is_array());
+    assert!(client.pipelines()["pipelines"].is_array());
     assert_eq!(seen(&client.get("/other")), json!({ "id": "other" }));
     // A plain route takes the place, as its warning says.
     let mut client = self::client("route = \"GET /health\"", "theme = { type = \"text\" }");
@@ -381,4 +376,178 @@ fn the_name_of_a_stage_is_a_name_in_the_timing() {
     let expected = "a_dur_9_____;desc=\"a;dur=9, \\\"%C3%BC\\\"\";dur=";
     assert!(timing.starts_with(expected), "{timing}");
     assert!(timing.contains(", total;dur="), "{timing}");
+    let counted = Client::new(address).counters("t", "mirror");
+    assert_eq!(counted["ran"], 1, "{counted}");
+}
+
+/// A stage that takes a while.
+fn rests() -> TestKind {
+    const TIME: Duration = Duration::from_millis(200);
+    let done = Output::new("done", PortType::Text, "once it has").published(Json::Null);
+    let rest = waiting(|_, _| async {
+        tokio::time::sleep(TIME).await;
+        Ok(Outputs::new().put("done", "yes"))
+    });
+    TestKind::new("rests", vec![], vec![done], rest)
+}
+
+/// A pipeline with a stage that rests, or that does not end, where a theme is sent.
+fn slow(kind: TestKind, name: &str) -> SocketAddr {
+    let toml = format!(
+        "[pipeline]\nname = \"t\"\nroute = \"POST /t\"\ndeadline_ms = 60000\n\
+         [request]\ntheme = {{ type = \"text\" }}\n[[stage]]\nuses = \"{name}\"\n\
+         if = \"theme != null\"\n[[stage]]\nuses = \"mirror\"\n"
+    );
+    Serving::default().start(vec![kind, mirror()], &toml)
+}
+
+/// A request for it, with the theme or without.
+fn request_of(version: &str, theme: Option<&str>) -> String {
+    let body = theme.map_or_else(|| json!({}), |theme| json!({ "theme": theme }));
+    let body = body.to_string();
+    let len = body.len();
+    format!(
+        "POST /t {version}\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {len}\r\n\r\n{body}"
+    )
+}
+
+/// Sends, shuts its side as `nc -N` does, and reads until the server has closed.
+fn shut_and_read(address: SocketAddr, sent: &str) -> String {
+    let mut stream = connect(address).unwrap();
+    stream.write_all(sent.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+#[test]
+fn who_has_sent_all_and_shuts_its_side_gets_its_whole_answer() {
+    let address = slow(rests(), "rests");
+    let chunked = "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        Transfer-Encoding: chunked\r\n\r\nd\r\n{\"theme\":\"a\"}\r\n0\r\n\r\n";
+    let expects = request_of("HTTP/1.1", Some("a"));
+    let expects = expects.replacen("Host", "Expect: 100-continue\r\nHost", 1);
+    for sent in [
+        request_of("HTTP/1.1", Some("a")),
+        request_of("HTTP/1.0", Some("a")),
+        request_of("HTTP/1.1", None),
+        chunked.to_owned(),
+        expects,
+        "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+    ] {
+        let said = shut_and_read(address, &sent);
+        let said = said.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        let status = head.lines().next().unwrap();
+        assert!(
+            ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK"].contains(&status),
+            "{sent}: {said}"
+        );
+        let body: Json = serde_json::from_str(body).unwrap();
+        if sent.contains("theme") {
+            assert_eq!(body["seen"], json!({ "theme": "a" }), "{sent}: {said}");
+            assert_eq!(body["done"], "yes", "{sent}: {said}");
+        }
+    }
+    // One behind the other.
+    let one = request_of("HTTP/1.1", Some("a"));
+    let said = shut_and_read(address, &format!("{one}{one}"));
+    assert_eq!(said.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{said}");
+    assert_eq!(said.matches("HTTP/1.").count(), 2, "{said}");
+}
+
+#[test]
+fn a_body_that_breaks_off_is_refused_and_the_connection_said_to_close() {
+    let address = slow(rests(), "rests");
+    let whole = request_of("HTTP/1.1", Some("a"));
+    let chunked = "POST /t HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for sent in [
+        whole[..whole.len() - 3].to_owned(),
+        chunked.to_owned(),
+        format!("{chunked}5\r\nab"),
+        format!("{chunked}no number\r\n{}", "x".repeat(100_000)),
+    ] {
+        let said = shut_and_read(address, &sent);
+        assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
+        assert!(said.contains("\r\nconnection: close\r\n"), "{said}");
+        assert!(said.contains("the body broke off"), "{said}");
+    }
+}
+
+#[test]
+fn who_is_gone_takes_no_place_and_who_waits_keeps_its_own() {
+    let address = slow(lasts(), "lasts");
+    let mut client = Client::new(address);
+    let in_flight = |client: &mut Client, wanted: u64| {
+        let begun = Instant::now();
+        while client.pipeline("t")["in_flight"] != wanted {
+            assert!(begun.elapsed() < Duration::from_secs(30), "never {wanted}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let begin = || {
+            let mut stream = connect(address).unwrap();
+            let request = request_of(version, Some("a"));
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        };
+        // At once, and as the system tells it of a process that has ended.
+        let gone = begin();
+        in_flight(&mut client, 1);
+        drop(gone);
+        in_flight(&mut client, 0);
+        // First it waits, and takes what comes.
+        let mut waits = begin();
+        waits.shutdown(Shutdown::Write).unwrap();
+        in_flight(&mut client, 1);
+        std::thread::sleep(Duration::from_millis(100));
+        in_flight(&mut client, 1);
+        waits.read_exact(&mut [0]).unwrap();
+        drop(waits);
+        in_flight(&mut client, 0);
+    }
+}
+
+#[test]
+fn a_picture_from_a_client_that_shuts_its_side_is_classified() {
+    let server = Server::start();
+    let data = picture("lossy.webp");
+    let mut stream = begin_form(server.address, "/classify", &[file(&data)]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let answer = read_answer(&mut stream, "POST").unwrap().fine();
+    assert!(answer["category"].is_string(), "{answer}");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
+}
+
+#[test]
+fn who_is_not_answered_within_the_grace_is_told_so_before_the_end() {
+    let mute = Mute::new();
+    let grace = [("OMNIZAP_SHUTDOWN_GRACE_MS", "2000")];
+    let mut server = Server::start_with(&Settings {
+        pipelines: Some(mute.pipelines()),
+        environment: &[&mute.environment()[..], &grace].concat(),
+        ..Settings::default()
+    });
+    let mut asking = [(); 3].map(|()| take_a_place(server.address));
+    asking[0].shutdown(Shutdown::Write).unwrap();
+    server.terminate();
+    for stream in &mut asking {
+        let answer = read_answer(stream, "POST").unwrap();
+        refused(
+            &answer,
+            503,
+            "shutting_down",
+            "the request was not finished",
+        );
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let id = answer.json()["request_id"].clone();
+        assert_eq!(answer.header("x-request-id"), id.as_str());
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
+    }
+    assert_eq!(server.wait(), Some(1), "{}", server.log());
+    server.log_with("dropped: the grace ran out");
 }

@@ -6,18 +6,26 @@ use std::collections::HashSet;
 use omnizap_contract::{Error, ErrorKind};
 
 use super::super::raw::{Raw, RawFields};
+use super::super::text::{Charset, Unicode};
 use crate::pipeline::request::quoted;
 
-/// The members of the object that a body is; at most `max_members`.
+/// The members of the object that a body is; at most `max_members`. What it is `said` to be in
+/// counts where it is none of the encodings of JSON.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] for a body that is no object, [`ErrorKind::Invalid`] for too many
 /// members, and for one that is given twice.
-pub(super) fn split(body: &[u8], max_members: Option<usize>) -> Result<RawFields, Error> {
-    let Some(text) = text(body) else {
-        return Err(malformed(
-            "expected text in UTF-8, UTF-16 or UTF-32, found bytes that are none",
-        ));
+pub(super) fn split(
+    body: &[u8],
+    said: Option<&Charset>,
+    max_members: Option<usize>,
+) -> Result<RawFields, Error> {
+    let as_said = || said.and_then(|said| said.decode(body));
+    let Some(text) = text(body).or_else(as_said) else {
+        return Err(malformed(&match said {
+            Some(said) => said.unreadable().to_string(),
+            None => "expected text in UTF-8, UTF-16 or UTF-32, found bytes that are none".into(),
+        }));
     };
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&text).map_err(|error| malformed(&error.to_string()))?;
@@ -41,68 +49,25 @@ fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Malformed, message).with_code("malformed_json")
 }
 
-const UTF_8_BOM: &[u8] = b"\xef\xbb\xbf";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Utf8,
-    Utf16 { is_big: bool },
-    Utf32 { is_big: bool },
-}
-
 /// The encoding of JSON, and the length of its byte order mark: told by the mark, else by where
 /// there are zeros, since the first two characters are ASCII (RFC 4627, section 3).
-fn encoding(body: &[u8]) -> (Encoding, usize) {
-    let utf16 = |is_big| Encoding::Utf16 { is_big };
-    let utf32 = |is_big| Encoding::Utf32 { is_big };
-    match body {
-        [0, 0, 0xfe, 0xff, ..] => (utf32(true), 4),
-        [0xff, 0xfe, 0, 0, ..] => (utf32(false), 4),
-        [0xfe, 0xff, ..] => (utf16(true), 2),
-        [0xff, 0xfe, ..] => (utf16(false), 2),
-        [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, UTF_8_BOM.len()),
+fn encoding(body: &[u8]) -> (Unicode, usize) {
+    let utf16 = |is_big| Unicode::Utf16 { is_big };
+    let utf32 = |is_big| Unicode::Utf32 { is_big };
+    Unicode::of_mark(body).unwrap_or(match body {
         [0, 0, _, _, ..] => (utf32(true), 0),
         [0, _, ..] => (utf16(true), 0),
         [_, 0, 0, 0, ..] => (utf32(false), 0),
         [_, 0, ..] => (utf16(false), 0),
-        _ => (Encoding::Utf8, 0),
-    }
+        _ => (Unicode::Utf8, 0),
+    })
 }
 
-/// The text of JSON; `None` for bytes that are not in the encoding that they seem to be in.
+/// The text of JSON, whatever it is said to be in: none of its encodings needs that (RFC 8259,
+/// section 11). `None` for bytes that are not in the encoding that they seem to be in.
 fn text(body: &[u8]) -> Option<Cow<'_, str>> {
     let (encoding, mark) = encoding(body);
-    let body = &body[mark..];
-    Some(match encoding {
-        Encoding::Utf8 => Cow::Borrowed(std::str::from_utf8(body).ok()?),
-        Encoding::Utf16 { is_big } => {
-            let (units, []) = body.as_chunks::<2>() else {
-                return None;
-            };
-            let unit = |unit: &[u8; 2]| {
-                if is_big {
-                    u16::from_be_bytes(*unit)
-                } else {
-                    u16::from_le_bytes(*unit)
-                }
-            };
-            let chars = char::decode_utf16(units.iter().map(unit));
-            Cow::Owned(chars.collect::<Result<String, _>>().ok()?)
-        }
-        Encoding::Utf32 { is_big } => {
-            let (units, []) = body.as_chunks::<4>() else {
-                return None;
-            };
-            let char = |unit: &[u8; 4]| {
-                char::from_u32(if is_big {
-                    u32::from_be_bytes(*unit)
-                } else {
-                    u32::from_le_bytes(*unit)
-                })
-            };
-            Cow::Owned(units.iter().map(char).collect::<Option<String>>()?)
-        }
-    })
+    encoding.decode(&body[mark..])
 }
 
 /// A name that an object has twice at its outermost level, where a parser would keep the last one
@@ -203,7 +168,7 @@ mod tests {
         let marked = |mark: &[u8], body: Vec<u8>| [mark, &body].concat();
         for body in [
             object.as_bytes().to_vec(),
-            marked(UTF_8_BOM, object.as_bytes().to_vec()),
+            marked(b"\xef\xbb\xbf", object.as_bytes().to_vec()),
             utf16(true),
             utf16(false),
             marked(b"\xfe\xff", utf16(true)),
@@ -214,7 +179,11 @@ mod tests {
             marked(b"\xff\xfe\0\0", utf32(false)),
         ] {
             assert_eq!(text(&body).as_deref(), Some(object), "{body:?}");
-            assert!(split(&body, None).is_ok());
+            // Whatever it is said to be in.
+            for said in ["utf-8", "latin1", "utf-32", "cp437"] {
+                let said = Charset::of(said.as_bytes());
+                assert!(split(&body, said.as_ref(), None).is_ok());
+            }
         }
         for bad in [
             &b"{\"a\": \"\xe7\"}"[..],
@@ -222,8 +191,14 @@ mod tests {
             b"\xff\xfe\0\xd8",
             b"\0\0\xfe\xff\0\x11\0\0",
         ] {
-            let error = split(bad, None).unwrap_err();
+            let error = split(bad, None, None).unwrap_err();
             assert_eq!(error.code(), "malformed_json", "{bad:?}");
         }
+        let latin1 = b"{\"a\": \"\xe7\"}";
+        let mut fields = split(latin1, Charset::of(b"latin1").as_ref(), None).unwrap();
+        assert!(matches!(fields.take("a").pop(), Some(Raw::Json(text)) if text == "ç"));
+        let error = split(latin1, Charset::of(b"cp437").as_ref(), None).unwrap_err();
+        assert!(error.message().contains("\"cp437\""), "{error}");
+        assert_eq!(error.code(), "malformed_json");
     }
 }

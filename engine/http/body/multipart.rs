@@ -4,13 +4,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use encoding_rs::Encoding;
 use memchr::memmem;
 use omnizap_contract::{Error, ErrorKind};
 
 use super::super::limits::Limits;
 use super::super::raw::{Raw, RawFields};
-use super::super::text::charset;
+use super::super::text::Charset;
 use super::parameters::Parameters;
 use crate::pipeline::request::Upload;
 
@@ -49,10 +48,10 @@ pub(super) fn split(
             let many = format!("the form has more than {} parts", limits.max_parts);
             return Err(Error::new(ErrorKind::Invalid, many).with_code("too_many_parts"));
         }
-        let part = Part::read(body, part?, of_form)?;
+        let part = Part::read(body, part?, of_form.as_ref())?;
         match &part {
             Part { name, data, .. } if name.as_deref() == Some(CHARSET_FIELD) => {
-                of_field = charset(data);
+                of_field = Charset::of(data);
             }
             _ => parts.push(part),
         }
@@ -65,7 +64,7 @@ pub(super) fn split(
                 data: part.data,
                 filename: part.filename,
                 content_type: part.content_type,
-                charset: part.charset.or(of_others),
+                charset: part.charset.or_else(|| of_others.clone()),
             };
             fields.add(name, raw);
         }
@@ -187,12 +186,12 @@ struct Part {
     filename: Option<String>,
     content_type: Option<String>,
     /// What the part itself says of its text.
-    charset: Option<&'static Encoding>,
+    charset: Option<Charset>,
     data: Bytes,
 }
 
 impl Part {
-    fn read(body: &Bytes, place: Place, said: Option<&'static Encoding>) -> Result<Self, Error> {
+    fn read(body: &Bytes, place: Place, said: Option<&Charset>) -> Result<Self, Error> {
         let mut disposition = None;
         let mut content_type = None;
         for line in unfolded(&body[place.head]) {
@@ -368,21 +367,29 @@ mod tests {
             let field = fields.take("f").pop();
             assert_eq!(fields.into_names().count(), 0, "`_charset_` is no field");
             match field {
-                Some(Raw::Part { charset, .. }) => charset.map(Encoding::name),
+                Some(Raw::Part { charset, .. }) => charset.map(|it| it.name().to_owned()),
                 other => panic!("{other:?}"),
             }
         };
         let plain = "multipart/form-data; boundary=b";
         let of_request = "multipart/form-data; charset=koi8-r; boundary=b";
         let of_part = "\r\nContent-Type: text/plain; charset=\"ISO-8859-1\"";
-        assert_eq!(charset_of(plain, "", "?"), None);
-        assert_eq!(charset_of(plain, "", "UTF-8"), Some("UTF-8"));
-        assert_eq!(charset_of(of_request, "", "?"), Some("KOI8-R"));
-        assert_eq!(charset_of(of_request, "", "utf-8"), Some("UTF-8"));
-        assert_eq!(
-            charset_of(of_request, of_part, "utf-8"),
-            Some("windows-1252")
-        );
+        for (content_type, part, charset, expected) in [
+            (plain, "", "?", None),
+            (plain, "", "UTF-8", Some("UTF-8")),
+            (plain, "", "utf-32", Some("UTF-32LE")),
+            (plain, "", "cp437", Some("cp437")),
+            (of_request, "", "?", Some("KOI8-R")),
+            (of_request, "", "utf-8", Some("UTF-8")),
+            (of_request, of_part, "utf-8", Some("windows-1252")),
+        ] {
+            let found = charset_of(content_type, part, charset);
+            assert_eq!(
+                found.as_deref(),
+                expected,
+                "{content_type} {part} {charset}"
+            );
+        }
     }
 
     #[test]

@@ -3,9 +3,7 @@
 //! a value without quotes ends at the next semicolon, and what stands in quotes is never taken for
 //! a parameter. `name*` (RFC 8187) and `name*0`, `name*1` (RFC 2231) are understood.
 
-use encoding_rs::Encoding;
-
-use super::super::text::{charset, decode, decoded_leniently};
+use super::super::text::{Charset, decode_name, decode_name_in_header, decoded_leniently};
 
 /// Most parameters of a header; further ones are not looked at.
 const MAX_PARAMETERS: usize = 64;
@@ -61,31 +59,31 @@ impl Parameters {
 
     /// A parameter as text: what says its encoding itself goes first. `said` is the encoding of
     /// one that does not.
-    pub(super) fn text(&self, name: &str, said: Option<&'static Encoding>) -> Option<String> {
+    pub(super) fn text(&self, name: &str, said: Option<&Charset>) -> Option<String> {
         if let Some(extended) = self.raw(&format!("{name}*")) {
             return Some(text_of_extended(extended, said));
         }
         self.continued(name, said).or_else(|| {
             let value = self.raw(name)?;
-            Some(decode(value, said).into_owned())
+            Some(decode_name_in_header(value, said).into_owned())
         })
     }
 
     /// The encoding that the parameter `charset` says.
-    pub(super) fn charset(&self) -> Option<&'static Encoding> {
-        self.raw("charset").and_then(charset)
+    pub(super) fn charset(&self) -> Option<Charset> {
+        self.raw("charset").and_then(Charset::of)
     }
 
     /// A value in pieces (RFC 2231, section 3).
-    fn continued(&self, name: &str, said: Option<&'static Encoding>) -> Option<String> {
+    fn continued(&self, name: &str, said: Option<&Charset>) -> Option<String> {
         let mut whole = Vec::new();
-        let mut said = said;
+        let mut own = None;
         for number in 0..self.list.len() {
             if let Some(piece) = self.raw(&format!("{name}*{number}*")) {
                 let piece = match number {
                     0 => {
-                        let (own, piece) = split_extended(piece);
-                        said = own.or(said);
+                        let (charset, piece) = split_extended(piece);
+                        own = charset;
                         piece
                     }
                     _ => piece,
@@ -99,7 +97,7 @@ impl Parameters {
                 break;
             }
         }
-        (!self.list.is_empty()).then(|| decode(&whole, said).into_owned())
+        (!self.list.is_empty()).then(|| decode_named(&whole, own.as_ref(), said))
     }
 }
 
@@ -155,15 +153,24 @@ fn unquoted(text: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// `UTF-8'en'na%C3%AFve` as text; without its two quotes it says no encoding.
-fn text_of_extended(value: &[u8], said: Option<&'static Encoding>) -> String {
+fn text_of_extended(value: &[u8], said: Option<&Charset>) -> String {
     let (own, encoded) = split_extended(value);
-    decode(&decoded_leniently(encoded), own.or(said)).into_owned()
+    decode_named(&decoded_leniently(encoded), own.as_ref(), said)
 }
 
-fn split_extended(value: &[u8]) -> (Option<&'static Encoding>, &[u8]) {
+/// A value in the encoding that it says itself, else in that of what it stands in.
+fn decode_named(value: &[u8], own: Option<&Charset>, said: Option<&Charset>) -> String {
+    let text = match own {
+        Some(_) => decode_name(value, own),
+        None => decode_name_in_header(value, said),
+    };
+    text.into_owned()
+}
+
+fn split_extended(value: &[u8]) -> (Option<Charset>, &[u8]) {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(_language), Some(encoded)) => (charset(name), encoded),
+        (Some(name), Some(_language), Some(encoded)) => (Charset::of(name), encoded),
         _ => (None, value),
     }
 }
@@ -278,6 +285,8 @@ mod tests {
             ("filename*=utf-8'pt-BR'a%C3%A7%C3%A3o", "ação"),
             ("FILENAME*=\"UTF-8''a%C3%A7%C3%A3o\"", "ação"),
             ("filename*=iso-8859-1'en'%A3%20rates", "£ rates"),
+            ("filename*=utf-32be''%00%00%00%E7", "ç"),
+            ("filename*=cp437''a%87.png", "a‡.png"),
             ("filename=\"=?utf-8?B?YQ==?=\"; filename*=UTF-8''b", "b"),
             ("filename*=UTF-8''b; filename=\"a\"", "b"),
             ("filename*=a%20b", "a b"),
@@ -300,8 +309,14 @@ mod tests {
     fn bytes_that_are_not_utf8_are_read_too() {
         let header = b"form-data; name=\"a\xe7\xe3o\"; filename=\"\xe7.png\"";
         let parameters = Parameters::parse(header);
-        assert_eq!(parameters.text("name", None).unwrap(), "ação");
-        assert_eq!(parameters.text("filename", None).unwrap(), "ç.png");
+        // What stands in a header is no wide text, whatever is said of the form.
+        for said in [None, Charset::of(b"utf-16le"), Charset::of(b"utf-32")] {
+            let text = |name| parameters.text(name, said.as_ref()).unwrap();
+            assert_eq!(
+                (text("name"), text("filename")),
+                ("ação".into(), "ç.png".into())
+            );
+        }
     }
 
     #[test]

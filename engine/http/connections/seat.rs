@@ -97,6 +97,13 @@ impl Seat {
         }
     }
 
+    /// True while the client waits for the answer to a request that has come whole; not told of
+    /// HTTP/2, which shuts no side alone.
+    pub(in crate::http) fn owes_answer(&self) -> bool {
+        let state = self.state();
+        state.requests > state.reading && !state.is_http2
+    }
+
     /// A head came whole.
     pub(in crate::http) fn begin(self: &Arc<Self>, is_http2: bool) -> Asking {
         let mut state = self.state();
@@ -231,6 +238,22 @@ mod tests {
         assert_eq!(seat.deadline(TIMEOUTS, Some(now)), Some(now + AT_THE_END));
         seat.give_way();
         assert_eq!(seat.over(TIMEOUTS, None).await, Over::GaveWay);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_owed_to_a_request_that_has_come_whole() {
+        let seat = seat();
+        assert!(!seat.owes_answer());
+        let asking = seat.begin(false);
+        assert!(seat.owes_answer());
+        let reading = seat.reads();
+        assert!(!seat.owes_answer(), "its body is coming");
+        drop(reading);
+        assert!(seat.owes_answer());
+        drop(asking);
+        assert!(!seat.owes_answer());
+        let _asking = seat.begin(true);
+        assert!(!seat.owes_answer(), "over HTTP/2");
     }
 
     #[tokio::test]
