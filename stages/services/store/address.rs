@@ -112,8 +112,12 @@ impl Address {
         let url = url.trim();
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         let scheme = scheme.to_ascii_lowercase();
-        // What SQLAlchemy appends (`mysql+pymysql`) names a driver, not a database.
-        let kind = match scheme.split('+').next().unwrap_or_default() {
+        // What SQLAlchemy appends (`mysql+pymysql`) names a driver of Python, not a database.
+        let (name, driver) = match scheme.split_once('+') {
+            Some((name, driver)) => (name, Some(driver)),
+            None => (scheme.as_str(), None),
+        };
+        let kind = match name {
             "sqlite" => Kind::Sqlite,
             "mysql" | "mariadb" => Kind::MySql,
             "postgres" | "postgresql" => Kind::Postgres,
@@ -130,24 +134,29 @@ impl Address {
             )));
         }
         match kind {
-            Kind::Sqlite => Self::of_sqlite(rest),
-            Kind::MySql | Kind::Postgres => Self::of_server(kind, rest),
+            Kind::Sqlite => Self::of_sqlite(rest, driver),
+            Kind::MySql | Kind::Postgres => Self::of_server(kind, rest, driver.is_some()),
         }
     }
 
-    fn of_sqlite(rest: &str) -> Result<Self, StoreError> {
-        let file = file::read(rest).map_err(wrong)?;
+    fn of_sqlite(rest: &str, driver: Option<&str>) -> Result<Self, StoreError> {
+        let read = match driver {
+            None => file::read(rest),
+            Some(driver) => file::read_of_python(rest, driver),
+        };
+        let (file, ignored) = read.map_err(wrong)?;
         Ok(Self {
             name: file.path.display().to_string(),
             url: format!("sqlite:{rest}"),
             kind: Kind::Sqlite,
             is_pooled: false,
             file: Some(file),
-            ignored: Vec::new(),
+            ignored,
         })
     }
 
-    fn of_server(kind: Kind, rest: &str) -> Result<Self, StoreError> {
+    /// Of a server; `is_of_python` where the URL was written for a driver of Python.
+    fn of_server(kind: Kind, rest: &str, is_of_python: bool) -> Result<Self, StoreError> {
         let body = rest.strip_prefix("//").ok_or_else(|| wrong(EXPECTED))?;
         if body.contains('#') {
             return Err(wrong(format!("it holds a `#`; {ENCODING}")));
@@ -167,7 +176,7 @@ impl Address {
             None => (String::new(), authority),
         };
         let mut server = server(host).map_err(wrong)?;
-        let mut parameters = Parameters::of(kind, query)?;
+        let mut parameters = Parameters::of(kind, query, is_of_python)?;
         if server.is_empty() && !user.is_empty() {
             // A user of a host that is named behind the `?`, or nowhere: URLs have no such form.
             match kind {
@@ -230,7 +239,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn of(kind: Kind, query: &str) -> Result<Self, StoreError> {
+    fn of(kind: Kind, query: &str, is_of_python: bool) -> Result<Self, StoreError> {
         let known = match kind {
             Kind::Postgres => POSTGRES_PARAMETERS,
             Kind::MySql | Kind::Sqlite => MYSQL_PARAMETERS,
@@ -238,7 +247,10 @@ impl Parameters {
         let mut found = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if kind == Kind::Postgres && key == POOLED {
+            let renamed = is_of_python.then(|| of_python(kind, key, value)).flatten();
+            if let Some((name, value)) = renamed {
+                found.kept.push(format!("{name}={value}"));
+            } else if kind == Kind::Postgres && key == POOLED {
                 found.is_pooled = match value {
                     "true" | "1" | "" => true,
                     "false" | "0" => false,
@@ -277,6 +289,29 @@ impl Parameters {
         // What is said behind the `?` counts more.
         self.kept.splice(0..0, said.collect::<Vec<_>>());
     }
+}
+
+/// What a parameter of Python's drivers is called and says here: where the server is, and whether
+/// what is said to it is encrypted, must not be lost.
+fn of_python<'v>(kind: Kind, key: &str, value: &'v str) -> Option<(&'static str, &'v str)> {
+    let name = match (kind, key) {
+        (Kind::MySql, "unix_socket") => "socket",
+        (Kind::MySql, "ssl_mode") => "ssl-mode",
+        (Kind::MySql, "ssl_ca") => "ssl-ca",
+        (Kind::MySql, "ssl_cert") => "ssl-cert",
+        (Kind::MySql, "ssl_key") => "ssl-key",
+        (Kind::Postgres, "unix_sock") => "host",
+        (Kind::Postgres, "ssl") => {
+            let mode = match value.to_ascii_lowercase().as_str() {
+                "true" | "1" => "require",
+                "false" | "0" => "disable",
+                _ => value,
+            };
+            return Some(("sslmode", mode));
+        }
+        _ => return None,
+    };
+    Some((name, value))
 }
 
 const SEVERAL_HOSTS: &str = "it names several hosts, and one is served: name one, or a proxy \
@@ -479,6 +514,58 @@ mod tests {
         assert_eq!(kind("MySQL://u:p@h/zap"), Kind::MySql);
         assert_eq!(kind("PostgreSQL+psycopg://u:p@h/zap"), Kind::Postgres);
         assert_eq!(url("MARIADB://u:P@H/Zap"), "mysql://u:P@H/Zap");
+    }
+
+    #[test]
+    fn drivers_of_python_are_left_away_and_what_they_say_of_the_way_is_kept() {
+        for (text, expected) in [
+            ("mysql+pymysql://u:p@h/zap", "mysql://u:p@h/zap"),
+            ("mysql+aiomysql://u:p@h:3307/zap", "mysql://u:p@h:3307/zap"),
+            ("mysql+asyncmy://u:p@h/zap", "mysql://u:p@h/zap"),
+            ("mysql+mysqldb://u:p@h/zap", "mysql://u:p@h/zap"),
+            ("mariadb+mariadbconnector://u:p@h/zap", "mysql://u:p@h/zap"),
+            (
+                "mysql+pymysql://u:p@h/zap?charset=utf8mb4",
+                "mysql://u:p@h/zap?charset=utf8mb4",
+            ),
+            (
+                "mysql+pymysql://u:p@/zap?unix_socket=/run/mysqld.sock",
+                "mysql://u:p@localhost/zap?socket=/run/mysqld.sock",
+            ),
+            (
+                "mysql+mysqldb://u:p@h/zap?ssl_mode=REQUIRED&ssl_ca=/etc/ca.pem",
+                "mysql://u:p@h/zap?ssl-mode=REQUIRED&ssl-ca=/etc/ca.pem",
+            ),
+            ("postgresql+asyncpg://u:p@h/zap", "postgres://u:p@h/zap"),
+            ("postgresql+psycopg2://u:p@h/zap", "postgres://u:p@h/zap"),
+            ("postgresql+pg8000://u:p@h/zap", "postgres://u:p@h/zap"),
+            ("postgres+psycopg://u:p%40@h/zap", "postgres://u:p%40@h/zap"),
+            (
+                "postgresql+asyncpg://u:p@h/zap?ssl=require",
+                "postgres://u:p@h/zap?sslmode=require",
+            ),
+            (
+                "postgresql+asyncpg://u:p@h/zap?ssl=True",
+                "postgres://u:p@h/zap?sslmode=require",
+            ),
+        ] {
+            assert_eq!(url(text), expected, "{text}");
+        }
+        let driven = Address::of("postgresql+asyncpg://h/zap?command_timeout=5").unwrap();
+        assert_eq!(driven.ignored, ["command_timeout"]);
+        assert!(fault("postgresql+asyncpg://u:cret@h/zap?ssl=maybe").contains("sslmode"));
+        let plain = Address::of("postgres://h/zap?ssl=true").unwrap();
+        assert_eq!(plain.ignored, ["ssl"], "no driver of Python");
+        let file = |text: &str| Address::of(text).unwrap().file.unwrap().path;
+        assert_eq!(file("sqlite+aiosqlite:///./x.db").to_str(), Some("./x.db"));
+        assert_eq!(
+            file("SQLite+PySQLite:////none/x.db").to_str(),
+            Some("/none/x.db")
+        );
+        let driven = Address::of("sqlite+aiosqlite:///x.db?check_same_thread=False").unwrap();
+        assert_eq!(driven.ignored, ["check_same_thread"]);
+        assert!(fault("sqlite+pysqlcipher://:cret@/x.db").contains("encrypted"));
+        assert!(!fault("sqlite+libsql://cret@host/x").contains("cret"));
     }
 
     #[test]

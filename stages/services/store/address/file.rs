@@ -1,5 +1,6 @@
 //! The file that a URL of SQLite names: `sqlite:NAME`, `sqlite://NAME` and `sqlite:file:NAME`, with
-//! parameters behind a `?`, percent-encoded where a name holds a `%`, a `?` or a `#`.
+//! parameters behind a `?`, percent-encoded where a name holds a `%`, a `?` or a `#`; and as
+//! SQLAlchemy writes them, `sqlite+DRIVER:///NAME`.
 
 use std::fs::metadata;
 use std::io::ErrorKind;
@@ -11,8 +12,25 @@ use super::FileAddress;
 const PARAMETERS: &str = "expected mode=rw, mode=rwc, cache=private, cache=shared or vfs=unix \
     behind the `?`, and a `?` of the file's name as %3F";
 
+/// What SQLAlchemy hands to Python's driver, which says nothing about the file.
+const OF_PYTHON: [&str; 7] = [
+    "autocommit",
+    "cached_statements",
+    "check_same_thread",
+    "detect_types",
+    "isolation_level",
+    "timeout",
+    "uri",
+];
+
+/// How SQLAlchemy writes a file.
+const AS_PYTHON: &str = "behind `sqlite+driver:` stand three slashes and a file's name \
+    (`sqlite+aiosqlite:///omnizap.db`), or four before a whole path";
+
 const IN_MEMORY: &str = "a database in memory forgets what was acknowledged; name a file \
     (`sqlite:///path/to/omnizap.db`), or leave DATABASE_URL away for one in the data folder";
+
+const NO_UTF_8: &str = "the file's name is no UTF-8 once decoded";
 
 /// Ways to reach files that keep what is written to them, and know of logs.
 const VFS: [&str; 2] = ["unix", "unix-excl"];
@@ -23,24 +41,66 @@ const URI: &str = "file:";
 /// Longest that SQLite appends to the name of its file, for others beside it.
 const BESIDE: &str = "-journal";
 
+/// A file, and parameters that say nothing about it.
+type Read = (FileAddress, Vec<String>);
+
 /// Reads what stands behind `sqlite:`.
 ///
 /// # Errors
 /// What is amiss, for the operator.
-pub(super) fn read(rest: &str) -> Result<FileAddress, String> {
+pub(super) fn read(rest: &str) -> Result<Read, String> {
     let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
     let name = match name.strip_prefix(URI) {
         Some(uri) => path_of(uri)?,
-        None => name.strip_prefix("//").unwrap_or(name),
+        None => match name.strip_prefix("//") {
+            // Written for SQLAlchemy: nobody begins a whole path so.
+            Some(name) if name.starts_with("/./") || name.starts_with("/../") => &name[1..],
+            Some(name) => name,
+            None => name,
+        },
     };
-    let name = decoded(name).ok_or("the file's name is no UTF-8 once decoded")?;
+    let name = decoded(name).ok_or(NO_UTF_8)?;
+    read_named(&name, query)
+}
+
+/// Reads what stands behind `sqlite+driver:`, as SQLAlchemy does: the third slash stands before the
+/// file's name, in which nothing is percent-encoded, so that a whole path has a fourth.
+///
+/// # Errors
+/// As [`read`], without a word of what may be a password.
+pub(super) fn read_of_python(rest: &str, driver: &str) -> Result<Read, String> {
+    if driver.contains("cipher") {
+        return Err("an encrypted file (SQLCipher) is not served: name a plain one".into());
+    }
+    let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let name = match name.strip_prefix("//") {
+        Some("") => "",
+        Some(name) => name.strip_prefix('/').ok_or(AS_PYTHON)?,
+        None => return Err(AS_PYTHON.into()),
+    };
+    // With `uri=true` the name is a URL itself.
+    let name = match name.strip_prefix(URI) {
+        Some(uri) => decoded(path_of(uri)?).ok_or(NO_UTF_8)?,
+        None => name.to_owned(),
+    };
+    read_named(&name, query)
+}
+
+/// The file of that name, with what stands behind the `?`.
+fn read_named(name: &str, query: &str) -> Result<Read, String> {
     let mut file = FileAddress {
         path: PathBuf::new(),
         is_shared: false,
         vfs: None,
     };
+    let mut ignored = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        take(&mut file, pair)?;
+        let key = pair.split('=').next().unwrap_or_default();
+        if OF_PYTHON.contains(&key) {
+            ignored.push(key.to_owned());
+        } else {
+            take(&mut file, pair)?;
+        }
     }
     if name.is_empty() || name.contains(":memory:") {
         return Err(IN_MEMORY.into());
@@ -48,10 +108,10 @@ pub(super) fn read(rest: &str) -> Result<FileAddress, String> {
     if name.chars().any(char::is_control) {
         return Err("the file's name holds a control character once decoded".into());
     }
-    let path = Path::new(&name);
-    is_of_a_file(&name, path)?;
+    let path = Path::new(name);
+    is_of_a_file(name, path)?;
     file.path = plain(path);
-    Ok(file)
+    Ok((file, ignored))
 }
 
 /// The path of a `file:` URL, which names no other machine.
@@ -153,7 +213,7 @@ mod tests {
     use super::*;
 
     fn path(rest: &str) -> String {
-        let file = read(rest).unwrap_or_else(|error| panic!("{rest}: {error}"));
+        let (file, _) = read(rest).unwrap_or_else(|error| panic!("{rest}: {error}"));
         file.path.display().to_string()
     }
 
@@ -164,6 +224,11 @@ mod tests {
             ("//x.db", "x.db"),
             ("///none/x.db", "/none/x.db"),
             ("////none/x.db", "//none/x.db"),
+            ("///./x.db", "./x.db"),
+            ("///../none/x.db", "../none/x.db"),
+            ("///.none/x.db", "/.none/x.db"),
+            ("/./none/x.db", "/./none/x.db"),
+            ("x.db?check_same_thread=False&timeout=5", "x.db"),
             ("./a b.db", "./a b.db"),
             ("//a b.db", "a b.db"),
             ("//a%20b.db", "a b.db"),
@@ -184,8 +249,43 @@ mod tests {
         ] {
             assert_eq!(path(rest), expected, "{rest}");
         }
-        let file = read("x.db?cache=shared&vfs=unix").unwrap();
+        let (file, ignored) = read("x.db?cache=shared&vfs=unix&timeout=5").unwrap();
+        assert_eq!(ignored, ["timeout"]);
         assert!(file.is_shared && file.vfs.as_deref() == Some("unix"));
+    }
+
+    #[test]
+    fn three_slashes_of_sqlalchemy_are_a_name_and_four_a_whole_path() {
+        for (rest, expected) in [
+            ("///x.db", "x.db"),
+            ("///./x.db", "./x.db"),
+            ("///../none/x.db", "../none/x.db"),
+            ("///none/x.db", "none/x.db"),
+            ("////none/x.db", "/none/x.db"),
+            ("///100%25.db", "100%25.db"),
+            ("///x.db?check_same_thread=False&cache=private", "x.db"),
+            ("///file:x.db?uri=true&mode=rwc", "x.db"),
+            ("///file:/none/a%20b.db?uri=true", "/none/a b.db"),
+        ] {
+            let (file, _) = read_of_python(rest, "aiosqlite").expect(rest);
+            assert_eq!(file.path.display().to_string(), expected, "{rest}");
+        }
+        for (rest, driver, word) in [
+            ("//", "pysqlite", "memory"),
+            ("///", "pysqlite", "memory"),
+            ("///:memory:", "aiosqlite", "memory"),
+            ("///file::memory:?uri=true", "aiosqlite", "memory"),
+            ("///x.db?mode=ro&uri=true", "aiosqlite", "writes"),
+            ("//x.db", "aiosqlite", "four before"),
+            ("x.db", "aiosqlite", "four before"),
+            ("//:cret@host/x.db", "aiosqlite", "four before"),
+            ("//:cret@/x.db", "pysqlcipher", "encrypted"),
+            ("////", "aiosqlite", "folder"),
+        ] {
+            let error = read_of_python(rest, driver).expect_err(rest);
+            assert!(error.contains(word), "{rest}: {error}");
+            assert!(!error.contains("cret"), "{rest}: {error}");
+        }
     }
 
     #[test]
