@@ -136,7 +136,9 @@ impl AsyncStage for Persister {
         if !self.before {
             // A full queue is counted and logged there; the answer does not suffer.
             self.store.remember_later(record);
-        } else if let Err(error) = self.store.remember(record).await {
+        } else if let Err(error) = self.store.remember(record).await
+            && !error.is_closed()
+        {
             tracing::warn!(%error, request = %call.request_id, "the image was not stored");
         }
         Ok(Outputs::new())

@@ -99,13 +99,14 @@ impl Chance {
         });
     }
 
-    /// Whether the labels could be embedded.
+    /// Whether the labels could be embedded, or need not be any more.
     async fn embed(&self, model: &ClipModel, form: TextForm, store: Option<&Store>) -> bool {
         match model.embed_ahead(&self.labels, form, store).await {
             Ok(vectors) => {
                 self.mean.get_or_init(|| mean(&vectors));
                 true
             }
+            Err(_) if store.is_some_and(Store::is_ending) => true,
             Err(error) => {
                 tracing::warn!(error = ?error, "could not embed the general labels of no_match");
                 self.failed.store(true, Ordering::Relaxed);

@@ -122,7 +122,10 @@ struct Inner {
     reading: Mutex<()>,
     /// True once the index holds what the table held.
     loaded: AtomicBool,
-    /// True once the program is ending: background work stops.
+    /// True once the program is ending: background work stops, and what can be made again is not
+    /// kept any more.
+    ending: AtomicBool,
+    /// True once nothing is read or written any more.
     closed: AtomicBool,
 }
 
@@ -182,6 +185,7 @@ impl Store {
             reading: Mutex::default(),
             following: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }))
     }
@@ -331,11 +335,21 @@ impl Store {
         self.0.queue.flush(limits::FLUSH).await
     }
 
-    /// Writes what is queued and closes the connections; for the end of the program.
+    /// True once the program is ending. What works for later answers alone need not go on, and
+    /// nothing of it is kept.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.0.is_ending()
+    }
+
+    /// Writes what is queued and closes the connections; for the end of the program. Who still
+    /// reads or writes is waited for, and whoever comes later is told [`StoreError::Closed`].
     pub async fn close(&self) {
+        // First: what is written ahead of requests makes room for what must be.
+        self.0.ending.store(true, Ordering::Release);
+        self.0.index.close();
         self.flush().await;
         self.0.closed.store(true, Ordering::Release);
-        self.0.index.close();
         // Whoever opens it just now has the turn: what is open then must be closed. One that hangs
         // is left.
         let turn = self.0.slot.turn.lock();

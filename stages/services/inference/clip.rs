@@ -257,7 +257,7 @@ impl ClipModel {
     /// come between. With a store they are looked up and kept there.
     ///
     /// # Errors
-    /// As [`ClipModel::embed_texts`].
+    /// As [`ClipModel::embed_texts`]; also where the store ends with the program.
     pub async fn embed_ahead(
         &self,
         texts: &[Arc<str>],

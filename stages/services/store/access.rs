@@ -91,10 +91,7 @@ impl Inner {
             return Ok(opened.clone());
         }
         if self.is_closed() {
-            return Err(StoreError::Database {
-                doing: OPENING,
-                source: DbErr::Custom("the store was closed".into()),
-            });
+            return Err(StoreError::Closed { doing: OPENING });
         }
         if self.health.is_resting() {
             // Others waited for the try that just failed: they need not repeat it.
@@ -157,12 +154,16 @@ impl Inner {
             let result = opened.read(work).await;
             result.map_err(|source| failed(&opened, doing, source))
         };
-        self.noted(Use::Reading, begun, within(doing, limit, reading).await)
+        let read = within(doing, limit, reading).await;
+        self.noted(Use::Reading, begun, self.or_closed(doing, read))
     }
 
     /// Refuses at once while the database is known to be away: it is asked all the
     /// while, and requests that waited for it would take the places of others.
     fn is_there(&self, by: Use, doing: &'static str) -> Result<(), StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Closed { doing });
+        }
         if self.health.is_failing(by) {
             return Err(StoreError::Resting {
                 doing,
@@ -188,7 +189,8 @@ impl Inner {
         self.is_there(Use::Writing, doing)?;
         let begun = Instant::now();
         let writing = self.transact(doing, work);
-        self.noted(Use::Writing, begun, within(doing, limit, writing).await)
+        let written = within(doing, limit, writing).await;
+        self.noted(Use::Writing, begun, self.or_closed(doing, written))
     }
 
     /// Returns a value only where the database said that it is committed, and where it was
@@ -284,6 +286,33 @@ impl Inner {
         self.closed.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Refuses what can be made again once the program is ending.
+    pub(super) fn goes_on(&self, doing: &'static str) -> Result<(), StoreError> {
+        match self.is_ending() {
+            true => Err(StoreError::Closed { doing }),
+            false => Ok(()),
+        }
+    }
+
+    /// What failed because the store was closed meanwhile says no more than that.
+    fn or_closed<T>(
+        &self,
+        doing: &'static str,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            if !self.is_closed() {
+                return error;
+            }
+            tracing::debug!(%error, "the store was closed meanwhile");
+            StoreError::Closed { doing }
+        })
+    }
+
     /// Notes how an operation ended that began then, and sees to it that somebody asks for a database
     /// that failed until it is back.
     fn noted<T>(
@@ -294,7 +323,7 @@ impl Inner {
     ) -> Result<T, StoreError> {
         match &result {
             Ok(_) => self.health.good(by, begun),
-            Err(StoreError::Resting { .. }) => {}
+            Err(StoreError::Resting { .. } | StoreError::Closed { .. }) => {}
             Err(_) if self.is_closed() => {}
             // Whoever had less time than a read is given says nothing about the database.
             Err(StoreError::Slow { limit, .. }) if *limit < limits::READ => {}

@@ -16,7 +16,7 @@ use sea_orm::sqlx::{
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
 use super::address::{Address, Kind, plain};
-use super::place::Amiss;
+use super::place::{Amiss, folder_of};
 use super::renewal::Renewal;
 use super::trouble::{Trouble, sqlite_code};
 use super::{StoreConfig, StoreError, limits};
@@ -131,16 +131,9 @@ impl Target {
             .test_before_acquire(self.kind() != Kind::Sqlite)
             .sqlx_logging(false);
         self.session(&mut options, renewal);
-        let begun = Instant::now();
-        loop {
-            match Database::connect(options.clone()).await {
-                Ok(database) => return Ok(database),
-                Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
-                    tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
-                }
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
+        once_free(move || Database::connect(options.clone()))
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     /// Connects to a server once. A pool tries one that refuses until its time is up, and does not
@@ -194,16 +187,9 @@ impl Target {
         &self,
         options: &SqliteConnectOptions,
     ) -> Result<SqliteConnection, StoreError> {
-        let begun = Instant::now();
-        loop {
-            match read_once(options).await.map_err(connecting) {
-                Ok(connection) => return Ok(connection),
-                Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
-                    tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
-                }
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
+        once_free(|| async move { read_once(options).await.map_err(connecting) })
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     /// A connection that writes nothing, not even as the last one that is closed.
@@ -382,6 +368,23 @@ fn connecting(error: SqlxError) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
+/// What an attempt gives once no other copy holds the file of SQLite, which it waits for; any
+/// other error at once.
+async fn once_free<T, F>(attempt: impl Fn() -> F) -> Result<T, DbErr>
+where
+    F: Future<Output = Result<T, DbErr>>,
+{
+    let begun = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error) if is_locked(&error) && begun.elapsed() < limits::SQLITE_BUSY => {
+                tokio::time::sleep(limits::SQLITE_OPEN_PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// True where SQLite says that another copy holds the file. While several make it at
 /// once, the change to WAL fails at once instead of waiting for its busy timeout.
 fn is_locked(error: &DbErr) -> bool {
@@ -439,9 +442,7 @@ async fn limit_statements(connection: &mut PgConnection) -> Result<(), SqlxError
 }
 
 fn make_folder(file: &Path) -> Result<(), StoreError> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
+    let folder = folder_of(file);
     std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
         path: folder.display().to_string(),
         source,
@@ -492,6 +493,26 @@ mod tests {
             (address.url.as_str(), address.kind),
             ("sqlite:///tmp/x.db?mode=rwc", Kind::Sqlite)
         );
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_tried_again_and_no_other_error_is() {
+        let tries = std::cell::Cell::new(0);
+        let opened = |said: &'static str| {
+            tries.set(tries.get() + 1);
+            let is_free = tries.get() == 3;
+            async move {
+                match is_free {
+                    true => Ok(()),
+                    false => Err(DbErr::Custom(said.into())),
+                }
+            }
+        };
+        let locked = "error returned from database: (code: 5) database is locked";
+        assert!(once_free(|| opened(locked)).await.is_ok());
+        assert_eq!(tries.take(), 3);
+        assert!(once_free(|| opened("disk I/O error")).await.is_err());
+        assert_eq!(tries.take(), 1);
     }
 
     #[tokio::test]

@@ -73,6 +73,12 @@ pub enum StoreError {
         /// [`ROOM_FOR_FEEDBACK`](super::limits::ROOM_FOR_FEEDBACK).
         wanted: u64,
     },
+    /// The program ends, and the store with it.
+    #[error("{doing}: the store is closed, since the program ends")]
+    Closed {
+        /// What was to be done.
+        doing: &'static str,
+    },
     /// The folder for the database cannot be made.
     #[error("the data folder {path} cannot be created: {source}{why}")]
     Folder {
@@ -106,11 +112,20 @@ impl StoreError {
         matches!(self, Self::Scheme { .. } | Self::Url { .. })
     }
 
-    /// True where nothing was tried, since the store is known to fail or to have little room:
-    /// whoever logged that has logged this.
+    /// True where nothing was tried, since the store is known to fail or to have little room, or is
+    /// closed: whoever logged that has logged this.
     #[must_use]
     pub fn is_resting(&self) -> bool {
-        matches!(self, Self::Resting { .. } | Self::Crowded { .. })
+        matches!(
+            self,
+            Self::Resting { .. } | Self::Crowded { .. } | Self::Closed { .. }
+        )
+    }
+
+    /// True where the program ends, which is no fault.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
     }
 
     /// True where it says no more than that nothing was said in time.
@@ -143,7 +158,10 @@ impl StoreError {
             Self::Moved { .. } => Trouble::Gone,
             Self::Crowded { .. } => Trouble::Full,
             Self::Scheme { .. } | Self::Url { .. } => Trouble::Broken,
-            Self::Slow { .. } | Self::Resting { .. } | Self::Folder { .. } => Trouble::Away,
+            Self::Slow { .. }
+            | Self::Resting { .. }
+            | Self::Closed { .. }
+            | Self::Folder { .. } => Trouble::Away,
         }
     }
 

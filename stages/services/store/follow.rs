@@ -28,7 +28,7 @@ pub(super) async fn follow(store: Weak<Inner>) {
     }
     loop {
         {
-            let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
+            let Some(inner) = store.upgrade().filter(|inner| !inner.is_ending()) else {
                 return;
             };
             follower.begin_anew_where_replaced(&inner);

@@ -39,7 +39,9 @@ impl Store {
                 limits::WRITE,
                 |transaction| async move { credit::credit(&transaction, image_hash, theme).await },
             );
-            if let Err(error) = again.await {
+            if let Err(error) = again.await
+                && !error.is_closed()
+            {
                 tracing::warn!(%error, "feedback waits to be credited");
             }
         }
@@ -115,6 +117,7 @@ impl Store {
         texts: &[&str],
     ) -> Result<Vec<Option<Vec<f32>>>, StoreError> {
         let doing = "reading embeddings of labels";
+        self.0.goes_on(doing)?;
         self.0
             .read(doing, limits::READ, |connection| async move {
                 let mut known = label_embedding::find(&connection, model, texts).await?;
@@ -126,8 +129,8 @@ impl Store {
     /// Keeps vectors of texts, a few at a time: feedback comes between.
     ///
     /// # Errors
-    /// Any error of the database, and [`StoreError::Crowded`] where there is little room; what
-    /// was kept before that stays.
+    /// Any error of the database, [`StoreError::Crowded`] where there is little room, and
+    /// [`StoreError::Closed`] where the program ends; what was kept before that stays.
     pub async fn save_label_embeddings(
         &self,
         model: &str,
@@ -135,6 +138,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let doing = "keeping embeddings of labels";
         for vectors in vectors.chunks(limits::LABELS_AT_ONCE) {
+            self.0.goes_on(doing)?;
             self.0.has_room(doing)?;
             self.0
                 .write(doing, limits::WRITE, |transaction| async move {
@@ -161,7 +165,8 @@ impl Store {
     /// Keeps an answer of the language model.
     ///
     /// # Errors
-    /// Any error of the database, and [`StoreError::Crowded`] where there is little room.
+    /// Any error of the database, [`StoreError::Crowded`] where there is little room, and
+    /// [`StoreError::Closed`] where the program ends.
     pub async fn save_expansion(
         &self,
         cache_key: &str,
@@ -170,6 +175,7 @@ impl Store {
         expansion_json: &str,
     ) -> Result<(), StoreError> {
         let doing = "keeping an expansion";
+        self.0.goes_on(doing)?;
         self.0.has_room(doing)?;
         self.0
             .write(doing, limits::WRITE, |transaction| async move {

@@ -147,6 +147,14 @@ fn named(path: PathBuf) -> (PathBuf, Option<Identity>) {
     (path, file)
 }
 
+/// The folder that a file is in.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// What was found amiss with a file that could not be opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amiss {
@@ -160,10 +168,7 @@ impl Amiss {
     /// Looks at a file, at the folder that it is in, and at who we are. The file itself is not
     /// opened: to close it again would take SQLite's locks away.
     pub(super) fn of(path: &Path) -> Self {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         let us = metadata("/proc/self").ok().map(|process| process.uid());
         let mut said = Vec::new();
         let mut lasts = false;
@@ -223,6 +228,18 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_file_without_a_folder_is_where_we_are() {
+        for (file, folder) in [
+            ("/a/x.db", "/a"),
+            ("a/x.db", "a"),
+            ("x.db", "."),
+            ("/", "."),
+        ] {
+            assert_eq!(folder_of(Path::new(file)), Path::new(folder), "{file}");
+        }
+    }
 
     #[test]
     fn a_file_that_is_gone_or_another_is_noticed() {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::connect::Target;
+use super::place::folder_of;
 use super::{Inner, StoreError, limits};
 
 impl Inner {
@@ -30,11 +31,7 @@ impl Inner {
 /// Bytes that anybody may fill where a file is; nothing where that is not told. A network's disk
 /// may tell of none.
 fn free_beside(file: &Path) -> Option<u64> {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let found = rustix::fs::statvfs(folder).ok()?;
+    let found = rustix::fs::statvfs(folder_of(file)).ok()?;
     (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }
 

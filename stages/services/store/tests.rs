@@ -18,6 +18,7 @@ mod carry;
 mod changed;
 mod copies;
 mod cut;
+mod ending;
 mod faults;
 mod fixture;
 mod forget;

@@ -145,7 +145,7 @@ struct Pending {
 
 /// Writes a batch, however long the database is away, locked or full. Only where an image
 /// itself may be at fault is it written image by image: what the database refuses is dropped,
-/// and one image never holds up the others. `None` where the store is gone.
+/// and one image never holds up the others. `None` where the store is gone, or closed.
 async fn write(store: &Weak<Inner>, batch: Vec<ImageRecord>) -> Option<()> {
     let mut backoff = Backoff::new(limits::BATCH_PAUSE, limits::BATCH_PAUSE_MAX);
     let pending = |record| Pending { record, tries: 0 };
@@ -166,6 +166,8 @@ async fn write(store: &Weak<Inner>, batch: Vec<ImageRecord>) -> Option<()> {
                     return Some(());
                 }
             }
+            // There is no later time.
+            Err(error) if error.is_closed() => return None,
             // Not theirs: all of them wait.
             Err(_) => {}
         }

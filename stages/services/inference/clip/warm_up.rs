@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::ClipModel;
 use crate::inference::pool::TextForm;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How long it may take; requests are served meanwhile and find their own texts missing.
 const TIME: Duration = Duration::from_secs(600);
@@ -30,16 +30,19 @@ pub(super) fn spawn(
     store: Option<Store>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        if let Err(error) = run(&model, &texts, form, store.as_ref()).await {
+        if let Err(error) = run(&model, &texts, form, store.as_ref()).await
+            && !store.as_ref().is_some_and(Store::is_ending)
+        {
             tracing::warn!(error = ?error, "could not embed texts ahead of time");
         }
     })
 }
 
-/// Embeds texts, a few at a time; with a store, looks there first and keeps what is new.
+/// Embeds texts, a few at a time; with a store, looks there first and keeps what is new, and ends
+/// with it: nobody will need the others.
 ///
 /// # Errors
-/// As [`ClipModel::embed_texts`].
+/// As [`ClipModel::embed_texts`]; [`StoreError::Closed`] as the program ends.
 pub(super) async fn run(
     model: &ClipModel,
     texts: &[Arc<str>],
@@ -53,6 +56,10 @@ pub(super) async fn run(
     };
     let call = call();
     for texts in missing.chunks(TEXTS_AT_A_TIME) {
+        if store.is_some_and(Store::is_ending) {
+            let doing = "embedding texts ahead of time";
+            return Err(StoreError::Closed { doing }.into());
+        }
         embed(model, texts, form, store, &call).await?;
     }
     let seconds = started.elapsed().as_secs_f64();
