@@ -3,7 +3,7 @@
 //! One file a command; `arguments` reads what was said, `config` turns the environment into
 //! settings, `pipelines` finds, checks and builds pipelines for all of them, `request` makes what
 //! was given for the fields of one into values. `dotenv` reads the `.env`, `value` what flags and
-//! variables say, `output` and `log` are the ways out.
+//! variables say, `signals` tells when to end, `output` and `log` are the ways out.
 
 // First, for its macros.
 #[macro_use]
@@ -25,6 +25,7 @@ mod pipelines;
 mod plugins;
 mod request;
 mod serve;
+mod signals;
 mod value;
 
 use std::path::PathBuf;
@@ -62,7 +63,8 @@ never overrides the environment. README.md lists them. One that is set to nothin
 not set.
 
 Exit codes: 0 fine, 1 failed, 2 bad usage, 70 a plugin ended the program,
-78 bad configuration."
+78 bad configuration, 130 interrupted (Ctrl-C), 143 terminated; a server
+that is told to end and ends in time has 0."
 )]
 struct Cli {
     #[command(subcommand)]

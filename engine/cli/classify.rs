@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -10,8 +11,9 @@ use engine::pipeline::Pipeline;
 use omnizap_contract::common::chain::chain;
 use serde_json::Value as Json;
 
+use super::pipelines::{self, Done};
 use super::request::{Given, Request, is_standard_input};
-use super::{Common, Failure, output, pipelines};
+use super::{Common, Failure, output};
 
 /// Longest wait for stages that are starting.
 const MAX_START: Duration = Duration::from_secs(600);
@@ -73,19 +75,25 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
         let twice = anyhow!("standard input can be read once, and is named several times");
         return Err(Failure::Usage(twice));
     }
-    let pipeline = named.build().await?;
-    if let Some(starting) = pipeline.started(MAX_START).await {
-        errln!("warning: {starting}: it was not waited for any longer");
+    let done = named.with(async |pipeline: Arc<Pipeline>| {
+        if let Some(starting) = pipeline.started(MAX_START).await {
+            errln!("warning: {starting}: it was not waited for any longer");
+        }
+        if takes_files {
+            answer_files(&pipeline, &request, &args).await?;
+        } else {
+            let answer = classify(&pipeline, &request, args.trace).await?;
+            print_answer(pipeline.name(), &answer, args.json);
+        }
+        Ok(())
+    });
+    match done.await? {
+        Done::All(()) => Ok(ExitCode::SUCCESS),
+        Done::Interrupted(code) => {
+            errln!("interrupted");
+            Ok(ExitCode::from(code))
+        }
     }
-    let answered = if takes_files {
-        answer_files(&pipeline, &request, &args).await
-    } else {
-        let answer = classify(&pipeline, &request, args.trace).await;
-        answer.map(|answer| print_answer(pipeline.name(), &answer, args.json))
-    };
-    pipeline.close().await;
-    answered?;
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn answer_files(
@@ -125,7 +133,10 @@ pub(super) async fn classify_file(
     request: &Request,
     trace: bool,
 ) -> anyhow::Result<Json> {
-    classify(pipeline, &request.with_file(path)?, trace).await
+    let (request, path) = (request.clone(), path.to_owned());
+    // Standard input, or a pipe, may be long in coming: a signal is taken meanwhile.
+    let reading = tokio::task::spawn_blocking(move || request.with_file(&path));
+    classify(pipeline, &reading.await??, trace).await
 }
 
 /// Runs a request through a pipeline. Where it is to `trace`, standard error shows what each

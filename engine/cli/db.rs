@@ -5,9 +5,10 @@ mod forget;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use omnizap_services::store::Store;
 
 use super::config::{check_database, services_config};
-use super::{Common, Failure};
+use super::{Common, Failure, signals};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
@@ -24,7 +25,19 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
     let config = services_config(common).map_err(Failure::Config)?;
     let services = omnizap_services::Services::new(config);
     let store = services.store();
-    let mut code = ExitCode::SUCCESS;
+    let interrupted = signals::first()?;
+    let done = tokio::select! {
+        done = Box::pin(execute(&store, command)) => done,
+        code = interrupted => {
+            errln!("interrupted");
+            Ok(ExitCode::from(code))
+        }
+    };
+    store.close().await;
+    done
+}
+
+async fn execute(store: &Store, command: DbCommand) -> Result<ExitCode, Failure> {
     match command {
         DbCommand::Migrate => {
             let applied = store.migrate().await?;
@@ -46,8 +59,7 @@ pub(super) async fn run(common: &Common, command: DbCommand) -> Result<ExitCode,
                 outln!("{pending} pending: run `omnizap db migrate`");
             }
         }
-        DbCommand::Forget(args) => code = forget::run(&store, &args).await?,
+        DbCommand::Forget(args) => return forget::run(store, &args).await,
     }
-    store.close().await;
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
 }

@@ -20,8 +20,9 @@ use serde_json::Value as Json;
 use self::metrics::{Judged, Report};
 use self::samples::Sample;
 use super::classify::classify_file;
+use super::pipelines::{self, Done};
 use super::request::{Given, Request};
-use super::{Common, Failure, pipelines};
+use super::{Common, Failure};
 
 /// Pictures that are worked on at the same time.
 const IN_FLIGHT: usize = 4;
@@ -31,9 +32,6 @@ const LABELS: &str = "labels";
 
 /// Failed files that are named; the others are counted.
 const MAX_NAMED_FAILURES: usize = 10;
-
-/// What a shell reports of a program that Ctrl-C ended.
-const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -73,10 +71,45 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
         None => samples::from_folders(&args.folder)?,
     };
     let labels = candidates(&samples, args.candidates.as_deref())?;
-    let pipeline = pipelines::named(common, &args.pipeline)?.build().await?;
-    // More labels than a request may have are asked in several.
+    let named = pipelines::named(common, &args.pipeline)?;
+    let bar = progress(samples.len());
+    let mut report = Report::new(labels.len());
+    let mut failures = Vec::new();
+    let done = named.with(async |pipeline: Arc<Pipeline>| {
+        let pipeline = &*pipeline;
+        let temperature = temperature(pipeline.settings().get("temperature"))?;
+        let requests = &requests(pipeline, &labels)?;
+        let mut answers = futures_util::stream::iter(&samples)
+            .map(|sample| async move {
+                let answer = answer(pipeline, sample, requests, temperature).await;
+                (sample, answer.and_then(|answer| judge(sample, &answer)))
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some((sample, judged)) = answers.next().await {
+            match judged {
+                Ok(judged) => report.add(judged),
+                Err(error) => {
+                    let (path, why) = (sample.path.display(), chain(error.as_ref()));
+                    failures.push(format!("{path}: {why}"));
+                }
+            }
+            bar.inc(1);
+        }
+        Ok(())
+    });
+    let done = done.await;
+    bar.finish_and_clear();
+    let interrupted = match done? {
+        Done::All(()) => None,
+        Done::Interrupted(code) => Some(code),
+    };
+    failures.sort();
+    finish(&report, &failures, interrupted, &samples, &args)
+}
+
+/// What is asked about each picture: more labels than a request may have are asked in several.
+fn requests(pipeline: &Pipeline, labels: &[Arc<str>]) -> Result<Vec<Request>, Failure> {
     let settings = pipeline.settings();
-    let temperature = temperature(settings.get("temperature"))?;
     let most = settings.get("max_labels").and_then(Json::as_u64);
     let most = most.and_then(|most| usize::try_from(most).ok());
     let most = most.unwrap_or(labels.len());
@@ -87,46 +120,7 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<ExitCode, Fai
         let given = [Given::list("eval", LABELS, labels)];
         Request::new(&pipeline.graph.file, &given, true)
     });
-    let requests = requests.collect::<Result<Vec<_>, _>>()?;
-
-    let (pipeline, requests) = (&pipeline, &requests);
-    let bar = progress(samples.len());
-    let mut report = Report::new(labels.len());
-    let mut failures = Vec::new();
-    let mut interrupted = false;
-    {
-        let mut answers = futures_util::stream::iter(&samples)
-            .map(|sample| async move {
-                let answer = answer(pipeline, sample, requests, temperature).await;
-                (sample, answer.and_then(|answer| judge(sample, &answer)))
-            })
-            .buffer_unordered(IN_FLIGHT);
-        loop {
-            let next = tokio::select! {
-                next = answers.next() => next,
-                _ = tokio::signal::ctrl_c() => {
-                    interrupted = true;
-                    break;
-                }
-            };
-            match next {
-                Some((_, Ok(judged))) => report.add(judged),
-                Some((sample, Err(error))) => {
-                    failures.push(format!(
-                        "{}: {}",
-                        sample.path.display(),
-                        chain(error.as_ref())
-                    ));
-                }
-                None => break,
-            }
-            bar.inc(1);
-        }
-    }
-    bar.finish_and_clear();
-    pipeline.close().await;
-    failures.sort();
-    finish(&report, &failures, interrupted, &samples, &args)
+    requests.collect()
 }
 
 /// The winner and the score of every label: from one answer, or from the logits of several,
@@ -264,7 +258,7 @@ fn judge(sample: &Sample, answer: &Answer) -> anyhow::Result<Judged> {
 fn finish(
     report: &Report,
     failures: &[String],
-    interrupted: bool,
+    interrupted: Option<u8>,
     samples: &[Sample],
     args: &EvalArgs,
 ) -> Result<ExitCode, Failure> {
@@ -278,9 +272,9 @@ fn finish(
     if report.pictures() > 0 {
         print(report, failures.len(), args);
     }
-    if interrupted {
+    if let Some(code) = interrupted {
         errln!("interrupted after {done} of {} pictures", samples.len());
-        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        return Ok(ExitCode::from(code));
     }
     if !failures.is_empty() {
         return Err(Failure::Work(anyhow!(

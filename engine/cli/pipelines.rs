@@ -19,7 +19,7 @@ use omnizap_stages::builtins;
 use tokio::sync::Semaphore;
 
 use super::config::services_config;
-use super::{Common, Failure};
+use super::{Common, Failure, signals};
 
 /// The pipelines inside the program, by the names under which files may extend them.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -138,22 +138,64 @@ fn no_file(common: &Common, file: &Path) -> anyhow::Error {
 pub(super) struct Named {
     pub(super) graph: Graph,
     workshop: Workshop,
+    services: Services,
+}
+
+/// How work with a pipeline ended that went well as far as it came.
+pub(super) enum Done<T> {
+    /// By itself.
+    All(T),
+    /// By a signal, with the exit code of who is ended by it.
+    Interrupted(u8),
 }
 
 impl Named {
-    /// The pipeline, built.
-    pub(super) async fn build(self) -> Result<Arc<Pipeline>, Failure> {
-        let built = self.workshop.build(vec![self.graph]).await;
-        let built = built.map_err(not_loaded)?.pop();
-        built
-            .context("nothing was built of the pipeline")
-            .map_err(Failure::Work)
+    /// Builds the pipeline, works with it, and closes what was opened for that, whatever came of
+    /// it: also where it failed, and where a signal comes meanwhile.
+    ///
+    /// # Errors
+    /// A pipeline that cannot be built, and what the work says.
+    pub(super) async fn with<T>(
+        self,
+        work: impl AsyncFnOnce(Arc<Pipeline>) -> Result<T, Failure>,
+    ) -> Result<Done<T>, Failure> {
+        let Self {
+            graph,
+            workshop,
+            services,
+        } = self;
+        let interrupted = signals::first()?;
+        let working = Box::pin(async {
+            let built = workshop.build(vec![graph]).await;
+            let built = built.map_err(not_loaded)?.pop();
+            let pipeline = built.context("nothing was built of the pipeline")?;
+            let done = work(pipeline.clone()).await;
+            Ok::<_, Failure>((done, pipeline))
+        });
+        let worked = tokio::select! {
+            worked = working => worked,
+            code = interrupted => {
+                services.close().await;
+                return Ok(Done::Interrupted(code));
+            }
+        };
+        match worked {
+            Ok((done, pipeline)) => {
+                // Together: both wait for what the store has still to write.
+                tokio::join!(pipeline.close(), services.close());
+                done.map(Done::All)
+            }
+            Err(failure) => {
+                services.close().await;
+                Err(failure)
+            }
+        }
     }
 }
 
 /// One pipeline by its name. A mistake in the file of another is a warning.
 pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
-    let workshop = workshop(common, false)?;
+    let (workshop, services) = workshop_and_services(common, false)?;
     let source = source(common, None);
     let mut graphs = match workshop.graphs(&source) {
         Ok(graphs) => graphs,
@@ -172,7 +214,11 @@ pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
         return Err(Failure::Config(unknown));
     };
     let graph = graphs.swap_remove(index);
-    Ok(Named { graph, workshop })
+    Ok(Named {
+        graph,
+        workshop,
+        services,
+    })
 }
 
 /// The pipeline of that name, where one file alone gives it and is fine: what it does depends on no

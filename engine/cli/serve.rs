@@ -1,9 +1,11 @@
 //! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
 
 mod bounds;
+mod keys;
 mod load;
 mod trust;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +20,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::bounds::BoundArgs;
+use self::keys::KeyFile;
 pub(super) use self::load::is_trial;
 use self::load::{House, LoadArgs};
 use self::trust::TrustArgs;
 use super::value::{Listen, ms, switch, whole};
-use super::{Common, Failure};
+use super::{Common, Failure, signals};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServeArgs {
@@ -79,13 +82,24 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     if let Some(asked) = args.load.asked() {
         return load::rehearse(common, asked).await;
     }
-    let trust = args.trust.read()?;
+    let (trust, key_files) = args.trust.read()?;
     let common = &load::pinned(common)?;
     super::config::check_database(common)?;
     let grace = Duration::from_millis(args.shutdown_grace_ms);
-    // Before anything is loaded: what waits for a plugin then can be ended too.
+    let terms = Terms {
+        trust,
+        key_files,
+        limits: Limits {
+            shutdown_grace: load::for_requests(grace),
+            ..args.bounds.limits()?
+        },
+        grace,
+        // Before anything is loaded: else one that comes meanwhile would end the process.
+        hangups: [signal(SignalKind::hangup())?, signal(SignalKind::hangup())?],
+    };
+    // The same: what waits for a plugin then can be ended too.
     let mut shutdown = Box::pin(shutdown_signal()?);
-    let house = House::new(common, args.safe)?;
+    let house = House::new(common, args.safe, args.bounds.admission()?)?;
     let started = tokio::select! {
         started = start(common, &args, &house) => started,
         () = &mut shutdown => {
@@ -94,7 +108,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
         }
     };
     match started {
-        Ok(started) => answer(started, &args, trust, house, shutdown, grace).await,
+        Ok(started) => Ok(answer(started, terms, house, shutdown).await),
         Err(failure) => {
             house.leave(grace).await;
             Err(failure)
@@ -102,10 +116,23 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     }
 }
 
+/// On what terms requests are answered.
+struct Terms {
+    trust: Trust,
+    /// Those whose keys may change.
+    key_files: Vec<KeyFile>,
+    limits: Limits,
+    /// What all has to end.
+    grace: Duration,
+    /// What asks for a look at the pipelines, and at the keys.
+    hangups: [Signal; 2],
+}
+
 /// What answers requests from now on.
 struct Started {
     begun: Instant,
     listener: TcpListener,
+    address: SocketAddr,
     loading: Loading,
     pipelines: Vec<Arc<Pipeline>>,
     read: Stamps,
@@ -123,10 +150,12 @@ async fn start(common: &Common, args: &ServeArgs, house: &House) -> Result<Start
         let help = if is_taken { ": is it in use?" } else { "" };
         error.context(format!("cannot listen on {}{help}", args.listen))
     })?;
+    let address = listener.local_addr()?;
     let (loading, pipelines) = load::build(loading, graphs).await?;
     Ok(Started {
         begun,
         listener,
+        address,
         loading,
         pipelines,
         read,
@@ -136,20 +165,25 @@ async fn start(common: &Common, args: &ServeArgs, house: &House) -> Result<Start
 /// Answers requests until the signal, and ends all that there is.
 async fn answer(
     started: Started,
-    args: &ServeArgs,
-    trust: Trust,
+    terms: Terms,
     house: House,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    grace: Duration,
-) -> Result<ExitCode, Failure> {
+) -> ExitCode {
     let Started {
         begun,
         listener,
+        address,
         loading,
         pipelines,
         read,
     } = started;
-    let address = listener.local_addr()?;
+    let Terms {
+        trust,
+        key_files,
+        limits,
+        grace,
+        hangups: [mut hangup, hangup_of_keys],
+    } = terms;
     for pipeline in &pipelines {
         let file = &pipeline.graph.file;
         let routes = [&file.route, &file.settings_route];
@@ -165,13 +199,9 @@ async fn answer(
             "ready"
         );
     }
-    let limits = Limits {
-        shutdown_grace: load::for_requests(grace),
-        ..args.bounds.limits()?
-    };
     let live = Arc::new(Live::new(pipelines));
     let service = Arc::new(Service::new(live.clone(), limits).trusting(trust));
-    let mut hangup = signal(SignalKind::hangup())?;
+    let following = tokio::spawn(keys::follow(key_files, hangup_of_keys));
     let reload = Reload {
         loading,
         live: live.clone(),
@@ -189,31 +219,21 @@ async fn answer(
     );
     let finished = serve(listener, service, shutdown).await;
     watching.abort();
+    following.abort();
     house.end(&live).await;
     if !finished {
         tracing::warn!("the grace after the signal ran out, requests in flight were dropped");
-        return Ok(ExitCode::FAILURE);
+        return ExitCode::FAILURE;
     }
     tracing::info!("all requests in flight were answered, goodbye");
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
 fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
+    let first = signals::first()?;
     Ok(async move {
-        either(&mut terminate, &mut interrupt).await;
+        first.await;
         tracing::info!("shutting down: finishing the requests in flight");
-        tokio::spawn(async move {
-            either(&mut terminate, &mut interrupt).await;
-            std::process::exit(130);
-        });
     })
 }

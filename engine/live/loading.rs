@@ -27,7 +27,7 @@ pub const MAX_LEFT_BEHIND: usize = 4;
 
 /// Loads the pipelines of a source, again and again.
 pub struct Loading {
-    home: Home,
+    home: Arc<Home>,
     workshop: Arc<Workshop>,
     source: Source,
     limit: Duration,
@@ -53,7 +53,7 @@ impl Loading {
         trial: Option<Trial>,
     ) -> Self {
         Self {
-            home: Home::here(),
+            home: Arc::new(Home::here()),
             workshop,
             source,
             limit,
@@ -78,9 +78,11 @@ impl Loading {
     }
 
     /// Goes back to the working folder that relative paths are meant from, where a plugin has left
-    /// it.
-    pub(super) fn stay_home(&self) {
-        self.home.stay();
+    /// it. A disk may be long in saying where it is: no thread that answers requests waits for it.
+    pub(super) async fn stay_home(&self) {
+        let home = self.home.clone();
+        // It can only fail by a panic, or at shutdown.
+        let _ = tokio::task::spawn_blocking(move || home.stay()).await;
     }
 
     /// The pipelines, checked and bound. Nothing blocks meanwhile; dropped, what is under way is
@@ -89,7 +91,7 @@ impl Loading {
     /// # Errors
     /// Every mistake in every file, and what plugins did that does not go live.
     pub async fn graphs(&mut self) -> Result<Vec<Graph>, LoadError> {
-        self.stay_home();
+        self.stay_home().await;
         self.threads.retain(|thread| !thread.is_finished());
         let left_behind = self.threads.len();
         self.steps = Arc::default();

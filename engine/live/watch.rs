@@ -65,7 +65,7 @@ impl Reload {
     /// with false, and with the service. What happened is logged.
     pub async fn watch(mut self, mut asked: impl AsyncFnMut() -> bool) {
         let source = std::mem::take(&mut self.read);
-        let extended = read_since(self.loading.extended(), &[]);
+        let extended = read_since(self.loading.extended(), Stamps::new()).await;
         let mut watcher = Watcher::new(Seen { source, extended });
         let mut sight = Sight::default();
         loop {
@@ -79,7 +79,7 @@ impl Reload {
                     is_asked = true;
                 }
                 () = tokio::time::sleep(WATCH_INTERVAL) => {
-                    self.loading.stay_home();
+                    self.loading.stay_home().await;
                     // An error of the file system is no change of a file.
                     let looked = self.look().await;
                     sight.note(&looked);
@@ -97,7 +97,7 @@ impl Reload {
                 // What is extended is known only now; what was known before was looked at before
                 // it was read.
                 watcher.read = Seen {
-                    extended: read_since(self.loading.extended(), &read.extended),
+                    extended: read_since(self.loading.extended(), read.extended).await,
                     source: read.source,
                 };
             }
@@ -147,8 +147,18 @@ fn gone(file: &Path) -> Stamp {
     (file.to_owned(), 0, None)
 }
 
-/// The stamps of extended files: those that are known, and for the others what they are like now.
-fn read_since(extended: &[PathBuf], known: &[Stamp]) -> Stamps {
+/// The stamps of extended files, on a thread that may wait for a disk.
+async fn read_since(extended: &[PathBuf], known: Stamps) -> Stamps {
+    let files = extended.to_vec();
+    let looking = tokio::task::spawn_blocking(move || stamps_since(&files, &known));
+    // It can only fail by a panic, or at shutdown.
+    looking
+        .await
+        .unwrap_or_else(|_| extended.iter().map(|file| gone(file)).collect())
+}
+
+/// Those that are known, and for the others what they are like now.
+fn stamps_since(extended: &[PathBuf], known: &[Stamp]) -> Stamps {
     let stamps = extended.iter().map(|file| {
         let known = known.iter().find(|(path, ..)| path == file);
         let now = || stamp(file).unwrap_or_else(|_| gone(file));
@@ -297,7 +307,7 @@ mod tests {
         // Below a file there can be none.
         std::fs::write(&file, "a").unwrap();
         assert!(stamp(&file.join("below.toml")).is_err());
-        let known = read_since(&[file.clone(), folder.path().join("x")], &[gone(&file)]);
+        let known = stamps_since(&[file.clone(), folder.path().join("x")], &[gone(&file)]);
         assert_eq!(known, [gone(&file), gone(&folder.path().join("x"))]);
     }
 

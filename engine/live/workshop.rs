@@ -15,7 +15,7 @@ use super::binding::{Binding, Leave, UNTRIED, Uses};
 use super::source::{LoadError, Source};
 use super::steps::Steps;
 use crate::pipeline::all::{bind_each, build_all};
-use crate::pipeline::build::BuildError;
+use crate::pipeline::build::{AdmissionLimits, BuildError};
 use crate::pipeline::config::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
 use crate::pipeline::diagnostic::{Diagnostic, Diagnostics, SourceText};
 use crate::pipeline::graph::Graph;
@@ -38,6 +38,7 @@ pub struct Workshop {
     names: Mutex<BTreeMap<Sha256Hex, Arc<str>>>,
     compute: Arc<Semaphore>,
     builtins: &'static [(&'static str, &'static str)],
+    admission: AdmissionLimits,
 }
 
 /// The pipelines of files, or their mistakes; and the files that those extend, also where there are
@@ -66,7 +67,15 @@ impl Workshop {
             names: Mutex::default(),
             compute,
             builtins,
+            admission: AdmissionLimits::default(),
         }
+    }
+
+    /// The same, whose pipelines take requests within these bounds.
+    #[must_use]
+    pub fn admitting(mut self, limits: AdmissionLimits) -> Self {
+        self.admission = limits;
+        self
     }
 
     /// The pipelines of a source, checked and bound; nothing is built.
@@ -196,7 +205,11 @@ impl Workshop {
         graphs: Vec<Graph>,
         before: &[Arc<Pipeline>],
     ) -> Result<Vec<Arc<Pipeline>>, BuildError> {
-        build_all(graphs, &self.compute, before).await
+        let built = build_all(graphs, &self.compute, before).await?;
+        for pipeline in &built {
+            pipeline.admit_within(self.admission);
+        }
+        Ok(built)
     }
 
     /// For each file the stages that it may name: the built-in ones, those of the plugins that

@@ -14,6 +14,8 @@ use omnizap_contract::{Counters as Numbers, Input, Output, Runner, Value};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
+pub use self::admission::AdmissionLimits;
+
 use self::admission::Admission;
 use self::readers::{readers, reads};
 use super::condition::Bound;

@@ -368,12 +368,87 @@ fn a_name_of_a_file_in_any_form_is_the_file_that_is_used() {
             environment: &[("DATABASE_URL", &url)],
             ..Settings::default()
         });
+        server.ready();
         let mut client = server.client();
         for _ in 0..3 {
             assert!(rate(&mut client), "{url}");
         }
         assert!(!is_degraded(&mut client), "{url}");
         assert!(folder.path().join(name).exists(), "{url}");
+    }
+}
+
+/// Runs a command of the program in that folder, with that URL in its `.env`; what it says.
+#[track_caller]
+fn with_env_file(folder: &Path, url: &str, arguments: &[&str]) -> String {
+    fs::write(folder.join(".env"), format!("DATABASE_URL={url}\n")).unwrap();
+    let mut command = omnizap(folder);
+    let output = command.current_dir(folder).args(arguments).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{url}: {said}");
+    said
+}
+
+#[test]
+fn a_url_of_sqlalchemy_means_the_file_that_it_meant_to_python() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let below = folder.join("below");
+    fs::create_dir(&below).unwrap();
+    let whole = below.join("whole.db").display().to_string();
+    for (url, file) in [
+        ("sqlite+aiosqlite:///./dot.db".to_owned(), "below/dot.db"),
+        ("sqlite+aiosqlite:///plain.db".to_owned(), "below/plain.db"),
+        (
+            "sqlite+pysqlite:///../up.db?check_same_thread=False".to_owned(),
+            "up.db",
+        ),
+        // As the examples of FastAPI have it.
+        ("sqlite:///./python.db".to_owned(), "below/python.db"),
+        (format!("sqlite+aiosqlite:///{whole}"), "below/whole.db"),
+    ] {
+        assert!(!folder.join(file).exists());
+        let said = with_env_file(&below, &url, &["db", "migrate"]);
+        assert!(said.contains("applied "), "{url}: {said}");
+        assert!(folder.join(file).is_file(), "{url}: {said}");
+        let said = with_env_file(&below, &url, &["db", "migrate"]);
+        assert!(said.contains("up to date"), "{url}: {said}");
+    }
+    for (url, wanted) in [
+        ("sqlite+aiosqlite://", "in memory"),
+        ("sqlite+aiosqlite:///:memory:", "in memory"),
+        ("sqlite+aiosqlite://:55word@host/x.db", "three slashes"),
+        ("sqlite+pysqlcipher://:55word@/x.db", "encrypted"),
+    ] {
+        let said = refused(url);
+        assert!(said.contains(wanted), "{url}: {said}");
+        assert!(!said.contains("55word"), "{url}: {said}");
+    }
+}
+
+#[test]
+fn a_url_of_sqlalchemy_means_the_server_that_it_meant_to_python() {
+    let drivers: &[&str] = match Kind::of_the_suite() {
+        Kind::Sqlite => {
+            not_tested("URLs of SQLAlchemy for servers");
+            return;
+        }
+        Kind::MySql => &["mysql+pymysql", "mysql+aiomysql", "mariadb+mysqldb"],
+        Kind::Postgres => &["postgresql+asyncpg", "postgresql+psycopg2"],
+    };
+    let data = Data::new();
+    let url = data.url().unwrap();
+    let (_, server) = url.split_once("://").unwrap();
+    for (number, driver) in drivers.iter().enumerate() {
+        let url = format!("{driver}://{server}");
+        let said = with_env_file(data.folder(), &url, &["db", "migrate"]);
+        let wanted = if number == 0 {
+            "applied "
+        } else {
+            "up to date"
+        };
+        assert!(said.contains(wanted), "{url}: {said}");
     }
 }
 
@@ -438,6 +513,49 @@ fn a_file_that_is_emptied_costs_nothing_that_is_acknowledged_later() {
             server.log()
         );
     }
+}
+
+/// The file that all copies of the program share in memory is cut off under it: the system ends
+/// whoever looks at it next, and what was acknowledged is stored.
+#[test]
+fn a_shared_index_that_is_cut_off_costs_the_process_and_nothing_that_was_acknowledged() {
+    if Kind::of_the_suite() != Kind::Sqlite {
+        not_tested("a shared index that is cut off, but SQLite's");
+        return;
+    }
+    let data = Arc::new(Data::new());
+    let start = || {
+        Server::start_with(&Settings {
+            data: Some(data.clone()),
+            ..Settings::default()
+        })
+    };
+    let mut server = start();
+    server.settle();
+    let mut client = server.client();
+    for _ in 0..3 {
+        assert!(rate(&mut client));
+    }
+    let shared = data.folder().join("omnizap.db-shm");
+    let shared = fs::OpenOptions::new().write(true).open(shared).unwrap();
+    shared.set_len(0).unwrap();
+    drop(shared);
+    // It follows the table, and so looks by itself; a client may come before.
+    let headers = [("Content-Type", "application/json")];
+    let feedback = json!({ "image_hash": HASH, "theme": "disk" }).to_string();
+    let asked = client.send("POST", "/feedback", &headers, feedback.as_bytes());
+    let acknowledged = 3 + i64::from(asked.is_ok_and(|answer| answer.status == 200));
+    assert_eq!(server.wait(), None, "ended by a signal: {}", server.log());
+    let mut server = start();
+    server.settle();
+    let mut client = server.client();
+    assert!(rate(&mut client));
+    until("being well", PATIENCE, || !is_degraded(&mut client));
+    drop(client);
+    server.terminate();
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    let [stored] = data.numbers("SELECT total_assignments FROM clip_image_theme_feedback");
+    assert_eq!(stored, acknowledged + 1, "{}", server.log());
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn endure(kind: Kind, outage: Outage, seconds: u64) {
         data: Some(data.clone()),
         ..Settings::default()
     });
+    server.ready();
     let seen = Seen::default();
     let mut client = server.client();
     std::thread::scope(|scope| {

@@ -1,11 +1,13 @@
 //! `omnizap classify`: any pipeline, asked from the command line by the rules of HTTP.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+use super::shutdown::logs_left;
 use crate::support::http::Part;
 use crate::support::program::{Server, Settings, omnizap, root};
 
@@ -372,4 +374,66 @@ fn a_mistake_in_another_file_is_a_warning() {
     assert_ends(&named, 78, &["did you mean `feedback`?"]);
     let checked = command(folder.path(), &["check"]);
     assert_ends(&checked, 78, &["did you mean `feedback`?"]);
+}
+
+#[test]
+fn a_command_closes_the_database_whatever_comes_of_it() {
+    let path = picture_path();
+    let (fine, broken) = (samples(), samples());
+    let broken_file = broken.path().join("dog/broken.png");
+    std::fs::write(&broken_file, "not a picture").unwrap();
+    let broken_file = broken_file.to_str().unwrap();
+    let [fine, broken] = [&fine, &broken].map(|folder| folder.path().to_str().unwrap());
+    let hash = format!("image_hash={}", "ab".repeat(32));
+    let judged = ["--field", &hash, "--field", "theme=t"];
+    for (arguments, code) in [
+        (vec!["classify", &path], 0),
+        (vec!["classify", &path, broken_file], 1),
+        (vec!["eval", fine], 0),
+        (vec!["eval", broken], 1),
+        (
+            [&["classify", "--pipeline", "feedback"][..], &judged].concat(),
+            0,
+        ),
+    ] {
+        let data = TempDir::new().unwrap();
+        let ended = |arguments: &[&str], code: i32| {
+            let output = omnizap(data.path()).args(arguments).output().unwrap();
+            assert_ends(&output, code, &[]);
+            assert!(data.path().join("omnizap.db").exists(), "{arguments:?}");
+            assert_eq!(logs_left(data.path()), [""; 0], "{arguments:?}");
+        };
+        ended(&arguments, code);
+        ended(&["db", "status"], 0);
+        ended(&["db", "forget", "--older-than", "0s", "--yes"], 0);
+    }
+}
+
+#[test]
+fn a_command_that_is_interrupted_closes_the_database_too() {
+    let path = picture_path();
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let data = TempDir::new().unwrap();
+        let mut child = omnizap(data.path())
+            .args(["classify", "--json", "--labels", "a cat,a dog", &path, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The first file is answered, the second one never comes.
+        let silent = child.stdin.take();
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        assert!(answer.starts_with('{'), "{answer}");
+        let id = child.id().to_string();
+        let told = Command::new("kill").args([signal, &id]).status();
+        assert!(told.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        drop((silent, answers));
+        assert_ends(&output, code, &["interrupted"]);
+        assert!(data.path().join("omnizap.db").exists());
+        assert_eq!(logs_left(data.path()), [""; 0], "{signal}");
+    }
 }

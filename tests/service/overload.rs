@@ -208,3 +208,40 @@ fn more_requests_than_can_be_answered_are_refused_early_and_the_others_answered_
             .is_empty()
     );
 }
+
+#[test]
+fn the_operator_says_how_many_are_always_taken_and_how_many_are_a_burst() {
+    let start = |always: &str, burst: &str| {
+        Server::start_with(&Settings {
+            environment: &[
+                ("OMNIZAP_ADMISSION_ALWAYS", always),
+                ("OMNIZAP_ADMISSION_BURST", burst),
+            ],
+            ..Settings::default()
+        })
+    };
+    let shown = |server: &Server| {
+        let shown = server.client().get("/pipelines").json();
+        let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
+        let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
+        classify["admission"].clone()
+    };
+    let time = Duration::from_millis(1_500);
+    let all = start("256", "4");
+    let seen = load(&all, 150, time);
+    assert!(seen.refused.is_empty(), "{} refused", seen.refused.len());
+    let now = shown(&all);
+    assert_eq!((&now["always"], &now["burst"]), (&json!(256), &json!(4)));
+    assert_eq!(now["refused"], 0);
+    drop(all);
+    let few = start("1", "2");
+    // After a reload too.
+    few.signal("HUP");
+    few.log_with("pipelines reloaded");
+    let now = shown(&few);
+    assert_eq!((&now["always"], &now["burst"]), (&json!(1), &json!(2)));
+    // What is a burst else.
+    let seen = load(&few, 48, time);
+    assert!(!seen.refused.is_empty() && !seen.taken.is_empty());
+    assert!(shown(&few)["refused"].as_u64() >= Some(1));
+}

@@ -140,10 +140,11 @@ fn ask(server: &Server, seed: u64, image: &[u8], is_ending: &AtomicBool, answere
 }
 
 /// What the database leaves of its log: it is not closed then.
-fn logs_left(folder: &Path) -> Vec<String> {
+pub(super) fn logs_left(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.ends_with("-wal")).collect()
+    let is_log = |name: &String| name.ends_with("-wal") || name.ends_with("-shm");
+    names.filter(is_log).collect()
 }
 
 #[test]
@@ -217,6 +218,63 @@ fn at_a_random_moment_all_that_was_begun_is_answered_and_all_ends_in_order() {
         let ended = format!("deinit in {pid}\n");
         assert_eq!(seen.matches(&ended).count(), 1, "{seen}");
     }
+}
+
+#[test]
+fn labels_that_are_still_embedded_and_kept_are_no_fault_of_the_end() {
+    // As many as there may be, each of a text that is not short.
+    let labels = (0..256).map(|number| format!("the thing number {number} of many others"));
+    let labels = json!(labels.collect::<Vec<_>>()).to_string();
+    for pause in [0, 30, 100, 300] {
+        let mut server = Server::start_with(&Settings {
+            environment: &[("CLIP_DEFAULT_LABELS_JSON", &labels)],
+            ..Settings::default()
+        });
+        std::thread::sleep(Duration::from_millis(pause));
+        server.terminate();
+        let begun = Instant::now();
+        assert_eq!(server.wait(), Some(0), "{}", server.log());
+        assert!(begun.elapsed() < GRACE, "after {pause} ms");
+        let log = server.log();
+        let is_fault = |line: &&str| {
+            let is_bad = line.contains(" WARN ") || line.contains(" ERROR ");
+            is_bad
+                && ["store", "database", "label", "text"]
+                    .iter()
+                    .any(|of| line.contains(of))
+        };
+        let faults: Vec<_> = log.lines().filter(is_fault).collect();
+        assert!(faults.is_empty(), "after {pause} ms: {log}");
+        if Kind::of_the_suite() == Kind::Sqlite {
+            assert_eq!(logs_left(server.data().folder()), [""; 0], "{pause}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_reload_ends_no_service_that_is_still_starting() {
+    let files = Files::new();
+    let library = files.plugin("waits", "ACTIVATE", "HANGS");
+    files.write("twice.toml", &Files::using(&library, true));
+    let mut command = omnizap(files.folder.path());
+    command
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--plugin-activate-ms=2000",
+        ])
+        .arg("--pipelines")
+        .arg(files.pipelines())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    let id = child.id().to_string();
+    let told = Command::new("kill").args(["-HUP", &id]).status();
+    assert!(told.unwrap().success());
+    // It ends as what it waited for does.
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(78), None));
 }
 
 #[test]

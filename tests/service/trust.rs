@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use engine::http::{Keys, Trust};
 use serde_json::json;
@@ -16,6 +17,9 @@ use crate::support::program::{Server, Settings, omnizap};
 const BOT: &str = "key-of-the-bot-0123456789";
 const OTHER: &str = "key-of-another-0123456789";
 const ADMIN: &str = "key-of-the-admins-0123456789";
+
+/// How long something is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const FEEDBACK: &str = "{\"image_hash\":\
     \"abababababababababababababababababababababababababababababababab\",\"theme\":\"a\"}";
@@ -305,6 +309,79 @@ fn on_other_addresses_the_service_is_called_by_any_name() {
             403,
             "foreign_origin",
         );
+    }
+}
+
+/// Writes a file of keys as editors do, in another's place.
+fn put_keys(file: &std::path::Path, keys: &[&str], mode: u32) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, keys.join("\n")).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::rename(&new, file).unwrap();
+}
+
+#[test]
+fn a_key_is_taken_back_and_another_given_without_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let [file, admin_file] = ["keys", "admins"].map(|name| folder.path().join(name));
+    put_keys(&file, &[BOT], 0o600);
+    put_keys(&admin_file, &[ADMIN], 0o600);
+    let server = Server::start_with(&Settings {
+        environment: &[
+            ("OMNIZAP_API_KEYS_FILE", file.to_str().unwrap()),
+            ("OMNIZAP_ADMIN_KEYS_FILE", admin_file.to_str().unwrap()),
+            ("OMNIZAP_API_KEYS", OTHER),
+        ],
+        ..Settings::default()
+    });
+    let opens = |key: &str| {
+        let headers = [("X-Api-Key", key)];
+        let answer = server.client().send("GET", "/health", &headers, b"");
+        let status = answer.unwrap().status;
+        assert!([200, 401].contains(&status), "{status}");
+        status == 200
+    };
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {}", server.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (new, newer) = ("new-key-of-the-bot-0123456", "newer-key-of-the-bot-01234");
+    assert!(opens(BOT) && opens(OTHER) && opens(ADMIN) && !opens(new));
+    // Both for a while, then the new one alone; found by itself.
+    put_keys(&file, &[BOT, new], 0o600);
+    until("another key", &|| opens(new));
+    assert!(opens(BOT) && opens(OTHER) && opens(ADMIN));
+    put_keys(&file, &[new], 0o640);
+    until("a key taken back", &|| !opens(BOT));
+    assert!(opens(new) && opens(OTHER));
+
+    // What is wrong is told, and changes nothing; at once where it is asked for.
+    for (keys, mode, wanted) in [
+        (&["short"][..], 0o600, "key 1 has 5 characters"),
+        (&["# none"], 0o600, "there is no key in the file"),
+        (&[new, newer], 0o666, "chmod o-w"),
+    ] {
+        put_keys(&file, keys, mode);
+        server.signal("HUP");
+        server.log_with(wanted);
+        assert!(opens(new) && !opens(newer) && opens(OTHER), "{wanted}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    server.signal("HUP");
+    server.log_with("No such file");
+    assert!(opens(new));
+    put_keys(&file, &[newer], 0o600);
+    put_keys(&admin_file, &[BOT], 0o600);
+    server.signal("HUP");
+    until("the newer key", &|| opens(newer) && !opens(new));
+    until("the key of administrators", &|| opens(BOT) && !opens(ADMIN));
+    let log = server.log();
+    assert!(log.contains("those from before stay in force"), "{log}");
+    for key in [BOT, OTHER, ADMIN, new, newer] {
+        assert!(!log.contains(key), "the log has a key: {log}");
     }
 }
 

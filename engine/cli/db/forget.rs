@@ -86,7 +86,8 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
         if args.dry_run || found.is_nothing() {
             return Ok(ExitCode::SUCCESS);
         }
-        if !is_confirmed()? {
+        // Who is asked may take long: a signal is taken meanwhile.
+        if !tokio::task::spawn_blocking(is_confirmed).await?? {
             outln!("nothing was forgotten");
             return Ok(ExitCode::FAILURE);
         }
@@ -109,7 +110,7 @@ pub(super) async fn run(store: &Store, args: &ForgetArgs) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_confirmed() -> Result<bool, Failure> {
+fn is_confirmed() -> std::io::Result<bool> {
     err!("They cannot be brought back. Forget them? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

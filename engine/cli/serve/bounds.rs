@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use engine::http::Limits;
+use engine::pipeline::build::AdmissionLimits;
 
 use crate::cli::value::{ms, whole};
 
@@ -138,6 +139,26 @@ pub(super) struct BoundArgs {
         value_parser = |text: &str| whole(text, 1, 1 << 40)
     )]
     max_held_bytes: u64,
+    /// So many requests of a pipeline in flight are always taken, however many more come than can
+    /// be answered; with as many as may be in flight, all are
+    #[arg(
+        long,
+        env = "OMNIZAP_ADMISSION_ALWAYS",
+        value_name = "N",
+        default_value_t = AdmissionLimits::default().always as u64,
+        value_parser = |text: &str| whole(text, 1, 65_536)
+    )]
+    admission_always: u64,
+    /// How many times as many requests as keep a pipeline busy may come in a burst; of more, those
+    /// that cannot be answered in good time are answered 429 at once
+    #[arg(
+        long,
+        env = "OMNIZAP_ADMISSION_BURST",
+        value_name = "N",
+        default_value_t = AdmissionLimits::default().burst as u64,
+        value_parser = |text: &str| whole(text, 2, 1000)
+    )]
+    admission_burst: u64,
 }
 
 impl BoundArgs {
@@ -159,6 +180,8 @@ impl BoundArgs {
             max_streams: one("max_streams").max_streams,
             max_coming_bodies: one("max_coming_bodies").max_coming_bodies,
             max_held_bytes: one("max_held_bytes").max_held_bytes,
+            admission_always: one("admission_always").admission_always,
+            admission_burst: one("admission_burst").admission_burst,
         }
     }
 
@@ -183,6 +206,17 @@ impl BoundArgs {
             max_coming_bodies: usize::try_from(self.max_coming_bodies)?,
             max_held_bytes: usize::try_from(self.max_held_bytes)?,
             ..Limits::default()
+        })
+    }
+
+    /// Those of which requests are taken.
+    ///
+    /// # Errors
+    /// As [`BoundArgs::limits`].
+    pub(super) fn admission(&self) -> Result<AdmissionLimits, std::num::TryFromIntError> {
+        Ok(AdmissionLimits {
+            always: usize::try_from(self.admission_always)?,
+            burst: usize::try_from(self.admission_burst)?,
         })
     }
 }

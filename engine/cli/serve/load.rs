@@ -12,6 +12,7 @@ use engine::live::steps::Steps;
 use engine::live::trial::Teller;
 use engine::live::{Live, Loading, Source, Trial, Workshop};
 use engine::pipeline::Pipeline;
+use engine::pipeline::build::AdmissionLimits;
 use engine::pipeline::graph::Graph;
 use omnizap_host::probe::process;
 use omnizap_services::Services;
@@ -39,6 +40,9 @@ const MOST_CLOSING: Duration = Duration::from_secs(3);
 /// The longest that the end of what plugins have is waited for, twice: their instances, and their
 /// libraries.
 const MOST_OF_PLUGINS: Duration = Duration::from_secs(5);
+
+/// What they have beyond that, where they are told late.
+const LEAST_OF_PLUGINS: Duration = Duration::from_millis(200);
 
 /// What the store has to close in any case.
 const LEAST_OF_THE_STORE: Duration = Duration::from_secs(1);
@@ -150,10 +154,14 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(common: &Common, safe: bool) -> Result<Self, Failure> {
+    pub(super) fn new(
+        common: &Common,
+        safe: bool,
+        admission: AdmissionLimits,
+    ) -> Result<Self, Failure> {
         let (workshop, services) = pipelines::workshop_and_services(common, safe)?;
         Ok(Self {
-            workshop: Arc::new(workshop),
+            workshop: Arc::new(workshop.admitting(admission)),
             services,
         })
     }
@@ -194,7 +202,18 @@ impl House {
 
     /// Ends the libraries of plugins, within their part of the time, and then the store.
     async fn close(&self, until: Instant, of_plugins: Duration) {
-        self.workshop.close(of_plugins).await;
+        let workshop = self.workshop.clone();
+        let runtime = tokio::runtime::Handle::current();
+        // On a thread of its own: a library that is just being opened, and hangs, may hold it up.
+        let closing = tokio::task::spawn_blocking(move || {
+            runtime.block_on(workshop.close(of_plugins));
+        });
+        if tokio::time::timeout(of_plugins + LEAST_OF_PLUGINS, closing)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the libraries of plugins were not closed in time");
+        }
         let left = until.saturating_duration_since(Instant::now());
         let limit = left.max(LEAST_OF_THE_STORE);
         let closed = tokio::time::timeout(limit, self.services.close()).await;

@@ -1,23 +1,17 @@
 //! Whom the service answers: which names, pages and keys the operator lists.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use engine::http::{Hosts, Keys, Origins, Trust};
+use engine::http::{Hosts, Origins, Trust};
 
+use super::keys::{self, KeyFile};
 use crate::cli::Failure;
-use crate::cli::permission::is_writable_by_all;
 
 /// Where keys may stand themselves. They are no flags: whoever sees the processes of the machine
 /// would see them.
 const API_KEYS: &str = "OMNIZAP_API_KEYS";
 const ADMIN_KEYS: &str = "OMNIZAP_ADMIN_KEYS";
-/// Largest file of keys, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct TrustArgs {
@@ -39,11 +33,12 @@ pub(super) struct TrustArgs {
         value_parser = Origins::parse
     )]
     allowed_origins: Option<Origins>,
-    /// File of the keys that open the service, one a line; also OMNIZAP_API_KEYS, the keys
-    /// themselves
+    /// File of the keys that open the service, one a line, which is read again when it changes;
+    /// also OMNIZAP_API_KEYS, the keys themselves
     #[arg(long, env = "OMNIZAP_API_KEYS_FILE", value_name = "FILE")]
     api_keys_file: Option<PathBuf>,
-    /// File of the keys that open the routes of administrators too; also OMNIZAP_ADMIN_KEYS
+    /// File of the keys that open the routes of administrators too, read again as the other; also
+    /// OMNIZAP_ADMIN_KEYS
     #[arg(long, env = "OMNIZAP_ADMIN_KEYS_FILE", value_name = "FILE")]
     admin_keys_file: Option<PathBuf>,
 }
@@ -60,89 +55,21 @@ impl TrustArgs {
         }
     }
 
-    /// Reads the keys, and says whom the service answers.
+    /// Reads the keys, and says whom the service answers; and the files whose keys may change.
     ///
     /// # Errors
     /// A file that cannot be read or that anybody may write, and what is no key.
-    pub(super) fn read(&self) -> Result<Trust, Failure> {
-        let keys =
-            |variable: &str, file: Option<&Path>| keys(variable, file).map_err(Failure::Config);
-        Ok(Trust {
+    pub(super) fn read(&self) -> Result<(Trust, Vec<KeyFile>), Failure> {
+        let api = keys::read(API_KEYS, self.api_keys_file.as_deref());
+        let (api_keys, api_file) = api.map_err(Failure::Config)?;
+        let admin = keys::read(ADMIN_KEYS, self.admin_keys_file.as_deref());
+        let (admin_keys, admin_file) = admin.map_err(Failure::Config)?;
+        let trust = Trust {
             hosts: self.allowed_hosts.clone().unwrap_or_default(),
             origins: self.allowed_origins.clone().unwrap_or_default(),
-            api_keys: keys(API_KEYS, self.api_keys_file.as_deref())?,
-            admin_keys: keys(ADMIN_KEYS, self.admin_keys_file.as_deref())?,
-        })
-    }
-}
-
-/// The keys of a variable and those of a file.
-fn keys(variable: &str, file: Option<&Path>) -> anyhow::Result<Keys> {
-    let said = match std::env::var(variable) {
-        Ok(text) => text,
-        Err(std::env::VarError::NotPresent) => String::new(),
-        Err(std::env::VarError::NotUnicode(_)) => bail!("{variable} is no text in UTF-8"),
-    };
-    let keys = Keys::parse(&said).map_err(|message| anyhow!("{variable}: {message}"))?;
-    let Some(file) = file else {
-        return Ok(keys);
-    };
-    of_file(file)
-        .map(|of_file| keys.and(of_file))
-        .with_context(|| format!("the keys of {}", file.display()))
-}
-
-fn of_file(path: &Path) -> anyhow::Result<Keys> {
-    let file = File::open(path)?;
-    if is_writable_by_all(file.metadata()?.mode()) {
-        bail!("everybody may write the file, and so add a key: chmod o-w");
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        bail!("the file has more than {MAX_FILE} bytes");
-    }
-    let keys = Keys::parse(&text).map_err(|message| anyhow!(message))?;
-    if keys.is_empty() {
-        // Whoever names a file means to close the service.
-        bail!("there is no key in the file");
-    }
-    Ok(keys)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_file_of_keys_is_read_or_refused_with_the_reason() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("keys");
-        let write = |text: &str, mode: u32| {
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            of_file(&path)
+            api_keys,
+            admin_keys,
         };
-        assert!(
-            !write("# the bot\n0123456789abcdef\n", 0o640)
-                .unwrap()
-                .is_empty()
-        );
-        for (text, mode, wanted) in [
-            ("0123456789abcdef\n", 0o646, "everybody may write"),
-            ("# none yet\n", 0o600, "no key"),
-            ("", 0o600, "no key"),
-            ("a-short-one\n", 0o600, "key 1 has 11 characters"),
-        ] {
-            let error = write(text, mode).unwrap_err().to_string();
-            assert!(error.contains(wanted), "{error}");
-            assert!(!error.contains("a-short-one"), "{error}");
-        }
-        assert!(of_file(&folder.path().join("none")).is_err());
-        let named = keys("OMNIZAP_TEST_NO_SUCH_KEYS", Some(&path)).unwrap_err();
-        assert!(named.to_string().contains("keys"), "{named}");
+        Ok((trust, api_file.into_iter().chain(admin_file).collect()))
     }
 }

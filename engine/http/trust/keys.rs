@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use omnizap_contract::common::digest::Sha256Hex;
 use warp::http::{HeaderMap, header};
 
@@ -17,9 +19,9 @@ const MAX_KEYS: usize = 1024;
 /// Most keys of one request that are looked at.
 const MAX_GIVEN: usize = 4;
 
-/// Keys that open the service.
+/// Keys that open the service. Cloning shares them: where they are replaced, all have others.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<Sha256Hex>);
+pub struct Keys(Arc<ArcSwap<Vec<Sha256Hex>>>);
 
 impl Keys {
     /// Reads keys between commas, blanks and line ends. A line that begins with `#` says nothing.
@@ -50,20 +52,29 @@ impl Keys {
         if digests.len() > MAX_KEYS {
             return Err(format!("expected at most {MAX_KEYS} keys"));
         }
-        Ok(Self(digests))
+        Ok(Self::of(digests))
     }
 
-    /// The same and those of another list.
+    fn of(digests: Vec<Sha256Hex>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(digests)))
+    }
+
+    /// The same and those of another list, as they are now.
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self
+    pub fn and(&self, other: &Self) -> Self {
+        let (own, others) = (self.0.load_full(), other.0.load_full());
+        Self::of(own.iter().chain(others.iter()).copied().collect())
+    }
+
+    /// Puts those of another list in their place, wherever they are shared.
+    pub fn replace(&self, by: &Self) {
+        self.0.store(by.0.load_full());
     }
 
     /// True where there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.load().is_empty()
     }
 
     /// True for one of these. How long that takes tells nothing of them: digests are compared, each
@@ -71,7 +82,7 @@ impl Keys {
     pub(super) fn have(&self, given: &[u8]) -> bool {
         let given = Sha256Hex::of(given);
         let mut found = 0;
-        for known in &self.0 {
+        for known in self.0.load().iter() {
             let pairs = known.as_str().bytes().zip(given.as_str().bytes());
             let differs = pairs.fold(0, |differs, (a, b)| black_box(differs | (a ^ b)));
             found |= black_box(u8::from(differs == 0));
@@ -82,7 +93,7 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.0.len())
+        write!(f, "{} keys", self.0.load().len())
     }
 }
 
@@ -136,9 +147,19 @@ mod tests {
         }
         let both = Keys::parse(FIRST)
             .unwrap()
-            .and(Keys::parse(SECOND).unwrap());
+            .and(&Keys::parse(SECOND).unwrap());
         assert!(both.have(FIRST.as_bytes()) && both.have(SECOND.as_bytes()));
         assert!(Keys::parse("# none\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_that_are_replaced_are_so_wherever_they_are_shared() {
+        let keys = Keys::parse(FIRST).unwrap();
+        let shared = keys.clone();
+        let both = keys.and(&Keys::default());
+        keys.replace(&Keys::parse(SECOND).unwrap());
+        assert!(shared.have(SECOND.as_bytes()) && !shared.have(FIRST.as_bytes()));
+        assert!(both.have(FIRST.as_bytes()), "it is a list of its own");
     }
 
     #[test]

@@ -16,13 +16,32 @@ use std::time::{Duration, Instant};
 
 use omnizap_contract::Counters;
 
-/// So many in flight are always taken: two batches of a model, whose work is not held up by
-/// waiting for the next request.
-const FEW: f64 = 16.0;
+use super::Pipeline;
+
+/// Bounds of what is taken; [`AdmissionLimits::default`] documents the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// So many requests of a pipeline in flight are always taken; with as many as there may be at
+    /// all, none is ever refused.
+    pub always: usize,
+    /// How many times as many as are good make a queue that stands, 2 at least: what comes at once
+    /// and is less is a burst, and taken.
+    pub burst: usize,
+}
+
+impl Default for AdmissionLimits {
+    /// 16 are always taken: two batches of a model, whose work is not held up by waiting for the
+    /// next request. A burst is up to 4 times as many as are good.
+    fn default() -> Self {
+        Self {
+            always: 16,
+            burst: 4,
+        }
+    }
+}
+
 /// How many are good, as a multiple of what the work itself needs to go on without a pause.
 const GOOD: f64 = 2.0;
-/// How many times as many as are good make a queue that stands.
-const STANDING: f64 = 4.0;
 /// So many in flight are no queue: how long a request then takes is what the work itself takes.
 const NO_QUEUE: usize = 4;
 /// How long none must have been refused until bursts are taken again.
@@ -32,9 +51,6 @@ const LOOK_AFTER: u32 = 64;
 /// How long before that the queue must have been short, as a multiple of what a request took: those
 /// that take long come last.
 const SHORT_FOR: f64 = 2.0;
-/// How much slower it may become. Where nobody waits for anybody it becomes [`STANDING`] times as
-/// slow, where all wait for the same it does not.
-const SLOWER: f64 = 2.0;
 /// Of so many measures a running mean is made.
 const MEASURES: u32 = 128;
 /// With fewer it says nothing yet.
@@ -50,6 +66,7 @@ pub(in crate::pipeline) struct Admission {
 
 #[derive(Debug, Default)]
 struct State {
+    limits: AdmissionLimits,
     in_flight: usize,
     /// Seconds from one end to the next while others are in flight.
     pace: Mean,
@@ -107,6 +124,13 @@ pub(in crate::pipeline) struct Place<'a> {
     had_no_queue: bool,
 }
 
+impl Pipeline {
+    /// Takes requests within these bounds from now on.
+    pub fn admit_within(&self, limits: AdmissionLimits) {
+        self.admission.lock().limits = limits;
+    }
+}
+
 impl Admission {
     /// A place for a request that has until `deadline`.
     ///
@@ -138,6 +162,8 @@ impl Admission {
         let is_refusing = state.refusing.is_some();
         Counters::new()
             .gauge("in_flight", state.in_flight as f64)
+            .gauge("always", state.limits.always as f64)
+            .gauge("burst", state.limits.burst as f64)
             .gauge("good_in_flight", state.good().floor())
             .gauge("is_refusing", f64::from(u8::from(is_refusing)))
             .gauge("pace_us", micros(state.pace))
@@ -154,10 +180,23 @@ impl Admission {
 impl State {
     /// How many in flight are good.
     fn good(&self) -> f64 {
+        let few = self.limits.always as f64;
         match (self.work.known(), self.pace.known()) {
-            (Some(work), Some(pace)) if pace > 0.0 => FEW.max(GOOD * work / pace),
-            _ => FEW,
+            (Some(work), Some(pace)) if pace > 0.0 => few.max(GOOD * work / pace),
+            _ => few,
         }
+    }
+
+    /// How many times as many as are good make a queue that stands.
+    fn standing(&self) -> f64 {
+        self.limits.burst as f64
+    }
+
+    /// How much slower the work may become by refusing. Where nobody waits for anybody it becomes
+    /// [`State::standing`] times as slow, where all wait for the same it does not: half way between,
+    /// as factors go.
+    fn slower(&self) -> f64 {
+        self.standing().sqrt()
     }
 
     /// How long those in flight take; no time where that is not known.
@@ -187,7 +226,7 @@ impl State {
         }
         let left = deadline.saturating_duration_since(now).as_secs_f64();
         // A queue that most of the time is spent in stands, however short it is.
-        let stands = in_flight >= STANDING * good || self.wait() > left / 2.0;
+        let stands = in_flight >= self.standing() * good || self.wait() > left / 2.0;
         match &mut self.refusing {
             Some(refusing) => refusing.last = now,
             None if stands => {
@@ -212,6 +251,7 @@ impl State {
             let since = now.saturating_duration_since(last);
             self.pace.add(since.as_secs_f64());
         }
+        let slower = self.slower();
         if let Some(refusing) = &mut self.refusing
             && let Short::From(from, ended) = &mut refusing.short
             && *from < now
@@ -221,7 +261,7 @@ impl State {
                 return;
             }
             let pace = now.saturating_duration_since(*from).as_secs_f64() / f64::from(*ended);
-            if pace > SLOWER * refusing.pace {
+            if pace > slower * refusing.pace {
                 // Those in flight did not wait for one another: so long is what they take.
                 self.work.value = self.work.value.max(refusing.took);
                 self.work.measures = MEASURES;

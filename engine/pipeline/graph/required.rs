@@ -4,7 +4,8 @@
 //! before), so whoever has nothing else to take may be skipped in any run. Such a stage
 //! fills no required field: a service whose `embed` is off would start, and answer
 //! nothing about a new picture. Conditions do not count here: who writes one sees to it
-//! that something else stands in.
+//! that something else stands in. That is why `sure` does not serve here: for a condition, which
+//! would meet null, every `if`, switch and failure counts.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,6 @@
 //! Which values are sure to be there in every run, whatever is switched and whatever fails, and why
-//! others are not.
+//! others are not. `required` does not serve here: it asks of the response, and trusts who writes an
+//! `if` or a switch that something else stands in.
 
 use omnizap_contract::Presence;
 

@@ -258,6 +258,45 @@ fn few_are_always_taken_and_long_work_is_no_reason_to_take_more_than_can_be_done
 }
 
 #[test]
+fn as_many_as_the_operator_says_are_always_taken_and_in_a_burst() {
+    /// With half a minute for each, one ends every 4 ms, and as many are in flight as are taken, at
+    /// most so many.
+    fn most(limits: AdmissionLimits, wanted: usize) -> usize {
+        let admission = Admission::default();
+        admission.lock().limits = limits;
+        let start = Instant::now();
+        let mut places: VecDeque<Place<'_>> = VecDeque::new();
+        let mut most = 0;
+        for turn in 0..2_000_u64 {
+            let now = start + Duration::from_millis(turn * 4);
+            while places.len() < wanted
+                && let Ok(place) = admission.enter(now, now + Duration::from_secs(30))
+            {
+                places.push_back(place);
+            }
+            // What came before anything was measured is over by then.
+            if turn > 1_000 {
+                most = most.max(places.len());
+            }
+            places
+                .pop_front()
+                .unwrap()
+                .leave(now + Duration::from_millis(4));
+        }
+        most
+    }
+    let with = |always, burst| AdmissionLimits { always, burst };
+    assert_eq!(AdmissionLimits::default(), with(16, 4));
+    // Clients that wait for their answers are a burst up to the bound, and never refused.
+    assert_eq!(most(with(16, 4), 64), 64);
+    assert_eq!(most(with(16, 8), 128), 128);
+    assert_eq!(most(with(200, 2), 200), 200);
+    // Beyond that few are left.
+    assert!(most(with(16, 4), 200) < 64);
+    assert!(most(with(4, 2), 64) < 16);
+}
+
+#[test]
 fn who_leaves_before_the_end_frees_the_place_and_tells_nothing() {
     let admission = Admission::default();
     let now = Instant::now();
