@@ -8,14 +8,13 @@ use serde_json::json;
 
 use super::answers::file;
 use super::budgets::{Mute, take_a_place};
-use crate::support::http::{Answer, Client, Part, connect, read_answer};
+use crate::support::http::{Answer, Part, begin_form, connect, read_answer};
 use crate::support::pictures::gray_tiff;
 use crate::support::program::{Server, picture};
 
 #[track_caller]
 fn refused(answer: &Answer, status: u16, wanted: &str) {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert_eq!(answer.status, status, "{text}");
+    let text = answer.told(status);
     assert!(text.contains(wanted), "{text}");
     for leak in [
         env!("CARGO_MANIFEST_DIR"),
@@ -70,9 +69,7 @@ fn a_sixteen_bit_gray_picture_is_not_white() {
     let mut ask = |data: &[u8]| {
         let labels = Part::Text("labels", "a cat,a chart,a text");
         let answer = client.post_form("/classify", &[file(data), labels]);
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status, 200, "{text}");
-        answer.json()["raw_logits"].clone()
+        answer.fine()["raw_logits"].clone()
     };
     let scene = |x: u32, y: u32| (x * y + 3 * x) % 200;
     let (deep, shallow) = (
@@ -297,14 +294,7 @@ fn a_client_that_leaves_harms_nobody() {
         stream.write_all(&body[..body.len() / 2]).unwrap();
     }
     for _ in 0..20 {
-        let mut stream = connect(server.address).unwrap();
-        let body = crate::support::http::multipart(&[file(&data)]);
-        let head = format!(
-            "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=----a-boundary-of-the-tests\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(&body).unwrap();
+        drop(begin_form(server.address, "/classify", &[file(&data)]).unwrap());
     }
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(
@@ -340,10 +330,7 @@ fn too_many_at_a_time_are_told_to_come_again() {
     );
     drop(slow);
     let begun = std::time::Instant::now();
-    let in_flight = |client: &mut Client| {
-        client.get("/pipelines").json()["budgets"]["requests_in_flight"]["now"].clone()
-    };
-    while in_flight(&mut client) != 0 {
+    while client.budgets()["requests_in_flight"]["now"] != 0 {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
             "it is never free"

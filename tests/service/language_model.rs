@@ -201,6 +201,7 @@ fn a_server_over_https_without_certificates_is_told_and_the_rest_works() {
         settings["features_off"]["llm_label_expansion"],
         WITHOUT_CERTIFICATES
     );
+    server.ready();
     assert_eq!(client.get("/health").json()["status"], "degraded");
     let ready = client.get("/health/ready");
     assert_eq!(ready.status, 200);

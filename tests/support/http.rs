@@ -30,12 +30,28 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
+    /// What it says, as text, where it has that status.
+    #[track_caller]
+    pub(crate) fn told(&self, status: u16) -> String {
+        let text = String::from_utf8_lossy(&self.body).into_owned();
+        assert_eq!(self.status, status, "{text}");
+        text
+    }
+
     /// What it says, where the request went well.
     #[track_caller]
     pub(crate) fn fine(&self) -> Json {
-        let text = String::from_utf8_lossy(&self.body);
-        assert_eq!(self.status, 200, "{text}");
+        self.told(200);
         self.json()
+    }
+
+    /// The error that it tells, where the request was refused with that status and code.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) -> Json {
+        let text = self.told(status);
+        let error = self.json();
+        assert_eq!(error["code"], code, "{text}");
+        error
     }
 }
 
@@ -99,6 +115,32 @@ impl Client {
         self.send("GET", path, &[], &[]).unwrap()
     }
 
+    /// What `GET /pipelines` shows.
+    #[track_caller]
+    pub(crate) fn pipelines(&mut self) -> Json {
+        self.get("/pipelines").fine()
+    }
+
+    /// What of each bound is in use.
+    #[track_caller]
+    pub(crate) fn budgets(&mut self) -> Json {
+        self.pipelines()["budgets"].clone()
+    }
+
+    /// What is shown of the pipeline of that name.
+    #[track_caller]
+    pub(crate) fn pipeline(&mut self, name: &str) -> Json {
+        let shown = self.pipelines();
+        named(&shown["pipelines"], &["pipeline"], name)
+    }
+
+    /// What a stage of a pipeline counts; it goes by its name or by its kind.
+    #[track_caller]
+    pub(crate) fn counters(&mut self, pipeline: &str, stage: &str) -> Json {
+        let shown = self.pipeline(pipeline);
+        named(&shown["stages"], &["name", "uses"], stage)["counters"].clone()
+    }
+
     pub(crate) fn post_json(&mut self, path: &str, body: &Json) -> Answer {
         let headers = [("Content-Type", "application/json")];
         self.send("POST", path, &headers, body.to_string().as_bytes())
@@ -142,6 +184,15 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// The first of a list that has that name under one of these keys.
+#[track_caller]
+fn named(list: &Json, keys: &[&str], name: &str) -> Json {
+    let mut all = list.as_array().into_iter().flatten();
+    let found = all.find(|one| keys.iter().any(|key| one[*key] == name));
+    let found = found.unwrap_or_else(|| panic!("there is no `{name}`: {list}"));
+    found.clone()
 }
 
 fn form_type() -> String {
