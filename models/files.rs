@@ -1,6 +1,7 @@
 //! Models as files: checkpoints read and folded into named weights, the records kept of them, what
 //! lies beside them, and where they are on this machine and come from.
 
+pub mod bare;
 pub(crate) mod beside;
 pub(crate) mod cache;
 pub(crate) mod checkpoint;

@@ -62,6 +62,8 @@ pub mod verify;
 pub use confidence::{Confidence, NoMatch, Temperature};
 pub use device::Device;
 pub use error::Error;
+#[doc(hidden)]
+pub use files::bare;
 pub use files::cache::Cache;
 pub use files::hub;
 pub use input::pixels::{Layout, MAX_SIDE, PixelView, Pixels};

@@ -8,6 +8,7 @@
 //! between crates nor between the modules of one.
 
 mod circles;
+mod licences;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
     "README.md",
 ];
-const TOOLS: [&str; 9] = [
+const TOOLS: [&str; 12] = [
     "Cargo.lock",
     "LICENSE-MIT",
     "LICENSE-APACHE",
@@ -85,6 +86,9 @@ const TOOLS: [&str; 9] = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "Dockerfile",
+    "deny.toml",
+    "deploy",
+    "fuzz",
 ];
 
 fn files(folder: &str, extension: &str) -> Vec<File> {

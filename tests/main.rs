@@ -4,6 +4,7 @@
 //! - `engine`: the engine alone, with stages made for the test
 //! - `plugins`: third-party stages as real libraries
 //! - `service`: the program as its users meet it
+//! - `fuzz`: readers of strangers' bytes, on bytes that nobody wrote
 //! - `memory`: what it remembers, over each kind of database
 
 #![allow(missing_docs, reason = "tests are not an interface")]
@@ -11,6 +12,7 @@
 
 mod architecture;
 mod engine;
+mod fuzz;
 mod memory;
 mod plugins;
 mod service;

@@ -17,6 +17,9 @@ pub use self::source::{BUILTIN, Place, SourceText};
 /// Most characters of a message, and of the way out.
 const MAX_MESSAGE: usize = 2000;
 
+/// Most mistakes that are told of at once; of the rest it is told how many they are.
+const MAX_MISTAKES: usize = 256;
+
 /// One mistake in a file.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
@@ -157,27 +160,35 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every mistake that was found, in the order of the files and their lines.
+/// The mistakes that were found, in the order of the files and their lines.
 #[derive(Clone, Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    told: Vec<Diagnostic>,
+    /// How many more there are.
+    untold: usize,
+}
 
 impl Diagnostics {
     /// Adds a mistake; the same one twice is one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.told.len() == MAX_MISTAKES {
+            self.untold += 1;
+            return;
+        }
         let is_same = |other: &Diagnostic| {
             other.span == diagnostic.span
                 && other.message == diagnostic.message
                 && other.source.name == diagnostic.source.name
         };
-        if !self.0.iter().any(is_same) {
-            self.0.push(diagnostic);
+        if !self.told.iter().any(is_same) {
+            self.told.push(diagnostic);
         }
     }
 
     /// Shows no line of that file, or of what it extends, of which one of these places is a part:
     /// they hold secrets.
     pub(super) fn conceal(&mut self, source: &SourceText, secrets: &[Range<usize>]) {
-        let of_file = self.0.iter_mut();
+        let of_file = self.told.iter_mut();
         for diagnostic in of_file.filter(|it| it.source.name == source.name) {
             diagnostic.conceal(secrets);
         }
@@ -185,7 +196,8 @@ impl Diagnostics {
 
     /// Adds all of another list.
     pub fn extend(&mut self, other: Self) {
-        for diagnostic in other.0 {
+        self.untold += other.untold;
+        for diagnostic in other.told {
             self.push(diagnostic);
         }
     }
@@ -193,18 +205,18 @@ impl Diagnostics {
     /// True where nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 
     /// How many mistakes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.told.len() + self.untold
     }
 
     /// The mistakes, by position within each file.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        let mut sorted: Vec<_> = self.0.iter().collect();
+        let mut sorted: Vec<_> = self.told.iter().collect();
         sorted.sort_by_key(|diagnostic| (diagnostic.source.name.clone(), diagnostic.span.start));
         sorted.into_iter()
     }
@@ -222,6 +234,9 @@ impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for diagnostic in self.iter() {
             writeln!(f, "{diagnostic}\n")?;
+        }
+        if self.untold > 0 {
+            writeln!(f, "and {} more\n", self.untold)?;
         }
         let plural = if self.len() == 1 { "" } else { "s" };
         write!(f, "{} error{plural}", self.len())

@@ -134,6 +134,11 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// All that is left.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (String, Entry)> {
+        self.tensors.into_iter()
+    }
+
     /// Takes a tensor out, in single precision.
     ///
     /// # Errors

@@ -82,8 +82,7 @@ pub(crate) fn find(source: &Path, config: &ModelConfig, cache: &Cache) -> Option
 
 /// Maps a record, if it was made of `source` as it is now.
 fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, String> {
-    let bytes = mapping::map(place).map_err(|error| error.to_string())?;
-    let reader = Reader::from_bytes(bytes).map_err(|error| error.to_string())?;
+    let reader = open(place)?;
     let metadata = reader.metadata();
     let value = |key: &str| metadata.get(key).cloned().unwrap_or_default();
     if value("omnizap_format") != FORMAT {
@@ -105,6 +104,20 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
     if !same {
         return Err("the checkpoint has changed".to_owned());
     }
+    Ok(Record {
+        weights: weights(reader)?,
+        source_sha256,
+    })
+}
+
+/// Maps a file in the format of records.
+pub(crate) fn open(place: &Path) -> Result<Reader, String> {
+    let bytes = mapping::map(place).map_err(|error| error.to_string())?;
+    Reader::from_bytes(bytes).map_err(|error| error.to_string())
+}
+
+/// All that it holds.
+pub(crate) fn weights(reader: Reader) -> Result<Weights, String> {
     let mut weights = Weights::default();
     for tensor in reader.into_tensors().map_err(|error| error.to_string())? {
         let name = tensor.name.clone();
@@ -113,10 +126,7 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
             bridge::into_data(tensor).map_err(|error| error.to_string())?,
         );
     }
-    Ok(Record {
-        weights,
-        source_sha256,
-    })
+    Ok(weights)
 }
 
 /// Keeps folded weights beside their checkpoint, or in the cache when that folder is read-only.

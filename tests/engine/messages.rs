@@ -386,6 +386,18 @@ fn a_header_of_too_many_parts_has_its_line() {
     );
 }
 
+/// Telling of each would take minutes, and nobody reads that much.
+#[test]
+fn of_very_many_mistakes_the_first_are_told_and_how_many_more_there_are() {
+    let keys = (0..100_000).map(|at| format!("k{at} = 1\n"));
+    let mistakes = bind(&format!("{HEAD}{}", keys.collect::<String>()), &[]).unwrap_err();
+    assert_eq!(mistakes.iter().count(), 256);
+    assert_eq!(mistakes.len(), 100_000);
+    let text = mistakes.to_string();
+    assert!(text.contains("\nand 99744 more\n"));
+    assert!(text.ends_with("\n100000 errors"));
+}
+
 #[test]
 fn a_long_line_or_value_is_cut() {
     let long = "x".repeat(200_000);

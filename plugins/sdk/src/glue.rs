@@ -7,6 +7,8 @@ mod form;
 mod give;
 mod guard;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::c_void;
 

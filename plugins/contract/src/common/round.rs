@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 /// A number at so many decimals, half away from zero, never minus zero.
 #[must_use]
 pub fn round(number: f64, decimals: u8) -> f64 {
-    let scale = 10_f64.powi(i32::from(decimals));
+    // Exact up to 22 decimals, which `powi` does not promise to be on every machine.
+    let scale = (0..decimals).fold(1.0_f64, |scale, _| scale * 10.0);
     let rounded = (number * scale).round() / scale;
     // A number without decimals at this scale is its own rounding; a product that overflows is none.
     if rounded.is_finite() {
@@ -47,6 +48,7 @@ mod tests {
         assert_eq!(round(-0.25, 1), -0.3);
         assert!(round(-1e-9, 6).is_sign_positive());
         assert_eq!(round(1e306, 6), 1e306);
+        assert_eq!(round(-0.25, u8::MAX), -0.25);
         let rounded = round_json(json!({"a": [0.123_456_78, 3, -1e-9], "b": "1.5"}), 6);
         assert_eq!(rounded.to_string(), r#"{"a":[0.123457,3,0.0],"b":"1.5"}"#);
     }
