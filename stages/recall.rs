@@ -8,16 +8,17 @@
 //! weights: what is recalled is what would have been computed, and no client can plant
 //! it. While the database is away nothing is recalled, and every image is embedded.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use omnizap_contract::typed::{In, OneOf, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, Call, Embedding, Error, Health, Inputs, Observed, OptionFault, Options, Outputs,
-    Ports, Runner, StageKind, StageSpec, choices,
+    AsyncStage, Call, Counters, Embedding, Error, Health, Inputs, Observed, OptionFault, Options,
+    Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
 use omnizap_services::inference::clip::{self, ClipModel};
 use omnizap_services::inference::nsfw::{self, is_classes};
-use omnizap_services::store::{Store, StoreError, limits};
+use omnizap_services::store::{Store, StoreError};
 use omnizap_services::{Services, space};
 
 const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
@@ -133,6 +134,8 @@ impl StageKind for Recall {
             id: model.embedding_id(options),
             model,
             nsfw,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         }))
     }
 }
@@ -144,12 +147,16 @@ struct Recaller {
     id: Arc<str>,
     /// Under which the nsfw model's probabilities are kept, where they are wanted.
     nsfw: Option<Arc<str>>,
+    /// Pictures whose embedding was found, and those whose was not.
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 impl Recaller {
     /// The embedding of an image, if it is known.
     async fn embedding(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
-        let limit = limits::READ.min(call.remaining() / TIME_SHARE);
+        // Where there is much to do, what is stored is there sooner than it is computed again.
+        let limit = call.remaining() / TIME_SHARE;
         let found = self.store.image_embedding(content_hash, &self.id, limit);
         let vector = logged(found.await, call)?;
         // A row that was cut or changed by hand would be scored wrongly: it is embedded anew.
@@ -162,7 +169,7 @@ impl Recaller {
     /// What the nsfw model said of an image, if that is wanted and known.
     async fn nsfw(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
         let model = self.nsfw.clone()?;
-        let limit = limits::READ.min(call.remaining() / TIME_SHARE);
+        let limit = call.remaining() / TIME_SHARE;
         let found = self.store.nsfw_classes(content_hash, &model, limit);
         let vector = logged(found.await, call)?;
         is_classes(&vector).then(|| Embedding {
@@ -185,6 +192,12 @@ impl Observed for Recaller {
     fn health(&self) -> Health {
         self.store.health()
     }
+
+    fn counters(&self) -> Counters {
+        Counters::new()
+            .total("hits", self.hits.load(Ordering::Relaxed))
+            .total("misses", self.misses.load(Ordering::Relaxed))
+    }
 }
 
 impl AsyncStage for Recaller {
@@ -194,9 +207,12 @@ impl AsyncStage for Recaller {
             self.embedding(content_hash, call),
             self.nsfw(content_hash, call),
         );
+        let is_found = embedding.is_some();
+        let count = if is_found { &self.hits } else { &self.misses };
+        count.fetch_add(1, Ordering::Relaxed);
         let unknown = self.nsfw.is_some() && nsfw.is_none();
         let mut outputs = Outputs::new()
-            .with(RECALLED, embedding.is_some())
+            .with(RECALLED, is_found)
             .with(NSFW_UNKNOWN, unknown);
         if let Some(embedding) = embedding {
             outputs = outputs

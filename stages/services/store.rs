@@ -10,9 +10,10 @@
 //! - `address` (URLs as people write them), `connect` (one way to open each kind of database),
 //!   `place` (the files of SQLite), `room` (on their disk), `opened` (a database that is open,
 //!   and its place), `renewal` (connections made anew), `session` (what a query runs on),
-//!   `access` (reads, transactions), `trouble` (what errors mean), `operations` (what stages ask
-//!   for), `health`, `limits`, `keys`, `vector`
-//! - `write_behind` (images are written behind the answers), `follow` (the vector index
+//!   `access` (reads, transactions), `clock` (how long they are waited for), `trouble` (what errors
+//!   mean), `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
+//! - `write_behind` (images are written behind the answers), `image_record` (one as it is given),
+//!   `waiting` (each once), `known` (what need not be written again), `follow` (the vector index
 //!   is kept in step with the table), `forget` (images and all that is known of them)
 //!
 //! # Invariants
@@ -32,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnizap_contract::{Error, ErrorKind};
 use omnizap_migrations::Step;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::vectors::{Hit, Query, VectorIndex};
 
@@ -41,10 +42,10 @@ pub use self::connect::FILE_NAME;
 pub use self::error::{RETRY_AFTER, RETRY_AFTER_MENDING, StoreError};
 pub use self::evidence::{Asked, ImageFeedback, ThemeEvidence};
 pub use self::forget::{Forgotten, Which};
+pub use self::image_record::ImageRecord;
 pub use self::keys::{label_key, label_set};
 pub use self::look::{Look, LookLabels, standing};
 pub use self::theme_label::Tally;
-pub use self::write_behind::ImageRecord;
 
 use self::connect::Target;
 use self::health::{Health, Use};
@@ -53,6 +54,7 @@ use self::write_behind::WriteBehind;
 
 mod access;
 mod address;
+mod clock;
 mod connect;
 mod credit;
 mod error;
@@ -66,8 +68,10 @@ mod image_change;
 mod image_credit;
 mod image_embedding;
 mod image_name;
+mod image_record;
 mod judgement;
 mod keys;
+mod known;
 mod label_embedding;
 pub mod limits;
 mod look;
@@ -84,6 +88,7 @@ mod theme_feedback;
 mod theme_label;
 mod trouble;
 mod vector;
+mod waiting;
 mod write_behind;
 
 /// Rows above which a search of the vector index leaves the async threads.
@@ -109,8 +114,6 @@ struct Inner {
     config: StoreConfig,
     slot: Slot,
     health: Health,
-    /// SQLite has one writer: waiting here is fair, waiting in SQLite is a lottery.
-    writer: Semaphore,
     queue: WriteBehind,
     index: Arc<VectorIndex>,
     /// True while a thread builds what the index is due.
@@ -163,7 +166,8 @@ pub struct StoreStats {
     pub images_waiting: u64,
     /// Images written.
     pub images_written: u64,
-    /// Images that were not written: the queue was full, or the database refused them.
+    /// Images that were not written: the queue was full, or the database refused them. One that
+    /// the database has as it is, or that waits already, is none of these.
     pub images_dropped: u64,
     /// Images in the vector index.
     pub images_indexed: u64,
@@ -178,7 +182,6 @@ impl Store {
             config,
             slot: Slot::default(),
             health: Health::default(),
-            writer: Semaphore::new(1),
             queue: WriteBehind::default(),
             index: Arc::new(index),
             tending: AtomicBool::new(false),
@@ -313,8 +316,9 @@ impl Store {
         search.await.unwrap_or_default()
     }
 
-    /// Remembers an image: at once for searches, behind the answer in the database.
-    /// False where the queue is full, and the database will not have it.
+    /// Remembers an image: at once for searches, behind the answer in the database, unless that
+    /// has all that is said of it. False where the queue is full, and the database will not have
+    /// it.
     pub fn remember_later(&self, record: ImageRecord) -> bool {
         self.0.index_record(&record);
         self.0.queue.push(&self.0, record)

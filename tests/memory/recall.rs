@@ -2,11 +2,13 @@
 //! and its answer is the same.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::Value as Json;
 
 use super::{classify, counter, ran_and_skipped};
-use crate::support::database::Data;
+use crate::support::database::{Data, Kind, not_tested};
 use crate::support::program::{Server, Settings, picture, root};
 
 /// An answer without what grows from one request to the next.
@@ -125,4 +127,76 @@ fn only_what_is_missing_is_computed() {
     let (other, ran, computed) = ask("model");
     assert_eq!((ran, computed), ([1, 1], Some(0)));
     assert_eq!(other["nsfw_classes"], first["nsfw_classes"]);
+}
+
+/// Holds the write lock of SQLite until it is let go.
+fn hold(data: &Data, until: &Receiver<()>, held: &Sender<()>) {
+    let url = format!("sqlite://{}", data.folder().join("omnizap.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let db = sea_orm::Database::connect(url).await.unwrap();
+        let holding = db.begin().await.unwrap();
+        let sql = "UPDATE seaql_migrations SET applied_at = applied_at + 1";
+        holding.execute_unprepared(sql).await.unwrap();
+        held.send(()).unwrap();
+        // Also where the test fails.
+        let _ = until.recv();
+        holding.rollback().await.unwrap();
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
+fn pictures_that_come_again_take_no_place_of_new_ones_that_wait() {
+    const AGAIN: usize = 10;
+    const NEW: u8 = 20;
+    if Kind::of_the_suite() != Kind::Sqlite {
+        not_tested("a queue that waits for a lock, but SQLite's");
+        return;
+    }
+    let server = Server::start();
+    server.ready();
+    let mut client = server.client();
+    let seen = ["lossy.webp", "cmyk.jpg", "plain.gif"].map(picture);
+    let fields = [("labels", "a cat,a dog")];
+    for image in &seen {
+        classify(&mut client, image, &fields);
+        server.settle();
+    }
+    let embedded = ran_and_skipped(&server, "embed").0;
+    let (held, is_held) = channel();
+    let (let_go, until) = channel::<()>();
+    std::thread::scope(|scope| {
+        let data = server.data();
+        scope.spawn(move || hold(data, &until, &held));
+        // It goes with the scope, also where the test fails.
+        let let_go = let_go;
+        is_held.recv().unwrap();
+        for _ in 0..AGAIN {
+            for image in &seen {
+                classify(&mut client, image, &fields);
+            }
+        }
+        let mut new = picture("pixel.png");
+        for number in 0..NEW {
+            new.push(number);
+            classify(&mut client, &new, &fields);
+        }
+        let health = client.get("/health").json();
+        assert_eq!(health["images_waiting"], NEW, "{health}");
+        assert_eq!(health["images_dropped"], 0, "{health}");
+        drop(let_go);
+    });
+    server.settle();
+    assert_eq!(
+        ran_and_skipped(&server, "embed").0,
+        embedded + u64::from(NEW),
+        "what is stored can be read all the while"
+    );
+    let [images] = server
+        .data()
+        .numbers("SELECT COUNT(*) FROM clip_image_embedding_cache");
+    assert_eq!(images, seen.len() as i64 + i64::from(NEW));
 }

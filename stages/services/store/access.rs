@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use omnizap_contract::common::digest::Sha256Hex;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr};
 
+use super::clock::{Clock, Patience};
 use super::connect::Target;
 use super::health::{Need, Use};
 use super::opened::Opened;
@@ -17,6 +18,17 @@ use super::{Inner, StoreError, image_name, limits};
 
 /// What opening is called in errors.
 const OPENING: &str = "opening the database";
+
+/// Who tells how an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Teller {
+    /// A read that an answer waits for.
+    Answer,
+    /// Anybody else who reads, and whoever writes.
+    Work,
+    /// Who was to find out: what it found is certain.
+    Prober,
+}
 
 impl Target {
     /// Brings the schema up to date, over a connection of its own: the lock of a
@@ -137,7 +149,7 @@ impl Inner {
         Ok(opened)
     }
 
-    /// Reads what an answer can do without: left out while the database is away.
+    /// Reads what no answer waits for: left out while the database is away.
     pub(super) async fn read<T, F>(
         self: &Arc<Self>,
         doing: &'static str,
@@ -149,13 +161,49 @@ impl Inner {
     {
         self.is_there(Use::Reading, doing)?;
         let begun = Instant::now();
-        let reading = async {
-            let opened = self.opened().await?;
-            let result = opened.read(work).await;
-            result.map_err(|source| failed(&opened, doing, source))
-        };
-        let read = within(doing, limit, reading).await;
-        self.noted(Use::Reading, begun, self.or_closed(doing, read))
+        let read = self.ask(doing, Patience::strict(limit), work).await;
+        let read = self.or_closed(doing, read);
+        self.noted(Use::Reading, Teller::Work, begun, read)
+    }
+
+    /// Reads what an answer can do without: left out while the database is away.
+    pub(super) async fn read_for_answer<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        patience: Patience,
+        work: impl FnOnce(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        self.is_there(Use::Reading, doing)?;
+        let begun = Instant::now();
+        let read = self.ask(doing, patience, work).await;
+        if read.is_ok() {
+            self.health.read_in_time();
+        }
+        let read = self.or_closed(doing, read);
+        self.noted(Use::Reading, Teller::Answer, begun, read)
+    }
+
+    async fn ask<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        patience: Patience,
+        work: impl FnOnce(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        let mut clock = Clock::begin(patience);
+        let opened = clock.run(doing, self.opened()).await??;
+        let turn = opened.reading().acquire();
+        // They are never closed, so they always give a permit.
+        let _turn = clock.wait(doing, limits::ACQUIRE, turn).await?.ok();
+        // It may have failed those who were before.
+        self.is_there(Use::Reading, doing)?;
+        let read = clock.run(doing, Box::pin(opened.read(work))).await?;
+        read.map_err(|source| failed(&opened, doing, source))
     }
 
     /// Refuses at once while the database is known to be away: it is asked all the
@@ -186,11 +234,24 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
+        self.write_for(doing, Patience::strict(limit), work).await
+    }
+
+    /// As [`Self::write`], for whoever has another time for the program than for the database.
+    pub(super) async fn write_for<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        patience: Patience,
+        work: impl Fn(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
         self.is_there(Use::Writing, doing)?;
         let begun = Instant::now();
-        let writing = self.transact(doing, work);
-        let written = within(doing, limit, writing).await;
-        self.noted(Use::Writing, begun, self.or_closed(doing, written))
+        let written = self.transact(doing, Teller::Work, patience, work).await;
+        let written = self.or_closed(doing, written);
+        self.noted(Use::Writing, Teller::Work, begun, written)
     }
 
     /// Returns a value only where the database said that it is committed, and where it was
@@ -198,76 +259,90 @@ impl Inner {
     async fn transact<T, F>(
         self: &Arc<Self>,
         doing: &'static str,
+        teller: Teller,
+        patience: Patience,
         work: impl Fn(Session) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, DbErr>>,
     {
+        let mut clock = Clock::begin(patience);
         let mut tries = 1;
         let mut has_made_room = false;
         loop {
-            let opened = self.opened().await?;
-            let _turn = match opened.is_sqlite() {
-                // It is never closed, so it always gives a permit.
-                true => self.writer.acquire().await.ok(),
-                false => None,
-            };
+            let opened = clock.run(doing, self.opened()).await??;
+            let turn = opened.writing().acquire();
+            // They are never closed, so they always give a permit.
+            let _turn = clock.wait(doing, patience.wall, turn).await?.ok();
+            if teller != Teller::Prober {
+                // It may have failed those who were before.
+                self.is_there(Use::Writing, doing)?;
+            }
             if !opened.is_current() {
                 continue;
             }
-            let failed = |source| failed(&opened, doing, source);
-            let transaction = Arc::new(opened.begin().await.map_err(failed)?);
-            let result = work(Session::Transaction(transaction.clone())).await;
-            let transaction = Arc::into_inner(transaction).ok_or_else(|| {
-                failed(DbErr::Custom("a transaction was kept by its work".into()))
-            })?;
-            match result {
-                Ok(value) => match transaction.commit().await {
-                    Ok(()) => {
-                        return match opened.is_in_place() {
-                            true => Ok(value),
-                            false => Err(StoreError::Moved { doing }),
-                        };
-                    }
-                    // It is rolled back.
-                    Err(error) if !has_made_room && is_out_of_room(&error) => {
-                        has_made_room = true;
-                        opened.make_room().await;
-                    }
-                    Err(error) => return Err(failed(error)),
-                },
-                Err(error) if !has_made_room && is_out_of_room(&error) => {
-                    undo(transaction).await;
-                    has_made_room = true;
-                    opened.make_room().await;
-                }
-                Err(error)
-                    if tries < limits::TRANSACTION_TRIES
-                        && Trouble::of(&error) == Trouble::Contention =>
-                {
-                    undo(transaction).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(failed(error)),
+            let trying = Box::pin(attempt(&opened, doing, &work));
+            let error = match clock.run(doing, trying).await?? {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if !has_made_room && is_out_of_room(&error) {
+                has_made_room = true;
+                clock.run(doing, opened.make_room()).await?;
+            } else if tries < limits::TRANSACTION_TRIES
+                && Trouble::of(&error) == Trouble::Contention
+            {
+                tries += 1;
+            } else {
+                return Err(failed(&opened, doing, error));
             }
         }
     }
 
     /// Asks the database whether it is there.
     pub(super) async fn ping(self: &Arc<Self>) -> Result<(), StoreError> {
-        let doing = "asking whether the database is there";
         let begun = Instant::now();
-        let asking = async {
-            if self.health.is_failing(Use::Reading) {
-                // A pool would not say what the matter is.
-                Box::pin(Target::of(&self.config)?.dial()).await?;
+        let asked = self.pong().await;
+        self.noted(Use::Reading, Teller::Prober, begun, asked)
+    }
+
+    async fn pong(self: &Arc<Self>) -> Result<(), StoreError> {
+        let doing = "asking whether the database is there";
+        let mut clock = Clock::begin(Patience {
+            database: limits::ACQUIRE,
+            wall: limits::PROBE_PATIENCE,
+        });
+        let target = Target::of(&self.config)?;
+        // A pool would not say what the matter is.
+        clock.run(doing, Box::pin(target.dial())).await??;
+        let opened = clock.run(doing, self.opened()).await??;
+        let turn = opened.reading().acquire();
+        let _turn = clock.wait(doing, limits::ACQUIRE, turn).await?.ok();
+        let pong = clock.run(doing, opened.ping()).await?;
+        pong.map_err(|source| failed(&opened, doing, source))
+    }
+
+    /// Finds out whether the database fails that did not answer in time.
+    async fn prove(self: &Arc<Self>) {
+        let doubt = self.health.take_doubt();
+        let answered = self.ping().await;
+        let is_busy = match (answered, doubt) {
+            (Err(error), _) => error.is_busy(),
+            (Ok(()), Use::Reading) => false,
+            (Ok(()), Use::Writing) => {
+                let begun = Instant::now();
+                let written = self.can_be_written().await;
+                let is_busy = written.as_ref().is_err_and(StoreError::is_busy);
+                if written.is_err() {
+                    drop(self.noted(Use::Writing, Teller::Prober, begun, written));
+                }
+                is_busy
             }
-            let opened = self.opened().await?;
-            let pong = opened.ping().await;
-            pong.map_err(|source| failed(&opened, doing, source))
         };
-        let asked = within(doing, limits::ACQUIRE, asking).await;
-        self.noted(Use::Reading, begun, asked)
+        if is_busy {
+            // It is asked again.
+            self.health.doubt_again(doubt);
+        }
     }
 
     /// Writes what means nothing, and takes it away again: an answer alone does not tell whether
@@ -276,10 +351,14 @@ impl Inner {
         let name = Sha256Hex::of(&fastrand::u128(..).to_le_bytes()).to_string();
         let name = name.as_str();
         let doing = "asking whether the database can be written";
-        let writing = self.transact(doing, |transaction| async move {
+        let patience = Patience {
+            database: limits::WRITE,
+            wall: limits::PROBE_WRITE,
+        };
+        let writing = self.transact(doing, Teller::Prober, patience, |transaction| async move {
             image_name::try_to_write(&transaction, name).await
         });
-        within(doing, limits::WRITE, writing).await
+        writing.await
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -318,27 +397,58 @@ impl Inner {
     fn noted<T>(
         self: &Arc<Self>,
         by: Use,
+        teller: Teller,
         begun: Instant,
         result: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &result {
             Ok(_) => self.health.good(by, begun),
-            Err(StoreError::Resting { .. } | StoreError::Closed { .. }) => {}
+            Err(
+                StoreError::Resting { .. } | StoreError::Closed { .. } | StoreError::Busy { .. },
+            ) => {}
             Err(_) if self.is_closed() => {}
             // Whoever had less time than a read is given says nothing about the database.
             Err(StoreError::Slow { limit, .. }) if *limit < limits::READ => {}
             Err(error) if error.is_of_the_last_one() || error.is_of_values() => {
                 self.health.refused();
             }
+            Err(error) if self.is_doubtful(by, teller, error) => {
+                if self.health.doubt(by) {
+                    tokio::spawn(probe(Arc::downgrade(self)));
+                }
+            }
             Err(error) => {
                 let name = || Target::of(&self.config).map_or_else(|_| String::new(), |t| t.name());
-                let spares = by == Use::Writing && self.spares_reading(error);
+                // Whoever was to find out has found that it answers.
+                let has_answered = || teller == Teller::Prober && error.is_doubtful();
+                let spares = by == Use::Writing && (self.spares_reading(error) || has_answered());
                 if self.health.bad(error, spares, name) {
                     tokio::spawn(probe(Arc::downgrade(self)));
                 }
             }
         }
         result
+    }
+
+    /// True where what failed says so little that the database is to be asked before anything is
+    /// refused: one operation did not end in time, or was broken off for another's sake. Others
+    /// may succeed all the while.
+    fn is_doubtful(&self, by: Use, teller: Teller, error: &StoreError) -> bool {
+        if teller == Teller::Prober || self.health.is_failing(by) {
+            return false;
+        }
+        let is_sqlite = || self.slot.current().is_some_and(|opened| opened.is_sqlite());
+        match error.is_doubtful() {
+            true => teller == Teller::Work || !self.health.is_in_a_row(),
+            // SQLite has waited for all who were before; a server for those of a few rows.
+            false => error.trouble() == Trouble::Contention && !is_sqlite(),
+        }
+    }
+
+    /// The database that is open and at its name, by its number; none where it is not known to be.
+    pub(super) fn current_database(&self) -> Option<u64> {
+        let opened = self.slot.current()?;
+        opened.is_current().then(|| opened.number())
     }
 
     /// True where what failed in writing says nothing about reading. SQLite is read beside
@@ -355,6 +465,37 @@ fn failed(opened: &Opened, doing: &'static str, source: DbErr) -> StoreError {
     StoreError::Database { doing, source }
 }
 
+/// One try of a transaction. Within its result is what may go better the next time, and the rest;
+/// an error outside it is one of a commit, which is not tried again.
+async fn attempt<T, F>(
+    opened: &Opened,
+    doing: &'static str,
+    work: &impl Fn(Session) -> F,
+) -> Result<Result<T, DbErr>, StoreError>
+where
+    F: Future<Output = Result<T, DbErr>>,
+{
+    let failed = |source| failed(opened, doing, source);
+    let transaction = Arc::new(opened.begin().await.map_err(failed)?);
+    let result = work(Session::Transaction(transaction.clone())).await;
+    let transaction = Arc::into_inner(transaction)
+        .ok_or_else(|| failed(DbErr::Custom("a transaction was kept by its work".into())))?;
+    let error = match result {
+        Ok(value) => match transaction.commit().await {
+            Ok(()) if opened.is_in_place() => return Ok(Ok(value)),
+            Ok(()) => return Err(StoreError::Moved { doing }),
+            // It is rolled back.
+            Err(error) if is_out_of_room(&error) => return Ok(Err(error)),
+            Err(error) => return Err(failed(error)),
+        },
+        Err(error) => error,
+    };
+    if is_out_of_room(&error) || Trouble::of(&error) == Trouble::Contention {
+        undo(transaction).await;
+    }
+    Ok(Err(error))
+}
+
 /// Rolls back. Where that fails the database has done it by itself, or the connection is gone:
 /// it does not come back to the pool with an open transaction.
 async fn undo(transaction: DatabaseTransaction) {
@@ -366,24 +507,39 @@ async fn undo(transaction: DatabaseTransaction) {
 /// Asks until all is well; ends with it, or with the store.
 async fn probe(store: Weak<Inner>) {
     loop {
-        tokio::time::sleep(limits::PROBE_EVERY).await;
+        let needs = store.upgrade().map(|inner| inner.health.needs());
+        tokio::time::sleep(match needs {
+            // Requests wait for what is not answered, all the while.
+            Some(Need::Proof) => limits::PROBE_SOON,
+            _ => limits::PROBE_EVERY,
+        })
+        .await;
         let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
             return;
         };
         let begun = Instant::now();
         match inner.health.needs() {
             Need::Nothing | Need::Time => {}
+            Need::Proof => inner.prove().await,
             Need::Answer => drop(inner.ping().await),
-            Need::Write => match inner.can_be_written().await {
-                Ok(()) => {
-                    if let Some(opened) = inner.slot.current() {
-                        // Some may have been opened before it could.
-                        opened.renew();
-                    }
-                    inner.health.can_be_written();
+            Need::Write => {
+                if inner.health.is_failing(Use::Reading) {
+                    // It may be read long before it can be written.
+                    drop(inner.ping().await);
                 }
-                Err(error) => drop(inner.noted::<()>(Use::Writing, begun, Err(error))),
-            },
+                match inner.can_be_written().await {
+                    Ok(()) => {
+                        if let Some(opened) = inner.slot.current() {
+                            // Some may have been opened before it could.
+                            opened.renew();
+                        }
+                        inner.health.can_be_written();
+                    }
+                    Err(error) => {
+                        drop(inner.noted::<()>(Use::Writing, Teller::Prober, begun, Err(error)));
+                    }
+                }
+            }
         }
         if inner.health.needs() == Need::Nothing && inner.health.probed() {
             return;

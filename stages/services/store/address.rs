@@ -245,8 +245,12 @@ impl Parameters {
             Kind::MySql | Kind::Sqlite => MYSQL_PARAMETERS,
         };
         let mut found = Self::default();
+        let mut encryption = Encryption::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if is_of_python && kind == Kind::MySql && encryption.asks(key, value) {
+                continue;
+            }
             let renamed = is_of_python.then(|| of_python(kind, key, value)).flatten();
             if let Some((name, value)) = renamed {
                 found.kept.push(format!("{name}={value}"));
@@ -270,6 +274,9 @@ impl Parameters {
                 )));
             }
         }
+        if let Some(mode) = encryption.mode(&found.kept) {
+            found.kept.push(format!("ssl-mode={mode}"));
+        }
         Ok(found)
     }
 
@@ -288,6 +295,56 @@ impl Parameters {
         });
         // What is said behind the `?` counts more.
         self.kept.splice(0..0, said.collect::<Vec<_>>());
+    }
+}
+
+/// How far Python's drivers of MySQL are asked to encrypt and to look whom they talk to, where that
+/// is not said as a mode.
+#[derive(Default)]
+struct Encryption {
+    is_on: bool,
+    checks_certificate: bool,
+    checks_name: bool,
+}
+
+impl Encryption {
+    /// True where a parameter says nothing but that.
+    fn asks(&mut self, key: &str, value: &str) -> bool {
+        let is_true = matches!(
+            value.to_ascii_lowercase().as_str(),
+            "true" | "1" | "yes" | "on"
+        );
+        match key {
+            "ssl" => self.is_on |= is_true,
+            "ssl_verify_cert" => self.checks_certificate |= is_true,
+            "ssl_verify_identity" | "ssl_check_hostname" => self.checks_name |= is_true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// The mode, unless it is said. A driver that is given a certificate to check with does.
+    fn mode(&self, kept: &[String]) -> Option<&'static str> {
+        let says = |name: &str| {
+            let mut names = kept.iter().filter_map(|pair| pair.split_once('='));
+            names.any(|(key, _)| key == name)
+        };
+        let has_authority = says("ssl-ca") || says("sslca");
+        if says("ssl-mode") || says("sslmode") {
+            return None;
+        }
+        if self.checks_name {
+            Some("VERIFY_IDENTITY")
+        } else if has_authority {
+            Some("VERIFY_CA")
+        } else if self.checks_certificate {
+            // Without an authority of its own, that of the system and the name.
+            Some("VERIFY_IDENTITY")
+        } else if self.is_on || says("ssl-cert") || says("ssl-key") {
+            Some("REQUIRED")
+        } else {
+            None
+        }
     }
 }
 
@@ -536,6 +593,28 @@ mod tests {
                 "mysql+mysqldb://u:p@h/zap?ssl_mode=REQUIRED&ssl_ca=/etc/ca.pem",
                 "mysql://u:p@h/zap?ssl-mode=REQUIRED&ssl-ca=/etc/ca.pem",
             ),
+            // Who names an authority, or wants to know whom it talks to, is not served in the clear.
+            (
+                "mysql+pymysql://u:p@h/zap?ssl_ca=/etc/ca.pem",
+                "mysql://u:p@h/zap?ssl-ca=/etc/ca.pem&ssl-mode=VERIFY_CA",
+            ),
+            (
+                "mysql+pymysql://u:p@h/zap?ssl_ca=/etc/ca.pem&ssl_verify_cert=true",
+                "mysql://u:p@h/zap?ssl-ca=/etc/ca.pem&ssl-mode=VERIFY_CA",
+            ),
+            (
+                "mysql+mysqlconnector://u:p@h/zap?ssl_verify_identity=True&ssl_ca=/etc/ca.pem",
+                "mysql://u:p@h/zap?ssl-ca=/etc/ca.pem&ssl-mode=VERIFY_IDENTITY",
+            ),
+            (
+                "mysql+pymysql://u:p@h/zap?ssl_ca=/etc/ca.pem&ssl_check_hostname=false",
+                "mysql://u:p@h/zap?ssl-ca=/etc/ca.pem&ssl-mode=VERIFY_CA",
+            ),
+            (
+                "mysql+asyncmy://u:p@h/zap?ssl=true",
+                "mysql://u:p@h/zap?ssl-mode=REQUIRED",
+            ),
+            ("mysql+asyncmy://u:p@h/zap?ssl=false", "mysql://u:p@h/zap"),
             ("postgresql+asyncpg://u:p@h/zap", "postgres://u:p@h/zap"),
             ("postgresql+psycopg2://u:p@h/zap", "postgres://u:p@h/zap"),
             ("postgresql+pg8000://u:p@h/zap", "postgres://u:p@h/zap"),

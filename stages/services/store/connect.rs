@@ -16,6 +16,7 @@ use sea_orm::sqlx::{
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
 use super::address::{Address, Kind, plain};
+use super::clock::{Clock, Late, Patience};
 use super::place::{Amiss, folder_of};
 use super::renewal::Renewal;
 use super::trouble::{Trouble, sqlite_code};
@@ -159,11 +160,18 @@ impl Target {
             }
             Ok::<_, SqlxError>(())
         };
-        match tokio::time::timeout(limits::ACQUIRE, dialling).await {
+        let patience = Patience {
+            database: limits::ACQUIRE,
+            wall: limits::PROBE_PATIENCE,
+        };
+        match Clock::begin(patience).race(dialling).await {
             Ok(dialled) => dialled.map_err(|error| self.failed(connecting(error))),
-            Err(_) => Err(StoreError::Slow {
-                doing: "connecting to the database",
+            Err(Late::Database) => Err(StoreError::Silent {
                 limit: limits::ACQUIRE,
+            }),
+            Err(Late::Program) => Err(StoreError::Busy {
+                doing: "connecting to the database",
+                waited: limits::PROBE_PATIENCE,
             }),
         }
     }

@@ -44,6 +44,21 @@ pub enum StoreError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// The database did not take a connection in time.
+    #[error("connecting to the database: it did not answer within {limit:?}")]
+    Silent {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// Others had all the connections, or this program itself was too late: that says nothing
+    /// about the database.
+    #[error("{doing}: there was no turn within {waited:?}, since this program has too much to do")]
+    Busy {
+        /// What was to be done.
+        doing: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The database failed a moment ago, and what was asked for is not worth the wait.
     #[error("{doing}: the database failed less than {pause:?} ago")]
     Resting {
@@ -131,12 +146,29 @@ impl StoreError {
     /// True where it says no more than that nothing was said in time.
     pub(super) fn is_vague(&self) -> bool {
         match self {
-            Self::Slow { .. } => true,
+            Self::Slow { .. } | Self::Silent { .. } | Self::Busy { .. } => true,
             Self::Database { source, .. } | Self::Open { source, .. } => {
                 matches!(source, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
             }
             _ => false,
         }
+    }
+
+    /// True where one operation did not end in time, which may be so by chance: no more is known
+    /// of the database until it is asked.
+    pub(super) fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Slow { .. } => true,
+            Self::Database { source, .. } => {
+                matches!(source, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+            }
+            _ => false,
+        }
+    }
+
+    /// True where there was no turn, and nothing was tried.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
     }
 
     /// True where it does not pass by itself.
@@ -159,6 +191,8 @@ impl StoreError {
             Self::Crowded { .. } => Trouble::Full,
             Self::Scheme { .. } | Self::Url { .. } => Trouble::Broken,
             Self::Slow { .. }
+            | Self::Silent { .. }
+            | Self::Busy { .. }
             | Self::Resting { .. }
             | Self::Closed { .. }
             | Self::Folder { .. } => Trouble::Away,
@@ -214,6 +248,10 @@ fn hint(source: &DbErr) -> &'static str {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let (message, after) = match error.lasts() {
+            false if error.is_busy() => (
+                "the store has too much to do; try again in a moment",
+                RETRY_AFTER,
+            ),
             true => (
                 "the store cannot be used until its operator has mended it, and nothing was stored; the log says why",
                 RETRY_AFTER_MENDING,
@@ -246,9 +284,16 @@ mod tests {
             doing: "x",
             limit: RETRY_AFTER,
         };
-        let (message, after) = told(slow);
-        assert!(message.contains("in a moment"), "{message}");
-        assert_eq!(after, Some(RETRY_AFTER));
+        let busy = StoreError::Busy {
+            doing: "x",
+            waited: RETRY_AFTER,
+        };
+        let silent = StoreError::Silent { limit: RETRY_AFTER };
+        for error in [slow, busy, silent] {
+            let (message, after) = told(error);
+            assert!(message.contains("in a moment"), "{message}");
+            assert_eq!(after, Some(RETRY_AFTER));
+        }
         let resting = |lasts| StoreError::Resting {
             doing: "x",
             pause: RETRY_AFTER,

@@ -155,6 +155,7 @@ impl Follower {
         tracing::warn!(
             "the store was not followed for long, or is another: its images are loaded again"
         );
+        inner.queue.unlearn_all();
         (self.rows, self.has_changes) = (Cursor::default(), false);
         self.load(inner).await?;
         self.sweep(inner, true).await
@@ -338,6 +339,7 @@ impl Follower {
         if ids.is_empty() {
             return;
         }
+        inner.queue.unlearn_all();
         inner.index.remove(&ids);
         for id in ids {
             self.rows.seen.remove(&id);

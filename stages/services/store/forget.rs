@@ -427,7 +427,10 @@ impl Inner {
                 Ok(forgotten)
             },
         );
-        let forgotten = forgetting.await?;
+        let forgotten = forgetting.await;
+        // Also where nobody can tell whether it is committed.
+        self.queue.unlearn_all();
+        let forgotten = forgotten?;
         self.index.remove(ids);
         for image in images {
             let row = Row {

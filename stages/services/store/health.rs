@@ -1,7 +1,7 @@
 //! Whether the database is there, and whether it can be written, as the last operations found
 //! it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(super) enum Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Nothing,
+    /// Whether it fails at all, or only one operation did not end in time.
+    Proof,
     /// Whether it answers.
     Answer,
     /// Whether it can be written.
@@ -47,6 +49,10 @@ pub(super) struct Health {
     fault: Mutex<Option<Fault>>,
     failures: AtomicU64,
     probing: AtomicBool,
+    /// What did not end in time, since that was last looked into.
+    doubt: Mutex<Option<Use>>,
+    /// Reads that answers waited for and that did not end in time, without one between that did.
+    slow_reads: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -98,6 +104,42 @@ impl Health {
         }
     }
 
+    /// Notes that an operation did not end in time, which says nothing about others: it is to be
+    /// found out whether the database fails, and until then nothing is refused. True where nobody
+    /// is asking yet.
+    pub(super) fn doubt(&self, by: Use) -> bool {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.doubt_again(by);
+        !self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// The same, by whoever could not find out.
+    pub(super) fn doubt_again(&self, by: Use) {
+        let mut doubt = self.doubts();
+        // Whoever writes has been answered too.
+        *doubt = match *doubt {
+            Some(Use::Writing) => Some(Use::Writing),
+            Some(Use::Reading) | None => Some(by),
+        };
+    }
+
+    /// What is to be found out, by whoever does.
+    pub(super) fn take_doubt(&self) -> Use {
+        self.doubts().take().unwrap_or(Use::Reading)
+    }
+
+    /// Counts a read that an answer waited for and that did not end in time. True where so many
+    /// of them did not, one after the other, that it is no chance.
+    pub(super) fn is_in_a_row(&self) -> bool {
+        let before = self.slow_reads.fetch_add(1, Ordering::AcqRel);
+        before + 1 >= limits::READS_IN_A_ROW
+    }
+
+    /// Notes that such a read ended in time.
+    pub(super) fn read_in_time(&self) {
+        self.slow_reads.store(0, Ordering::Release);
+    }
+
     /// Notes that it did not; `spares` where that says nothing about reading. True where nobody
     /// is asking yet whether it is back. `name` is that of the database, for the log.
     pub(super) fn bad(
@@ -107,6 +149,7 @@ impl Health {
         name: impl FnOnce() -> String,
     ) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.slow_reads.store(0, Ordering::Release);
         let now = Instant::now();
         let (cause, lasts) = (error.to_string(), error.lasts());
         let mut guard = self.lock();
@@ -147,17 +190,21 @@ impl Health {
         let guard = self.lock();
         let Some((trying, writes)) = guard.as_ref().map(|fault| (fault.trying, fault.writes))
         else {
-            return Need::Nothing;
+            return self.proof().unwrap_or(Need::Nothing);
         };
         match trying {
             Some(since) if since.elapsed() >= limits::SETTLE => {
                 Self::end(guard);
-                Need::Nothing
+                self.proof().unwrap_or(Need::Nothing)
             }
-            Some(_) => Need::Time,
+            Some(_) => self.proof().unwrap_or(Need::Time),
             None if writes => Need::Write,
             None => Need::Answer,
         }
+    }
+
+    fn proof(&self) -> Option<Need> {
+        self.doubts().map(|_| Need::Proof)
     }
 
     /// The prober has written: whoever wants to may try.
@@ -172,7 +219,8 @@ impl Health {
     /// has failed since, and whoever saw it left the asking to this prober.
     pub(super) fn probed(&self) -> bool {
         self.probing.store(false, Ordering::Release);
-        self.lock().is_none() || self.probing.swap(true, Ordering::AcqRel)
+        let is_quiet = self.lock().is_none() && self.doubts().is_none();
+        is_quiet || self.probing.swap(true, Ordering::AcqRel)
     }
 
     /// Notes that the database is there, and that what it was given was not taken.
@@ -224,6 +272,10 @@ impl Health {
 
     fn lock(&self) -> MutexGuard<'_, Option<Fault>> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Option<Use>> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -300,6 +352,37 @@ mod tests {
         health.can_be_written();
         health.good(Use::Writing, Instant::now());
         assert_eq!((health.degraded(), health.needs()), (None, Need::Nothing));
+    }
+
+    #[test]
+    fn one_that_is_late_refuses_nothing_and_is_looked_into() {
+        let health = Health::default();
+        assert!(health.doubt(Use::Writing), "nobody asks yet");
+        assert!(!health.doubt(Use::Reading), "somebody asks");
+        assert!(!health.is_failing(Use::Reading) && !health.is_failing(Use::Writing));
+        assert_eq!((health.degraded(), health.needs()), (None, Need::Proof));
+        assert!(!health.probed(), "it is to be asked");
+        assert_eq!(health.take_doubt(), Use::Writing);
+        assert_eq!(health.needs(), Need::Nothing);
+        assert!(health.probed());
+        assert_eq!(health.failures(), 2);
+    }
+
+    #[test]
+    fn only_reads_in_a_row_that_are_late_are_no_chance() {
+        let health = Health::default();
+        for _ in 0..5 {
+            for _ in 1..limits::READS_IN_A_ROW {
+                assert!(!health.is_in_a_row());
+            }
+            health.read_in_time();
+        }
+        for _ in 1..limits::READS_IN_A_ROW {
+            assert!(!health.is_in_a_row());
+        }
+        assert!(health.is_in_a_row());
+        bad(&health, &away(), false);
+        assert!(!health.is_in_a_row(), "it is known");
     }
 
     #[test]

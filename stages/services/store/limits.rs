@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-/// Connections to the embedded database: readers beside the one that writes.
-pub const SQLITE_CONNECTIONS: u32 = 4;
+/// Connections to the embedded database: readers beside the one that writes. Each is held for as
+/// long as the program is late with an answer that is there, so that there are more of them than
+/// threads.
+pub const SQLITE_CONNECTIONS: u32 = 8;
 /// Connections to a database server.
 pub const SERVER_CONNECTIONS: u32 = 16;
-/// Longest wait for a free connection, or for a new one to be made.
+/// Of the connections to the embedded database, those that write: SQLite has one writer, and
+/// waiting here is fair, waiting in SQLite is a lottery.
+pub const SQLITE_WRITERS: u32 = 1;
+/// Of the connections to a database server, those that write: none that waits for a lock takes
+/// the place of one that reads.
+pub const SERVER_WRITERS: u32 = 8;
+/// Longest wait for a turn to read, and for a new connection to be made.
 pub const ACQUIRE: Duration = Duration::from_secs(3);
 /// Longest wait for a connection to say that it can be used again; it is cut off then.
 pub const RELEASE: Duration = Duration::from_secs(3);
@@ -32,16 +40,36 @@ pub const TELL_EVERY: Duration = Duration::from_secs(10);
 pub const CLOSE_TURN: Duration = Duration::from_secs(10);
 /// Longest wait for the connections of a database to close whose file was removed or replaced.
 pub const CLOSE: Duration = Duration::from_secs(40);
-/// Longest that a classification waits for a read.
+/// Longest that the database may take for a read that an answer waits for.
 pub const READ: Duration = Duration::from_secs(1);
-/// Longest that a write which is to be acknowledged may take: less than the deadline of
-/// the pipeline `feedback`, so that its client is told to come again.
+/// Longest that such a read may take in all while the program itself is late: what is stored is
+/// there sooner than it would be computed again.
+pub const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether the program itself is late.
+pub const TICK: Duration = Duration::from_millis(50);
+/// How late a timer may be that counts as on time.
+pub const TICK_SLACK: Duration = Duration::from_millis(25);
+/// Reads in a row that took too long, without one in time between, after which the database
+/// counts as away; it is asked from the first on.
+pub const READS_IN_A_ROW: u32 = 3;
+/// Longest that the prober waits in all while the program itself is late.
+pub const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest that the prober waits in all to write: whoever stands before it for a turn has given up
+/// by then ([`FEEDBACK`]), and the database has its whole time after that.
+pub const PROBE_WRITE: Duration = Duration::from_secs(15);
+/// Longest that the database may take for a write that is to be acknowledged.
 pub const WRITE: Duration = Duration::from_secs(5);
+/// Longest that feedback may take in all, also while the program itself is late or others write
+/// before it: less than the deadline of the pipeline `feedback`, so that its client is told to
+/// come again.
+pub const FEEDBACK: Duration = Duration::from_secs(7);
 /// After a failure, reads that a classification can do without are left out for so
 /// long, so that a database which is away costs them nothing.
 pub const REST: Duration = Duration::from_millis(500);
 /// How often a database that failed is asked whether it is back.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The pause before a database is asked that did not answer in time once.
+pub const PROBE_SOON: Duration = Duration::from_millis(50);
 /// How long a database that could not be written, and can be for all we know, goes without a
 /// failure before it counts as well. What is really written ends that at once.
 pub const SETTLE: Duration = Duration::from_secs(5);
@@ -58,10 +86,21 @@ pub const TELL_CROWD_EVERY: Duration = Duration::from_secs(600);
 /// Vectors of labels written in one transaction: a small one gives way to feedback.
 pub const LABELS_AT_ONCE: usize = 64;
 
-/// Images that wait to be written.
+/// Images that wait to be written, each once.
 pub const QUEUE: usize = 1024;
-/// Images written in one transaction.
+/// Records of an image that wait beside each other, since they say different things of it.
+pub const RECORDS_PER_IMAGE: usize = LOOKS_PER_IMAGE;
+/// Most records of images written in one transaction.
 pub const BATCH: usize = 64;
+/// Fewer are written at once where a transaction takes longer than this: feedback waits behind
+/// it.
+pub const BATCH_TIME: Duration = Duration::from_millis(500);
+/// Images of which it is remembered what was written of them, so that it is not written again.
+pub const KNOWN: usize = 4096;
+/// How long that is remembered: somebody else may have changed it.
+pub const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// Most looks remembered of such an image.
+pub const KNOWN_LOOKS: usize = 8;
 /// How often an image is tried by itself that fails for no reason that is known, while others
 /// can be written. What the database says of its values ends that at once.
 pub const IMAGE_TRIES: u32 = 5;

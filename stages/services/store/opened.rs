@@ -12,6 +12,7 @@ use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait as _,
 };
+use tokio::sync::Semaphore;
 
 use super::address::Kind;
 use super::connect::{Beside, Target};
@@ -21,9 +22,15 @@ use super::session::Session;
 use super::trouble::Trouble;
 use super::{StoreError, limits};
 
+/// Databases opened so far.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
 /// An open database whose schema is up to date.
 pub(super) struct Opened {
+    /// Another for each that was opened.
+    number: u64,
     pool: DatabaseConnection,
+    seats: Seats,
     /// Of SQLite.
     file: Option<File>,
     sessions: Sessions,
@@ -34,6 +41,22 @@ pub(super) struct Opened {
     /// True where something of its file is gone: nothing may be written into it any more.
     is_damaged: AtomicBool,
     renewal: Renewal,
+}
+
+/// A place for each connection of the pool. Whoever has one finds a connection at once: what is
+/// waited for then is the database, and what is waited for before are others.
+struct Seats {
+    reading: Semaphore,
+    writing: Semaphore,
+}
+
+impl Seats {
+    fn of(connections: u32, writers: u32) -> Self {
+        Self {
+            reading: Semaphore::new((connections - writers) as usize),
+            writing: Semaphore::new(writers as usize),
+        }
+    }
 }
 
 /// The files of SQLite, and two connections beside the pool. One keeps the files: without one
@@ -52,9 +75,9 @@ impl Opened {
         for step in target.migrate().await? {
             tracing::info!(step, "migrated the store");
         }
-        let connections = match target.kind() {
-            Kind::Sqlite => limits::SQLITE_CONNECTIONS,
-            Kind::MySql | Kind::Postgres => limits::SERVER_CONNECTIONS,
+        let (connections, writers) = match target.kind() {
+            Kind::Sqlite => (limits::SQLITE_CONNECTIONS, limits::SQLITE_WRITERS),
+            Kind::MySql | Kind::Postgres => (limits::SERVER_CONNECTIONS, limits::SERVER_WRITERS),
         };
         let beside = target.open_beside().await?;
         let file = beside.map(|Beside { path, kept, guard }| File {
@@ -64,7 +87,9 @@ impl Opened {
         });
         let renewal = Renewal::default();
         Ok(Self {
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
             pool: target.open_again(connections, &renewal).await?,
+            seats: Seats::of(connections, writers),
             file,
             sessions: target.sessions(),
             is_left: AtomicBool::new(false),
@@ -76,6 +101,21 @@ impl Opened {
 
     pub(super) fn is_sqlite(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Another for each that was opened.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Places of those who read.
+    pub(super) fn reading(&self) -> &Semaphore {
+        &self.seats.reading
+    }
+
+    /// Places of those who write.
+    pub(super) fn writing(&self) -> &Semaphore {
+        &self.seats.writing
     }
 
     /// True while what is committed is in the file at the database's name, and all of that is

@@ -1,10 +1,11 @@
 //! What the stages ask of the store, as transactions and reads over its tables.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DbErr};
 
+use super::clock::Patience;
 use super::{
     Asked, Feedback, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit, evidence,
     expansion, image_embedding, image_name, judgement, label_embedding, limits, look, nsfw_classes,
@@ -21,9 +22,14 @@ impl Store {
     pub async fn record_feedback(&self, feedback: &Feedback) -> Result<(), StoreError> {
         let doing = "counting feedback";
         let (image_hash, theme) = (&*feedback.image_hash, &*feedback.theme);
+        let begun = Instant::now();
+        let patience = Patience {
+            database: limits::WRITE,
+            wall: limits::FEEDBACK,
+        };
         let waits = self
             .0
-            .write(doing, limits::WRITE, |transaction| async move {
+            .write_for(doing, patience, |transaction| async move {
                 theme_feedback::count(&transaction, feedback).await?;
                 if feedback.is_specific() {
                     judgement::count(&transaction, feedback).await?;
@@ -34,9 +40,10 @@ impl Store {
         if waits {
             // What the image was seen as may have been committed meanwhile, by one who did not
             // see this yet. It counts already: the next time does what fails here.
+            let left = limits::FEEDBACK.saturating_sub(begun.elapsed());
             let again = self.0.write(
                 "crediting feedback",
-                limits::WRITE,
+                limits::WRITE.min(left),
                 |transaction| async move { credit::credit(&transaction, image_hash, theme).await },
             );
             if let Err(error) = again.await
@@ -61,15 +68,16 @@ impl Store {
         limit: Duration,
     ) -> Result<ThemeEvidence, StoreError> {
         let doing = "reading feedback";
-        let limit = limit.min(limits::READ);
+        let patience = Patience::of_answer(limit);
         self.0
-            .read(doing, limit, |connection| async move {
+            .read_for_answer(doing, patience, |connection| async move {
                 evidence::read(&connection, theme, labels, images).await
             })
             .await
     }
 
-    /// The vector of an image, by the hash of its bytes.
+    /// The vector of an image, by the hash of its bytes, waited for at most so long in all; the
+    /// database itself is given [`limits::READ`].
     ///
     /// # Errors
     /// Any error of the database, and at once while it is known to be away.
@@ -80,12 +88,18 @@ impl Store {
         limit: Duration,
     ) -> Result<Option<Vec<f32>>, StoreError> {
         let doing = "reading an image's embedding";
-        let limit = limit.min(limits::READ);
-        self.0
-            .read(doing, limit, |connection| async move {
+        let patience = Patience::of_answer(limit);
+        let found = self
+            .0
+            .read_for_answer(doing, patience, |connection| async move {
                 image_embedding::find(&connection, content_hash, model).await
             })
-            .await
+            .await?;
+        if found.is_none() {
+            // Whatever was written of it before: it is to be written again.
+            self.0.queue.unlearn(content_hash, model);
+        }
+        Ok(found)
     }
 
     /// What the nsfw model said of an image, by the hash of its bytes.
@@ -99,9 +113,9 @@ impl Store {
         limit: Duration,
     ) -> Result<Option<Vec<f32>>, StoreError> {
         let doing = "reading an image's nsfw classes";
-        let limit = limit.min(limits::READ);
+        let patience = Patience::of_answer(limit);
         self.0
-            .read(doing, limit, |connection| async move {
+            .read_for_answer(doing, patience, |connection| async move {
                 nsfw_classes::find(&connection, content_hash, model).await
             })
             .await
@@ -118,8 +132,9 @@ impl Store {
     ) -> Result<Vec<Option<Vec<f32>>>, StoreError> {
         let doing = "reading embeddings of labels";
         self.0.goes_on(doing)?;
+        let patience = Patience::of_answer(limits::READ_PATIENCE);
         self.0
-            .read(doing, limits::READ, |connection| async move {
+            .read_for_answer(doing, patience, |connection| async move {
                 let mut known = label_embedding::find(&connection, model, texts).await?;
                 Ok((0..texts.len()).map(|place| known.remove(&place)).collect())
             })
@@ -155,8 +170,9 @@ impl Store {
     /// Any error of the database, and at once while it is known to be away.
     pub async fn expansion(&self, cache_key: &str) -> Result<Option<String>, StoreError> {
         let doing = "reading an expansion";
+        let patience = Patience::of_answer(limits::READ_PATIENCE);
         self.0
-            .read(doing, limits::READ, |connection| async move {
+            .read_for_answer(doing, patience, |connection| async move {
                 expansion::find(&connection, cache_key).await
             })
             .await

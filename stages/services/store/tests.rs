@@ -23,10 +23,12 @@ mod faults;
 mod fixture;
 mod forget;
 mod gone;
+mod late;
 mod load;
 mod nsfw;
 mod open;
 mod pooler;
+mod repeats;
 mod similar;
 
 use self::fixture::{Fixture, databases};

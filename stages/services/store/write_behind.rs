@@ -1,49 +1,26 @@
 //! Images that wait to be written: a bounded queue behind the answers.
 //!
 //! A full queue drops the newcomer, never the answer: what is lost is a cache entry,
-//! which comes again with the image. While the database is away, locked or full the queue
-//! keeps what it has.
+//! which comes again with the image. An image has one place however often it comes, and none
+//! where the database has all that is said of it. While the database is away, locked or full the
+//! queue keeps what it has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use omnizap_contract::Embedding;
 use omnizap_contract::common::backoff::Backoff;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
-use super::look::Look;
-use super::{Inner, limits};
-
-/// One image as the store keeps it.
-#[derive(Clone, Debug)]
-pub struct ImageRecord {
-    /// SHA-256 of the bytes, lower-case hex: the key.
-    pub content_hash: Arc<str>,
-    /// The name by which clients call the image, lower-case hex.
-    pub image_hash: Arc<str>,
-    /// The client's own id of it, at most [`limits::ASSET_CHARS`] characters.
-    pub asset_id: Option<Arc<str>>,
-    /// Its vector and the model that made it.
-    pub embedding: Arc<Embedding>,
-    /// False where the vector is not to be kept, nor found by searches.
-    pub keep_embedding: bool,
-    /// What the model saw in it, if it was asked.
-    pub look: Option<Look>,
-    /// What the nsfw model gave its classes, and the model; nothing is changed where it is not
-    /// there.
-    pub nsfw: Option<Arc<Embedding>>,
-}
-
-enum Job {
-    Write(Box<ImageRecord>),
-    Flush(oneshot::Sender<()>),
-}
+use super::image_record::ImageRecord;
+use super::known::Known;
+use super::waiting::{Pushed, Waiting};
+use super::{Inner, StoreError, limits};
 
 /// The queue. Its worker starts with the first image.
 #[derive(Default)]
 pub(super) struct WriteBehind {
-    sender: OnceLock<mpsc::Sender<Job>>,
+    queue: Arc<Queue>,
     pub(super) counts: Counts,
 }
 
@@ -55,35 +32,96 @@ pub(super) struct Counts {
     pub(super) waiting: AtomicU64,
 }
 
+impl Counts {
+    /// Images wait no more, since they were written.
+    fn wrote(&self, images: u64) {
+        self.written.fetch_add(images, Ordering::Relaxed);
+        self.waiting.fetch_sub(images, Ordering::Relaxed);
+    }
+
+    /// Images wait no more, since the database refuses them.
+    fn lost(&self, images: u64) {
+        self.dropped.fetch_add(images, Ordering::Relaxed);
+        self.waiting.fetch_sub(images, Ordering::Relaxed);
+    }
+}
+
+/// What the worker shares with whoever has something for it.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// Told of what comes, and of the end of the store.
+    comes: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Waiting,
+    known: Known,
+    has_worker: bool,
+    /// True once nothing is written any more.
+    is_over: bool,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl WriteBehind {
-    /// Queues an image; false where the queue is full and the image was dropped.
+    /// Queues an image, unless the database has all that is said of it; false where the queue is
+    /// full and the image was dropped.
     pub(super) fn push(&self, store: &Arc<Inner>, record: ImageRecord) -> bool {
-        let sender = self.sender.get_or_init(|| start(Arc::downgrade(store)));
-        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
-        let queued = sender.try_send(Job::Write(Box::new(record))).is_ok();
-        if !queued {
-            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
-            let dropped = self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-            if dropped.is_power_of_two() || dropped == 0 {
-                tracing::warn!(
-                    dropped = dropped + 1,
-                    limit = limits::QUEUE,
-                    "the queue of images to be stored is full: the newest is not stored"
-                );
-            }
+        let database = store.current_database();
+        let mut state = self.queue.state();
+        // What waits comes after what was written.
+        let is_last = !state.waiting.has(&record.content_hash);
+        if is_last && database.is_some_and(|database| state.known.has(database, &record)) {
+            return true;
         }
-        queued
+        let pushed = match state.is_over {
+            true => Pushed::Full,
+            false => state.waiting.push(record),
+        };
+        if pushed == Pushed::New {
+            self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        if !std::mem::replace(&mut state.has_worker, true) {
+            tokio::spawn(work(Arc::downgrade(store), self.queue.clone()));
+        }
+        drop(state);
+        if pushed != Pushed::Full {
+            self.queue.comes.notify_one();
+            return true;
+        }
+        let dropped = self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        if dropped.is_power_of_two() || dropped == 0 {
+            tracing::warn!(
+                dropped = dropped + 1,
+                limit = limits::QUEUE,
+                "the queue of images to be stored is full: the newest is not stored"
+            );
+        }
+        false
     }
 
     /// Waits until everything queued before is written, at most `limit`. False where
     /// it was not.
     pub(super) async fn flush(&self, limit: Duration) -> bool {
-        let Some(sender) = self.sender.get() else {
-            return true;
-        };
         let (done, wait) = oneshot::channel();
-        let flushed = async { sender.send(Job::Flush(done)).await.is_ok() && wait.await.is_ok() };
-        let flushed = tokio::time::timeout(limit, flushed).await.unwrap_or(false);
+        {
+            let mut state = self.queue.state();
+            if !state.has_worker {
+                return true;
+            }
+            match state.is_over {
+                true => drop(done),
+                false => state.waiting.flush(done),
+            }
+        }
+        self.queue.comes.notify_one();
+        let flushed = matches!(tokio::time::timeout(limit, wait).await, Ok(Ok(())));
         if !flushed {
             tracing::warn!(
                 waiting = self.counts.waiting.load(Ordering::Relaxed),
@@ -92,99 +130,163 @@ impl WriteBehind {
         }
         flushed
     }
+
+    /// An image is not in the database: whatever was written of it, it is to be written again.
+    pub(super) fn unlearn(&self, content_hash: &str, model: &str) {
+        self.queue.state().known.unlearn(content_hash, model);
+    }
+
+    /// Images went from the database: every image is to be written again that comes again.
+    pub(super) fn unlearn_all(&self) {
+        self.queue.state().known.unlearn_all();
+    }
 }
 
-fn start(store: Weak<Inner>) -> mpsc::Sender<Job> {
-    let (sender, receiver) = mpsc::channel(limits::QUEUE);
-    tokio::spawn(work(store, receiver));
-    sender
+impl Drop for WriteBehind {
+    fn drop(&mut self) {
+        self.queue.comes.notify_one();
+    }
 }
 
-/// Ends once the store is gone and the queue is empty.
-async fn work(store: Weak<Inner>, mut receiver: mpsc::Receiver<Job>) {
-    while let Some(job) = receiver.recv().await {
-        let mut batch = Vec::new();
-        let mut flushes = Vec::new();
-        sort(job, &mut batch, &mut flushes);
-        while batch.len() < limits::BATCH && flushes.is_empty() {
-            match receiver.try_recv() {
-                Ok(job) => sort(job, &mut batch, &mut flushes),
-                Err(_) => break,
+/// Ends once the store is gone or closed.
+async fn work(store: Weak<Inner>, queue: Arc<Queue>) {
+    let mut pace = Pace(limits::BATCH);
+    loop {
+        let batch = queue.state().waiting.take();
+        let Some(batch) = batch else {
+            if store.strong_count() == 0 {
+                break;
             }
+            queue.comes.notified().await;
+            continue;
+        };
+        if write(&store, &queue, &mut pace, batch.images)
+            .await
+            .is_none()
+        {
+            break;
         }
-        let count = batch.len() as u64;
-        if write(&store, batch).await.is_none() {
-            return;
-        }
-        if let Some(store) = store.upgrade() {
-            store
-                .queue
-                .counts
-                .waiting
-                .fetch_sub(count, Ordering::Relaxed);
-        }
-        for done in flushes {
+        for done in batch.flushes {
             // Whoever waited may have left.
             let _ = done.send(());
         }
     }
+    let mut state = queue.state();
+    state.is_over = true;
+    state.waiting = Waiting::default();
 }
 
-fn sort(job: Job, batch: &mut Vec<ImageRecord>, flushes: &mut Vec<oneshot::Sender<()>>) {
-    match job {
-        Job::Write(record) => batch.push(*record),
-        Job::Flush(done) => flushes.push(done),
+/// How many records are written at once: fewer where that takes long. Feedback waits behind a
+/// transaction, and one that is too large for its time would never end.
+#[derive(Debug)]
+struct Pace(usize);
+
+impl Pace {
+    fn took(&mut self, time: Duration) {
+        match time > limits::BATCH_TIME {
+            true => self.slower(),
+            false => self.0 = (self.0 * 2).min(limits::BATCH),
+        }
+    }
+
+    fn slower(&mut self) {
+        self.0 = (self.0 / 2).max(1);
+    }
+
+    /// How many of those images are written at once: one at least.
+    fn of(&self, images: &[Pending]) -> usize {
+        let mut records = 0;
+        let fits = images.iter().take_while(|image| {
+            records += image.records.len();
+            records <= self.0
+        });
+        fits.count().max(1).min(images.len())
     }
 }
 
-/// An image, and how often it failed by itself for no reason that is known.
+/// What is to be written of an image, and how often that failed by itself for no reason that is
+/// known.
 struct Pending {
-    record: ImageRecord,
+    records: Vec<ImageRecord>,
     tries: u32,
 }
 
 /// Writes a batch, however long the database is away, locked or full. Only where an image
 /// itself may be at fault is it written image by image: what the database refuses is dropped,
 /// and one image never holds up the others. `None` where the store is gone, or closed.
-async fn write(store: &Weak<Inner>, batch: Vec<ImageRecord>) -> Option<()> {
-    let mut backoff = Backoff::new(limits::BATCH_PAUSE, limits::BATCH_PAUSE_MAX);
-    let pending = |record| Pending { record, tries: 0 };
-    let mut batch: Vec<_> = batch.into_iter().map(pending).collect();
-    while !batch.is_empty() {
+async fn write(
+    store: &Weak<Inner>,
+    queue: &Queue,
+    pace: &mut Pace,
+    images: Vec<Vec<ImageRecord>>,
+) -> Option<()> {
+    let new_backoff = || Backoff::new(limits::BATCH_PAUSE, limits::BATCH_PAUSE_MAX);
+    let mut backoff = new_backoff();
+    let pending = |records| Pending { records, tries: 0 };
+    let mut images: Vec<_> = images.into_iter().map(pending).collect();
+    while !images.is_empty() {
         let inner = store.upgrade()?;
-        let records = batch.iter().map(|image| &image.record).collect();
-        match inner.save_images(records).await {
+        let begun = Instant::now();
+        let rest = images.split_off(pace.of(&images));
+        match save(&inner, queue, &images).await {
             Ok(()) => {
-                let written = batch.len() as u64;
-                let counts = &inner.queue.counts;
-                counts.written.fetch_add(written, Ordering::Relaxed);
-                return Some(());
+                pace.took(begun.elapsed());
+                inner.queue.counts.wrote(images.len() as u64);
+                images = rest;
+                backoff = new_backoff();
+                continue;
             }
             Err(error) if error.may_be_of_values() => {
-                batch = one_by_one(&inner, batch).await;
-                if batch.is_empty() {
-                    return Some(());
-                }
+                images = one_by_one(&inner, queue, images).await;
             }
             // There is no later time.
             Err(error) if error.is_closed() => return None,
             // Not theirs: all of them wait.
-            Err(_) => {}
+            Err(error) => {
+                if error.is_doubtful() || error.is_busy() {
+                    pace.slower();
+                }
+            }
         }
+        // Those that came after are not held up.
+        let failed = std::mem::replace(&mut images, rest);
+        images.extend(failed);
         drop(inner);
-        tokio::time::sleep(backoff.pause()).await;
+        if !images.is_empty() {
+            tokio::time::sleep(backoff.pause()).await;
+        }
     }
     Some(())
 }
 
+/// Writes images in one transaction, and learns that they are there.
+async fn save(inner: &Arc<Inner>, queue: &Queue, images: &[Pending]) -> Result<(), StoreError> {
+    let records: Vec<_> = images.iter().flat_map(|image| &image.records).collect();
+    let database = inner.current_database();
+    let before = queue.state().known.forgotten();
+    inner.save_images(records.clone()).await?;
+    if let Some(database) = database
+        && inner.current_database() == Some(database)
+    {
+        let mut state = queue.state();
+        // Some of them may have been deleted meanwhile.
+        if state.known.forgotten() == before {
+            for record in records {
+                state.known.learn(database, record);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes each image of a batch by itself; gives back those that are to be tried again.
-async fn one_by_one(inner: &Arc<Inner>, batch: Vec<Pending>) -> Vec<Pending> {
+async fn one_by_one(inner: &Arc<Inner>, queue: &Queue, images: Vec<Pending>) -> Vec<Pending> {
     let counts = &inner.queue.counts;
     let (mut again, mut lost) = (Vec::new(), 0_u64);
-    for mut image in batch {
-        let error = match inner.save_images(vec![&image.record]).await {
+    for mut image in images {
+        let error = match save(inner, queue, std::slice::from_ref(&image)).await {
             Ok(()) => {
-                counts.written.fetch_add(1, Ordering::Relaxed);
+                counts.wrote(1);
                 continue;
             }
             Err(error) => error,
@@ -202,7 +304,7 @@ async fn one_by_one(inner: &Arc<Inner>, batch: Vec<Pending>) -> Vec<Pending> {
         }
     }
     if lost > 0 {
-        counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        counts.lost(lost);
         tracing::warn!(lost, "images that the database refuses are not stored");
     }
     again
