@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::answers::file;
-use crate::support::program::{Server, picture};
+use crate::support::program::{Server, Settings, picture};
 
 /// Requests of a run in CI; `OMNIZAP_LOAD_REQUESTS=10000` makes a long one.
 const REQUESTS: usize = 2_000;
@@ -18,7 +18,11 @@ fn a_mix_of_good_and_broken_pictures_makes_no_server_error_and_no_leak() {
         .ok()
         .and_then(|count| count.parse().ok());
     let requests: usize = requests.unwrap_or(REQUESTS);
-    let server = Server::start();
+    let server = Server::start_with(&Settings {
+        // That many at one time are a burst, however slow the machine is.
+        environment: &[("OMNIZAP_ADMISSION_BURST", "16")],
+        ..Settings::default()
+    });
     let good = [
         "lossy.webp",
         "baseline_420.jpg",

@@ -149,8 +149,9 @@ pub(super) struct BoundArgs {
         value_parser = |text: &str| whole(text, 1, 65_536)
     )]
     admission_always: u64,
-    /// How many times as many requests as keep a pipeline busy may come in a burst; of more, those
-    /// that cannot be answered in good time are answered 429 at once
+    /// How many times as many requests as keep a pipeline busy may come in a burst, if they are not
+    /// done within a quarter of a second anyway; of more, those that cannot be answered in good
+    /// time are answered 429 at once
     #[arg(
         long,
         env = "OMNIZAP_ADMISSION_BURST",

@@ -1,21 +1,24 @@
 //! Which requests are taken where more come than can be answered.
 //!
 //! As long as few are in flight, or as many as the work itself needs, all are taken, and so is a
-//! burst. A queue that grows beyond that is one that stands: from then on, until none was refused
-//! for a while, no more are taken than is good, and the others are refused at once. How many are
-//! good follows what was measured: the time from one end to the next, and how long a request takes
-//! that comes when there is no queue. So those that are taken wait no longer than a small multiple
-//! of what they take, whatever comes.
+//! burst. A queue that grows beyond that is one that stands: from then on, until it is calm, no
+//! more are taken than are good, and the others are refused at once. How many are good follows what
+//! was measured: the time from one end to the next, and how long a request takes while there is no
+//! queue. So those that are taken wait no longer than a small multiple of what they take, whatever
+//! comes. Neither measure is thrown far by a stall.
 //!
 //! Where the work waits for others (a language model, a database that has become slow), many
-//! requests in flight are no queue: holding them back makes them end more slowly. That shows, and
-//! the law gives in.
+//! requests in flight are no queue: holding them back makes fewer end. So does a busy neighbour.
+//! What it is is tried ([`refusing`]): more are taken for a while, and go on to be if more end.
+
+mod refusing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use omnizap_contract::Counters;
 
+use self::refusing::{Found, Pauses, Refusing};
 use super::Pipeline;
 
 /// Bounds of what is taken; [`AdmissionLimits::default`] documents the defaults.
@@ -25,16 +28,16 @@ pub struct AdmissionLimits {
     /// all, none is ever refused.
     pub always: usize,
     /// How many times as many as are good make a queue that stands, 2 at least: what comes at once
-    /// and is less is a burst, and taken.
+    /// and is less is a burst, and taken. So is what is done within a quarter of a second.
     pub burst: usize,
 }
 
 impl Default for AdmissionLimits {
-    /// 16 are always taken: two batches of a model, whose work is not held up by waiting for the
-    /// next request. A burst is up to 4 times as many as are good.
+    /// 4 are always taken, which keeps two processors busy. A burst is up to 4 times as many as
+    /// are good.
     fn default() -> Self {
         Self {
-            always: 16,
+            always: 4,
             burst: 4,
         }
     }
@@ -42,19 +45,21 @@ impl Default for AdmissionLimits {
 
 /// How many are good, as a multiple of what the work itself needs to go on without a pause.
 const GOOD: f64 = 2.0;
-/// So many in flight are no queue: how long a request then takes is what the work itself takes.
-const NO_QUEUE: usize = 4;
-/// How long none must have been refused until bursts are taken again.
-const CALM: Duration = Duration::from_secs(1);
-/// After how many ends with a short queue it shows whether refusing makes the work slower.
-const LOOK_AFTER: u32 = 64;
-/// How long before that the queue must have been short, as a multiple of what a request took: those
-/// that take long come last.
-const SHORT_FOR: f64 = 2.0;
+/// So many in flight are no queue: how long a request then takes is what the work itself takes. On
+/// a single processor that is twice too long, which makes no more good than are always taken.
+const NO_QUEUE: usize = 2;
+/// A queue that is done in less does not stand, in seconds.
+const SHORT_QUEUE: f64 = 0.25;
+/// Until something was measured so many are taken.
+const UNMEASURED: usize = 64;
 /// Of so many measures a running mean is made.
 const MEASURES: u32 = 128;
 /// With fewer it says nothing yet.
 const MIN_MEASURES: u32 = 32;
+/// A measure counts as no more than so many times the mean: a stall says nothing of the work. Gaps
+/// are that uneven where many end together.
+const MOST_OF_PACE: f64 = 64.0;
+const MOST_OF_WORK: f64 = 16.0;
 /// The shortest time after which trying again makes sense.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,11 +75,12 @@ struct State {
     in_flight: usize,
     /// Seconds from one end to the next while others are in flight.
     pace: Mean,
-    /// Seconds that a request takes that comes when there is no queue.
+    /// Seconds that a request takes while there is no queue.
     work: Mean,
     /// The last end, where there has been a queue since.
     last_end: Option<Instant>,
     refusing: Option<Refusing>,
+    pauses: Pauses,
     refused: u64,
 }
 
@@ -86,34 +92,25 @@ struct Mean {
 }
 
 impl Mean {
-    fn add(&mut self, measured: f64) {
+    /// One measure more, which counts as no more than `most` times the mean.
+    fn add(&mut self, measured: f64, most: f64) {
+        let bound = self.known().map_or(f64::INFINITY, |mean| most * mean);
         self.measures = (self.measures + 1).min(MEASURES);
-        self.value += (measured - self.value) / f64::from(self.measures);
+        self.value += (measured.min(bound) - self.value) / f64::from(self.measures);
+    }
+
+    /// As if all measures had been that.
+    fn set(&mut self, value: f64) {
+        *self = Self {
+            value,
+            measures: MEASURES,
+        };
     }
 
     /// The mean, where there are enough measures for one.
     fn known(&self) -> Option<f64> {
-        (self.measures >= MIN_MEASURES).then_some(self.value)
+        (self.measures >= MIN_MEASURES && self.value > 0.0).then_some(self.value)
     }
-}
-
-/// The present state where more come than can be answered.
-#[derive(Clone, Copy, Debug)]
-struct Refusing {
-    last: Instant,
-    /// The pace before, and how long a request took by it.
-    pace: f64,
-    took: f64,
-    short: Short,
-}
-
-/// Whether refusing makes the work slower.
-#[derive(Clone, Copy, Debug)]
-enum Short {
-    /// The queue is not short yet.
-    NotYet,
-    /// From then on ends are counted, and so many were.
-    From(Instant, u32),
 }
 
 /// A request's place among those in flight.
@@ -164,7 +161,7 @@ impl Admission {
             .gauge("in_flight", state.in_flight as f64)
             .gauge("always", state.limits.always as f64)
             .gauge("burst", state.limits.burst as f64)
-            .gauge("good_in_flight", state.good().floor())
+            .gauge("good_in_flight", state.limit())
             .gauge("is_refusing", f64::from(u8::from(is_refusing)))
             .gauge("pace_us", micros(state.pace))
             .gauge("work_us", micros(state.work))
@@ -178,96 +175,87 @@ impl Admission {
 }
 
 impl State {
+    /// Seconds from one end to the next, as far as known: where there never was a queue, one after
+    /// the other is sure to be done.
+    fn pace(&self) -> Option<f64> {
+        self.pace.known().or(self.work.known())
+    }
+
     /// How many in flight are good.
     fn good(&self) -> f64 {
         let few = self.limits.always as f64;
-        match (self.work.known(), self.pace.known()) {
-            (Some(work), Some(pace)) if pace > 0.0 => few.max(GOOD * work / pace),
+        match (self.work.known(), self.pace()) {
+            (Some(work), Some(pace)) => few.max((GOOD * work / pace).floor()),
             _ => few,
         }
     }
 
-    /// How many times as many as are good make a queue that stands.
-    fn standing(&self) -> f64 {
-        self.limits.burst as f64
+    /// How many are taken at present where others are refused.
+    fn limit(&self) -> f64 {
+        self.refusing
+            .as_ref()
+            .map_or_else(|| self.good(), Refusing::limit)
     }
 
-    /// How much slower the work may become by refusing. Where nobody waits for anybody it becomes
-    /// [`State::standing`] times as slow, where all wait for the same it does not: half way between,
-    /// as factors go.
-    fn slower(&self) -> f64 {
-        self.standing().sqrt()
+    /// So many in flight are a queue that stands.
+    fn standing(&self, pace: f64) -> f64 {
+        (self.limits.burst as f64 * self.good()).max(SHORT_QUEUE / pace)
     }
 
     /// How long those in flight take; no time where that is not known.
     fn wait(&self) -> f64 {
-        self.in_flight as f64 * self.pace.known().unwrap_or_default()
+        self.in_flight as f64 * self.pace().unwrap_or_default()
     }
 
     /// Whether one more is taken.
     fn takes(&mut self, now: Instant, deadline: Instant) -> bool {
-        let Some(pace) = self.pace.known() else {
-            return true;
+        let Some(pace) = self.pace() else {
+            return self.in_flight < self.limits.always.max(UNMEASURED);
         };
-        if let Some(refusing) = self.refusing
-            && now.saturating_duration_since(refusing.last) > CALM
-        {
-            self.refusing = None;
-        }
         let (in_flight, good) = (self.in_flight as f64, self.good());
-        if in_flight < good {
-            if let Some(refusing) = &mut self.refusing
-                && matches!(refusing.short, Short::NotYet)
-            {
-                let wait = Duration::try_from_secs_f64(SHORT_FOR * refusing.took);
-                refusing.short = Short::From(now + wait.unwrap_or_default(), 0);
+        if let Some(refusing) = &mut self.refusing {
+            let takes = in_flight < refusing.limit_of(good);
+            if !refusing.is_over(now, pace, takes) {
+                return takes;
             }
+            let found = refusing.end();
+            self.refusing = None;
+            self.found(found);
+        }
+        let good = self.good();
+        if in_flight < good {
             return true;
         }
         let left = deadline.saturating_duration_since(now).as_secs_f64();
         // A queue that most of the time is spent in stands, however short it is.
-        let stands = in_flight >= self.standing() * good || self.wait() > left / 2.0;
-        match &mut self.refusing {
-            Some(refusing) => refusing.last = now,
-            None if stands => {
-                self.refusing = Some(Refusing {
-                    last: now,
-                    pace,
-                    took: self.wait(),
-                    short: Short::NotYet,
-                });
-            }
-            None => return true,
+        let stands = in_flight >= self.standing(pace) || self.wait() > left / 2.0;
+        if stands {
+            self.refusing = Some(Refusing::begin(now, good, in_flight, pace));
         }
-        false
+        !stands
     }
 
     /// Takes note of an end.
     fn ended(&mut self, now: Instant, took: Duration, had_no_queue: bool) {
-        if had_no_queue {
-            self.work.add(took.as_secs_f64());
+        if had_no_queue && self.in_flight <= NO_QUEUE {
+            self.work.add(took.as_secs_f64(), MOST_OF_WORK);
         }
         if let Some(last) = self.last_end.replace(now) {
             let since = now.saturating_duration_since(last);
-            self.pace.add(since.as_secs_f64());
+            self.pace.add(since.as_secs_f64(), MOST_OF_PACE);
         }
-        let slower = self.slower();
-        if let Some(refusing) = &mut self.refusing
-            && let Short::From(from, ended) = &mut refusing.short
-            && *from < now
-        {
-            *ended += 1;
-            if !ended.is_multiple_of(LOOK_AFTER) {
-                return;
-            }
-            let pace = now.saturating_duration_since(*from).as_secs_f64() / f64::from(*ended);
-            if pace > slower * refusing.pace {
-                // Those in flight did not wait for one another: so long is what they take.
-                self.work.value = self.work.value.max(refusing.took);
-                self.work.measures = MEASURES;
-                self.pace.value = refusing.pace;
-                self.refusing = None;
-            }
+        let (few, pace) = (self.limits.always as f64, self.pace());
+        if let (Some(refusing), Some(pace)) = (&mut self.refusing, pace) {
+            let found = refusing.ended(now, few, pace, &mut self.pauses);
+            self.found(found);
+        }
+    }
+
+    /// So many were found to be good: from now on that is what the work takes.
+    fn found(&mut self, found: Option<Found>) {
+        if let Some(Found { limit, pace }) = found {
+            self.pace.set(pace);
+            self.work.set(limit * pace / GOOD);
         }
     }
 }
@@ -293,3 +281,5 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
