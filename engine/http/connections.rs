@@ -1,16 +1,23 @@
 //! All connections, within their bound. Where it is reached, a connection that waits for a request
-//! gives way to the next, so that nobody can keep others out by doing nothing.
+//! gives way to the next, so that nobody can keep others out by doing nothing. One whose request is
+//! there and unread does not, and a new one, whose request may be on its way, only where there are
+//! many such: those are rather silent ones.
 
 mod seat;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value as Json, json};
 
-pub(super) use self::seat::{Over, Seat, Timeouts};
+pub(super) use self::seat::{Leave, Over, Seat, Timeouts, has_unread};
 use super::peer::Peer;
+
+/// New connections that have sent nothing give way where they are at least one of so many of all
+/// that there may be.
+const MANY_NEW: usize = 4;
 
 /// All connections.
 pub(super) struct Connections {
@@ -55,9 +62,17 @@ impl Connections {
     /// A seat, for which another connection may have to give way; none where all of them are at
     /// requests.
     pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Option<Taken> {
-        let mut seats = self.seats();
-        if seats.by_number.len() >= self.max && !self.evict(&mut seats) {
+        let taken = self.try_take(peer);
+        if taken.is_none() {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// The same, for who will try again.
+    pub(super) fn try_take(self: &Arc<Self>, peer: Peer) -> Option<Taken> {
+        let mut seats = self.seats();
+        if seats.by_number.len() >= self.max && !self.evict(&mut seats, false) {
             return None;
         }
         let seat = Arc::new(Seat::new(peer));
@@ -72,11 +87,11 @@ impl Connections {
         })
     }
 
-    /// Ends connections that can give way, at most so many; false where there is none.
+    /// Ends connections that can give way, at most so many, at once; false where there is none.
     pub(super) fn make_room(&self, most: usize) -> bool {
         let mut seats = self.seats();
         let mut made = 0;
-        while made < most && self.evict(&mut seats) {
+        while made < most && self.evict(&mut seats, true) {
             made += 1;
         }
         made > 0
@@ -108,23 +123,39 @@ impl Connections {
         })
     }
 
-    /// Of those that wait for a request, else of those that wait for bodies, one of whoever has the
-    /// most connections, and there the one that has waited longest.
-    fn evict(&self, seats: &mut Seats) -> bool {
+    /// Of those that wait for a request, else of those that wait for the rest of a head, else for
+    /// bodies, else for their client to read, one of whoever has the most connections, and there
+    /// the one that has waited longest. Where that is urgent, new ones are not spared.
+    fn evict(&self, seats: &mut Seats, is_urgent: bool) -> bool {
         let of_peer = |seat: &Seat| seats.of_peers.get(&seat.peer()).copied();
         let waiting = seats.by_number.iter().filter_map(|(number, seat)| {
-            let (is_reading, since) = seat.waits()?;
-            let others = std::cmp::Reverse(of_peer(seat));
-            Some(((is_reading, others, since), *number))
+            let (waits, since) = seat.waits()?;
+            let others = Reverse(of_peer(seat));
+            Some(Reverse((waits, others, since, *number)))
         });
-        let Some((_, number)) = waiting.min() else {
-            return false;
-        };
-        if let Some(seat) = seats.remove(number) {
-            seat.give_way();
+        let mut waiting: BinaryHeap<_> = waiting.collect();
+        let mut spares_new = if is_urgent { Some(false) } else { None };
+        while let Some(Reverse((.., number))) = waiting.pop() {
+            let Some(seat) = seats.by_number.get(&number) else {
+                continue;
+            };
+            let is_spared =
+                seat.is_new() && *spares_new.get_or_insert_with(|| !self.are_many_new(seats));
+            if is_spared || !seat.give_way(is_urgent) {
+                continue;
+            }
+            seats.remove(number);
+            self.counts.gave_way.fetch_add(1, Ordering::Relaxed);
+            return true;
         }
-        self.counts.gave_way.fetch_add(1, Ordering::Relaxed);
-        true
+        false
+    }
+
+    /// True where so many connections are new and silent that it is no chance.
+    fn are_many_new(&self, seats: &Seats) -> bool {
+        let all = seats.by_number.values();
+        let new = all.filter(|seat| seat.is_new() && !seat.may_have_unread());
+        new.count().saturating_mul(MANY_NEW) >= self.max
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -133,15 +164,16 @@ impl Connections {
 }
 
 impl Seats {
-    fn remove(&mut self, number: u64) -> Option<Arc<Seat>> {
-        let seat = self.by_number.remove(&number)?;
+    fn remove(&mut self, number: u64) {
+        let Some(seat) = self.by_number.remove(&number) else {
+            return;
+        };
         if let Some(count) = self.of_peers.get_mut(&seat.peer()) {
             *count -= 1;
             if *count == 0 {
                 self.of_peers.remove(&seat.peer());
             }
         }
-        Some(seat)
     }
 }
 
@@ -236,5 +268,48 @@ mod tests {
             many.iter().map(is_over).collect::<Vec<_>>(),
             [true, false, false]
         );
+    }
+
+    #[tokio::test]
+    async fn a_new_one_is_spared_unless_there_are_many() {
+        let all = Connections::new(8);
+        let taken: Vec<_> = (0..7).map(|_| all.take(peer(1)).unwrap()).collect();
+        let asking: Vec<_> = taken
+            .iter()
+            .map(|taken| taken.seat().begin(false))
+            .collect();
+        let new = all.take(peer(2)).unwrap();
+        assert!(all.take(peer(3)).is_none(), "its request may be on its way");
+        assert!(!is_over(&new));
+        assert!(all.make_room(1), "that is urgent");
+        assert!(is_over(&new));
+        drop((asking, taken, new));
+        let many: Vec<_> = (0..8).map(|_| all.take(peer(1)).unwrap()).collect();
+        assert!(all.take(peer(3)).is_some());
+        assert!(is_over(&many[0]));
+    }
+
+    #[tokio::test]
+    async fn one_whose_request_is_unread_does_not_give_way() {
+        use std::io::Write as _;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let all = Connections::new(3);
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let taken = all.take(peer(1)).unwrap();
+            taken.seat().hold(listener.accept().await.unwrap().0);
+            client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            let begun = std::time::Instant::now();
+            while !taken.seat().may_have_unread() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "it never came");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            sent.push((taken, client));
+        }
+        assert!(all.take(peer(2)).is_none() && !all.make_room(1));
+        assert!(sent.iter().all(|(taken, _)| !is_over(taken)));
+        assert_eq!((all.gave_way(), &all.shown()["refused"]), (0, &json!(1)));
     }
 }

@@ -5,6 +5,8 @@
 //! Over HTTP/1 the connection is read on itself, once its side to the client is shut (RFC 9112,
 //! section 9.6); over HTTP/2 the body is, since other requests share the connection.
 
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,12 @@ const CHUNK: usize = 16 << 10;
 /// Longest time that is left to what is read on once the server is to end; half of its grace where
 /// that is shorter.
 const AT_THE_END: Duration = Duration::from_secs(2);
+/// Longest time without a byte once the server is to end.
+const IDLE_AT_THE_END: Duration = Duration::from_millis(500);
+/// How long a connection that waited for a request is read on: for what was on its way.
+const LINGER: Duration = Duration::from_millis(500);
+/// How much is read of a connection that there is no place for.
+const CHUNKS_AT_ONCE: usize = 64;
 
 /// What is read on, all of it together.
 pub(super) struct Drains {
@@ -59,6 +67,11 @@ impl Drains {
         json!({ "now": most - self.places.available_permits().min(most), "most": most })
     }
 
+    /// True where another one can be read on.
+    pub(super) fn has_place(&self) -> bool {
+        self.places.available_permits() > 0
+    }
+
     /// From now on little time is left to each.
     pub(super) fn end_soon(&self) {
         self.ending.send_replace(true);
@@ -89,12 +102,26 @@ impl Drains {
         });
     }
 
-    /// Says the last words of a connection, shuts it towards the client and reads it on, if there
-    /// is a place for it.
-    pub(super) fn connection(self: &Arc<Self>, mut stream: TcpStream, last_words: Bytes) {
-        // A connection may also be dropped with the runtime.
+    /// Says the last words of a connection, shuts it towards the client and reads it on. Where
+    /// there is no place for it, or no runtime any more, that is done at once, as far as it can be.
+    pub(super) fn connection(self: &Arc<Self>, stream: TcpStream, last_words: Bytes) {
+        self.leave(stream, last_words, self.timeout);
+    }
+
+    /// Shuts a connection that waited for a request, and reads it on for a moment: a request that
+    /// was on its way is not answered, but it does not reset the connection either. Those that were
+    /// told something go first.
+    pub(super) fn linger(self: &Arc<Self>, stream: TcpStream) {
+        if self.places.available_permits() * 2 < self.all_places as usize {
+            leave_at_once(stream, &[]);
+        } else {
+            self.leave(stream, Bytes::new(), LINGER);
+        }
+    }
+
+    fn leave(self: &Arc<Self>, mut stream: TcpStream, last_words: Bytes, longest: Duration) {
         let (Some(place), Ok(runtime)) = (self.place(), Handle::try_current()) else {
-            return;
+            return leave_at_once(stream, &last_words);
         };
         let drains = self.clone();
         runtime.spawn(async move {
@@ -110,7 +137,7 @@ impl Drains {
                     let read = read_some(&stream, &mut chunk).await?;
                     Some((read, (stream, chunk)))
                 });
-            drains.read(pieces).await;
+            let _ = timeout(longest, drains.read(pieces)).await;
             drop(place);
         });
     }
@@ -127,12 +154,20 @@ impl Drains {
         loop {
             let read = tokio::select! {
                 () = &mut over => return,
-                read = timeout(self.idle_timeout, pieces.next()) => read,
+                read = timeout(self.idle_timeout(), pieces.next()) => read,
             };
             match read {
                 Ok(Some(len)) if len <= left => left -= len,
                 _ => return,
             }
+        }
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        if *self.ending.borrow() {
+            self.idle_timeout.min(IDLE_AT_THE_END)
+        } else {
+            self.idle_timeout
         }
     }
 
@@ -147,6 +182,24 @@ impl Drains {
         tokio::select! {
             () = soon => {}
             () = sleep(self.timeout) => {}
+        }
+    }
+}
+
+/// Says the last words of a connection as far as the system takes them, shuts it, and throws away
+/// what is there: what is unread would reset it.
+fn leave_at_once(stream: TcpStream, last_words: &[u8]) {
+    let Ok(mut stream) = stream.into_std() else {
+        return;
+    };
+    let _ = stream.write_all(last_words);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut chunk = vec![0; CHUNK];
+    for _ in 0..CHUNKS_AT_ONCE {
+        // It never waits.
+        let read = stream.read(&mut chunk);
+        if !read.is_ok_and(|read| read > 0) {
+            break;
         }
     }
 }
@@ -258,6 +311,41 @@ mod tests {
         let pieces = stream::pending::<Result<Bytes, std::convert::Infallible>>();
         drains.body(Coming::new(pieces));
         drains.end_soon();
+        drains.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_a_place_the_last_words_are_said_at_once() {
+        let none = Limits {
+            max_draining: 0,
+            ..Limits::default()
+        };
+        let drains = Drains::new(&none);
+        assert!(!drains.has_place());
+        for last_words in [&b"no"[..], b""] {
+            let (server, mut client) = connection().await;
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            server.readable().await.unwrap();
+            drains.connection(server, Bytes::from_static(last_words));
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, last_words);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_on_its_way_to_a_connection_that_gave_way_does_not_reset_it() {
+        let patient = Limits {
+            drain_idle_timeout: Duration::from_secs(600),
+            ..Limits::default()
+        };
+        let drains = Drains::new(&patient);
+        let (server, mut client) = connection().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        server.readable().await.unwrap();
+        drains.linger(server);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        // Not for long.
         drains.ended().await;
     }
 }

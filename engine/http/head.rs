@@ -20,6 +20,7 @@ pub(super) struct Head<'r> {
     /// Its connection.
     pub(super) seat: &'r Seat,
     pub(super) is_http2: bool,
+    pub(super) is_http10: bool,
     /// True where the service listens on a loopback address.
     pub(super) is_loopback: bool,
 }

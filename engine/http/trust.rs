@@ -19,6 +19,9 @@ use super::reply::{self, Response};
 const FETCH_SITE: &str = "sec-fetch-site";
 /// What says whether a page was left for this one.
 const FETCH_MODE: &str = "sec-fetch-mode";
+/// The rest of what browsers alone say of themselves, beside `Origin` and `Referer`.
+const FETCH_DEST: &str = "sec-fetch-dest";
+const FETCH_USER: &str = "sec-fetch-user";
 
 /// Whom the service answers.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +90,7 @@ impl Trust {
             let detail = format!("the service is not called by that name in Host: {expected}");
             return Err(Refused::forbidden("foreign_host", detail));
         }
+        check_hosts(head)?;
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         let Some(origin) = origins.next() else {
             return if self.is_of_another_site(headers) {
@@ -177,6 +181,42 @@ impl Trust {
         }
         best
     }
+}
+
+/// Checks that a request says by one name how the service is called: one without any would pass
+/// every check of names, and of several one could be for whoever stands before the service (RFC
+/// 9112, section 3.2). Over HTTP/2 that name may stand in `:authority` alone.
+///
+/// Who speaks HTTP/1.0 need not say one, as probes of balancers do not: every browser speaks a
+/// later version and says one always. What browsers alone say is refused without it all the same:
+/// it would be of one behind a proxy that speaks HTTP/1.0 and leaves the name out.
+fn check_hosts(head: &Head<'_>) -> Result<(), Refused> {
+    let headers = head.headers;
+    let found = match headers.get_all(header::HOST).iter().count() {
+        1 => return Ok(()),
+        0 if head.is_http2 && head.authority.is_some() => return Ok(()),
+        0 if head.is_http10 && !is_of_browser(headers) => return Ok(()),
+        0 => "has no `Host`",
+        _ => "has several `Host`",
+    };
+    Err(Refused {
+        status: StatusCode::BAD_REQUEST,
+        code: "malformed_request",
+        detail: format!("the request {found}, expected one that names the service"),
+    })
+}
+
+/// True for what no program says that is no browser.
+fn is_of_browser(headers: &HeaderMap) -> bool {
+    let names = [
+        header::ORIGIN.as_str(),
+        header::REFERER.as_str(),
+        FETCH_SITE,
+        FETCH_MODE,
+        FETCH_DEST,
+        FETCH_USER,
+    ];
+    names.iter().any(|name| headers.contains_key(*name))
 }
 
 fn foreign_page() -> Refused {

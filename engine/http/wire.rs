@@ -1,8 +1,9 @@
 //! The connection as hyper sees it. It gives the answers that hyper makes itself, to what is no
 //! request, the form of all others, it ends where the client takes nothing of an answer, and where
 //! one that waits for an answer is gone, and it is read on where an answer came before its request
-//! was read.
+//! was read. Nothing is read or written any more once it has given way to another connection.
 
+mod length;
 mod shut;
 
 use std::io;
@@ -17,9 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use self::length::Length;
 use self::shut::{Ahead, Shut};
-use super::connections::Seat;
+use super::connections::{Leave, Seat, has_unread};
 use super::drain::Drains;
+use super::limits::Limits;
 use super::reply;
 
 /// The largest head of a request over HTTP/1, in bytes.
@@ -55,17 +58,24 @@ const HEAD_OF_REFUSAL: &str = "\r\nconnection: close\r\ncontent-length: 0\r\ndat
 /// The length of every date (RFC 9110, section 5.6.7).
 const DATE_LEN: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 const BLANK_LINE: &[u8] = b"\r\n\r\n";
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// A client's connection.
 pub(super) struct Wire {
-    /// There until it is dropped.
-    stream: Option<TcpStream>,
     /// True once an answer was given before its request was read.
     unread: Arc<AtomicBool>,
     /// What stands in the place of something that hyper wrote.
     last_words: Bytes,
     drains: Arc<Drains>,
+    /// It has the socket.
     seat: Arc<Seat>,
+    /// How many bytes of the beginning of HTTP/2 have come.
+    http2: usize,
+    /// False once other bytes than those have come.
+    may_be_http2: bool,
+    length: Length,
+    max_body_bytes: usize,
     write_timeout: Duration,
     /// Runs out where the client takes nothing.
     stalls: Option<Pin<Box<Sleep>>>,
@@ -75,19 +85,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(
-        stream: TcpStream,
-        drains: Arc<Drains>,
-        seat: Arc<Seat>,
-        write_timeout: Duration,
-    ) -> Self {
+    /// The connection of a seat, which has its socket.
+    pub(super) fn new(seat: Arc<Seat>, drains: Arc<Drains>, limits: &Limits) -> Self {
         Self {
-            stream: Some(stream),
             unread: Arc::default(),
             last_words: Bytes::new(),
             drains,
             seat,
-            write_timeout,
+            http2: 0,
+            may_be_http2: true,
+            length: Length::default(),
+            max_body_bytes: limits.max_body_bytes,
+            write_timeout: limits.write_timeout,
             stalls: None,
             shut: None,
             ahead: Ahead::default(),
@@ -99,15 +108,36 @@ impl Wire {
         self.unread.clone()
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        let stream = self.stream.as_mut().map(Pin::new);
-        stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    /// Looks at what came, and whether it is of a head that begins, or of one that goes on.
+    fn came(&mut self, bytes: &[u8], head: Option<bool>) {
+        let left = &HTTP2[self.http2..];
+        if self.may_be_http2 && !left.is_empty() {
+            let len = left.len().min(bytes.len());
+            self.may_be_http2 = left[..len] == bytes[..len];
+            self.http2 += len;
+        }
+        let Some(begins) = head else { return };
+        if begins {
+            self.length = Length::default();
+        }
+        if !self.is_http2() {
+            self.length.look(bytes);
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.may_be_http2 && self.http2 == HTTP2.len()
+    }
+
+    fn poll_write_now(&self, context: &mut Context<'_>, written: &[u8]) -> Poll<io::Result<usize>> {
+        self.seat
+            .with_stream(|stream| stream.poll_write(context, written))?
     }
 
     fn poll_last_words(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.last_words.has_remaining() {
             let words = self.last_words.clone();
-            let written = ready!(self.stream()?.poll_write(context, &words))?;
+            let written = ready!(self.poll_write_now(context, &words))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -134,17 +164,6 @@ impl Wire {
         }
     }
 
-    /// True where the client has shut its side, as far as that is known by now; else the task is
-    /// woken when it does. Nothing is read.
-    fn is_shut(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        let mut byte = [0; 1];
-        let mut peeked = ReadBuf::new(&mut byte);
-        match self.stream()?.poll_peek(context, &mut peeked) {
-            Poll::Ready(len) => Ok(len? == 0),
-            Poll::Pending => Ok(false),
-        }
-    }
-
     /// Looks whether a client that waits for an answer is there. hyper itself reads nothing until
     /// it has answered, and takes a side that is shut for one that is there.
     ///
@@ -155,19 +174,20 @@ impl Wire {
             self.shut = None;
             return Ok(());
         }
-        if self.shut.is_none() && !self.is_shut(context)? {
-            return Ok(());
-        }
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
-        };
-        if self.shut.is_none() {
-            self.shut = Some(Shut::begin(stream, &mut self.ahead, context)?);
-        }
-        match &mut self.shut {
-            Some(shut) => shut.poll(stream, &mut self.ahead, context),
-            None => Ok(()),
-        }
+        let Self {
+            seat, shut, ahead, ..
+        } = self;
+        seat.with_stream(|stream| {
+            let stream = stream.get_mut();
+            let shut = match shut {
+                Some(shut) => shut,
+                None if is_shut(stream, context)? => {
+                    shut.insert(Shut::begin(stream, ahead, context)?)
+                }
+                None => return Ok(()),
+            };
+            shut.poll(stream, ahead, context)
+        })?
     }
 
     fn poll_some(&mut self, context: &mut Context<'_>, written: &[u8]) -> Poll<io::Result<usize>> {
@@ -177,15 +197,30 @@ impl Wire {
             return Poll::Ready(Ok(sent_ahead));
         }
         match refusal(written) {
-            None => self.stream()?.poll_write(context, written),
+            None => self.poll_write_now(context, written),
             // The answer to what came before goes first.
-            Some((at @ 1.., ..)) => self.stream()?.poll_write(context, &written[..at]),
+            Some((at @ 1.., ..)) => self.poll_write_now(context, &written[..at]),
             Some((0, refusal, date)) => {
-                self.last_words = answer(refusal, date);
+                self.last_words = if self.length.is_beyond() {
+                    too_large(self.max_body_bytes, date)
+                } else {
+                    answer(refusal, date)
+                };
                 self.unread.store(true, Ordering::Relaxed);
                 Poll::Ready(Ok(written.len()))
             }
         }
+    }
+}
+
+/// True where the client has shut its side, as far as that is known by now; else the task is woken
+/// when it does. Nothing is read.
+fn is_shut(stream: &TcpStream, context: &mut Context<'_>) -> io::Result<bool> {
+    let mut byte = [0; 1];
+    let mut peeked = ReadBuf::new(&mut byte);
+    match stream.poll_peek(context, &mut peeked) {
+        Poll::Ready(len) => Ok(len? == 0),
+        Poll::Pending => Ok(false),
     }
 }
 
@@ -221,9 +256,14 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(this.stream()?.poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            this.seat.came();
+        let seat = &this.seat;
+        // What was read is told before anybody else can ask the connection to give way.
+        let read = seat.with_stream(|stream| {
+            let read = stream.poll_read(context, buffer);
+            read.map_ok(|()| (buffer.filled().len() > before).then(|| seat.came()))
+        })?;
+        if let Some(head) = ready!(read)? {
+            this.came(&buffer.filled()[before..], head);
         }
         Poll::Ready(Ok(()))
     }
@@ -246,24 +286,39 @@ impl AsyncWrite for Wire {
         let said = this.poll_last_words(context);
         ready!(this.in_time(context, said))?;
         this.look_at_client(context)?;
-        this.stream()?.poll_flush(context)
+        ready!(this.seat.with_stream(|stream| stream.poll_flush(context))?)?;
+        this.seat.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let said = this.poll_last_words(context);
         ready!(this.in_time(context, said))?;
-        this.stream()?.poll_shutdown(context)
+        this.seat
+            .with_stream(|stream| stream.poll_shutdown(context))?
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.unread.load(Ordering::Relaxed)
-            && let Some(stream) = self.stream.take()
-        {
+        let Some(stream) = self.seat.release() else {
+            return;
+        };
+        let leaves = self.seat.leaves();
+        let is_told = leaves == Some(Leave::Tell) && !self.is_http2();
+        if self.unread.load(Ordering::Relaxed) && !is_told {
             let last_words = std::mem::take(&mut self.last_words);
             self.drains.connection(stream, last_words);
+            return;
+        }
+        match leaves {
+            // Whatever was to be said to a body that broke off by that was not written.
+            Some(_) if is_told => self.drains.connection(stream, full()),
+            Some(Leave::Tell | Leave::Shut) => self.drains.linger(stream),
+            // A request that came after the last answer: it was not begun.
+            None if has_unread(Some(&stream)) => self.drains.linger(stream),
+            Some(Leave::Close) | None => {}
         }
     }
 }
@@ -292,6 +347,16 @@ fn answer(refusal: &Refusal, date: &str) -> Bytes {
         detail,
     } = refusal;
     written(status_line, code, detail, &format!("date: {date}\r\n"))
+}
+
+/// The answer to a head that tells a length that no body has.
+fn too_large(limit: usize, date: &str) -> Bytes {
+    written(
+        "HTTP/1.1 413 Payload Too Large",
+        "body_too_large",
+        &format!("the request body is larger than {limit} bytes"),
+        &format!("date: {date}\r\n"),
+    )
 }
 
 /// An answer as it is written, with a header more.

@@ -1,6 +1,7 @@
 //! A graph for people and tools: text, Mermaid, Graphviz DOT, JSON.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use omnizap_contract::Presence;
@@ -146,6 +147,25 @@ fn one_line(name: &str) -> String {
 fn from(origin: &[(Arc<str>, usize)]) -> String {
     let places = origin.iter().map(|(file, line)| format!("{file}:{line}"));
     places.collect::<Vec<_>>().join(", changed by ")
+}
+
+/// The same for whoever may know nothing of folders: files are told as the folder of the pipeline's
+/// own one has them, and by their names alone where they are elsewhere.
+fn from_in_folder(graph: &Graph, origin: &[(Arc<str>, usize)]) -> String {
+    let own = graph.file.source.names().next();
+    let folder = own.and_then(|own| Path::new(&**own).parent());
+    let shown = |file: &str| -> Arc<str> {
+        let path = Path::new(file);
+        let within = folder.and_then(|folder| path.strip_prefix(folder).ok());
+        let within = within.filter(|within| !within.is_absolute());
+        let name = within.or_else(|| path.file_name().map(Path::new));
+        name.unwrap_or(path).to_string_lossy().into()
+    };
+    let origin: Vec<_> = origin
+        .iter()
+        .map(|(file, line)| (shown(file), *line))
+        .collect();
+    from(&origin)
 }
 
 /// Edges between active nodes: from, to, the ports on the way.
@@ -327,7 +347,7 @@ pub fn to_json(graph: &Graph) -> Json {
                 "name": entry.name.get_ref(), "uses": entry.kind.spec().name,
                 "doc": entry.kind.spec().doc, "state": state, "reason": reason,
                 "on_demand": entry.on_demand,
-                "from": from(&entry.origin),
+                "from": from_in_folder(graph, &entry.origin),
                 "if": entry.condition.as_ref().map(|condition| condition.get_ref().text()),
                 "options": options(entry), "inputs": inputs, "outputs": outputs,
             })
@@ -356,6 +376,8 @@ pub fn to_json(graph: &Graph) -> Json {
     json!({
         "pipeline": graph.file.name.get_ref(),
         "route": graph.file.route.as_ref().map(|route| route.get_ref().to_string()),
+        "settings_route":
+            graph.file.settings_route.as_ref().map(|route| route.get_ref().to_string()),
         "request": request,
         "limits": limits(&graph.file.limits),
         "stages": stages,

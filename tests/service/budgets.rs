@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::answers::file;
 use super::bodies::{Serving, serving};
+use super::requests::rests;
 use crate::support::http::{Answer, Client, begin_form, connect, read_answer};
 use crate::support::kinds::{TestKind, waiting};
 use crate::support::program::{Server, Settings, picture, run};
@@ -349,6 +350,109 @@ fn only_where_all_are_at_requests_a_connection_is_refused() {
     }
 }
 
+/// A pipeline over GET with a stage.
+fn get_of(stage: &str) -> String {
+    format!(
+        "[pipeline]\nname = \"t\"\nroute = \"GET /t\"\ndeadline_ms = 60000\n\
+         [[stage]]\nuses = \"{stage}\"\n"
+    )
+}
+
+#[test]
+fn at_the_bound_of_connections_whoever_has_asked_is_answered() {
+    const CLIENTS: usize = 96;
+    let limits = Limits {
+        max_connections: 64,
+        ..Limits::default()
+    };
+    let serving = Serving {
+        limits,
+        ..Serving::default()
+    };
+    let address = serving.start(vec![rests()], &get_of("rests"));
+    let ask = || {
+        let mut stream = connect(address)?;
+        stream.write_all(b"GET /t HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        read_answer(&mut stream, "GET")
+    };
+    // Each on a connection of its own, and none of them reset or closed without a word.
+    let answers = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(move || [(); 4].map(|()| ask())))
+            .collect();
+        let answers = clients.into_iter();
+        answers
+            .flat_map(|client| client.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let mut fine = 0;
+    for answer in answers {
+        let answer = answer.expect("a request without an answer");
+        match answer.status {
+            200 => fine += 1,
+            // There is no place for its connection, or for it.
+            503 => is_told(&answer, 503, "too_many_connections"),
+            _ => is_told(&answer, 429, "overloaded"),
+        }
+    }
+    assert!(fine > 0);
+}
+
+#[test]
+fn an_idle_connection_that_gives_way_is_ended_and_not_reset() {
+    let address = serving(Limits {
+        max_connections: 2,
+        ..Limits::default()
+    });
+    let live = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(live).unwrap();
+        assert_eq!(read_answer(stream, "GET").unwrap().status, 200);
+    };
+    let mut idle = [(); 2].map(|()| connect(address).unwrap());
+    idle.iter_mut().for_each(ask);
+    let mut next = connect(address).unwrap();
+    ask(&mut next);
+    // It asks just when it gave way: the end is all that it sees, as of any connection that was
+    // kept for another request.
+    let _ = idle[0].write_all(live);
+    let mut said = Vec::new();
+    assert_eq!(idle[0].read_to_end(&mut said).unwrap(), 0, "{said:?}");
+    ask(&mut idle[1]);
+}
+
+#[test]
+fn who_gives_way_with_half_a_request_is_told_so() {
+    let limits = Limits {
+        max_connections: 3,
+        ..Limits::default()
+    };
+    let address = serving(limits);
+    let mut watch = Client::new(address);
+    // Both are read as far as they have come: nothing shows that of the head.
+    let mut body = half_a_body(address, b"{", 100).unwrap();
+    let mut head = connect(address).unwrap();
+    head.write_all(b"GET /t HTTP/1.1\r\nHo").unwrap();
+    let begun = Instant::now();
+    while watch.budgets()["bodies"]["now"] != 1 {
+        assert!(begun.elapsed() < PATIENCE, "no body");
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    drop(watch);
+    let mut more: Vec<TcpStream> = Vec::new();
+    for (what, stream) in [("head", &mut head), ("body", &mut body)] {
+        for _ in 0..3 {
+            more.push(half_a_body(address, b"{", 100).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let answer = read_answer(stream, "GET");
+        let answer = answer.unwrap_or_else(|error| panic!("half a {what}: {error}"));
+        is_told(&answer, 503, "too_many_connections");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(is_closed(stream));
+    }
+}
+
 #[test]
 fn half_sent_bodies_take_no_place() {
     let address = serving(Limits {
@@ -475,6 +579,42 @@ fn the_end_of_the_server_waits_for_no_half_request() {
 }
 
 #[test]
+fn the_end_waits_for_a_body_only_while_it_comes() {
+    let mut server = Server::start();
+    let half = |sent: &[u8], len: usize| {
+        let mut stream = connect(server.address).unwrap();
+        let head = format!(
+            "POST /feedback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {len}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(sent).unwrap();
+        stream
+    };
+    let feedback = json!({ "image_hash": "ab".repeat(32), "theme": "a" }).to_string();
+    let (begun, rest) = feedback.as_bytes().split_at(feedback.len() - 12);
+    let mut comes = half(begun, feedback.len());
+    let mut stalls: Vec<_> = (0..8).map(|_| half(b"{", 100)).collect();
+    until(server.address, "all bodies", |now| {
+        now["bodies"]["now"] == 9
+    });
+    server.terminate();
+    let (last, rest) = rest.split_last().unwrap();
+    for byte in rest {
+        std::thread::sleep(Duration::from_millis(250));
+        comes.write_all(&[*byte]).unwrap();
+    }
+    // While one is waited for that comes, those that do not come are over.
+    for stream in &mut stalls {
+        is_told(&read_answer(stream, "POST").unwrap(), 503, "shutting_down");
+    }
+    comes.write_all(&[*last]).unwrap();
+    assert_eq!(read_answer(&mut comes, "POST").unwrap().status, 200);
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    drop(stalls);
+}
+
+#[test]
 fn every_bound_can_be_set_and_is_shown() {
     let server = Server::start_with(&Settings {
         environment: &[
@@ -504,7 +644,11 @@ fn every_bound_can_be_set_and_is_shown() {
     }
     assert!(budgets["read_on"]["most"].is_u64(), "{budgets}");
     let admission = &budgets["admission"]["classify"];
-    assert_eq!((&admission["always"], &admission["burst"]), (&json!(15), &json!(5)), "{budgets}");
+    assert_eq!(
+        (&admission["always"], &admission["burst"]),
+        (&json!(15), &json!(5)),
+        "{budgets}"
+    );
     // A single body is not larger than all may be together.
     let mut client = server.client();
     let large = client.post_form("/classify", &[file(&vec![0; 1_100_000])]);

@@ -252,17 +252,17 @@ fn what_is_no_request_is_answered_as_all_others_are() {
             "uri_too_long",
         ),
         (
-            "CONNECT a:80 HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+            "CONNECT a:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
             404,
             "not_found",
         ),
         (
-            "GET x HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+            "GET x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
             404,
             "not_found",
         ),
         (
-            "OPTIONS * HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
             404,
             "not_found",
         ),
@@ -274,7 +274,7 @@ fn what_is_no_request_is_answered_as_all_others_are() {
     // What came before is answered first.
     let mut stream = connect(server.address).unwrap();
     let two =
-        b"GET /health/live HTTP/1.1\r\nX-Request-Id: HTTP/1.1 400 Bad Request\r\n\r\nNO\x01\r\n";
+        b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: HTTP/1.1 400 Bad Request\r\n\r\nNO\x01\r\n";
     stream.write_all(two).unwrap();
     let mut both = String::new();
     stream.read_to_string(&mut both).unwrap();

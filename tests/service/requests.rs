@@ -381,7 +381,7 @@ fn the_name_of_a_stage_is_a_name_in_the_timing() {
 }
 
 /// A stage that takes a while.
-fn rests() -> TestKind {
+pub(super) fn rests() -> TestKind {
     const TIME: Duration = Duration::from_millis(200);
     let done = Output::new("done", PortType::Text, "once it has").published(Json::Null);
     let rest = waiting(|_, _| async {
@@ -548,6 +548,162 @@ fn who_is_not_answered_within_the_grace_is_told_so_before_the_end() {
         assert_eq!(answer.header("x-request-id"), id.as_str());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
     }
-    assert_eq!(server.wait(), Some(1), "{}", server.log());
-    server.log_with("dropped: the grace ran out");
+    // Nobody was left without an answer.
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    server.log_with("not finished: the grace ran out");
+}
+
+/// What is said to a head, with nothing behind it.
+#[track_caller]
+fn answer_to(address: SocketAddr, head: &str) -> Answer {
+    let mut stream = connect(address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    read_answer(&mut stream, "POST").unwrap()
+}
+
+#[test]
+fn a_length_that_no_body_has_is_too_large_and_what_is_no_length_is_malformed() {
+    let address = serving(POST, FIELDS, "");
+    let larger = format!("larger than {} bytes", Limits::default().max_body_bytes);
+    let of = |lengths: &[&str]| {
+        let lines = lengths
+            .iter()
+            .map(|length| format!("Content-Length: {length}\r\n"));
+        let lines: String = lines.collect();
+        format!("POST /t HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
+    };
+    for length in [
+        "33554433",
+        "99999999999",
+        "18446744073709551613",
+        "18446744073709551614",
+        "18446744073709551615",
+        "18446744073709551616",
+        "99999999999999999999999999999999999999999999999999",
+    ] {
+        let answer = answer_to(address, &of(&[length]));
+        refused(&answer, 413, "body_too_large", &larger);
+        assert_eq!(answer.header("connection"), Some("close"), "{length}");
+    }
+    for lengths in [
+        &["-1"][..],
+        &["+5"],
+        &["+99999999999999999999"],
+        &["1e3"],
+        &["0x10"],
+        &["5, 6"],
+        &[""],
+        &["2", "3"],
+        &["2", "99999999999999999999"],
+        &["99999999999999999999", "2"],
+    ] {
+        let answer = answer_to(address, &of(lengths));
+        refused(&answer, 400, "malformed_request", "the head of the request");
+    }
+    // In pieces, and behind another request.
+    let mut stream = connect(address).unwrap();
+    stream
+        .write_all(request_of("HTTP/1.1", None).as_bytes())
+        .unwrap();
+    assert_eq!(read_answer(&mut stream, "POST").unwrap().status, 200);
+    let head = of(&["18446744073709551615"]);
+    for piece in head.as_bytes().chunks(head.len() / 5) {
+        stream.write_all(piece).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let answer = read_answer(&mut stream, "POST").unwrap();
+    refused(&answer, 413, "body_too_large", &larger);
+    // What is too large beside it is the head still.
+    let many: String = (0..200)
+        .map(|number| format!("X-{number}: a\r\n"))
+        .collect();
+    let head = format!("POST /t HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
+    refused(
+        &answer_to(address, &head),
+        431,
+        "headers_too_large",
+        "too large",
+    );
+}
+
+#[test]
+fn a_request_says_once_by_which_name_it_calls() {
+    let address = serving(POST, FIELDS, "");
+    let of = |version: &str, lines: &str| format!("GET /health {version}\r\n{lines}\r\n");
+    let here = "Host: localhost\r\n";
+    let twice = here.repeat(2);
+    let origin = format!("Origin: http://{address}\r\n");
+    for (version, lines, wanted) in [
+        ("HTTP/1.1", "", "has no `Host`"),
+        ("HTTP/1.1", &*origin, "has no `Host`"),
+        ("HTTP/1.1", &twice, "has several `Host`"),
+        ("HTTP/1.0", &twice, "has several `Host`"),
+        ("HTTP/1.0", &origin, "has no `Host`"),
+        ("HTTP/1.0", "Sec-Fetch-Mode: no-cors\r\n", "has no `Host`"),
+        (
+            "HTTP/1.0",
+            "Referer: http://localhost/\r\n",
+            "has no `Host`",
+        ),
+    ] {
+        let answer = answer_to(address, &of(version, lines));
+        refused(&answer, 400, "malformed_request", wanted);
+    }
+    for (version, lines) in [
+        ("HTTP/1.1", here),
+        ("HTTP/1.0", here),
+        ("HTTP/1.0", ""),
+        ("HTTP/1.0", "User-Agent: probe\r\n"),
+    ] {
+        let answer = answer_to(address, &of(version, lines));
+        assert_eq!(answer.status, 200, "{version} {lines}");
+    }
+    // A name of somebody else is told as that.
+    for lines in [
+        "Host: evil.example\r\n",
+        "Host: localhost\r\nHost: evil.example\r\n",
+    ] {
+        let answer = answer_to(address, &of("HTTP/1.1", lines));
+        answer.refused(403, "foreign_host");
+    }
+}
+
+#[test]
+fn clients_are_shown_files_of_pipelines_and_no_folders() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let pipelines = folder.path().join("pipelines");
+    std::fs::create_dir(&pipelines).unwrap();
+    let classify = "extends = \"../over/base.toml\"\n[[stage]]\nname = \"llm-expand\"\n\
+        with = { entropy_max = 1.0, margin_min = 0.0 }\n";
+    let write = |file: &str, text: &str| {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("pipelines/classify.toml", classify);
+    write("over/base.toml", "extends = \"builtin:classify\"\n");
+    let server = Server::start_with(&Settings {
+        pipelines: Some(&pipelines),
+        ..Settings::default()
+    });
+    let mut client = server.client();
+    let shown = client.get("/pipelines").told(200);
+    let secret = folder.path().to_str().unwrap();
+    assert!(!shown.contains(secret), "{shown}");
+    let classify = client.pipeline("classify");
+    let stages = classify["stages"].as_array().unwrap().iter();
+    let from: Vec<_> = stages
+        .map(|stage| stage["from"].as_str().unwrap())
+        .collect();
+    assert!(from.iter().all(|from| !from.contains("/")), "{from:?}");
+    assert!(
+        from.iter().any(|from| from.contains("classify.toml:")),
+        "{from:?}"
+    );
+    assert!(
+        from.iter().any(|from| from.contains("builtin:classify:")),
+        "{from:?}"
+    );
+    assert_eq!(classify["route"], "POST /classify");
+    assert_eq!(classify["settings_route"], "GET /labels");
 }

@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use warp::http::Version;
+
 use super::*;
 use crate::http::connections::Connections;
 use crate::http::peer::Peer;
@@ -24,6 +26,21 @@ fn page(
     authority: Option<&str>,
     pairs: &[(&'static str, &'static str)],
 ) -> Result<Option<String>, &'static str> {
+    let version = match authority {
+        Some(_) => Version::HTTP_2,
+        None => Version::HTTP_11,
+    };
+    page_over(version, trust, is_loopback, authority, pairs)
+}
+
+/// The same over a version of HTTP.
+fn page_over(
+    version: Version,
+    trust: &Trust,
+    is_loopback: bool,
+    authority: Option<&str>,
+    pairs: &[(&'static str, &'static str)],
+) -> Result<Option<String>, &'static str> {
     let headers = headers(pairs);
     let request_id: Arc<str> = "r".into();
     let all = Connections::new(1);
@@ -36,7 +53,8 @@ fn page(
         headers: &headers,
         request_id: &request_id,
         seat: taken.seat(),
-        is_http2: authority.is_some(),
+        is_http2: version == Version::HTTP_2,
+        is_http10: version == Version::HTTP_10,
         is_loopback,
     };
     let checked = trust.check_page(&head);
@@ -50,8 +68,7 @@ async fn pages_of_other_sites_are_refused_and_programs_are_not() {
     let here = ("host", "localhost:8008");
     let check = |pairs: &[(&'static str, &'static str)]| page(&trust, true, None, pairs);
     for fine in [
-        &[][..],
-        &[here],
+        &[here][..],
         &[here, ("origin", "http://localhost:8008")],
         // What Node's fetch says.
         &[here, ("sec-fetch-mode", "cors")],
@@ -114,6 +131,69 @@ async fn pages_of_other_sites_are_refused_and_programs_are_not() {
         called("localhost:8008", &[("host", "evil.example")]),
         Err("foreign_host")
     );
+}
+
+#[tokio::test]
+async fn a_request_says_by_one_name_how_the_service_is_called() {
+    let here = ("host", "localhost");
+    let there = ("host", "omnizap:8008");
+    let proxied = Some("localhost");
+    let origin = ("origin", "http://localhost");
+    let malformed = Some("malformed_request");
+    for is_loopback in [true, false] {
+        let trust = Trust::default();
+        for (version, authority, pairs, expected) in [
+            (Version::HTTP_11, None, &[here][..], None),
+            (Version::HTTP_11, None, &[], malformed),
+            (Version::HTTP_11, None, &[here, here], malformed),
+            // A form for proxies asks for `Host` too.
+            (Version::HTTP_11, proxied, &[here], None),
+            (Version::HTTP_11, proxied, &[], malformed),
+            (Version::HTTP_2, proxied, &[], None),
+            (Version::HTTP_2, proxied, &[here], None),
+            (Version::HTTP_2, proxied, &[here, here], malformed),
+            (Version::HTTP_2, None, &[here], None),
+            (Version::HTTP_2, None, &[], malformed),
+            (Version::HTTP_10, None, &[here], None),
+            (Version::HTTP_10, None, &[here, here], malformed),
+            // No browser, and what may be one behind a proxy.
+            (Version::HTTP_10, None, &[], None),
+            (Version::HTTP_10, None, &[("user-agent", "probe")], None),
+            (Version::HTTP_10, None, &[origin], malformed),
+            (
+                Version::HTTP_10,
+                None,
+                &[("referer", "http://a/")],
+                malformed,
+            ),
+            (
+                Version::HTTP_10,
+                None,
+                &[("sec-fetch-dest", "image")],
+                malformed,
+            ),
+        ] {
+            let checked = page_over(version, &trust, is_loopback, authority, pairs);
+            assert_eq!(
+                checked.err(),
+                expected,
+                "{version:?} {authority:?} {pairs:?}"
+            );
+        }
+        let listed = Trust {
+            hosts: Hosts::parse("omnizap").unwrap(),
+            ..Trust::default()
+        };
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            page_over(Version::HTTP_11, &listed, is_loopback, None, pairs).err()
+        };
+        assert_eq!(check(&[there]), None);
+        assert_eq!(check(&[]), malformed);
+        assert_eq!(
+            check(&[there, ("host", "evil.example")]),
+            Some("foreign_host")
+        );
+    }
 }
 
 #[tokio::test]
