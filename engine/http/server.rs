@@ -14,21 +14,23 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 use warp::Filter as _;
 use warp::http::uri::Authority;
 use warp::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::body::{Coming, declares_body};
-use super::connections::{Over, Seat, Taken, Timeouts};
+use super::connections::{Connections, Leave, Over, Seat, Taken, Timeouts};
 use super::drain::Drains;
 use super::head::Head;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::reply::{REQUEST_ID, Response, new_request_id};
 use super::service::Service;
+use super::traced;
 use super::wire::{MAX_HEAD_BYTES, Wire, full, is_stalled};
 
 /// Longest id that is taken over from a client.
@@ -37,6 +39,8 @@ const MAX_REQUEST_ID_LEN: usize = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// The same where others were closed, which takes a moment.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// How long a connection that there is no place for waits where as many were told so as can be.
+const PLACE_PATIENCE: Duration = Duration::from_secs(1);
 /// How many are closed then.
 const ROOM: usize = 16;
 /// How often it is told what there is too much of, at most.
@@ -61,15 +65,26 @@ struct Asked {
     unread: Arc<AtomicBool>,
 }
 
+/// How the requests in flight at the end ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All were answered.
+    Answered,
+    /// The grace ran out: those that were left were answered 503.
+    Refused,
+    /// Some were told nothing.
+    Dropped,
+}
+
 /// Serves until `shutdown` resolves, then finishes what is in flight (for at most
 /// [`super::Limits::shutdown_grace`]) and what the stages have under way.
 ///
-/// Returns false where the grace ran out with requests still in flight; they are told so.
+/// Where that time runs out with requests still in flight, they are told so.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> bool {
+) -> Ended {
     let address = listener.local_addr();
     let is_loopback = address.is_ok_and(|address| address.ip().to_canonical().is_loopback());
     service.warn_of_trust(is_loopback);
@@ -92,10 +107,12 @@ pub async fn serve(
                         request_id: &request_id,
                         seat: &asked.seat,
                         is_http2: asked.version == Version::HTTP_2,
+                        is_http10: asked.version == Version::HTTP_10,
                         is_loopback,
                     };
                     let mut body = Coming::new(body);
-                    let mut response = service.answer(head, &mut body).await;
+                    let span = traced::span(&headers);
+                    let mut response = service.answer(head, &mut body).instrument(span).await;
                     if let Ok(value) = HeaderValue::from_str(&request_id) {
                         response.headers_mut().insert(REQUEST_ID, value);
                     }
@@ -133,17 +150,22 @@ pub async fn serve(
     };
     let mut server = pin!(server);
     let mut out_of_grace = pin!(out_of_grace);
-    let finished = tokio::select! {
+    let is_answered = tokio::select! {
         () = &mut server => true,
         () = &mut out_of_grace => false,
     };
-    if !finished {
+    let ended = if is_answered {
+        Ended::Answered
+    } else {
         service.give_up();
         // Who does not even take that is left.
-        let _ = timeout(LAST_WORDS.min(grace / 8), server).await;
-    }
+        match timeout(LAST_WORDS.min(grace / 8), server).await {
+            Ok(()) => Ended::Refused,
+            Err(_) => Ended::Dropped,
+        }
+    };
     let drained = async {
-        if finished {
+        if is_answered {
             // What was answered early may not have been read yet.
             tokio::select! {
                 () = service.drains().ended() => {}
@@ -152,7 +174,7 @@ pub async fn serve(
         }
     };
     tokio::join!(service.close(), drained);
-    finished
+    ended
 }
 
 /// Takes connections until `shutdown` resolves, then waits for the requests of all of them.
@@ -180,11 +202,11 @@ async fn accept<S>(
             Ok((stream, address)) => {
                 let gave_way = connections.gave_way();
                 let drains = service.drains();
-                if let Some(taken) = connections.take(Peer::of(address.ip())) {
+                if let Some(taken) = seat(connections, drains, Peer::of(address.ip())).await {
+                    taken.seat().hold(stream);
                     let closing = closing.subscribe();
                     let drains = drains.clone();
-                    let connection =
-                        connection(stream, handler.clone(), limits, drains, taken, closing);
+                    let connection = connection(handler.clone(), limits, drains, taken, closing);
                     tokio::spawn(connection);
                     if connections.gave_way() > gave_way && crowded.is_due() {
                         let most = limits.max_connections;
@@ -227,9 +249,21 @@ async fn accept<S>(
     closing.closed().await;
 }
 
+/// A seat for a connection; none where it is to be told that there is none. It waits for one, and
+/// those behind it wait to be accepted, while as many as can be are being told so.
+async fn seat(connections: &Arc<Connections>, drains: &Drains, peer: Peer) -> Option<Taken> {
+    let until = Instant::now() + PLACE_PATIENCE;
+    while !drains.has_place() && Instant::now() < until {
+        if let Some(taken) = connections.try_take(peer) {
+            return Some(taken);
+        }
+        sleep(ROOM_PAUSE).await;
+    }
+    connections.take(peer)
+}
+
 /// Serves one connection to its end.
 async fn connection<S>(
-    stream: TcpStream,
     handler: S,
     limits: Limits,
     drains: Arc<Drains>,
@@ -241,7 +275,7 @@ async fn connection<S>(
     S::Future: Send + 'static,
 {
     let seat = taken.seat().clone();
-    let wire = Wire::new(stream, drains, seat.clone(), limits.write_timeout);
+    let wire = Wire::new(seat.clone(), drains, &limits);
     let unread = wire.unread();
     let asking_seat = seat.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -256,7 +290,7 @@ async fn connection<S>(
         let answer = handler.call(request);
         async move {
             let answer = answer.await;
-            drop(asking);
+            asking.answered();
             answer
         }
     });
@@ -282,6 +316,7 @@ async fn connection<S>(
             }
             over = seat.over(timeouts, ending) => {
                 tracing::debug!("a connection is closed: {over:?}");
+                seat.leave(Leave::Shut);
                 if ending.is_none() {
                     taken.ended(over);
                 }
