@@ -8,6 +8,7 @@
 // First, for its macros.
 #[macro_use]
 mod output;
+mod page;
 
 mod arguments;
 mod check;
@@ -24,6 +25,7 @@ mod permission;
 mod pipelines;
 mod plugins;
 mod request;
+mod schema;
 mod serve;
 mod signals;
 mod value;
@@ -35,7 +37,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use omnizap_contract::common::chain::chain;
 
-use self::log::{Log, log_filter};
+use self::log::{Format, Log, log_filter, log_format};
 
 /// Bad usage, as of most programs, clap's included.
 const EXIT_USAGE: u8 = 2;
@@ -63,7 +65,8 @@ never overrides the environment. README.md lists them. One that is set to nothin
 not set.
 
 Exit codes: 0 fine, 1 failed, 2 bad usage, 70 a plugin ended the program,
-78 bad configuration, 130 interrupted (Ctrl-C), 143 terminated; a server
+78 bad configuration, 129 terminal closed, 130 interrupted (Ctrl-C), 143
+terminated; a server
 that is told to end and ends in time has 0."
 )]
 struct Cli {
@@ -100,6 +103,16 @@ struct Common {
         value_parser = log_filter
     )]
     log: Option<String>,
+    /// How lines of the log are written: text for people, json for what collects logs
+    #[arg(
+        long,
+        global = true,
+        env = "OMNIZAP_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        value_parser = log_format
+    )]
+    log_format: Format,
     #[command(flatten)]
     plugins: limits::PluginLimits,
 }
@@ -116,6 +129,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the effective graph of pipelines
     Graph(graph::GraphArgs),
+    /// Print what a pipeline file may hold, as JSON Schema for editors
+    Schema(schema::SchemaArgs),
     /// The database: migrate it, show its state, forget pictures
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -152,7 +167,7 @@ pub(crate) fn run() -> ExitCode {
     let serving = matches!(cli.command, None | Some(Command::Serve(_)));
     let default = if serving { "info" } else { "warn" };
     let filter = cli.common.log.as_deref().filter(|said| !said.is_empty());
-    let log = match Log::start(filter.unwrap_or(default), serving) {
+    let log = match Log::start(filter.unwrap_or(default), serving, cli.common.log_format) {
         Ok(log) => log,
         Err(message) => {
             errln!("error: the log cannot be started: {message}");
@@ -198,6 +213,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Some(Command::Eval(args)) => eval::run(&common, args).await,
             Some(Command::Check(args)) => check::run(&common, &args),
             Some(Command::Graph(args)) => graph::run(&common, &args),
+            Some(Command::Schema(args)) => schema::run(&common, &args),
             Some(Command::Db(command)) => db::run(&common, command).await,
             Some(Command::Models(command)) => models::run(&common, command).await,
             Some(Command::Plugins(command)) => plugins::run(&common, &command),

@@ -10,14 +10,23 @@
 //! - `head`, `body`, `query`, `raw`, `text`, `fields`: a request to the values of a pipeline's request
 //! - `reply`: JSON answers and errors
 //! - `health`: liveness, readiness, facts
+//! - `metrics`: what is counted of requests, and the answer to a scrape
+//! - `traced`: who asks where the time of a request went, and whose it is
+//! - `admin`: what administrators ask of the service itself
+//! - `docs`: a page that shows what clients may ask for
+//! - `page`: the files of a page for people, which the program gives
 
+mod admin;
 mod body;
 mod connections;
+mod docs;
 mod drain;
 mod fields;
 mod head;
 mod health;
 pub mod limits;
+mod metrics;
+mod page;
 mod peer;
 mod query;
 mod raw;
@@ -25,10 +34,14 @@ mod reply;
 pub mod server;
 pub mod service;
 mod text;
+mod traced;
 mod trust;
 mod wire;
 
+#[doc(hidden)]
+pub use body::split_form;
 pub use limits::Limits;
-pub use server::serve;
+pub use page::Page;
+pub use server::{Ended, serve};
 pub use service::Service;
 pub use trust::{Hosts, Keys, Origins, Trust};

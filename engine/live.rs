@@ -8,6 +8,7 @@
 //! - [`loading`]: all of that with time limits, on threads of its own
 //! - [`generation`]: what was built together, its routes, and the swap of one for the next
 //! - [`watch`]: a change of the files becomes a generation
+//! - [`reloads`]: those that are asked for, and what came of the last ones
 //!
 //! # Invariants
 //!
@@ -20,6 +21,7 @@ pub mod binding;
 pub mod generation;
 mod home;
 pub mod loading;
+pub mod reloads;
 pub mod source;
 pub mod steps;
 pub mod trial;
@@ -28,6 +30,7 @@ pub mod workshop;
 
 pub use generation::{Generation, Live};
 pub use loading::Loading;
+pub use reloads::Reloads;
 pub use source::{LoadError, Source};
 pub use trial::Trial;
 pub use workshop::Workshop;

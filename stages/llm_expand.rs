@@ -5,13 +5,14 @@
 //! be about the picture (the gate), and where a good answer to the same question is
 //! not kept already.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, Call, Error, ErrorKind, Health, Inputs, Observed, OptionFault, Options, Outputs,
-    Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Counters, Error, ErrorKind, Health, Inputs, Observed, OptionFault, Options,
+    Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::llm::{self, Expansion, Llm, LlmConfig, Question};
 use omnizap_services::store::limits::MODEL_CHARS;
@@ -174,6 +175,9 @@ impl StageKind for LlmExpand {
             entropy_max: options.get(ENTROPY_MAX),
             margin_min: options.get(MARGIN_MIN),
             labels: options.get(LABELS),
+            gated: AtomicU64::new(0),
+            expanded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }))
     }
 }
@@ -197,6 +201,10 @@ struct Expander {
     entropy_max: f64,
     margin_min: f64,
     labels: usize,
+    /// Pictures that the gate held back, those with words of the model, and those that failed.
+    gated: AtomicU64,
+    expanded: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Expander {
@@ -225,6 +233,14 @@ impl Observed for Expander {
             ..Health::default()
         }
     }
+
+    fn counters(&self) -> Counters {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counters::new()
+            .total("gated", count(&self.gated))
+            .total("expanded", count(&self.expanded))
+            .total("expansions_failed", count(&self.failed))
+    }
 }
 
 impl AsyncStage for Expander {
@@ -235,6 +251,7 @@ impl AsyncStage for Expander {
         };
         let margin = inputs.get(CONFIDENCE_MARGIN)?;
         if let Some(reason) = self.gate(entropy, margin) {
+            self.gated.fetch_add(1, Ordering::Relaxed);
             return Ok(outputs(reason, None));
         }
         let best = match inputs.get(BEST_LABELS)? {
@@ -245,8 +262,12 @@ impl AsyncStage for Expander {
         let question = Question::new(self.model.clone(), labels);
         let limit = self.timeout.min(call.remaining());
         match self.llm.expand(question, limit).await {
-            Ok(expansion) => Ok(outputs("enabled", Some(&expansion))),
+            Ok(expansion) => {
+                self.expanded.fetch_add(1, Ordering::Relaxed);
+                Ok(outputs("enabled", Some(&expansion)))
+            }
             Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%error, request = %call.request_id, "no label expansion");
                 Ok(outputs("error", None))
             }

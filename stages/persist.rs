@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use omnizap_contract::common::fold::fold;
 use omnizap_contract::typed::{In, OneOf, Opt, Text};
 use omnizap_contract::{
-    AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, Options,
-    Outputs, Ports, Runner, Scores, StageKind, StageSpec, choices,
+    AsyncStage, Call, Counters, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed,
+    Options, Outputs, Ports, Runner, Scores, StageKind, StageSpec, choices,
 };
 use omnizap_services::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
 
@@ -119,6 +119,15 @@ impl Observed for Persister {
             facts,
             ..self.store.health()
         }
+    }
+
+    fn counters(&self) -> Counters {
+        let stats = self.store.stats();
+        Counters::new()
+            .gauge("images_waiting", stats.images_waiting as f64)
+            .total("images_written", stats.images_written)
+            .total("images_dropped", stats.images_dropped)
+            .total("store_failures", stats.failures)
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use omnizap_contract::typed::{In, Opt, Out, Text};
 use omnizap_contract::{
-    AsyncStage, Call, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed, Options,
-    Outputs, Ports, Runner, StageKind, StageSpec,
+    AsyncStage, Call, Counters, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed,
+    Options, Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::store::Store;
 use omnizap_services::vectors::{Hit, Query};
@@ -153,6 +153,13 @@ impl Observed for Searcher {
             facts,
             ..health
         }
+    }
+
+    fn counters(&self) -> Counters {
+        let index = self.store.index();
+        Counters::new()
+            .gauge("images_indexed", index.len() as f64)
+            .gauge("images_partitioned", index.partitioned() as f64)
     }
 }
 

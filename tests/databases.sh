@@ -4,7 +4,8 @@
 #
 #   tests/databases.sh cargo test --workspace
 #
-# The tests find them by OMNIZAP_TEST_MYSQL_URL and OMNIZAP_TEST_POSTGRES_URL. What is
+# The tests find them by OMNIZAP_TEST_MYSQL_URL and OMNIZAP_TEST_POSTGRES_URL. Prometheus, which
+# reads what the service tells, is seen to as well; the tests start one themselves. What is
 # missing is installed where that is possible: by root, on Debian. The servers keep
 # their durable defaults: what they acknowledge, they have synced.
 #
@@ -43,9 +44,10 @@ install_missing() {
   # mariadb-install-db asks it, and it is in the package of the client.
   command -v my_print_defaults >/dev/null || packages+=(mariadb-client-core)
   postgres_bin >/dev/null || packages+=(postgresql)
-  # Of use to one test, so nobody is stopped by its absence who cannot install it.
+  # Of use to one test each, so nobody is stopped by their absence who cannot install them.
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     [ -n "$(pooler)" ] || packages+=(pgbouncer)
+    command -v promtool >/dev/null || packages+=(prometheus)
   fi
   [ ${#packages[@]} -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -1,5 +1,6 @@
 //! The program as its users meet it.
 
+mod admin;
 mod answers;
 mod bodies;
 mod budgets;
@@ -16,12 +17,17 @@ mod labels;
 mod language_model;
 mod load;
 mod log;
+mod metrics;
 mod nsfw;
+mod openapi;
 mod overload;
+mod page;
 mod recipes;
 mod reload;
 mod requests;
+mod schema;
 mod shutdown;
 mod tags;
 mod toggles;
+mod traces;
 mod trust;

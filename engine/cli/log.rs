@@ -4,9 +4,11 @@
 //! While serving, lines go through a bounded queue to a thread of their own ([`queue`]); what finds
 //! no room there, or cannot be written, is counted and told later. Commands write at once: whoever
 //! does not read them holds up nothing but the command. A line is one event: nothing that came from
-//! elsewhere begins a line of its own, or moves the cursor ([`line`]).
+//! elsewhere begins a line of its own, or moves the cursor ([`line`]); what collects logs gets it as an
+//! object of JSON ([`format`]).
 
 mod filter;
+mod format;
 mod line;
 mod queue;
 
@@ -22,7 +24,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 pub(super) use self::filter::log_filter;
-use self::line::{Keeps, clean, stamped};
+pub(super) use self::format::{Format, log_format};
+use self::line::Keeps;
 use self::queue::Queue;
 
 /// How long the end of the program waits for lines that are still to be written.
@@ -41,6 +44,7 @@ const SEVERAL_LINES: &str = "engine::live";
 /// The log of the program. Dropped, it waits for what is still to be written, within a bound.
 pub(super) struct Log {
     queue: Option<Arc<Queue>>,
+    format: Format,
 }
 
 impl Log {
@@ -49,7 +53,7 @@ impl Log {
     ///
     /// # Errors
     /// A filter that is none, no thread, or a log that was started before.
-    pub(super) fn start(filter: &str, behind: bool) -> Result<Self, String> {
+    pub(super) fn start(filter: &str, behind: bool, format: Format) -> Result<Self, String> {
         let strangers = filter::strangers(filter);
         let default = if behind { DEFAULTS.0 } else { DEFAULTS.1 };
         let filter = filter::with_default(filter, default);
@@ -59,36 +63,49 @@ impl Log {
         let filter = filter.map_err(|error| error.to_string())?;
         // A file or a collector of logs would keep colours as escape sequences.
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colours = io::stderr().is_terminal() && !no_color;
-        let queue = behind.then(|| Queue::start(standard_error())).transpose();
+        let colours = io::stderr().is_terminal() && !no_color && format == Format::Text;
+        let queue = behind.then(|| Queue::start(standard_error(), format));
+        let queue = queue.transpose();
         let queue = queue.map_err(|error| format!("no thread to write it: {error}"))?;
         let lines = Lines {
             queue: queue.clone(),
             colours,
+            format,
         };
-        tracing_subscriber::fmt()
+        let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(colours)
             .with_writer(lines)
             .with_target(false)
             // It would be told on standard error, by a macro that panics where it cannot.
-            .log_internal_errors(false)
-            .try_init()
-            .map_err(|error| error.to_string())?;
+            .log_internal_errors(false);
+        let started = match format {
+            Format::Text => subscriber.try_init(),
+            Format::Json => subscriber
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .try_init(),
+        };
+        started.map_err(|error| error.to_string())?;
         if let Some(queue) = &queue {
-            tell_panics(queue.clone());
+            tell_panics(queue.clone(), format);
         }
         for stranger in strangers {
             tracing::warn!("{stranger}");
         }
-        Ok(Self { queue })
+        Ok(Self { queue, format })
     }
 
     /// Says something that no filter holds back, such as why the program ends.
     pub(super) fn say(&self, text: &str) {
-        match &self.queue {
-            Some(queue) => queue.push(format!("{text}\n").into_bytes()),
-            None => errln!("{text}"),
+        match (&self.queue, self.format) {
+            (Some(queue), Format::Json) => {
+                queue.push(self.format.line("ERROR", text, None).into_bytes());
+            }
+            (Some(queue), Format::Text) => queue.push(format!("{text}\n").into_bytes()),
+            (None, _) => errln!("{text}"),
         }
     }
 }
@@ -111,7 +128,7 @@ fn standard_error() -> Box<dyn Write + Send> {
 
 /// Panics go into the log: printed as they are otherwise, one would wait for whoever reads it, and
 /// the request with it.
-fn tell_panics(queue: Arc<Queue>) {
+fn tell_panics(queue: Arc<Queue>, format: Format) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name").to_owned();
@@ -119,13 +136,9 @@ fn tell_panics(queue: Arc<Queue>) {
         let place = place.unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
         let text = format!("thread {thread} panicked{place}: {message}");
-        let mut text = stamped("ERROR", &clean(&text, Keeps::default()));
         let trace = Backtrace::capture();
-        if trace.status() == BacktraceStatus::Captured {
-            text.push_str(&trace.to_string());
-            text.push('\n');
-        }
-        queue.push(text.into_bytes());
+        let trace = Some(&trace).filter(|trace| trace.status() == BacktraceStatus::Captured);
+        queue.push(format.line("ERROR", &text, trace).into_bytes());
         queue.flush(PANIC_FLUSH_LIMIT);
     }));
 }
@@ -134,6 +147,7 @@ fn tell_panics(queue: Arc<Queue>) {
 struct Lines {
     queue: Option<Arc<Queue>>,
     colours: bool,
+    format: Format,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -164,7 +178,8 @@ struct Event<'a> {
 
 impl Write for Event<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = clean(&String::from_utf8_lossy(text), self.keeps);
+        let text_of_event = String::from_utf8_lossy(text);
+        let line = self.lines.format.event(&text_of_event, self.keeps);
         match &self.lines.queue {
             Some(queue) => queue.push(line.into_bytes()),
             None => err!("{line}"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use engine::http::{Limits, Service, Trust, serve};
+use engine::http::{Ended, Limits, Page, Service, Trust, serve};
 use engine::live::source::Stamps;
 use engine::live::watch::Reload;
 use engine::live::{Live, Loading};
@@ -24,6 +24,7 @@ use self::keys::KeyFile;
 pub(super) use self::load::is_trial;
 use self::load::{House, LoadArgs};
 use self::trust::TrustArgs;
+use super::page::page;
 use super::value::{Listen, ms, switch, whole};
 use super::{Common, Failure, signals};
 
@@ -41,7 +42,8 @@ pub(super) struct ServeArgs {
     listen: Listen,
     #[command(flatten)]
     bounds: BoundArgs,
-    /// How long requests in flight may take to finish after SIGTERM, in milliseconds
+    /// How long requests in flight may take to finish after SIGTERM, in milliseconds; those that are
+    /// left then are answered 503. A second signal ends the program at once
     #[arg(
         long,
         env = "OMNIZAP_SHUTDOWN_GRACE_MS",
@@ -57,6 +59,13 @@ pub(super) struct ServeArgs {
         value_parser = switch
     )]
     safe: bool,
+    /// Serve no page for people at `/`
+    #[arg(
+        long,
+        env = "OMNIZAP_NO_PAGE",
+        value_parser = switch
+    )]
+    no_page: bool,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -71,6 +80,7 @@ impl ServeArgs {
             listen: one("listen").listen.clone(),
             shutdown_grace_ms: one("shutdown_grace_ms").shutdown_grace_ms,
             safe: one("safe").safe,
+            no_page: one("no_page").no_page,
             bounds: self.bounds.taking(&before.bounds, is_said),
             trust: self.trust.taking(&before.trust, is_said),
             load: self.load.taking(&before.load, is_said),
@@ -94,6 +104,11 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
             ..args.bounds.limits()?
         },
         grace,
+        page: if args.no_page {
+            Page::default()
+        } else {
+            page()
+        },
         // Before anything is loaded: else one that comes meanwhile would end the process.
         hangups: [signal(SignalKind::hangup())?, signal(SignalKind::hangup())?],
     };
@@ -124,6 +139,7 @@ struct Terms {
     limits: Limits,
     /// What all has to end.
     grace: Duration,
+    page: Page,
     /// What asks for a look at the pipelines, and at the keys.
     hangups: [Signal; 2],
 }
@@ -182,6 +198,7 @@ async fn answer(
         key_files,
         limits,
         grace,
+        page,
         hangups: [mut hangup, hangup_of_keys],
     } = terms;
     for pipeline in &pipelines {
@@ -200,7 +217,10 @@ async fn answer(
         );
     }
     let live = Arc::new(Live::new(pipelines));
-    let service = Arc::new(Service::new(live.clone(), limits).trusting(trust));
+    let service = Service::new(live.clone(), limits)
+        .trusting(trust)
+        .with_page(page);
+    let service = Arc::new(service);
     let following = tokio::spawn(keys::follow(key_files, hangup_of_keys));
     let reload = Reload {
         loading,
@@ -217,21 +237,26 @@ async fn answer(
         ready_ms = begun.elapsed().as_millis() as u64,
         "listening on http://{address}"
     );
-    let finished = serve(listener, service, shutdown).await;
+    let ended = serve(listener, service, shutdown).await;
     watching.abort();
     following.abort();
     house.end(&live).await;
-    if !finished {
-        tracing::warn!("the grace after the signal ran out, requests in flight were dropped");
-        return ExitCode::FAILURE;
+    match ended {
+        Ended::Answered => tracing::info!("all requests in flight were answered, goodbye"),
+        Ended::Refused => tracing::warn!(
+            "the grace after the signal ran out, the requests left were answered 503, goodbye"
+        ),
+        Ended::Dropped => {
+            tracing::warn!("the grace after the signal ran out, requests in flight were dropped");
+            return ExitCode::FAILURE;
+        }
     }
-    tracing::info!("all requests in flight were answered, goodbye");
     ExitCode::SUCCESS
 }
 
 /// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
 fn shutdown_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let first = signals::first()?;
+    let first = signals::first_of_server()?;
     Ok(async move {
         first.await;
         tracing::info!("shutting down: finishing the requests in flight");

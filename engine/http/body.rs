@@ -22,7 +22,7 @@ use self::budget::{Filling, Full};
 use self::parameters::Parameters;
 use super::limits::Limits;
 use super::peer::Peer;
-use super::raw::RawFields;
+use super::raw::{Raw, RawFields};
 use crate::pipeline::request::quoted;
 
 /// When a client may come again with a body for which there was no room.
@@ -254,6 +254,26 @@ pub(super) fn says_json(headers: &HeaderMap) -> bool {
 fn is_json(essence: &str) -> bool {
     let subtype = essence.strip_prefix("application/");
     subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// The parts of a form with their names, for the fuzz target `form`, which has no request.
+///
+/// # Errors
+/// As of a request's body.
+pub fn split_form(
+    content_type: &[u8],
+    body: &Bytes,
+    limits: &Limits,
+) -> Result<Vec<(String, Bytes)>, Error> {
+    let fields = multipart::split(&Parameters::parse(content_type), body, limits)?;
+    let parts = fields.into_fields().flat_map(|(name, all)| {
+        let parts = all.into_iter().filter_map(|raw| match raw {
+            Raw::Part { data, .. } => Some(data),
+            _ => None,
+        });
+        parts.map(move |data| (name.clone(), data))
+    });
+    Ok(parts.collect())
 }
 
 #[cfg(test)]

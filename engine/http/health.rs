@@ -14,6 +14,12 @@ struct Summary {
     facts: Map<String, Json>,
 }
 
+impl Summary {
+    fn is_ready(&self) -> bool {
+        self.failing.is_empty() && self.starting.is_empty()
+    }
+}
+
 fn summarise<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Summary {
     let mut summary = Summary {
         failing: Vec::new(),
@@ -58,6 +64,14 @@ pub(super) fn live() -> Response {
     reply::ok(&json!({ "ok": true }))
 }
 
+/// Whether `GET /health/ready` answers 200.
+pub(super) fn is_ready<'p>(
+    pipelines: impl Iterator<Item = &'p Pipeline>,
+    shutting_down: bool,
+) -> bool {
+    summarise(pipelines).is_ready() && !shutting_down
+}
+
 /// `GET /health/ready`: 200 while every stage can serve and has started, 503 else; a stage
 /// that serves less than it should is named and does not make it 503.
 pub(super) fn ready<'p>(
@@ -65,7 +79,7 @@ pub(super) fn ready<'p>(
     shutting_down: bool,
 ) -> Response {
     let summary = summarise(pipelines);
-    let ready = summary.failing.is_empty() && summary.starting.is_empty() && !shutting_down;
+    let ready = summary.is_ready() && !shutting_down;
     let status = if ready {
         StatusCode::OK
     } else {

@@ -34,6 +34,11 @@ impl RawFields {
         self.0.entry(name).or_default().push(raw);
     }
 
+    /// All that is left, name by name.
+    pub(super) fn into_fields(self) -> impl Iterator<Item = (String, Vec<Raw>)> {
+        self.0.into_iter()
+    }
+
     /// Takes those of a name out.
     pub(super) fn take(&mut self, name: &str) -> Vec<Raw> {
         self.0.remove(name).unwrap_or_default()

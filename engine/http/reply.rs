@@ -49,11 +49,23 @@ pub(super) fn body_of_error(
 
 /// The answer to a request that failed.
 pub(super) fn failure(failure: &StageFailure, request_id: &str) -> Response {
+    failure_with(failure, request_id, None)
+}
+
+/// The same, with one field more.
+pub(super) fn failure_with(
+    failure: &StageFailure,
+    request_id: &str,
+    more: Option<(&str, Json)>,
+) -> Response {
     let error = &failure.error;
     let status =
         StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let stage = failure.stage.as_deref();
-    let body = body_of_error(error.message(), error.code(), stage, request_id);
+    let mut body = body_of_error(error.message(), error.code(), stage, request_id);
+    if let Some((name, value)) = more {
+        body[name] = value;
+    }
     let mut response = json(status, &body);
     if error.kind().is_transient() {
         let after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);

@@ -15,29 +15,34 @@ use omnizap_contract::common::names::suggestion;
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use warp::http::{HeaderValue, StatusCode, header};
 
 use self::headers::{SERVER_TIMING, UNKNOWN_FIELDS, server_timing, unknown_fields};
 use self::in_flight::InFlight;
+use super::admin;
 use super::body::{
     Bodies, Coming, Held, UNSUPPORTED_ENCODING, Unread, check_encoding, declares_body, read_body,
     says_json, split,
 };
-use super::connections::Connections;
+use super::connections::{Connections, Seat};
+use super::docs;
 use super::drain::Drains;
 use super::fields::{Sent, takes_query};
 use super::head::Head;
 use super::health;
 use super::limits::{Limits, open_files};
+use super::metrics::{Meters, Timed};
+use super::page::{File, Page};
 use super::query::{query_fields, split_query};
 use super::raw::{Raw, RawFields};
 use super::reply::{self, Response};
+use super::traced::{self, TRACE};
 use super::trust::{Access, Trust, is_preflight, let_read, preflight};
 use crate::live::generation::{Generation, Live, Parameters, Target};
+use crate::openapi::{self, About};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::OwnRoute;
-use crate::pipeline::render;
 use crate::pipeline::request::UnknownFields;
 use crate::pipeline::run::{Finished, StageFailure};
 use crate::pipeline::trace::Trace;
@@ -46,6 +51,8 @@ use crate::pipeline::trace::Trace;
 const SHUTTING_DOWN: &str = "shutting_down";
 /// The longest that a body is waited for once the service is to end.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest without a byte of it then; a quarter of the grace where that is shorter.
+const STALL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The server's side of every request.
 pub struct Service {
@@ -60,6 +67,8 @@ pub struct Service {
     of_pipelines: InFlight,
     /// Requests that there was no place for.
     refused: AtomicU64,
+    meters: Meters,
+    page: Page,
     shutting_down: watch::Sender<bool>,
     /// True once the time for requests in flight is over.
     giving_up: watch::Sender<bool>,
@@ -69,15 +78,26 @@ pub struct Service {
 enum Meant<'g> {
     Pipeline(&'g Target, Parameters<'g>),
     Own(OwnRoute),
+    /// A file of the page.
+    Page(&'g File),
 }
 
-fn meant<'g>(generation: &'g Generation, method: &str, path: &'g str) -> Option<Meant<'g>> {
+fn meant<'g>(
+    generation: &'g Generation,
+    page: &'g Page,
+    method: &str,
+    path: &'g str,
+) -> Option<Meant<'g>> {
     if let Some(target) = generation.plain(method, path) {
         return Some(Meant::Pipeline(target, Parameters::new()));
     }
     if method == "GET"
-        && let Some(own) = OwnRoute::of(path)
+        && let Some(file) = page.file(path)
     {
+        return Some(Meant::Page(file));
+    }
+    // Without its files there is no page.
+    if let Some(own) = OwnRoute::of(method, path).filter(|own| *own != OwnRoute::Page) {
         return Some(Meant::Own(own));
     }
     let (target, parameters) = generation.pattern(method, path)?;
@@ -87,7 +107,10 @@ fn meant<'g>(generation: &'g Generation, method: &str, path: &'g str) -> Option<
 /// Who may ask for it. What there is not is told to nobody who may not ask for anything.
 fn access(meant: Option<&Meant<'_>>) -> Access {
     match meant {
-        Some(Meant::Own(OwnRoute::Live | OwnRoute::Ready)) => Access::Open,
+        // The page has to be there before it can ask for a key.
+        Some(Meant::Page(_)) => Access::Open,
+        Some(Meant::Own(own)) if own.is_open() => Access::Open,
+        Some(Meant::Own(own)) if own.is_for_admins() => Access::Admin,
         Some(Meant::Pipeline(Target::Run(pipeline) | Target::Settings(pipeline), _))
             if is_for_admins(pipeline) =>
         {
@@ -123,6 +146,8 @@ impl Service {
             in_flight: Semaphore::new(limits.max_requests_in_flight.min(Semaphore::MAX_PERMITS)),
             of_pipelines: InFlight::default(),
             refused: AtomicU64::new(0),
+            meters: Meters::default(),
+            page: Page::default(),
             limits,
             shutting_down: watch::Sender::new(false),
             giving_up: watch::Sender::new(false),
@@ -133,6 +158,13 @@ impl Service {
     #[must_use]
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// The same with a page for people at `/`.
+    #[must_use]
+    pub fn with_page(mut self, page: Page) -> Self {
+        self.page = page;
         self
     }
 
@@ -188,17 +220,29 @@ impl Service {
         head: Head<'_>,
         body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     ) -> Response {
+        let mut timed = self.meters.begin(head.method);
+        let response = self.answer_page(head, body, &mut timed).await;
+        timed.answered(&response);
+        response
+    }
+
+    async fn answer_page<B: Buf, E>(
+        &self,
+        head: Head<'_>,
+        body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+        timed: &mut Timed<'_>,
+    ) -> Response {
         let page = match self.trust.check_page(&head) {
             Ok(page) => page,
             Err(refused) => return refused.answer(head.request_id),
         };
         let Some(origin) = page else {
-            return self.answer_in_time(head, body).await;
+            return self.answer_in_time(head, body, timed).await;
         };
         let mut response = if is_preflight(&head) {
             preflight()
         } else {
-            self.answer_in_time(head, body).await
+            self.answer_in_time(head, body, timed).await
         };
         let_read(&mut response, origin);
         response
@@ -209,13 +253,14 @@ impl Service {
         &self,
         head: Head<'_>,
         body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+        timed: &mut Timed<'_>,
     ) -> Response {
         tokio::select! {
             biased;
-            response = self.answer_known(head, body) => response,
+            response = self.answer_known(head, body, timed) => response,
             () = self.gives_up() => {
                 let request_id = &**head.request_id;
-                tracing::info!(request_id, code = SHUTTING_DOWN, "dropped: the grace ran out");
+                tracing::info!(request_id, code = SHUTTING_DOWN, "not finished: the grace ran out");
                 reply::error(shutting_down("the request was not finished"), request_id)
             }
         }
@@ -233,18 +278,26 @@ impl Service {
         &self,
         mut head: Head<'_>,
         body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+        timed: &mut Timed<'_>,
     ) -> Response {
         let generation = self.live.current();
         if head.path.len() > 1 {
             head.path = head.path.trim_end_matches('/');
         }
         let (method, path) = (head.method, head.path);
-        let meant = meant(&generation, method, path).or_else(|| {
+        let meant = meant(&generation, &self.page, method, path).or_else(|| {
             // HEAD is answered as GET; the connection leaves the body out.
             (method == "HEAD")
-                .then(|| meant(&generation, "GET", path))
+                .then(|| meant(&generation, &self.page, "GET", path))
                 .flatten()
         });
+        match &meant {
+            Some(Meant::Own(own)) => timed.is_of_program(*own),
+            Some(Meant::Page(_)) => timed.is_of_program(OwnRoute::Page),
+            Some(Meant::Pipeline(Target::Run(pipeline), _)) => timed.is_of(pipeline, false),
+            Some(Meant::Pipeline(Target::Settings(pipeline), _)) => timed.is_of(pipeline, true),
+            None => {}
+        }
         let access = access(meant.as_ref());
         let checked = self.trust.check_key(head.headers, access, head.is_loopback);
         if let Err(refused) = checked {
@@ -259,13 +312,52 @@ impl Service {
                 settings.insert("ok".into(), Json::from(true));
                 reply::ok(&Json::Object(settings))
             }
-            Some(Meant::Own(OwnRoute::Health)) => health::health(generation.pipelines()),
-            Some(Meant::Own(OwnRoute::Live)) => health::live(),
-            Some(Meant::Own(OwnRoute::Ready)) => {
-                health::ready(generation.pipelines(), *self.shutting_down.borrow())
+            Some(Meant::Own(own)) => self.own(own, &generation, head).await,
+            Some(Meant::Page(file)) => file.answer(head.headers),
+            None => no_route(&generation, &self.page, head),
+        }
+    }
+
+    /// What the program answers itself.
+    async fn own(&self, own: OwnRoute, generation: &Generation, head: Head<'_>) -> Response {
+        match own {
+            OwnRoute::Health => health::health(generation.pipelines()),
+            OwnRoute::Live => health::live(),
+            OwnRoute::Ready => health::ready(generation.pipelines(), *self.shutting_down.borrow()),
+            OwnRoute::Pipelines => reply::ok(&self.pipelines(generation)),
+            OwnRoute::Metrics => {
+                let is_ending = *self.shutting_down.borrow();
+                let budgets = self.budgets(generation);
+                self.meters
+                    .scrape(&self.live, generation, &budgets, is_ending, head.headers)
             }
-            Some(Meant::Own(OwnRoute::Pipelines)) => reply::ok(&self.pipelines(&generation)),
-            None => no_route(&generation, head),
+            OwnRoute::OpenApi => {
+                let graphs = generation.pipelines().map(|pipeline| &pipeline.graph);
+                reply::ok(&openapi::document(graphs, &self.about()))
+            }
+            OwnRoute::Docs => docs::page(),
+            OwnRoute::DocsStyle => docs::style(),
+            OwnRoute::DocsScript => docs::script(),
+            OwnRoute::AdminPipelines => {
+                let in_flight = |name: &str| self.of_pipelines.of(name);
+                admin::pipelines(&self.live, generation, &in_flight)
+            }
+            OwnRoute::AdminReload => tokio::select! {
+                answer = admin::reload(&self.live, head.request_id) => answer,
+                () = self.patience() => admin::over(head.request_id),
+            },
+            // Its files are asked for by their paths.
+            OwnRoute::Page => no_route(generation, &self.page, head),
+        }
+    }
+
+    /// What holds for every request, for the document on them.
+    fn about(&self) -> About {
+        About {
+            wants_keys: !self.trust.api_keys.is_empty(),
+            wants_admin_keys: !self.trust.admin_keys.is_empty(),
+            max_body_bytes: self.limits.max_body_bytes,
+            max_fields: self.limits.max_parts,
         }
     }
 
@@ -278,6 +370,11 @@ impl Service {
     ) -> Response {
         let own = &pipeline.graph.file.limits;
         let limits = self.limits.within(own);
+        let (is_traced, query) = traced::asks(&pipeline.graph.file, &head);
+        let head = Head {
+            query: query.as_deref().unwrap_or(head.query),
+            ..head
+        };
         // Of a body that comes in vain nothing need come.
         if self.in_flight.available_permits() == 0 {
             return self.all_taken(head);
@@ -329,7 +426,7 @@ impl Service {
             Err(error) => return refuse(pipeline, error, head.request_id),
         };
         let unknown = unknown_fields(sent.unknown());
-        let mut response = run_with(pipeline, sent, arrived, head.request_id).await;
+        let mut response = run_with(pipeline, sent, arrived, head.request_id, is_traced).await;
         if let Some(unknown) = unknown {
             response.headers_mut().insert(UNKNOWN_FIELDS, unknown);
         }
@@ -352,7 +449,7 @@ impl Service {
             read = read_body(head.headers, body, limits, &self.bodies, peer) => {
                 read.map(|(body, held)| (body, Some(held)))
             }
-            () = self.patience() => {
+            () = self.body_patience(head.seat) => {
                 Err(Unread::Refused(shutting_down("the request body did not come whole")))
             }
         }
@@ -366,6 +463,30 @@ impl Service {
             .wait_for(|is_shutting_down| *is_shutting_down)
             .await;
         sleep((self.limits.shutdown_grace / 2).min(MOST_PATIENCE)).await;
+    }
+
+    /// The same for a body, and sooner where none of it comes.
+    async fn body_patience(&self, seat: &Seat) {
+        let stalls = async {
+            let mut shutting_down = self.shutting_down.subscribe();
+            // The sender lives as long as this does.
+            let _ = shutting_down
+                .wait_for(|is_shutting_down| *is_shutting_down)
+                .await;
+            let begun = tokio::time::Instant::now();
+            let longest = (self.limits.shutdown_grace / 4).min(STALL_PATIENCE);
+            loop {
+                let until = seat.quiet_since().max(begun) + longest;
+                if until <= tokio::time::Instant::now() {
+                    return;
+                }
+                sleep_until(until).await;
+            }
+        };
+        tokio::select! {
+            () = self.patience() => {}
+            () = stalls => {}
+        }
     }
 
     fn all_taken(&self, head: Head<'_>) -> Response {
@@ -406,21 +527,9 @@ impl Service {
     /// `GET /pipelines`: what of each bound is in use, and each effective graph, with how often its
     /// stages ran, and how many requests it has now.
     fn pipelines(&self, generation: &Generation) -> Json {
-        let pipelines = generation.pipelines().map(|pipeline| {
-            let mut graph = render::to_json(&pipeline.graph);
-            graph["admission"] = Json::Object(pipeline.admission().to_json());
-            graph["in_flight"] = Json::from(self.of_pipelines.of(pipeline.name()));
-            // Options are the operator's: a client sees those only that are public.
-            if let Some(stages) = graph["stages"].as_array_mut() {
-                for (node, stage) in stages.iter_mut().enumerate() {
-                    if let Some(stage) = stage.as_object_mut() {
-                        stage.remove("options");
-                        stage.insert("counters".into(), pipeline.counters(node));
-                    }
-                }
-            }
-            graph
-        });
+        let pipelines = generation
+            .pipelines()
+            .map(|pipeline| admin::shown(pipeline, self.of_pipelines.of(pipeline.name()), false));
         let pipelines: Vec<_> = pipelines.collect();
         json!({ "ok": true, "budgets": self.budgets(generation), "pipelines": pipelines })
     }
@@ -432,6 +541,7 @@ async fn run_with(
     sent: Sent,
     arrived: Instant,
     request_id: &Arc<str>,
+    is_traced: bool,
 ) -> Response {
     let file = &pipeline.graph.file;
     let known = match file.limits.unknown_fields {
@@ -445,9 +555,16 @@ async fn run_with(
     let deadline = Instant::now() + file.deadline;
     let Finished { result, trace } = pipeline.run(values, request_id.clone(), deadline).await;
     log(pipeline, &result, &trace, arrived, request_id);
+    let told = is_traced.then(|| (TRACE, pipeline.trace_json(&trace)));
     let mut response = match result {
-        Ok(fields) => reply::ok(&Json::Object(fields)),
-        Err(failure) => reply::failure(&failure, request_id),
+        Ok(mut fields) => {
+            if let Some((name, trace)) = told {
+                // What the pipeline itself answers under that name stays.
+                fields.entry(name).or_insert(trace);
+            }
+            reply::ok(&Json::Object(fields))
+        }
+        Err(failure) => reply::failure_with(&failure, request_id, told),
     };
     let ran = trace.stages.iter().filter(|stage| stage.attempts > 0);
     let ran = ran.map(|stage| (pipeline.graph.stage_name(stage.node), stage.ran));
@@ -568,23 +685,27 @@ fn one_line(message: &dyn fmt::Display) -> String {
     line
 }
 
-fn no_route(generation: &Generation, head: Head<'_>) -> Response {
+fn no_route(generation: &Generation, page: &Page, head: Head<'_>) -> Response {
     let Head {
         method,
         path,
         request_id,
         ..
     } = head;
-    let own = OwnRoute::ALL.map(OwnRoute::path);
+    let is_there = |own: &OwnRoute| *own != OwnRoute::Page;
+    let own = OwnRoute::ALL.into_iter().filter(is_there);
+    let at_path = own.clone().filter(|own| own.path() == path);
+    let own_methods: Vec<&str> = at_path.map(OwnRoute::method).collect();
     let mut allowed: Vec<&str> = generation
         .routes()
         .filter(|route| route.matches(path).is_some())
         .map(|route| route.method.as_str())
-        .chain(OwnRoute::of(path).map(|_| "GET"))
+        .chain(own_methods)
+        .chain(page.file(path).map(|_| "GET"))
         .collect();
     if allowed.is_empty() {
         let paths = generation.routes().map(|route| route.path.as_str());
-        let help = suggestion(path, paths.chain(own)).unwrap_or_default();
+        let help = suggestion(path, paths.chain(own.map(|own| own.path()))).unwrap_or_default();
         let detail = format!("nothing is served here: {help}");
         return reply::status_error(StatusCode::NOT_FOUND, "not_found", detail, request_id);
     }

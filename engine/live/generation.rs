@@ -4,9 +4,11 @@ mod live;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use omnizap_contract::Runner;
+use omnizap_contract::common::digest::{Hasher, Sha256Hex};
 use omnizap_contract::stage::Waiting;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +20,11 @@ use crate::pipeline::config::Route;
 
 /// Pipelines that were built together, and the routes that reach them.
 pub struct Generation {
+    /// 1 for the first, and one more for each that took the place of another.
+    number: u64,
+    /// When it was made.
+    since: SystemTime,
+    hash: Sha256Hex,
     pipelines: Vec<Arc<Pipeline>>,
     plain: HashMap<Route, Target>,
     /// Routes with parameters in their path; no request is meant for two of them.
@@ -86,11 +93,32 @@ impl Generation {
         }
         let closing = pipelines.iter().flat_map(Closing::of).collect();
         Self {
+            number: 1,
+            since: SystemTime::now(),
+            hash: hash(&pipelines),
             pipelines,
             plain,
             patterns,
             closing,
         }
+    }
+
+    /// 1 for the first, and one more for each that took the place of another.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// The digest of all its files and what they extend: the same wherever the same files are live.
+    #[must_use]
+    pub fn hash(&self) -> &Sha256Hex {
+        &self.hash
     }
 
     /// Its pipelines, as they are held.
@@ -157,6 +185,20 @@ impl Generation {
             .map(|pipeline| format!("`{}`", pipeline.name()));
         names.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The digest of the texts of pipelines, whatever their order and where they stand.
+fn hash(pipelines: &[Arc<Pipeline>]) -> Sha256Hex {
+    let mut each: Vec<Sha256Hex> = pipelines
+        .iter()
+        .map(|pipeline| Sha256Hex::of(pipeline.graph.file.source.text.as_bytes()))
+        .collect();
+    each.sort();
+    let mut hasher = Hasher::default();
+    for one in &each {
+        hasher.update(one.as_bytes());
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]

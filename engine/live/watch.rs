@@ -61,9 +61,16 @@ impl Reload {
         look(source, self.loading.extended().to_vec()).await
     }
 
-    /// Reloads when a file changes, and whenever `asked` resolves with true; ends when it resolves
-    /// with false, and with the service. What happened is logged.
-    pub async fn watch(mut self, mut asked: impl AsyncFnMut() -> bool) {
+    /// Reloads when a file changes, whenever `asked` resolves with true, and whenever the live ones
+    /// are asked for it; ends when `asked` resolves with false, and with the service. What happened
+    /// is logged.
+    pub async fn watch(mut self, asked: impl AsyncFnMut() -> bool) {
+        let live = self.live.clone();
+        self.reload_when(asked).await;
+        live.reloads().are_over();
+    }
+
+    async fn reload_when(&mut self, mut asked: impl AsyncFnMut() -> bool) {
         let source = std::mem::take(&mut self.read);
         let extended = read_since(self.loading.extended(), Stamps::new()).await;
         let mut watcher = Watcher::new(Seen { source, extended });
@@ -78,6 +85,7 @@ impl Reload {
                     }
                     is_asked = true;
                 }
+                () = self.live.reloads().are_asked_for() => is_asked = true,
                 () = tokio::time::sleep(WATCH_INTERVAL) => {
                     self.loading.stay_home().await;
                     // An error of the file system is no change of a file.
@@ -91,6 +99,7 @@ impl Reload {
             if self.live.is_over() {
                 return;
             }
+            let waiting = self.live.reloads().waiting();
             let read = self.look().await.ok();
             let reloaded = self.reload(read.clone()).await;
             if let Some(read) = read {
@@ -108,7 +117,9 @@ impl Reload {
                 watcher.read = before;
                 watcher.same = 0;
             }
+            self.live.reload_meters().ended(reloaded.is_ok());
             sight.tell(&reloaded, is_asked);
+            self.live.reloads().end(waiting, &reloaded);
         }
     }
 }

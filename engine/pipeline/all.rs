@@ -102,7 +102,8 @@ fn report_clashes(file: &PipelineFile, others: &[PipelineFile], diagnostics: &mu
     }
 }
 
-/// Builds every pipeline. Those that were the same `before` count on.
+/// Builds every pipeline. Those that were the same `before` count on, and of others of the same name
+/// what is told at a scrape.
 ///
 /// # Errors
 /// The first stage that could not be built.
@@ -114,7 +115,7 @@ pub async fn build_all(
     let mut pipelines = Vec::with_capacity(graphs.len());
     for graph in graphs {
         let mut known = before.iter();
-        let known = known.find(|known| known.graph.is_same(&graph));
+        let known = known.find(|known| known.name() == graph.file.name.get_ref());
         let known = known.map(|known| &**known);
         let built = Pipeline::rebuild(graph, compute.clone(), known).await?;
         pipelines.push(Arc::new(built));

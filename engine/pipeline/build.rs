@@ -19,10 +19,11 @@ pub use self::admission::AdmissionLimits;
 use self::admission::Admission;
 use self::readers::{readers, reads};
 use super::condition::Bound;
-use super::config::OnError;
+use super::config::{OnError, Route};
 use super::diagnostic::Diagnostic;
 use super::graph::{Asked, Demander, Graph, Source, State};
 use super::trace::Trace;
+use crate::metrics::{PipelineMeters, StageMeters};
 
 /// How often stages that are starting are asked whether they have.
 const STARTED_EVERY: Duration = Duration::from_millis(10);
@@ -45,6 +46,9 @@ pub struct Pipeline {
     pub(super) readers: Vec<u32>,
     /// Which requests are taken where there are more than can be answered.
     pub(super) admission: Arc<Admission>,
+    /// What is counted of its runs and of its routes: it goes on where the file has become another and
+    /// the routes have not.
+    meters: Arc<PipelineMeters>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -80,6 +84,9 @@ pub(super) struct Step {
     pub(super) on_error: OnError,
     pub(super) in_flight: Option<Arc<Semaphore>>,
     pub(super) counters: Arc<Counters>,
+    /// The same and more for a scrape, by the names of pipeline and stage: they go on where the file
+    /// has become another.
+    pub(super) meters: Arc<StageMeters>,
 }
 
 pub(super) struct StepCondition {
@@ -135,7 +142,8 @@ impl Pipeline {
         Self::rebuild(graph, compute, None).await
     }
 
-    /// The same; where the same pipeline was built `before`, its stages count on.
+    /// The same; where the same pipeline was built `before`, its stages count on. Where it is another
+    /// of that name, only what is told at a scrape goes on.
     ///
     /// # Errors
     /// As [`Pipeline::build`].
@@ -144,7 +152,8 @@ impl Pipeline {
         compute: Arc<Semaphore>,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let before = before.filter(|before| before.graph.is_same(&graph));
+        let namesake = before.filter(|before| before.name() == graph.file.name.get_ref());
+        let before = namesake.filter(|before| before.graph.is_same(&graph));
         let layout = SlotLayout::of(&graph);
         let mut steps: Vec<Option<Step>> = graph.nodes.iter().map(|_| None).collect();
         for node in &graph.order {
@@ -168,6 +177,8 @@ impl Pipeline {
                 // The file is the same, and so is the limit, whichever generation is asked.
                 step.in_flight = counted.in_flight.clone();
             }
+            let meters = namesake.and_then(|it| it.meters_of(entry.name.get_ref()));
+            step.meters = meters.unwrap_or_default();
             steps[*node] = Some(step);
         }
         let response: Vec<Vec<usize>> = graph
@@ -185,6 +196,9 @@ impl Pipeline {
         Ok(Self {
             readers: readers(slots, &steps, &response),
             admission: before.map_or_else(Arc::default, |before| before.admission.clone()),
+            meters: namesake
+                .filter(|it| routes(&it.graph).eq(routes(&graph)))
+                .map_or_else(Arc::default, |it| it.meters.clone()),
             slots,
             graph,
             steps,
@@ -197,6 +211,21 @@ impl Pipeline {
     #[must_use]
     pub fn admission(&self) -> Numbers {
         self.admission.counters()
+    }
+
+    /// What is counted of its runs and of its routes.
+    #[must_use]
+    pub fn meters(&self) -> &Arc<PipelineMeters> {
+        &self.meters
+    }
+
+    fn meters_of(&self, stage: &str) -> Option<Arc<StageMeters>> {
+        let mut steps = self.steps.iter().enumerate();
+        let step = steps.find_map(|(node, step)| {
+            let is_it = self.graph.stage_name(node) == stage;
+            step.as_ref().filter(|_| is_it)
+        });
+        step.map(|step| step.meters.clone())
     }
 
     /// The pipeline's name.
@@ -327,6 +356,14 @@ impl Pipeline {
     }
 }
 
+/// Where a pipeline and its settings are reached: what is counted there is counted under these names.
+fn routes(graph: &Graph) -> impl Iterator<Item = Option<&Route>> {
+    let routes = [&graph.file.route, &graph.file.settings_route];
+    routes
+        .map(|route| route.as_ref().map(|route| route.get_ref()))
+        .into_iter()
+}
+
 /// Where each value of a request is kept.
 struct SlotLayout {
     first_of_node: Vec<usize>,
@@ -416,6 +453,7 @@ impl SlotLayout {
                 .max_in_flight
                 .map(|limit| Arc::new(Semaphore::new(limit))),
             counters: Arc::default(),
+            meters: Arc::default(),
         }
     }
 }

@@ -32,6 +32,8 @@ use super::tree::{Node, Table};
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// Most stages of a pipeline.
 pub const MAX_STAGES: usize = 256;
+/// Longest `description`, in characters.
+pub const MAX_DESCRIPTION: usize = 1000;
 /// Largest `retry`.
 pub const MAX_RETRIES: u32 = 5;
 /// Largest `max_in_flight`.
@@ -51,6 +53,8 @@ pub struct PipelineFile {
     pub source: SourceText,
     /// The pipeline's name, unique among its set.
     pub name: Spanned<String>,
+    /// What it does, for clients.
+    pub description: Option<String>,
     /// Where HTTP reaches it.
     pub route: Option<Spanned<Route>>,
     /// Where HTTP shows the settings in force.
@@ -186,13 +190,14 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         .get(REQUEST)
         .map(|node| read_request(reader, node))
         .unwrap_or_default();
-    let mut name = None;
+    let (mut name, mut description) = (None, None);
     let (mut route, mut settings_route, mut deadline) = (None, None, DEFAULT_DEADLINE);
     let (mut limits, mut is_admin) = (RequestLimits::default(), false);
     if let Some(node) = entries.get("pipeline") {
         if let Some(table) = reader.table(node, "`pipeline`") {
             let entries = reader.entries(table, "`pipeline`", &keys::names(&keys::PIPELINE));
             name = read_name(reader, &entries, node.span());
+            description = read_description(reader, &entries);
             route = read_route(reader, &entries, "route");
             settings_route = read_route(reader, &entries, "settings_route");
             if let Some(node) = entries.get("deadline_ms") {
@@ -231,6 +236,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     Some(PipelineFile {
         source: reader.source.clone(),
         name: name?,
+        description,
         route,
         settings_route,
         is_admin,
@@ -268,6 +274,26 @@ fn read_name(
         return None;
     }
     Some(name)
+}
+
+/// What the pipeline does; nothing but blanks is nothing.
+fn read_description(reader: &mut Reader<'_>, entries: &Entries<'_>) -> Option<String> {
+    let node = entries.get("description")?;
+    let text = reader.string(node, "`description`")?;
+    let chars = text.chars().count();
+    if chars > MAX_DESCRIPTION {
+        let long =
+            format!("`description`: {chars} characters, at most {MAX_DESCRIPTION} are allowed");
+        let long = reader.at(node.span(), long);
+        reader.report(long.help("say it in a line or two; more belongs into a comment"));
+        return None;
+    }
+    if text.contains(|char: char| char.is_control() && char != '\n') {
+        let wrong = reader.at(node.span(), "`description` holds a control character");
+        reader.report(wrong);
+        return None;
+    }
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn read_route(reader: &mut Reader<'_>, entries: &Entries<'_>, key: &str) -> Option<Spanned<Route>> {

@@ -10,6 +10,7 @@
 //! end. Where there are more requests than can be answered, some are refused before they begin.
 
 mod attempt;
+mod meter;
 mod respond;
 mod sent;
 
@@ -25,12 +26,14 @@ use serde_json::{Map, Value as Json};
 use self::attempt::{
     Attempted, Begun, attempt_all, attempt_once, busy_error, crowded_error, deadline_error,
 };
+use self::meter::Counted;
 use self::respond::respond;
 use self::sent::as_sent;
 use super::build::{Pipeline, Step, StepCondition, StepVariable};
 use super::config::OnError;
 use super::graph::needed;
 use super::trace::{Outcome, StageTrace, Trace};
+use crate::metrics::stage::{AtStage, Why};
 
 /// What one request came to.
 #[derive(Debug)]
@@ -99,9 +102,13 @@ impl Pipeline {
         request_id: Arc<str>,
         deadline: Instant,
     ) -> Finished {
+        let counted = Counted::begin(self.meters());
         let place = match self.admission.enter(Instant::now(), deadline) {
             Ok(place) => place,
-            Err(after) => return Finished::refused(after),
+            Err(after) => {
+                counted.refused();
+                return Finished::refused(after);
+            }
         };
         let cancel = Cancel::default();
         let _guard = CancelOnDrop(cancel.clone());
@@ -117,6 +124,7 @@ impl Pipeline {
         run.trace.total = run.started.elapsed();
         let result = result.and_then(|()| respond(self, &run.values, run.failed));
         place.leave(Instant::now());
+        counted.ended(result.as_ref().err().map(|failure| &failure.error));
         Finished {
             result,
             trace: run.trace,
@@ -169,7 +177,8 @@ impl<'p> Run<'p> {
                 let step = step_of(pipeline, node);
                 let inputs = match self.prepare(node, step) {
                     Ok(inputs) => inputs,
-                    Err(reason) => {
+                    Err((why, reason)) => {
+                        step.meters.skipped(why);
                         self.skip(node, step, reason);
                         continue;
                     }
@@ -197,7 +206,12 @@ impl<'p> Run<'p> {
                         begun
                     }
                 };
-                in_flight.push(InFlight { node, begun });
+                let at = step.meters.enter();
+                in_flight.push(InFlight {
+                    node,
+                    begun,
+                    _at: at,
+                });
             }
             if running.is_empty() {
                 return Ok(());
@@ -212,17 +226,21 @@ impl<'p> Run<'p> {
     }
 
     /// The inputs of a stage, or why it does not run.
-    fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, String> {
+    fn prepare(&self, node: usize, step: &Step) -> Result<Inputs, (Why, String)> {
         if step.demand.is_some() && !self.is_needed(node, &mut vec![None; self.ready_at.len()]) {
-            return Err("nothing that runs needs what it gives".into());
+            let reason = "nothing that runs needs what it gives";
+            return Err((Why::Demand, reason.into()));
         }
         if let Some(condition) = &step.condition {
             let text = condition.condition.text();
             match self.holds(condition) {
                 Ok(true) => {}
-                Ok(false) => return Err(format!("`if = {text:?}` is false")),
+                Ok(false) => return Err((Why::Condition, format!("`if = {text:?}` is false"))),
                 // Without a value it counts as false.
-                Err(why) => return Err(format!("`if = {text:?}` has no value: {why}")),
+                Err(why) => {
+                    let reason = format!("`if = {text:?}` has no value: {why}");
+                    return Err((Why::NoValue, reason));
+                }
             }
         }
         let mut values = Vec::with_capacity(step.inputs.len());
@@ -233,7 +251,7 @@ impl<'p> Run<'p> {
                 slots.any(|slot| self.values[*slot].is_some())
             };
             if value.is_none() && needed(&step.inputs, index).is_some_and(|mut any| !any.any(has)) {
-                return Err(self.why_absent(node, index));
+                return Err((Why::Input, self.why_absent(node, index)));
             }
             values.push(value);
         }
@@ -314,7 +332,7 @@ impl<'p> Run<'p> {
                 }
                 self.give(step.ran_slot, Some(TRUE));
                 step.counters.ran.fetch_add(1, Ordering::Relaxed);
-                self.trace.stages.push(trace);
+                self.note(trace);
                 self.release(step);
                 Ok(())
             }
@@ -330,7 +348,8 @@ impl<'p> Run<'p> {
                     self.give(step.first_slot + offset, output.failed.clone());
                 }
                 trace.outcome = Outcome::Skipped(format!("it failed: {error}"));
-                self.trace.stages.push(trace);
+                Self::count_error(step, &error, true);
+                self.note(trace);
                 self.failed.push((node, error));
                 self.release(step);
                 Ok(())
@@ -338,7 +357,8 @@ impl<'p> Run<'p> {
             Err(error) => {
                 step.counters.failed.fetch_add(1, Ordering::Relaxed);
                 trace.outcome = Outcome::Failed(error.code().to_owned());
-                self.trace.stages.push(trace);
+                Self::count_error(step, &error, false);
+                self.note(trace);
                 Err(StageFailure {
                     stage: Some(self.pipeline.graph.stage_name(node).to_owned()),
                     error,
@@ -349,7 +369,7 @@ impl<'p> Run<'p> {
 
     fn skip(&mut self, node: usize, step: &Step, reason: String) {
         step.counters.skipped.fetch_add(1, Ordering::Relaxed);
-        self.trace.stages.push(StageTrace {
+        self.note(StageTrace {
             node,
             outcome: Outcome::Skipped(reason),
             ready: self.ready_at[node],
@@ -387,7 +407,7 @@ impl<'p> Run<'p> {
 
     fn abandon(&mut self, in_flight: &[InFlight]) {
         let now = self.started.elapsed();
-        for InFlight { node, begun } in in_flight {
+        for InFlight { node, begun, .. } in in_flight {
             let ready = self.ready_at[*node];
             let since = now.saturating_sub(ready);
             let (queued, ran) = if begun.is_set() {
@@ -395,7 +415,7 @@ impl<'p> Run<'p> {
             } else {
                 (since, Duration::ZERO)
             };
-            self.trace.stages.push(StageTrace {
+            self.note(StageTrace {
                 node: *node,
                 outcome: Outcome::Abandoned,
                 ready,
@@ -429,6 +449,8 @@ const TRUE: Value = Value::Bool(true);
 struct InFlight {
     node: usize,
     begun: Begun,
+    /// Counts it for as long.
+    _at: AtStage,
 }
 
 /// Whether a failure counts as a skip: what is wrong with the request is for the client to know,

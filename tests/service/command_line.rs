@@ -127,6 +127,7 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
         "OMNIZAP_MAX_REQUESTS_IN_FLIGHT",
         "OMNIZAP_SHUTDOWN_GRACE_MS",
         "OMNIZAP_SAFE",
+        "OMNIZAP_NO_PAGE",
     ];
     for value in ["", " "] {
         let environment = names.map(|name| (name, value));

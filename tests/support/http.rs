@@ -258,6 +258,11 @@ pub(crate) fn read_answer(stream: &mut TcpStream, method: &str) -> std::io::Resu
         headers,
         body: Vec::new(),
     };
+    let is_chunked = answer.header("transfer-encoding") == Some("chunked");
+    if is_chunked && method != "HEAD" {
+        answer.body = read_chunks(stream, buffer.split_off(head_end))?;
+        return Ok(answer);
+    }
     let length = answer
         .header("content-length")
         .and_then(|length| length.parse().ok());
@@ -271,6 +276,33 @@ pub(crate) fn read_answer(stream: &mut TcpStream, method: &str) -> std::io::Resu
     }
     answer.body = buffer[head_end..head_end + length].to_vec();
     Ok(answer)
+}
+
+/// The chunks of a body, of which so much was read already.
+fn read_chunks(stream: &mut TcpStream, mut buffer: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    loop {
+        let line_end = loop {
+            let rest = &buffer[at..];
+            if let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+                break at + end;
+            }
+            read_more(stream, &mut buffer)?;
+        };
+        let length = std::str::from_utf8(&buffer[at..line_end]).ok();
+        let length = length.and_then(|length| usize::from_str_radix(length, 16).ok());
+        let length = length.ok_or(std::io::ErrorKind::InvalidData)?;
+        let begin = line_end + 2;
+        while buffer.len() < begin + length + 2 {
+            read_more(stream, &mut buffer)?;
+        }
+        if length == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(&buffer[begin..begin + length]);
+        at = begin + length + 2;
+    }
 }
 
 fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<()> {

@@ -118,7 +118,9 @@ impl Server {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("listening on http://") {
-                    let address = address.split_whitespace().next().unwrap_or_default();
+                    // In JSON a quote follows.
+                    let ends = |c: char| c.is_whitespace() || c == '"';
+                    let address = address.split(ends).next().unwrap_or_default();
                     let _ = found.send(address.parse::<SocketAddr>().unwrap());
                 }
                 shared.lock().unwrap().push(line);

@@ -57,10 +57,14 @@ pub(super) fn clean(text: &str, keeps: Keeps) -> String {
 
 /// A line as the subscriber writes one, for what does not come through it.
 pub(super) fn stamped(level: &str, text: &str) -> String {
-    let mut line = String::new();
-    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
-    let _ = write!(line, " {level:>5} {text}");
-    line
+    format!("{} {level:>5} {text}", now())
+}
+
+/// The time as the subscriber writes it.
+pub(super) fn now() -> String {
+    let mut time = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
 }
 
 #[cfg(test)]

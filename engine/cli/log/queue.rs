@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::stamped;
+use super::format::Format;
 
 /// Most lines that wait; what comes then is lost.
 const MAX_LINES: usize = 4096;
@@ -54,7 +54,7 @@ impl Queue {
     ///
     /// # Errors
     /// The system has no thread.
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
+    pub(super) fn start(out: Box<dyn Write + Send>, format: Format) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = queue.clone();
         let sink = Sink {
@@ -63,7 +63,7 @@ impl Queue {
         };
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || writer.write_to(sink))?;
+            .spawn(move || writer.write_to(sink, format))?;
         Ok(queue)
     }
 
@@ -92,7 +92,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut sink: Sink) {
+    fn write_to(&self, mut sink: Sink, format: Format) {
         loop {
             match self.next() {
                 Next::Line(line) => {
@@ -104,8 +104,8 @@ impl Queue {
                 Next::Notice(lost) => {
                     let lines = if lost == 1 { "line" } else { "lines" };
                     let were = if lost == 1 { "was" } else { "were" };
-                    let notice = format!("{lost} {lines} of the log {were} lost\n");
-                    let notice = stamped("WARN", &notice);
+                    let notice = format!("{lost} {lines} of the log {were} lost");
+                    let notice = format.line("WARN", &notice, None);
                     if sink.write(notice.as_bytes()).is_ok() {
                         self.state().lost -= lost;
                     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_pushed_is_written_in_its_order() {
         let (read, write) = io::pipe().unwrap();
-        let queue = Queue::start(Box::new(write)).unwrap();
+        let queue = Queue::start(Box::new(write), Format::Text).unwrap();
         for number in 0..100 {
             queue.push(line(number));
         }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_bounded_and_told_once_somebody_does() {
         let (mut read, write) = io::pipe().unwrap();
-        let queue = Queue::start(Box::new(write)).unwrap();
+        let queue = Queue::start(Box::new(write), Format::Text).unwrap();
         let all = 3 * MAX_LINES;
         for number in 0..all {
             queue.push(line(number));
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn many_bytes_are_bounded_too() {
         let (_read, write) = io::pipe().unwrap();
-        let queue = Queue::start(Box::new(write)).unwrap();
+        let queue = Queue::start(Box::new(write), Format::Text).unwrap();
         for _ in 0..100 {
             queue.push(vec![b'x'; 1 << 20]);
         }
@@ -257,7 +257,7 @@ mod tests {
     fn nobody_there_is_no_fault() {
         let (read, write) = io::pipe().unwrap();
         drop(read);
-        let queue = Queue::start(Box::new(write)).unwrap();
+        let queue = Queue::start(Box::new(write), Format::Text).unwrap();
         for number in 0..10_000 {
             queue.push(line(number));
         }
@@ -303,7 +303,7 @@ mod tests {
             refusals: 2,
             written,
         };
-        let queue = Queue::start(Box::new(disk)).unwrap();
+        let queue = Queue::start(Box::new(disk), Format::Text).unwrap();
         for text in ["first\n", "second\n", "third\n"] {
             queue.push(text.into());
             assert!(queue.flush(PATIENCE));

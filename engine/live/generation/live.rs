@@ -10,7 +10,9 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::super::reloads::Reloads;
 use super::Generation;
+use crate::metrics::ReloadMeters;
 use crate::pipeline::Pipeline;
 
 /// How long requests may go on with a generation that was swapped out before its stages are
@@ -40,10 +42,12 @@ const LEAST_CLOSING: Duration = Duration::from_millis(500);
 pub struct Live {
     current: ArcSwap<Generation>,
     retired: Mutex<Retired>,
+    reloads: Reloads,
     /// When all must have ended.
     ends_by: OnceLock<Instant>,
     /// How many generations are being dropped.
     dropping: Arc<AtomicUsize>,
+    reload_meters: ReloadMeters,
 }
 
 #[derive(Default)]
@@ -61,8 +65,10 @@ impl Live {
         Self {
             current: ArcSwap::from_pointee(Generation::new(pipelines)),
             retired: Mutex::default(),
+            reloads: Reloads::default(),
             ends_by: OnceLock::new(),
             dropping: Arc::default(),
+            reload_meters: ReloadMeters::default(),
         }
     }
 
@@ -70,6 +76,18 @@ impl Live {
     #[must_use]
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
+    }
+
+    /// Where reloads are asked for, and what came of them.
+    #[must_use]
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// How loads after the first ended.
+    #[must_use]
+    pub fn reload_meters(&self) -> &ReloadMeters {
+        &self.reload_meters
     }
 
     /// How many generations there are: the one that answers, and those that were swapped out and
@@ -83,16 +101,17 @@ impl Live {
     /// flight end on the pipeline that they began on; it is closed after them, and a minute later
     /// at the latest.
     pub fn swap(self: &Arc<Self>, pipelines: Vec<Arc<Pipeline>>) {
-        let next = Arc::new(Generation::new(pipelines));
+        let mut next = Generation::new(pipelines);
         {
             let mut retired = self.retired();
             if retired.is_over {
                 drop(retired);
                 // What comes of it is nobody's any more.
-                drop(self.drop_apart(next));
+                drop(self.drop_apart(Arc::new(next)));
                 return;
             }
-            let old = self.current.swap(next);
+            next.number = self.current.load().number + 1;
+            let old = self.current.swap(Arc::new(next));
             let live = self.clone();
             let retired_one = Arc::downgrade(&old);
             retired.generations.push(old);

@@ -8,7 +8,8 @@ use omnizap_contract::PortType;
 use omnizap_contract::common::digest::DIGITS;
 
 use super::{
-    DEFAULT_DEADLINE, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError, PLUGINS_FILE, REST,
+    DEFAULT_DEADLINE, MAX_DESCRIPTION, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError,
+    PLUGINS_FILE, REST,
 };
 use crate::pipeline::condition::{MAX_DEPTH, MAX_EXPRESSION_LEN, MAX_STEPS};
 use crate::pipeline::interpolate::MAX_NESTED;
@@ -229,13 +230,20 @@ pub(super) const FILE: [Key; 7] = [
 ];
 
 /// The keys of `[pipeline]`.
-pub(super) const PIPELINE: [Key; 9] = [
+pub(super) const PIPELINE: [Key; 10] = [
     Key {
         name: "name",
         value: "text",
         unset: Unset::Required,
         limit: Limit::Means("no other file served beside it has the same"),
         doc: "what commands and `GET /pipelines` call it",
+    },
+    Key {
+        name: "description",
+        value: "text",
+        unset: Unset::Nothing,
+        limit: Limit::Most(MAX_DESCRIPTION, "characters"),
+        doc: "what it does, for clients: `GET /openapi.json` and `/docs` show it",
     },
     Key {
         name: "route",

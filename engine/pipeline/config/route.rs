@@ -26,7 +26,7 @@ const PARAMETER_TYPES: [PortType; 4] = [
     PortType::Bool,
 ];
 
-/// What the program answers itself, to `GET`, where no pipeline has just that path.
+/// What the program answers itself, where no pipeline has just that method and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnRoute {
     /// Whether it is up, and facts of its stages.
@@ -37,11 +37,49 @@ pub enum OwnRoute {
     Ready,
     /// Each effective graph, with counters.
     Pipelines,
+    /// What is counted, as Prometheus reads it.
+    Metrics,
+    /// What clients may ask for, for programs.
+    OpenApi,
+    /// The same, for people.
+    Docs,
+    /// What that page looks like.
+    DocsStyle,
+    /// What it does.
+    DocsScript,
+    /// What is live, for administrators.
+    AdminPipelines,
+    /// Another look at the files.
+    AdminReload,
+    /// A page for people, where the program has one.
+    Page,
 }
 
 impl OwnRoute {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Health, Self::Live, Self::Ready, Self::Pipelines];
+    pub const ALL: [Self; 12] = [
+        Self::Health,
+        Self::Live,
+        Self::Ready,
+        Self::Pipelines,
+        Self::Metrics,
+        Self::OpenApi,
+        Self::Docs,
+        Self::DocsStyle,
+        Self::DocsScript,
+        Self::AdminPipelines,
+        Self::AdminReload,
+        Self::Page,
+    ];
+
+    /// Its method.
+    #[must_use]
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::AdminReload => "POST",
+            _ => "GET",
+        }
+    }
 
     /// Its path.
     #[must_use]
@@ -51,21 +89,56 @@ impl OwnRoute {
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Pipelines => "/pipelines",
+            Self::Metrics => "/metrics",
+            Self::OpenApi => "/openapi.json",
+            Self::Docs => "/docs",
+            Self::DocsStyle => "/docs/docs.css",
+            Self::DocsScript => "/docs/docs.js",
+            Self::AdminPipelines => "/admin/pipelines",
+            Self::AdminReload => "/admin/reload",
+            Self::Page => "/",
         }
     }
 
-    /// The one of that path.
+    /// The one of that method and path.
     #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|own| own.path() == path)
+    pub fn of(method: &str, path: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|own| own.method() == method && own.path() == path)
     }
 
-    const fn shows(self) -> &'static str {
+    /// True where it is told to whoever asks, keys or not: to probes, and a page that holds nothing
+    /// of the service, since no browser sends a key with what it is led to.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(
+            self,
+            Self::Live | Self::Ready | Self::Docs | Self::DocsStyle | Self::DocsScript | Self::Page
+        )
+    }
+
+    /// True where it is for administrators.
+    #[must_use]
+    pub const fn is_for_admins(self) -> bool {
+        matches!(self, Self::AdminPipelines | Self::AdminReload)
+    }
+
+    /// What it shows or does, in a few words.
+    #[must_use]
+    pub const fn shows(self) -> &'static str {
         match self {
             Self::Health => "whether the service is up, and facts of its stages",
             Self::Live => "whether the process answers, for probes",
             Self::Ready => "whether every stage can serve, for probes",
             Self::Pipelines => "each effective graph, with counters",
+            Self::Metrics => "what is counted, as Prometheus reads it",
+            Self::OpenApi => "what clients may ask for, as OpenAPI",
+            Self::Docs => "a page on what clients may ask for",
+            Self::DocsStyle => "what that page looks like",
+            Self::DocsScript => "what that page does",
+            Self::AdminPipelines => "what is live, with options, and how the last reloads went",
+            Self::AdminReload => "reads the pipelines anew",
+            Self::Page => "a page to look at",
         }
     }
 }
@@ -254,10 +327,10 @@ pub(super) fn check_routes(
     }
     let mut warnings = Diagnostics::default();
     for (key, route) in [("route", route), ("settings_route", settings_route)] {
-        let Some(route) = route.filter(|route| route.get_ref().method == "GET") else {
+        let Some(route) = route else {
             continue;
         };
-        let Some(own) = OwnRoute::of(&route.get_ref().path) else {
+        let Some(own) = OwnRoute::of(&route.get_ref().method, &route.get_ref().path) else {
             continue;
         };
         let hides = format!(
@@ -399,14 +472,13 @@ mod tests {
     #[test]
     fn every_route_of_the_program_itself_is_found_by_its_path() {
         for own in OwnRoute::ALL {
-            assert_eq!(OwnRoute::of(own.path()), Some(own));
-            assert!(
-                route(&format!("GET {}", own.path()))
-                    .matches(own.path())
-                    .is_some()
-            );
+            assert_eq!(OwnRoute::of(own.method(), own.path()), Some(own));
+            let written = format!("{} {}", own.method(), own.path());
+            assert!(route(&written).matches(own.path()).is_some());
+            assert!(!(own.is_open() && own.is_for_admins()), "{own:?}");
         }
-        assert_eq!(OwnRoute::of("/"), None);
+        assert_eq!(OwnRoute::of("GET", "/nothing"), None);
+        assert_eq!(OwnRoute::of("GET", "/admin/reload"), None);
     }
 
     #[test]

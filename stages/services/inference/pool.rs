@@ -11,6 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use omnizap_contract::{Call, Counters, Error, ErrorKind, Image};
@@ -84,6 +85,23 @@ struct Shared<E: Encoder> {
     limits: PoolLimits,
     queue: Queue<E::Prepared>,
     cache: Cache,
+    tally: Tally,
+}
+
+/// What was done since the start.
+#[derive(Default)]
+struct Tally {
+    image_batches: AtomicU64,
+    batched_images: AtomicU64,
+    text_batches: AtomicU64,
+    batched_texts: AtomicU64,
+    cache_hits: AtomicU64,
+    cache_misses: AtomicU64,
+}
+
+/// Adds to a count.
+fn add(count: &AtomicU64, more: usize) {
+    count.fetch_add(more as u64, Ordering::Relaxed);
 }
 
 impl<E: Encoder> Pool<E> {
@@ -97,6 +115,7 @@ impl<E: Encoder> Pool<E> {
             limits,
             queue: Queue::new(limits.max_waiting_images, limits.max_waiting_texts),
             cache: Cache::new(limits.max_cached_texts),
+            tally: Tally::default(),
         });
         // From here on an early return closes the queue and so ends the threads.
         let pool = Self { shared };
@@ -123,16 +142,25 @@ impl<E: Encoder> Pool<E> {
         self.shared.cache.insert_all(form, entries);
     }
 
-    /// How many pictures and how many texts wait, of how many that may.
+    /// How many pictures and how many texts wait, of how many that may, in how many batches others
+    /// were done, and how many texts were known.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let (images, texts) = self.shared.queue.waiting();
         let limits = &self.shared.limits;
+        let tally = &self.shared.tally;
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counters::new()
             .gauge("waiting_images", images as f64)
             .gauge("max_waiting_images", limits.max_waiting_images as f64)
             .gauge("waiting_texts", texts as f64)
             .gauge("max_waiting_texts", limits.max_waiting_texts as f64)
+            .total("image_batches", count(&tally.image_batches))
+            .total("batched_images", count(&tally.batched_images))
+            .total("text_batches", count(&tally.text_batches))
+            .total("batched_texts", count(&tally.batched_texts))
+            .total("text_cache_hits", count(&tally.cache_hits))
+            .total("text_cache_misses", count(&tally.cache_misses))
     }
 
     /// The embedding of a picture, L2 norm 1.
@@ -170,6 +198,8 @@ impl<E: Encoder> Pool<E> {
                 answers.push((index, answer));
             }
         }
+        add(&self.shared.tally.cache_hits, texts.len() - missing.len());
+        add(&self.shared.tally.cache_misses, missing.len());
         // Tells the queue, once it is dropped, that nobody waits any more.
         let asker = Arc::new(());
         match self.shared.queue.push_texts(form, missing, call, &asker) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::queue::{ImageJob, PreparedJob};
 use super::texts::Asked;
-use super::{Encoder, Shared};
+use super::{Encoder, Shared, add};
 
 /// Starts the threads; they end when the queue is closed.
 ///
@@ -72,6 +72,8 @@ fn infer_images<E: Encoder>(shared: &Shared<E>, jobs: Vec<PreparedJob<E::Prepare
         .into_iter()
         .map(|job| (job.prepared, job.reply))
         .unzip();
+    add(&shared.tally.image_batches, 1);
+    add(&shared.tally.batched_images, prepared.len());
     let vectors = guarded(|| shared.encoder.encode_images(&prepared));
     let vectors = vectors.and_then(|vectors| counted(vectors, replies.len()));
     match vectors {
@@ -104,6 +106,8 @@ fn infer_texts<E: Encoder>(shared: &Shared<E>, asked: &[Arc<Asked>]) {
         return;
     }
     let batch: Vec<&str> = missing.iter().map(|asked| &*asked.text).collect();
+    add(&shared.tally.text_batches, 1);
+    add(&shared.tally.batched_texts, batch.len());
     let encoded = guarded(|| shared.encoder.encode_texts(&batch, form))
         .and_then(|encoded| counted(encoded, batch.len()));
     match encoded {
