@@ -37,6 +37,8 @@ fn a_picture_seen_before_is_not_decoded_and_its_answer_is_the_same() {
         let names = ["palette_transparent.png", "lossy.webp", "cmyk.jpg"];
         let pictures = names.map(picture);
         let ask = |server: &Server| {
+            // Else `similar_complete` tells that it is not.
+            server.ready();
             let mut client = server.client();
             pictures
                 .each_ref()
