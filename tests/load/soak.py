@@ -363,6 +363,9 @@ class Soak:
             "stored": self.service.stored(),
         }
         for name, budget in shown["budgets"].items():
+            if "now" not in budget:
+                # That of each pipeline, which is told beside its stages too.
+                continue
             row[name] = budget["now"]
             row[f"{name}_told"] = sum(
                 count for key, count in budget.items() if key not in ("now", "most")

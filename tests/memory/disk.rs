@@ -481,12 +481,22 @@ fn a_file_that_is_emptied_costs_nothing_that_is_acknowledged_later() {
             &[("labels", "a cat,a dog")],
         );
         for name in names {
-            let mut file = fs::OpenOptions::new();
-            file.write(true)
-                .open(data.folder().join(name))
-                .unwrap()
-                .set_len(0)
-                .unwrap();
+            // The log is not there while no connection is.
+            until("a file to empty", PATIENCE, || {
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .open(data.folder().join(name));
+                match file {
+                    Ok(file) => {
+                        file.set_len(0).unwrap();
+                        true
+                    }
+                    Err(_) => {
+                        let _ = rate(&mut client);
+                        false
+                    }
+                }
+            });
         }
         let mut acknowledged = 0;
         let mut refused = 0;
