@@ -65,10 +65,5 @@ fn ran_and_skipped(server: &Server, stage: &str) -> (u64, u64) {
 
 /// What a stage of `classify` counts under that name, if it does.
 fn counter(server: &Server, stage: &str, what: &str) -> Option<u64> {
-    let shown = server.client().get("/pipelines").json();
-    let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-    let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
-    let mut stages = classify["stages"].as_array().unwrap().iter();
-    let stage = stages.find(|one| one["uses"] == stage).unwrap();
-    stage["counters"][what].as_u64()
+    server.client().counters("classify", stage)[what].as_u64()
 }

@@ -13,12 +13,7 @@ use crate::support::program::{Server, Settings, picture};
 
 /// What a stage of `classify` counts.
 fn counters(server: &Server, stage: &str) -> Json {
-    let shown = server.client().get("/pipelines").json();
-    let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-    let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
-    let mut stages = classify["stages"].as_array().unwrap().iter();
-    let stage = stages.find(|one| one["uses"] == stage).unwrap();
-    stage["counters"].clone()
+    server.client().counters("classify", stage)
 }
 
 #[test]
@@ -96,9 +91,7 @@ fn one_new_label_does_not_wait_for_the_many_of_others() {
             });
         }
         let in_flight = || {
-            let shown = server.client().get("/pipelines").json();
-            let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-            let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
+            let classify = server.client().pipeline("classify");
             classify["in_flight"].as_u64().unwrap()
         };
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -224,12 +217,7 @@ fn the_operator_says_how_many_are_always_taken_and_how_many_are_a_burst() {
             ..Settings::default()
         })
     };
-    let shown = |server: &Server| {
-        let shown = server.client().get("/pipelines").json();
-        let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-        let classify = pipelines.find(|one| one["pipeline"] == "classify").unwrap();
-        classify["admission"].clone()
-    };
+    let shown = |server: &Server| server.client().pipeline("classify")["admission"].clone();
     let time = Duration::from_millis(1_500);
     let all = start("256", "4");
     let seen = load(&all, 150, time);

@@ -51,13 +51,6 @@ fn sample(name: &str) -> Vec<u8> {
     std::fs::read(root().join("models/embedded/samples").join(name)).unwrap()
 }
 
-#[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert_eq!(answer.status, status, "{text}");
-    assert_eq!(answer.json()["code"], code, "{text}");
-}
-
 /// A picture and other fields, to a recipe.
 fn send(client: &mut Client, recipe: &str, picture: &[u8], fields: &[(&str, &str)]) -> Answer {
     let mut parts = vec![file(picture)];
@@ -87,12 +80,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// How often a stage ran and was skipped.
 fn ran_and_skipped(client: &mut Client, pipeline: &str, stage: &str) -> (u64, u64) {
-    let shown = client.get("/pipelines").json();
-    let mut pipelines = shown["pipelines"].as_array().unwrap().iter();
-    let found = pipelines.find(|one| one["pipeline"] == pipeline).unwrap();
-    let mut stages = found["stages"].as_array().unwrap().iter();
-    let stage = stages.find(|one| one["uses"] == stage).unwrap();
-    let count = |what: &str| stage["counters"][what].as_u64().unwrap();
+    let counted = client.counters(pipeline, stage);
+    let count = |what: &str| counted[what].as_u64().unwrap();
     (count("ran"), count("skipped"))
 }
 
@@ -207,7 +196,7 @@ fn embed_text(server: &Server) {
     // More than the model reads.
     embed(&"a cat ".repeat(150));
     let without = client.post_json("/embed-text", &json!({}));
-    refused(&without, 422, "missing_field");
+    without.refused(422, "missing_field");
 }
 
 fn fast(server: &Server) {
@@ -284,14 +273,14 @@ fn limits(server: &Server) {
         ),
         (&[("labels", "a"); 12], "too_many_parts"),
     ] {
-        refused(&send(client, "limits", &data, fields), 422, code);
+        send(client, "limits", &data, fields).refused(422, code);
     }
     let large = vec![0_u8; 2_000_001];
     let answer = send(client, "limits", &large, NONE);
-    refused(&answer, 413, "field_too_large");
+    answer.refused(413, "field_too_large");
     let larger = vec![0_u8; 2_100_001];
     let answer = send(client, "limits", &larger, NONE);
-    refused(&answer, 413, "body_too_large");
+    answer.refused(413, "body_too_large");
     let text = Part::File {
         name: "file",
         filename: "a.txt",
@@ -299,7 +288,7 @@ fn limits(server: &Server) {
         data: &data,
     };
     let answer = client.post_form("/limits", &[text]);
-    refused(&answer, 415, "unsupported_file_type");
+    answer.refused(415, "unsupported_file_type");
 }
 
 fn members(server: &Server) {
@@ -389,7 +378,7 @@ fn search(server: &Server) {
     let without = client.get(&format!("/search?text=dog&except={}", dog.as_str()));
     let without = without.fine()["similar_images"].to_string();
     assert!(!without.contains("dog-sticker"), "{without}");
-    refused(&client.get("/search"), 422, "missing_field");
+    client.get("/search").refused(422, "missing_field");
 }
 
 fn similar(server: &Server) {
@@ -456,7 +445,7 @@ fn two_pictures(server: &Server) {
     ] {
         let parts = [part("left", "a", left), part("right", "b", right)];
         let answer = client.post_form("/two-pictures", &parts);
-        refused(&answer, 422, "not_an_image");
+        answer.refused(422, "not_an_image");
         assert_eq!(answer.json()["stage"], stage);
         // It names the field that was sent, and not the input of the stage.
         let field = stage.strip_prefix("decode-").unwrap();
@@ -499,9 +488,9 @@ fn vote_by_link(server: &Server) {
         assert_eq!(vote.fine(), json!({ "ok": true }), "{up}");
     }
     let without = client.get("/vote?theme=animals");
-    refused(&without, 422, "missing_field");
+    without.refused(422, "missing_field");
     let odd = client.get(&format!("/vote?hash={hash}&theme=animals&up=maybe"));
-    refused(&odd, 422, "invalid_field");
+    odd.refused(422, "invalid_field");
 }
 
 fn votes(server: &Server) {
@@ -515,7 +504,7 @@ fn votes(server: &Server) {
     let vote = client.post_form("/v2/votes", &parts);
     assert_eq!(vote.fine(), json!({ "counted": true }));
     let without = client.post_form("/v2/votes", &parts[..1]);
-    refused(&without, 422, "missing_field");
+    without.refused(422, "missing_field");
 }
 
 #[test]
@@ -665,7 +654,7 @@ fn the_gate_is_shut_whatever_keeps_the_check_from_its_end() {
     // A field that is at fault is the client's mistake where the recipe is left as it is.
     let sent = [("nsfw_threshold", "2")];
     let answer = send(&mut client, "as-it-is", &data, &sent);
-    refused(&answer, 422, "invalid_nsfw_threshold");
+    answer.refused(422, "invalid_nsfw_threshold");
     assert_eq!(ran_and_skipped(&mut client, "as-it-is", "embed"), (1, 0));
 }
 

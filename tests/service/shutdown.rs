@@ -66,15 +66,8 @@ fn sigterm_loses_no_answer_that_was_begun() {
 
 /// How many requests the first stage of the pipeline has seen.
 fn begun(server: &Server) -> u64 {
-    let pipelines = server.client().get("/pipelines").json();
-    let classify = pipelines["pipelines"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["pipeline"] == "classify");
-    classify.unwrap()["stages"][0]["counters"]["ran"]
-        .as_u64()
-        .unwrap()
+    let classify = server.client().pipeline("classify");
+    classify["stages"][0]["counters"]["ran"].as_u64().unwrap()
 }
 
 #[test]

@@ -40,14 +40,11 @@ fn ask(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) ->
 
 #[track_caller]
 fn is_refused(answer: &Answer, status: u16, code: &str) {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert_eq!(answer.status, status, "{text}");
-    let json = answer.json();
-    assert_eq!(json["code"], code, "{text}");
+    let error = answer.refused(status, code);
     assert_eq!(
         answer.header("x-request-id"),
-        json["request_id"].as_str(),
-        "{text}"
+        error["request_id"].as_str(),
+        "{error}"
     );
 }
 

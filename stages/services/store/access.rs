@@ -159,11 +159,8 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        self.is_there(Use::Reading, doing)?;
-        let begun = Instant::now();
-        let read = self.ask(doing, Patience::strict(limit), work).await;
-        let read = self.or_closed(doing, read);
-        self.noted(Use::Reading, Teller::Work, begun, read)
+        self.read_by(Teller::Work, doing, Patience::strict(limit), work)
+            .await
     }
 
     /// Reads what an answer can do without: left out while the database is away.
@@ -176,14 +173,27 @@ impl Inner {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
+        self.read_by(Teller::Answer, doing, patience, work).await
+    }
+
+    async fn read_by<T, F>(
+        self: &Arc<Self>,
+        teller: Teller,
+        doing: &'static str,
+        patience: Patience,
+        work: impl FnOnce(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
         self.is_there(Use::Reading, doing)?;
         let begun = Instant::now();
         let read = self.ask(doing, patience, work).await;
-        if read.is_ok() {
+        if read.is_ok() && teller == Teller::Answer {
             self.health.read_in_time();
         }
         let read = self.or_closed(doing, read);
-        self.noted(Use::Reading, Teller::Answer, begun, read)
+        self.noted(Use::Reading, teller, begun, read)
     }
 
     async fn ask<T, F>(
