@@ -335,23 +335,22 @@ impl Inner {
     /// Finds out whether the database fails that did not answer in time.
     async fn prove(self: &Arc<Self>) {
         let doubt = self.health.take_doubt();
-        let answered = self.ping().await;
-        let is_busy = match (answered, doubt) {
-            (Err(error), _) => error.is_busy(),
-            (Ok(()), Use::Reading) => false,
-            (Ok(()), Use::Writing) => {
-                let begun = Instant::now();
-                let written = self.can_be_written().await;
-                let is_busy = written.as_ref().is_err_and(StoreError::is_busy);
-                if written.is_err() {
-                    drop(self.noted(Use::Writing, Teller::Prober, begun, written));
-                }
-                is_busy
-            }
-        };
-        if is_busy {
+        let mut asked = self.ping().await;
+        if asked.is_ok() && doubt == Use::Writing {
+            asked = self.prove_writing().await;
+        }
+        if asked.is_err_and(|error| error.is_busy()) {
             // It is asked again.
             self.health.doubt_again(doubt);
+        }
+    }
+
+    /// Finds out whether the database can be written, and notes it where it cannot.
+    async fn prove_writing(self: &Arc<Self>) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        match self.can_be_written().await {
+            Ok(()) => Ok(()),
+            failed => self.noted(Use::Writing, Teller::Prober, begun, failed),
         }
     }
 
@@ -527,7 +526,6 @@ async fn probe(store: Weak<Inner>) {
         let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else {
             return;
         };
-        let begun = Instant::now();
         match inner.health.needs() {
             Need::Nothing | Need::Time => {}
             Need::Proof => inner.prove().await,
@@ -537,17 +535,12 @@ async fn probe(store: Weak<Inner>) {
                     // It may be read long before it can be written.
                     drop(inner.ping().await);
                 }
-                match inner.can_be_written().await {
-                    Ok(()) => {
-                        if let Some(opened) = inner.slot.current() {
-                            // Some may have been opened before it could.
-                            opened.renew();
-                        }
-                        inner.health.can_be_written();
+                if inner.prove_writing().await.is_ok() {
+                    if let Some(opened) = inner.slot.current() {
+                        // Some may have been opened before it could.
+                        opened.renew();
                     }
-                    Err(error) => {
-                        drop(inner.noted::<()>(Use::Writing, Teller::Prober, begun, Err(error)));
-                    }
+                    inner.health.can_be_written();
                 }
             }
         }
