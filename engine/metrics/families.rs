@@ -1,6 +1,6 @@
 //! Numbers by the name of their family, and the texts that Prometheus reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -50,6 +50,8 @@ struct Family {
     kind: MetricType,
     keys: Vec<&'static str>,
     samples: Vec<Sample>,
+    /// The labels of all of them.
+    told: HashSet<Vec<(&'static str, String)>>,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Families {
                 kind,
                 keys: labels.iter().map(|(key, _)| *key).collect(),
                 samples: Vec::new(),
+                told: HashSet::new(),
             });
             place
         });
@@ -120,8 +123,7 @@ impl Families {
             .iter()
             .map(|(key, value)| (*key, (*value).to_owned()))
             .collect();
-        let is_told = family.samples.iter().any(|known| known.labels == labels);
-        if !is_told {
+        if family.told.insert(labels.clone()) {
             family.samples.push(Sample { labels, value });
         }
     }
