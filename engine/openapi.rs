@@ -59,6 +59,17 @@ enum Audience {
     Administrators,
 }
 
+impl Audience {
+    /// Whether a request has to bring a key.
+    fn wants_key(self, about: &About) -> bool {
+        match self {
+            Self::Everybody => false,
+            Self::Clients => about.wants_keys,
+            Self::Administrators => about.wants_keys || about.wants_admin_keys,
+        }
+    }
+}
+
 /// The document of these pipelines.
 #[must_use]
 pub fn document<'g>(graphs: impl IntoIterator<Item = &'g Graph>, about: &About) -> Json {
@@ -338,12 +349,7 @@ fn finish(
             responses.insert(status.to_string(), errors::reference(status));
         }
     }
-    let wants_key = match audience {
-        Audience::Everybody => false,
-        Audience::Clients => about.wants_keys,
-        Audience::Administrators => about.wants_keys || about.wants_admin_keys,
-    };
-    if wants_key {
+    if audience.wants_key(about) {
         responses.insert("401".into(), errors::reference(401));
         operation.insert("security".into(), security(audience, about));
     } else if about.wants_keys {

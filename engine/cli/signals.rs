@@ -25,11 +25,7 @@ struct Signals {
 /// # Errors
 /// Where the system takes no handler.
 pub(super) fn first() -> io::Result<impl Future<Output = u8> + Send + 'static> {
-    Ok(first_of(Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        hangup: Some(signal(SignalKind::hangup())?),
-    }))
+    first_of(Some(signal(SignalKind::hangup())?))
 }
 
 /// The same of a server, which takes SIGHUP for itself.
@@ -37,14 +33,15 @@ pub(super) fn first() -> io::Result<impl Future<Output = u8> + Send + 'static> {
 /// # Errors
 /// As of [`first`].
 pub(super) fn first_of_server() -> io::Result<impl Future<Output = u8> + Send + 'static> {
-    Ok(first_of(Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        hangup: None,
-    }))
+    first_of(None)
 }
 
-fn first_of(mut signals: Signals) -> impl Future<Output = u8> + Send + 'static {
+fn first_of(hangup: Option<Signal>) -> io::Result<impl Future<Output = u8> + Send + 'static> {
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup,
+    };
     let (tell, told) = oneshot::channel();
     // A task of its own: whoever ends what there is may be at work.
     tokio::spawn(async move {
@@ -54,13 +51,13 @@ fn first_of(mut signals: Signals) -> impl Future<Output = u8> + Send + 'static {
         }
         std::process::exit(i32::from(code));
     });
-    async move {
+    Ok(async move {
         match told.await {
             Ok(code) => code,
             // The runtime is ending.
             Err(_) => std::future::pending().await,
         }
-    }
+    })
 }
 
 impl Signals {

@@ -89,12 +89,7 @@ fn url(path: &str) -> String {
 }
 
 fn key(audience: Audience, about: &About) -> String {
-    let wants = match audience {
-        Audience::Everybody => false,
-        Audience::Clients => about.wants_keys,
-        Audience::Administrators => about.wants_keys || about.wants_admin_keys,
-    };
-    if wants {
+    if audience.wants_key(about) {
         " -H 'X-Api-Key: KEY'".to_owned()
     } else {
         String::new()

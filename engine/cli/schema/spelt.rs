@@ -11,20 +11,9 @@ const WHOLE: &str = r"^\s*[+-]?[0-9]+\s*$";
 const NUMBER: &str = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$";
 
 /// A value, or a text that spells one.
-fn or_text(mut value: Json, form: &str) -> Json {
-    // What an editor shows of the value belongs to both.
-    let described = ["description", "default"].map(|key| {
-        let object = value.as_object_mut();
-        (key, object.and_then(|object| object.remove(key)))
-    });
+fn or_text(value: Json, form: &str) -> Json {
     let text = json!({ "type": "string", "pattern": format!("{form}|{VARIABLE}") });
-    let mut either = json!({ "anyOf": [value, text] });
-    for (key, said) in described {
-        if let Some(said) = said {
-            either[key] = said;
-        }
-    }
-    either
+    json!({ "anyOf": [value, text] })
 }
 
 pub(super) fn bool() -> Json {

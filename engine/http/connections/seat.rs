@@ -232,20 +232,15 @@ impl Seat {
 
     /// True where bytes are there that nobody has read yet, or somebody is at it.
     pub(super) fn may_have_unread(&self) -> bool {
-        match self.stream.try_lock() {
-            Ok(stream) => has_unread(stream.as_ref()),
-            Err(TryLockError::Poisoned(stream)) => has_unread(stream.get_ref().as_ref()),
-            Err(TryLockError::WouldBlock) => true,
-        }
+        self.try_stream()
+            .is_none_or(|stream| has_unread(stream.as_ref()))
     }
 
     /// Gives way to others, where it waits and nothing has come that is unread. Where that is
     /// urgent it is closed at once.
     pub(super) fn give_way(&self, is_urgent: bool) -> bool {
-        let stream = match self.stream.try_lock() {
-            Ok(stream) => stream,
-            Err(TryLockError::Poisoned(stream)) => stream.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
+        let Some(stream) = self.try_stream() else {
+            return false;
         };
         let mut state = self.state();
         let Some((waits, _)) = state.waits() else {
@@ -318,6 +313,15 @@ impl Seat {
     fn has_come_in_time(&self) -> bool {
         let is_waiting = self.state().head_since.is_none();
         is_waiting && self.may_have_unread()
+    }
+
+    /// The socket, where nobody is at it.
+    fn try_stream(&self) -> Option<MutexGuard<'_, Option<TcpStream>>> {
+        match self.stream.try_lock() {
+            Ok(stream) => Some(stream),
+            Err(TryLockError::Poisoned(stream)) => Some(stream.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn stream(&self) -> MutexGuard<'_, Option<TcpStream>> {
