@@ -43,8 +43,9 @@ use sea_orm_migration::{
 /// How long one copy waits for another that is changing the schema.
 pub const LOCK_WAIT_SECONDS: u32 = 120;
 
-/// Name of the lock on MySQL and MariaDB, as wide as the server.
-const MYSQL_LOCK: &str = "omnizap_migrations";
+/// Name of the lock on MySQL and MariaDB. Names there are as wide as the server and of at most 64
+/// characters, and those of other databases are not to be waited for.
+const MYSQL_LOCK: &str = "CONCAT('omnizap_migrations_', LEFT(SHA1(DATABASE()), 32))";
 
 /// Number of the advisory lock on PostgreSQL: "omnizap" in ASCII.
 const POSTGRES_LOCK: i64 = 0x6f_6d_6e_69_7a_61_70;
@@ -268,7 +269,7 @@ async fn wait_for_turn(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
 }
 
 async fn lock(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let sql = format!("SELECT GET_LOCK('{MYSQL_LOCK}', {LOCK_WAIT_SECONDS})");
+    let sql = format!("SELECT GET_LOCK({MYSQL_LOCK}, {LOCK_WAIT_SECONDS})");
     let row = db
         .query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql))
         .await?;
@@ -286,7 +287,7 @@ async fn lock(db: &DatabaseConnection) -> Result<(), DbErr> {
 }
 
 async fn unlock(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let sql = format!("SELECT RELEASE_LOCK('{MYSQL_LOCK}')");
+    let sql = format!("SELECT RELEASE_LOCK({MYSQL_LOCK})");
     db.query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql))
         .await
         .map(drop)

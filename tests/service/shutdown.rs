@@ -165,6 +165,8 @@ fn at_a_random_moment_all_that_was_begun_is_answered_and_all_ends_in_order() {
             ],
             ..Settings::default()
         });
+        // Before that a store that is still being opened may refuse feedback.
+        server.ready();
         let (is_ending, answered) = (AtomicBool::new(false), AtomicU64::new(0));
         let (begun, signalled) = std::thread::scope(|scope| {
             for _ in 0..CLIENTS {

@@ -89,11 +89,39 @@ impl Inner {
         // A task of its own: whoever waits may give up, and migrations go on. The drivers of
         // three databases make it large: not on every stack that opens.
         let inner = self.clone();
-        let opening = tokio::spawn(Box::pin(async move { inner.open().await }));
+        let (sender, opening) = tokio::sync::oneshot::channel();
+        tokio::spawn(Box::pin(async move {
+            let begun = Instant::now();
+            let ended = inner.open().await;
+            // What failed is noted by whoever waits, and here where nobody does any more.
+            if let Err(Err(error)) = sender.send(ended) {
+                let _ = inner.noted(Use::Reading, Teller::Work, begun, Err::<(), _>(error));
+            }
+        }));
         opening.await.map_err(|error| StoreError::Database {
             doing: OPENING,
             source: DbErr::Custom(error.to_string()),
         })?
+    }
+
+    /// As [`Self::opened`], within the time of an operation.
+    async fn opened_in(
+        self: &Arc<Self>,
+        clock: &mut Clock,
+        doing: &'static str,
+    ) -> Result<Arc<Opened>, StoreError> {
+        let begun = Instant::now();
+        let error = match clock.run(doing, self.opened()).await {
+            Ok(opened) => return opened,
+            Err(error) => error,
+        };
+        match self.slot.opening_for() {
+            Some(time) if time < limits::OPEN_QUIETLY => Err(StoreError::Opening {
+                doing,
+                waited: begun.elapsed(),
+            }),
+            _ => Err(error),
+        }
     }
 
     async fn open(&self) -> Result<Arc<Opened>, StoreError> {
@@ -134,6 +162,7 @@ impl Inner {
             }
             self.slot.give_up(is_gone);
         }
+        let _noted = self.slot.opening();
         let opening = Box::pin(async {
             self.slot.examine(&target).await?;
             Opened::open(&target).await
@@ -206,7 +235,7 @@ impl Inner {
         F: Future<Output = Result<T, DbErr>>,
     {
         let mut clock = Clock::begin(patience);
-        let opened = clock.run(doing, self.opened()).await??;
+        let opened = self.opened_in(&mut clock, doing).await?;
         let turn = opened.reading().acquire();
         // They are never closed, so they always give a permit.
         let _turn = clock.wait(doing, limits::ACQUIRE, turn).await?.ok();
@@ -280,7 +309,7 @@ impl Inner {
         let mut tries = 1;
         let mut has_made_room = false;
         loop {
-            let opened = clock.run(doing, self.opened()).await??;
+            let opened = self.opened_in(&mut clock, doing).await?;
             let turn = opened.writing().acquire();
             // They are never closed, so they always give a permit.
             let _turn = clock.wait(doing, patience.wall, turn).await?.ok();
@@ -325,7 +354,7 @@ impl Inner {
         let target = Target::of(&self.config)?;
         // A pool would not say what the matter is.
         clock.run(doing, Box::pin(target.dial())).await??;
-        let opened = clock.run(doing, self.opened()).await??;
+        let opened = self.opened_in(&mut clock, doing).await?;
         let turn = opened.reading().acquire();
         let _turn = clock.wait(doing, limits::ACQUIRE, turn).await?.ok();
         let pong = clock.run(doing, opened.ping()).await?;
@@ -413,7 +442,10 @@ impl Inner {
         match &result {
             Ok(_) => self.health.good(by, begun),
             Err(
-                StoreError::Resting { .. } | StoreError::Closed { .. } | StoreError::Busy { .. },
+                StoreError::Resting { .. }
+                | StoreError::Closed { .. }
+                | StoreError::Busy { .. }
+                | StoreError::Opening { .. },
             ) => {}
             Err(_) if self.is_closed() => {}
             // Whoever had less time than a read is given says nothing about the database.

@@ -59,6 +59,15 @@ pub enum StoreError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// The database is just being opened, its schema brought up to date: that says nothing about it
+    /// yet.
+    #[error("{doing}: the database was still being opened after {waited:?}")]
+    Opening {
+        /// What was to be done.
+        doing: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The database failed a moment ago, and what was asked for is not worth the wait.
     #[error("{doing}: the database failed less than {pause:?} ago")]
     Resting {
@@ -146,7 +155,9 @@ impl StoreError {
     /// True where it says no more than that nothing was said in time.
     pub(super) fn is_vague(&self) -> bool {
         match self {
-            Self::Slow { .. } | Self::Silent { .. } | Self::Busy { .. } => true,
+            Self::Slow { .. } | Self::Silent { .. } | Self::Busy { .. } | Self::Opening { .. } => {
+                true
+            }
             Self::Database { source, .. } | Self::Open { source, .. } => {
                 matches!(source, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
             }
@@ -171,6 +182,11 @@ impl StoreError {
         matches!(self, Self::Busy { .. })
     }
 
+    /// True where the database was still being opened.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self, Self::Opening { .. })
+    }
+
     /// True where it does not pass by itself.
     #[must_use]
     pub fn lasts(&self) -> bool {
@@ -193,6 +209,7 @@ impl StoreError {
             Self::Slow { .. }
             | Self::Silent { .. }
             | Self::Busy { .. }
+            | Self::Opening { .. }
             | Self::Resting { .. }
             | Self::Closed { .. }
             | Self::Folder { .. } => Trouble::Away,
@@ -252,6 +269,10 @@ impl From<StoreError> for Error {
                 "the store has too much to do; try again in a moment",
                 RETRY_AFTER,
             ),
+            false if error.is_opening() => (
+                "the store is still being opened; try again in a moment",
+                RETRY_AFTER,
+            ),
             true => (
                 "the store cannot be used until its operator has mended it, and nothing was stored; the log says why",
                 RETRY_AFTER_MENDING,
@@ -289,7 +310,11 @@ mod tests {
             waited: RETRY_AFTER,
         };
         let silent = StoreError::Silent { limit: RETRY_AFTER };
-        for error in [slow, busy, silent] {
+        let opening = StoreError::Opening {
+            doing: "x",
+            waited: RETRY_AFTER,
+        };
+        for error in [slow, busy, silent, opening] {
             let (message, after) = told(error);
             assert!(message.contains("in a moment"), "{message}");
             assert_eq!(after, Some(RETRY_AFTER));

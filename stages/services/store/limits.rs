@@ -32,6 +32,9 @@ pub const SQLITE_OPEN_PAUSE: Duration = Duration::from_millis(20);
 pub const STATEMENT: Duration = Duration::from_secs(30);
 /// Longest that opening may take, migrations and their lock included.
 pub const OPEN: Duration = Duration::from_secs(150);
+/// How long a database that is being opened is not taken for one that does not answer: changes of
+/// the schema take their time, also those that another copy is making.
+pub const OPEN_QUIETLY: Duration = Duration::from_secs(15);
 /// A file that may be damaged is looked through again after so many times what it took.
 pub const EXAMINE_PAUSE: u32 = 10;
 /// That a database is opened anew is logged at most so often.

@@ -249,6 +249,8 @@ pub(super) struct Slot {
     current: Mutex<Option<Arc<Opened>>>,
     /// Held while one is opened.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Since when one is being opened.
+    opening: Mutex<Option<Instant>>,
     /// How often one took the place of another that was gone.
     replaced: AtomicU64,
     suspicion: Mutex<Suspicion>,
@@ -256,6 +258,15 @@ pub(super) struct Slot {
     told: Mutex<Option<Instant>>,
     /// When it was last said that there is little room.
     crowd_told: Mutex<Option<Instant>>,
+}
+
+/// While it is there one is being opened.
+struct Opening<'a>(&'a Mutex<Option<Instant>>);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        *locked(self.0) = None;
+    }
 }
 
 /// Whether the file is to be looked through before it is opened.
@@ -280,6 +291,17 @@ impl Slot {
         self.replaced
             .fetch_add(u64::from(is_gone), Ordering::AcqRel);
         *locked(&self.current) = None;
+    }
+
+    /// Notes that one is being opened, until that is dropped.
+    pub(super) fn opening(&self) -> impl Drop + '_ {
+        *locked(&self.opening) = Some(Instant::now());
+        Opening(&self.opening)
+    }
+
+    /// How long one has been being opened; none while none is.
+    pub(super) fn opening_for(&self) -> Option<Duration> {
+        locked(&self.opening).map(|since| since.elapsed())
     }
 
     /// The file may be damaged: it is looked through before it is opened again.

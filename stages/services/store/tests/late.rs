@@ -96,6 +96,47 @@ async fn a_program_that_is_late_recalls_what_is_stored() {
     store.close().await;
 }
 
+/// Holds what another copy holds while it changes the schema.
+async fn hold_the_schema(database: &Fixture) -> Box<dyn std::any::Any> {
+    let other = Target::of(&database.config).unwrap().open(1).await.unwrap();
+    let holding = other.begin().await.unwrap();
+    let sql = match database.kind {
+        "sqlite" => "CREATE TABLE held (x INTEGER)",
+        "mysql" => "SELECT GET_LOCK(CONCAT('omnizap_migrations_', LEFT(SHA1(DATABASE()), 32)), 1)",
+        _ => "SELECT pg_advisory_xact_lock(31364043398340976)",
+    };
+    holding.execute_unprepared(sql).await.unwrap();
+    Box::new((holding, other))
+}
+
+#[tokio::test]
+async fn a_database_that_is_still_being_opened_is_not_taken_for_one_that_is_away() {
+    for database in databases().await {
+        let kind = database.kind;
+        let held = hold_the_schema(&database).await;
+        let store = database.store();
+        let judged = feedback("x", "t", true);
+        let reading = async {
+            // More of them in a row than say of a database in use that it is away.
+            for _ in 0..limits::READS_IN_A_ROW {
+                let patience = Patience::of_answer(PATIENCE);
+                let read = store
+                    .0
+                    .read_for_answer("recalling", patience, |_| async { Ok(()) });
+                let error = read.await.unwrap_err();
+                assert!(error.is_opening(), "{kind}: {error}");
+                assert_eq!(store.degraded(), None, "{kind}");
+            }
+            drop(held);
+        };
+        let ((), rated) = tokio::join!(reading, store.record_feedback(&judged));
+        rated.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert_eq!((store.degraded(), store.stats().failures), (None, 0));
+        store.close().await;
+        database.drop().await;
+    }
+}
+
 #[tokio::test]
 async fn others_who_have_all_the_connections_are_no_fault_of_the_database() {
     let database = Fixture::sqlite();

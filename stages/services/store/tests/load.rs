@@ -161,6 +161,15 @@ async fn a_request_without_time_says_nothing_about_the_database() {
         url: None,
     });
     let late = store.theme_evidence("t", &["l"], &[], Duration::ZERO).await;
+    // It is opened first.
+    let is_late = matches!(
+        late,
+        Err(StoreError::Opening { .. } | StoreError::Slow { .. })
+    );
+    assert!(is_late, "{late:?}");
+    assert_eq!(store.degraded(), None);
+    store.0.opened().await.unwrap();
+    let late = store.theme_evidence("t", &["l"], &[], Duration::ZERO).await;
     assert!(matches!(late, Err(StoreError::Slow { .. })), "{late:?}");
     assert_eq!(store.degraded(), None);
 }
