@@ -386,6 +386,9 @@ impl Service {
             return self.all_of_pipeline_taken(pipeline, head);
         }
         let arrived = Instant::now();
+        if let Some(refused) = pipeline.refuses(arrived + pipeline.graph.file.deadline) {
+            return ended(pipeline, refused, arrived, head.request_id, is_traced);
+        }
         if head.query.len() > limits.max_query_bytes && takes_query(&pipeline.graph.file) {
             let max = limits.max_query_bytes;
             return reply::status_error(
@@ -553,7 +556,18 @@ async fn run_with(
         Err(error) => return refuse(pipeline, error, request_id),
     };
     let deadline = Instant::now() + file.deadline;
-    let Finished { result, trace } = pipeline.run(values, request_id.clone(), deadline).await;
+    let finished = pipeline.run(values, request_id.clone(), deadline).await;
+    ended(pipeline, finished, arrived, request_id, is_traced)
+}
+
+/// Logs how a run ended, and answers it.
+fn ended(
+    pipeline: &Pipeline,
+    Finished { result, trace }: Finished,
+    arrived: Instant,
+    request_id: &Arc<str>,
+    is_traced: bool,
+) -> Response {
     log(pipeline, &result, &trace, arrived, request_id);
     let told = is_traced.then(|| (TRACE, pipeline.trace_json(&trace)));
     let mut response = match result {

@@ -94,6 +94,16 @@ struct Run<'p> {
 }
 
 impl Pipeline {
+    /// The end of a request that would find no place, before anything of it is read: while more
+    /// come than can be answered, reading all of them would take the time of those that are. None
+    /// where it may find one.
+    #[must_use]
+    pub fn refuses(&self, deadline: Instant) -> Option<Finished> {
+        let after = self.admission.refuses(Instant::now(), deadline)?;
+        Counted::begin(self.meters()).refused();
+        Some(Finished::refused(after))
+    }
+
     /// Runs one request. `values` are those of the request's ports, in their
     /// order; `deadline` bounds every stage.
     pub async fn run(

@@ -152,6 +152,20 @@ impl Admission {
         })
     }
 
+    /// Where others are refused, whether one that has until `deadline` would be too: when to come
+    /// again. None where it may find a place, and none is taken.
+    pub(in crate::pipeline) fn refuses(&self, now: Instant, deadline: Instant) -> Option<Duration> {
+        let mut state = self.lock();
+        let good = state.good();
+        let in_flight = state.in_flight as f64;
+        let refusing = state.refusing.as_mut()?;
+        if in_flight < refusing.limit_of(good) {
+            return None;
+        }
+        drop(state);
+        self.enter(now, deadline).err()
+    }
+
     /// What is measured, for the operator.
     pub(super) fn counters(&self) -> Counters {
         let state = self.lock();

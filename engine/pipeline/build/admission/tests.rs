@@ -312,6 +312,40 @@ fn before_anything_is_known_no_more_than_some_are_taken() {
     assert_eq!(taken.len() + more.len(), 100);
 }
 
+#[test]
+fn who_would_be_refused_is_told_before_it_is_read() {
+    let admission = Admission::default();
+    let start = Instant::now();
+    let at = |millis: u64| start + Duration::from_millis(millis);
+    let deadline = at(30_000);
+    let places = || {
+        let taken = (0..256).map_while(|_| admission.enter(at(3_000), deadline).ok());
+        taken.collect::<VecDeque<_>>()
+    };
+    assert_eq!(admission.refuses(at(0), deadline), None, "nothing is known");
+    {
+        let mut state = admission.lock();
+        state.work.set(0.007);
+        state.pace.set(0.007);
+    }
+    // A queue that does not stand yet: whoever comes is taken.
+    let first = admission.enter(at(1), deadline).unwrap();
+    assert_eq!(admission.refuses(at(1), deadline), None);
+    let mut taken = places();
+    let refused = admission.lock().refused;
+    assert!(admission.refuses(at(3_001), deadline).unwrap() >= MIN_RETRY_AFTER);
+    assert_eq!(admission.lock().refused, refused + 1);
+    // With a place it is not, and it takes none by being asked.
+    while admission.lock().in_flight >= 4 {
+        taken.pop_front();
+    }
+    for _ in 0..10 {
+        assert_eq!(admission.refuses(at(3_002), deadline), None);
+    }
+    assert_eq!(admission.lock().in_flight, 3);
+    drop(first);
+}
+
 /// As many in flight as wait for a language model are no queue, however many they are: after some
 /// seconds that is known.
 #[test]
