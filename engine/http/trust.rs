@@ -74,10 +74,12 @@ impl Trust {
         head: &Head<'r>,
     ) -> Result<Option<&'r HeaderValue>, Refused> {
         let headers = head.headers;
+        check_hosts(head)?;
         let named = headers.get_all(header::HOST).into_iter();
         let named = named.map(|host| host.to_str().unwrap_or_default());
         let hosts: Vec<&str> = named.chain(head.authority).collect();
-        // Of several names one could be for whoever stands before the service.
+        // The name may stand in the target as well, and one of the two could be for whoever stands
+        // before the service.
         if !hosts
             .iter()
             .all(|host| self.hosts.allows(host, head.is_loopback))
@@ -90,7 +92,6 @@ impl Trust {
             let detail = format!("the service is not called by that name in Host: {expected}");
             return Err(Refused::forbidden("foreign_host", detail));
         }
-        check_hosts(head)?;
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         let Some(origin) = origins.next() else {
             return if self.is_of_another_site(headers) {

@@ -632,12 +632,14 @@ fn a_request_says_once_by_which_name_it_calls() {
     let of = |version: &str, lines: &str| format!("GET /health {version}\r\n{lines}\r\n");
     let here = "Host: localhost\r\n";
     let twice = here.repeat(2);
+    let differing = format!("{here}Host: evil.example\r\n");
     let origin = format!("Origin: http://{address}\r\n");
     for (version, lines, wanted) in [
         ("HTTP/1.1", "", "has no `Host`"),
         ("HTTP/1.1", &*origin, "has no `Host`"),
         ("HTTP/1.1", &twice, "has several `Host`"),
         ("HTTP/1.0", &twice, "has several `Host`"),
+        ("HTTP/1.1", &*differing, "has several `Host`"),
         ("HTTP/1.0", &origin, "has no `Host`"),
         ("HTTP/1.0", "Sec-Fetch-Mode: no-cors\r\n", "has no `Host`"),
         (
@@ -659,13 +661,8 @@ fn a_request_says_once_by_which_name_it_calls() {
         assert_eq!(answer.status, 200, "{version} {lines}");
     }
     // A name of somebody else is told as that.
-    for lines in [
-        "Host: evil.example\r\n",
-        "Host: localhost\r\nHost: evil.example\r\n",
-    ] {
-        let answer = answer_to(address, &of("HTTP/1.1", lines));
-        answer.refused(403, "foreign_host");
-    }
+    let answer = answer_to(address, &of("HTTP/1.1", "Host: evil.example\r\n"));
+    answer.refused(403, "foreign_host");
 }
 
 #[test]
