@@ -32,7 +32,7 @@ pub mod trace_context;
 
 pub use families::{Families, Format};
 pub use histogram::Histogram;
-pub use reloads::ReloadMeters;
+pub use reloads::ReloadNumbers;
 pub use route::RouteMeters;
 pub use stage::{PipelineMeters, StageMeters};
 pub use trace_context::TraceContext;

@@ -91,7 +91,7 @@ impl Meters {
         let help = "1 where GET /health/ready answers 200, 0 where it answers 503.";
         all.gauge("omnizap_ready", help, &[], f64::from(u8::from(is_ready)));
         tell_budgets(&mut all, budgets);
-        live.reload_meters().tell(&mut all);
+        live.reloads().record().numbers().tell(&mut all);
         let help = "Generations of pipelines: the one that answers, and those that end.";
         all.gauge("omnizap_generations", help, &[], live.generations() as f64);
         self.tell(&mut all, generation);
@@ -160,8 +160,8 @@ impl Timed<'_> {
         self.is_answered = true;
         let meters = match &self.routed {
             Routed::Own(own) => {
-                let place = OwnRoute::ALL.iter().position(|known| known == own);
-                place.map_or(&self.meters.other, |place| &self.meters.own[place])
+                // There is one for each, in this order.
+                &self.meters.own[*own as usize]
             }
             Routed::Run(pipeline) => &pipeline.route,
             Routed::Settings(pipeline) => &pipeline.settings,
@@ -233,6 +233,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn each_route_of_the_program_has_its_own_meters() {
+        let places = OwnRoute::ALL.map(|own| own as usize);
+        assert!(places.into_iter().eq(0..OwnRoute::ALL.len()), "{places:?}");
+    }
 
     #[test]
     fn a_scraper_gets_what_it_would_rather_have() {

@@ -10,6 +10,7 @@ use omnizap_contract::common::chain::chain;
 use tokio::sync::watch;
 
 use super::source::LoadError;
+use crate::metrics::ReloadNumbers;
 use crate::pipeline::diagnostic::Diagnostics;
 
 /// Why nothing was reloaded.
@@ -53,18 +54,34 @@ impl NotReloaded {
 }
 
 /// What came of reloads so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// How many went live.
     pub fine: u64,
     /// How many did not.
     pub failed: u64,
-    /// The last of those.
+    /// Whether the last went live, and when one did last. The first load did.
+    is_fine: bool,
+    last_fine: SystemTime,
+    /// The last that did not.
     pub last_failed: Option<Arc<NotReloaded>>,
 }
 
+impl Record {
+    /// The numbers of it.
+    #[must_use]
+    pub fn numbers(&self) -> ReloadNumbers {
+        ReloadNumbers {
+            fine: self.fine,
+            failed: self.failed,
+            is_fine: self.is_fine,
+            last_fine: self.last_fine,
+            last_failed: self.last_failed.as_ref().map(|failed| failed.at),
+        }
+    }
+}
+
 /// What was done last.
-#[derive(Default)]
 struct Done {
     /// How many of those that asked are answered.
     answered: u64,
@@ -84,7 +101,17 @@ impl Default for Reloads {
     fn default() -> Self {
         Self {
             asked: watch::Sender::new(0),
-            done: watch::Sender::new(Done::default()),
+            done: watch::Sender::new(Done {
+                answered: 0,
+                failure: None,
+                record: Record {
+                    fine: 0,
+                    failed: 0,
+                    is_fine: true,
+                    last_fine: SystemTime::now(),
+                    last_failed: None,
+                },
+            }),
         }
     }
 }
@@ -133,11 +160,16 @@ impl Reloads {
         let failure = failure.map(|error| Arc::new(NotReloaded::of(error)));
         self.done.send_modify(|done| {
             done.answered = waiting;
+            let record = &mut done.record;
+            record.is_fine = failure.is_none();
             match &failure {
-                None => done.record.fine += 1,
+                None => {
+                    record.fine += 1;
+                    record.last_fine = SystemTime::now();
+                }
                 Some(failure) => {
-                    done.record.failed += 1;
-                    done.record.last_failed = Some(failure.clone());
+                    record.failed += 1;
+                    record.last_failed = Some(failure.clone());
                 }
             }
             done.failure = failure;
@@ -184,6 +216,7 @@ mod tests {
         }
         let record = reloads.record();
         assert_eq!((record.fine, record.failed), (1, 1));
+        assert!(!record.numbers().is_fine, "the last was not");
         assert_eq!(record.last_failed.unwrap().text, "no pipeline");
 
         let last = asking(&reloads);

@@ -117,7 +117,6 @@ impl Reload {
                 watcher.read = before;
                 watcher.same = 0;
             }
-            self.live.reload_meters().ended(reloaded.is_ok());
             sight.tell(&reloaded, is_asked);
             self.live.reloads().end(waiting, &reloaded);
         }

@@ -1,74 +1,48 @@
 //! How loads of pipelines ended.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::families::Families;
 
 /// How often pipelines were loaded anew, and when that went well last.
-#[derive(Debug)]
-pub struct ReloadMeters {
-    good: AtomicU64,
-    failed: AtomicU64,
-    is_good: AtomicBool,
-    /// Milliseconds since 1970.
-    last_good: AtomicU64,
-    last_failed: AtomicU64,
+#[derive(Clone, Copy, Debug)]
+pub struct ReloadNumbers {
+    /// Loads after the first that went live.
+    pub fine: u64,
+    /// Loads that changed nothing.
+    pub failed: u64,
+    /// Whether the last went live; the first did.
+    pub is_fine: bool,
+    /// When one went live last.
+    pub last_fine: SystemTime,
+    /// When one changed nothing last.
+    pub last_failed: Option<SystemTime>,
 }
 
-impl Default for ReloadMeters {
-    /// The first load has just gone well.
-    fn default() -> Self {
-        Self {
-            good: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            is_good: AtomicBool::new(true),
-            last_good: AtomicU64::new(now()),
-            last_failed: AtomicU64::new(0),
-        }
-    }
-}
-
-impl ReloadMeters {
-    /// Counts one.
-    pub fn ended(&self, is_good: bool) {
-        let (count, last) = if is_good {
-            (&self.good, &self.last_good)
-        } else {
-            (&self.failed, &self.last_failed)
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        last.store(now(), Ordering::Relaxed);
-        self.is_good.store(is_good, Ordering::Relaxed);
-    }
-
+impl ReloadNumbers {
     /// Tells all of it.
     pub fn tell(&self, all: &mut Families) {
-        let seconds = |last: &AtomicU64| last.load(Ordering::Relaxed) as f64 / 1000.0;
-        for (result, count) in [("success", &self.good), ("failure", &self.failed)] {
+        for (result, count) in [("success", self.fine), ("failure", self.failed)] {
             let name = "omnizap_reloads_total";
             let help = "Loads of the pipelines after the first, by how they ended.";
-            let count = count.load(Ordering::Relaxed);
             all.total(name, help, &[("result", result)], count);
         }
         let name = "omnizap_reload_last_successful";
         let help = "1 where the last load of the pipelines went well, 0 where it changed nothing.";
-        let is_good = self.is_good.load(Ordering::Relaxed);
-        all.gauge(name, help, &[], f64::from(u8::from(is_good)));
+        all.gauge(name, help, &[], f64::from(u8::from(self.is_fine)));
         let name = "omnizap_reload_last_success_timestamp_seconds";
         let help = "When a load of the pipelines went well last, the first included.";
-        all.gauge(name, help, &[], seconds(&self.last_good));
+        all.gauge(name, help, &[], seconds(self.last_fine));
         let name = "omnizap_reload_last_failure_timestamp_seconds";
         let help = "When a load of the pipelines failed last, 0 where none did.";
-        all.gauge(name, help, &[], seconds(&self.last_failed));
+        all.gauge(name, help, &[], self.last_failed.map_or(0.0, seconds));
     }
 }
 
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+/// Seconds since 1970, to the millisecond.
+fn seconds(at: SystemTime) -> f64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -78,29 +52,41 @@ mod tests {
 
     #[test]
     fn the_last_one_tells_how_it_is_now() {
-        let reloads = ReloadMeters::default();
-        let text = || {
+        let mut numbers = ReloadNumbers {
+            fine: 0,
+            failed: 0,
+            is_fine: true,
+            last_fine: UNIX_EPOCH + std::time::Duration::from_millis(1_500),
+            last_failed: None,
+        };
+        let text = |numbers: &ReloadNumbers| {
             let mut all = Families::new();
-            reloads.tell(&mut all);
+            numbers.tell(&mut all);
             all.text(Format::Prometheus).unwrap()
         };
-        let first = text();
-        assert!(
-            first.contains("omnizap_reload_last_successful 1"),
-            "{first}"
-        );
-        assert!(first.contains("omnizap_reload_last_failure_timestamp_seconds 0"));
-        reloads.ended(true);
-        reloads.ended(false);
-        let now = text();
+        let first = text(&numbers);
+        for wanted in [
+            "omnizap_reload_last_successful 1",
+            "omnizap_reload_last_success_timestamp_seconds 1.5",
+            "omnizap_reload_last_failure_timestamp_seconds 0",
+        ] {
+            assert!(first.contains(wanted), "no {wanted} in\n{first}");
+        }
+        numbers = ReloadNumbers {
+            fine: 1,
+            failed: 2,
+            is_fine: false,
+            last_failed: Some(UNIX_EPOCH + std::time::Duration::from_secs(7)),
+            ..numbers
+        };
+        let now = text(&numbers);
         for wanted in [
             "omnizap_reloads_total{result=\"success\"} 1\n",
-            "omnizap_reloads_total{result=\"failure\"} 1\n",
+            "omnizap_reloads_total{result=\"failure\"} 2\n",
             "omnizap_reload_last_successful 0",
+            "omnizap_reload_last_failure_timestamp_seconds 7",
         ] {
             assert!(now.contains(wanted), "no {wanted} in\n{now}");
         }
-        reloads.ended(true);
-        assert!(text().contains("omnizap_reload_last_successful 1"));
     }
 }

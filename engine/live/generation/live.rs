@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::reloads::Reloads;
 use super::Generation;
-use crate::metrics::ReloadMeters;
 use crate::pipeline::Pipeline;
 
 /// How long requests may go on with a generation that was swapped out before its stages are
@@ -47,7 +46,6 @@ pub struct Live {
     ends_by: OnceLock<Instant>,
     /// How many generations are being dropped.
     dropping: Arc<AtomicUsize>,
-    reload_meters: ReloadMeters,
 }
 
 #[derive(Default)]
@@ -68,7 +66,6 @@ impl Live {
             reloads: Reloads::default(),
             ends_by: OnceLock::new(),
             dropping: Arc::default(),
-            reload_meters: ReloadMeters::default(),
         }
     }
 
@@ -82,12 +79,6 @@ impl Live {
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
-    }
-
-    /// How loads after the first ended.
-    #[must_use]
-    pub fn reload_meters(&self) -> &ReloadMeters {
-        &self.reload_meters
     }
 
     /// How many generations there are: the one that answers, and those that were swapped out and
