@@ -85,8 +85,8 @@ fn no_page_of_another_site_can_write_feedback() {
         is_refused(&post(&rebound), 403, "foreign_host");
         is_refused(
             &post(&[host, ("Host", "evil.example")]),
-            403,
-            "foreign_host",
+            400,
+            "malformed_request",
         );
     }
     for path in ["/labels", "/pipelines", "/health", "/nope"] {

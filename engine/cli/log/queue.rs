@@ -238,7 +238,8 @@ mod tests {
             }
         }
         assert_eq!(written + lost, all);
-        assert!(lost > 0 && written > MAX_LINES);
+        // Where it was not written before all had come, no more than may wait.
+        assert!(lost > 0 && written >= MAX_LINES);
     }
 
     #[test]
