@@ -22,6 +22,9 @@ const TEMPLATES_DIGITS: usize = 8;
 /// How far the length of a kept vector may be from 1.
 const NORM_TOLERANCE: f32 = 1e-3;
 
+/// Texts and their embeddings.
+type Made<'t> = (&'t [Arc<str>], Vec<Arc<[f32]>>);
+
 /// Embeds texts in the background; with a store, looks there first and keeps what is new.
 pub(super) fn spawn(
     model: Arc<ClipModel>,
@@ -55,13 +58,18 @@ pub(super) async fn run(
         None => texts.to_vec(),
     };
     let call = call();
+    // What was made last, and is kept while more is made: a disk takes as long as a processor.
+    let mut made: Made<'_> = (&[], Vec::new());
     for texts in missing.chunks(TEXTS_AT_A_TIME) {
         if store.is_some_and(Store::is_ending) {
             let doing = "embedding texts ahead of time";
             return Err(StoreError::Closed { doing }.into());
         }
-        embed(model, texts, form, store, &call).await?;
+        let keeping = keep(model, &made, form, store);
+        let (vectors, ()) = tokio::join!(model.embed_texts(texts, form, &call), keeping);
+        made = (texts, vectors?);
     }
+    keep(model, &made, form, store).await;
     let seconds = started.elapsed().as_secs_f64();
     let (count, missing) = (texts.len(), missing.len());
     tracing::info!(
@@ -112,25 +120,19 @@ async fn recall(
     missing
 }
 
-/// Embeds texts that the database does not know, and keeps them.
-async fn embed(
-    model: &ClipModel,
-    texts: &[Arc<str>],
-    form: TextForm,
-    store: Option<&Store>,
-    call: &Call,
-) -> Result<(), Error> {
-    let vectors = model.embed_texts(texts, form, call).await?;
-    if let Some(store) = store {
-        let rows = texts.iter().zip(&vectors);
-        let rows: Vec<(&str, &[f32])> = rows.map(|(text, v)| (&**text, &**v)).collect();
-        if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await
-            && !error.is_resting()
-        {
-            tracing::warn!(error = ?error, "could not keep embeddings of labels");
-        }
+/// Keeps what was made of texts, where there is a store.
+async fn keep(model: &ClipModel, made: &Made<'_>, form: TextForm, store: Option<&Store>) {
+    let (texts, vectors) = made;
+    let Some(store) = store.filter(|_| !texts.is_empty()) else {
+        return;
+    };
+    let rows = texts.iter().zip(vectors);
+    let rows: Vec<(&str, &[f32])> = rows.map(|(text, v)| (&**text, &**v)).collect();
+    if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await
+        && !error.is_resting()
+    {
+        tracing::warn!(error = ?error, "could not keep embeddings of labels");
     }
-    Ok(())
 }
 
 /// As [`ClipModel::text_key`].
