@@ -9,6 +9,7 @@
 //! - `own`: what the program answers itself
 //! - `sample`: a request by curl
 //! - `schema`: types as JSON Schema
+//! - `template`: answers and errors that look as the pipeline's file says
 
 mod answer;
 mod errors;
@@ -17,6 +18,7 @@ mod request;
 mod sample;
 mod schema;
 mod sure;
+mod template;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -249,7 +251,7 @@ fn run(graph: &Graph, about: &About) -> Json {
         operation.insert("requestBody".into(), body);
     }
     let mut responses = Map::new();
-    responses.insert("200".into(), answer::of_run(graph));
+    responses.insert("200".into(), answer::of_run(&template::body(graph)));
     for status in errors::OF_PIPELINES {
         responses.insert(status.to_string(), errors::reference(status));
     }
@@ -259,6 +261,12 @@ fn run(graph: &Graph, about: &About) -> Json {
         if has_path {
             operation["responses"]["404"] = errors::reference(404);
         }
+    }
+    if let Some(Json::Object(responses)) = operation.get_mut("responses") {
+        template::put_errors(graph, responses);
+        responses.sort_keys();
+    }
+    if let Some(route) = &file.route {
         let sample = sample::curl(file, route.get_ref(), audience, about);
         let samples = json!([{ "lang": "Shell", "label": "curl", "source": sample }]);
         operation.insert("x-codeSamples".into(), samples);

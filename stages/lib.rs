@@ -9,6 +9,7 @@
 //! - [`decode`]: the file becomes pixels
 //! - [`embed`]: the pixels become a vector
 //! - [`embed_text`]: a text becomes one
+//! - [`write_vector`]: one as a client asks for it
 //! - [`score`]: how well each label fits
 //! - [`nsfw`]: whether the picture is safe to show
 //! - [`adaptive`]: scores that learn from feedback
@@ -54,6 +55,7 @@ pub mod tags;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod write_vector;
 
 pub use omnizap_services::{Services, ServicesConfig};
 
@@ -66,6 +68,7 @@ pub fn builtins(services: &Services) -> Vec<Arc<dyn Kind>> {
         Arc::new(decode::Decode::new(services)),
         Arc::new(embed::Embed::new(services)),
         Arc::new(embed_text::EmbedText::new(services)),
+        Arc::new(write_vector::WriteVector),
         Arc::new(score::ScoreLabels::new(services)),
         Arc::new(nsfw::Nsfw::new(services)),
         Arc::new(rank::Rank),

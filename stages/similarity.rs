@@ -13,10 +13,18 @@ use serde_json::{Value as Json, json};
 
 /// Most images in an answer.
 const MAX_LIMIT: usize = 100;
+/// Most images that an answer may begin behind: each of them is found first.
+const MAX_OFFSET: usize = 10_000;
 
 const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
-const IMAGE_HASH: In<Text> = In::required("image_hash", "the image's name");
-const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
+const IMAGE_HASH: In<Option<Text>> = In::optional(
+    "image_hash",
+    "the name of the image itself, which is never an answer; none of a text",
+);
+const CONTENT_HASH: In<Option<Text>> = In::optional(
+    "content_hash",
+    "SHA-256 of the bytes of the image itself; none of a text",
+);
 const SIMILAR_THRESHOLD: In<Option<f64>> = In::optional(
     "similar_threshold",
     "least cosine, -1 to 1, in place of the option",
@@ -25,12 +33,20 @@ const SIMILAR_LIMIT: In<Option<i64>> = In::optional(
     "similar_limit",
     "most images, 1 to 100, in place of the option",
 );
+const SIMILAR_OFFSET: In<Option<i64>> = In::optional(
+    "similar_offset",
+    "how many of the best are passed over, 0 to 10000: those of earlier pages",
+);
 const SIMILAR_IMAGES: Out<Json> = Out::new(
     "similar_images",
     "[{image_hash, asset_id, similarity}], best first, never the image itself",
 )
 .shaped(r#"[{"image_hash": "text", "asset_id": "text?", "similarity": "number"}]"#)
 .published("[]");
+const SIMILAR_MORE: Out<bool> = Out::new(
+    "similar_more",
+    "true where there are images behind those of the answer, for a next page",
+);
 const SIMILAR_COMPLETE: Out<bool> = Out::new(
     "similar_complete",
     "false where stored images may be missing: they are being loaded, the database is away, or \
@@ -114,8 +130,9 @@ impl StageKind for Similarity {
                 CONTENT_HASH.port(),
                 SIMILAR_THRESHOLD.port(),
                 SIMILAR_LIMIT.port(),
+                SIMILAR_OFFSET.port(),
             ],
-            [SIMILAR_IMAGES.port(), complete.port()],
+            [SIMILAR_IMAGES.port(), complete.port(), SIMILAR_MORE.port()],
         )
     }
 
@@ -166,21 +183,26 @@ impl Observed for Searcher {
 impl AsyncStage for Searcher {
     async fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
         let embedding = inputs.get(EMBEDDING)?;
+        let limit = limit(inputs.get(SIMILAR_LIMIT)?, self.limit)?;
+        let offset = offset(inputs.get(SIMILAR_OFFSET)?)?;
         let query = Query {
             model: embedding.model.clone(),
             vector: embedding.vector.clone(),
             threshold: threshold(inputs.get(SIMILAR_THRESHOLD)?, self.threshold)?,
-            limit: limit(inputs.get(SIMILAR_LIMIT)?, self.limit)?,
+            // One more tells whether there is a next page.
+            limit: offset + limit + 1,
             scan: self.scan,
-            image_hash: Some(inputs.get(IMAGE_HASH)?.clone()),
-            content_hash: Some(inputs.get(CONTENT_HASH)?.clone()),
+            image_hash: inputs.get(IMAGE_HASH)?.cloned(),
+            content_hash: inputs.get(CONTENT_HASH)?.cloned(),
         };
         let is_complete = self.store.is_complete();
         let hits = self.store.similar(query).await;
-        let images: Vec<_> = hits.iter().map(published).collect();
+        let page = hits.iter().skip(offset).take(limit);
+        let images: Vec<_> = page.map(published).collect();
         Ok(Outputs::new()
             .with(SIMILAR_IMAGES, Json::from(images))
-            .with(SIMILAR_COMPLETE, is_complete))
+            .with(SIMILAR_COMPLETE, is_complete)
+            .with(SIMILAR_MORE, hits.len() > offset + limit))
     }
 }
 
@@ -202,6 +224,17 @@ fn limit(sent: Option<i64>, default: usize) -> Result<usize, Error> {
         Some(_) => Err(Error::new(
             ErrorKind::Invalid,
             format!("similar_limit: must be a whole number from 1 to {MAX_LIMIT}"),
+        )),
+    }
+}
+
+fn offset(sent: Option<i64>) -> Result<usize, Error> {
+    match sent.map(usize::try_from) {
+        None => Ok(0),
+        Some(Ok(value @ 0..=MAX_OFFSET)) => Ok(value),
+        Some(_) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("similar_offset: must be a whole number from 0 to {MAX_OFFSET}"),
         )),
     }
 }
@@ -254,6 +287,50 @@ mod tests {
         let outputs = stage.run(&inputs, &call()).await?;
         fits(&kind.ports(&options(&kind, [])), &outputs)?;
         Ok(Json::clone(outputs.get(SIMILAR_IMAGES).unwrap()))
+    }
+
+    /// The answer to a question without an image of its own, and whether there is a next page.
+    async fn page(store: &Store, limit: i64, offset: i64) -> Result<(Vec<String>, bool), Error> {
+        let kind = Similarity::new(store.clone());
+        let Runner::Async(stage) = kind.build(&options(&kind, [])).await? else {
+            panic!("an async stage");
+        };
+        let inputs = inputs(
+            &kind,
+            [
+                ("embedding", Some(embedding([1.0, 0.0]).into())),
+                ("similar_threshold", Some(Value::from(-1.0))),
+                ("similar_limit", Some(Value::from(limit))),
+                ("similar_offset", Some(Value::from(offset))),
+            ],
+        );
+        let outputs = stage.run(&inputs, &call()).await?;
+        fits(&kind.ports(&options(&kind, [])), &outputs)?;
+        let images = outputs.get(SIMILAR_IMAGES).unwrap().as_array().unwrap();
+        let names = images
+            .iter()
+            .map(|image| image["image_hash"].as_str().unwrap());
+        let names = names.map(str::to_owned).collect();
+        Ok((names, outputs.get(SIMILAR_MORE).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_and_tell_whether_there_is_a_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = seen(&folder);
+        let (first, more) = page(&store, 2, 0).await.unwrap();
+        assert!(more && first.len() == 2, "{first:?}");
+        let (second, more) = page(&store, 2, 2).await.unwrap();
+        assert!(!more, "{second:?}");
+        assert_eq!(second, ["near", "far"]);
+        let (all, more) = page(&store, 100, 0).await.unwrap();
+        assert_eq!(all, [first, second].concat());
+        assert!(!more);
+        assert_eq!(page(&store, 2, 10_000).await.unwrap(), (vec![], false));
+        for (limit, offset) in [(0, 0), (101, 0), (1, -1), (1, 10_001)] {
+            let error = page(&store, limit, offset).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{limit} {offset}");
+        }
     }
 
     fn seen(folder: &tempfile::TempDir) -> Store {

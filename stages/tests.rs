@@ -542,6 +542,10 @@ fn every_json_of_a_built_in_stage_has_a_shape_that_its_neutral_value_fits() {
                 assert_eq!(output.shape, JsonShape::Any, "{name}");
                 continue;
             }
+            if name == "write-vector.vector" {
+                // A list or a text, as is asked for: no shape says that.
+                continue;
+            }
             // What is no shape counts as any.
             assert_ne!(output.shape, JsonShape::Any, "{name}");
             if let Some(publish) = &output.publish {

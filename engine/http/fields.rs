@@ -1,8 +1,11 @@
 //! Raw fields to the values of a pipeline's request, each checked against its
 //! field's type and bounds. What the client got wrong is named by its field.
 
+mod each;
+
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use omnizap_contract::common::names::nearest;
 use omnizap_contract::{Error, ErrorKind, PortType, Value};
 use serde_json::Value as Json;
@@ -11,6 +14,7 @@ use super::raw::{Raw, RawFields};
 use super::text::{Unicode, decode, decoded, unmarked};
 use crate::pipeline::config::PipelineFile;
 use crate::pipeline::request::{Field, Source, quoted};
+use crate::pipeline::run::Item;
 
 /// Most names that the refusal of an unknown field lists.
 const MAX_LISTED: usize = 20;
@@ -33,6 +37,8 @@ impl Sent {
         path: &[(&str, &str)],
     ) -> Self {
         let reads_query = reads_query(file);
+        let known = file.request.iter();
+        let known: Vec<&str> = known.map(|field| field.name.get_ref().as_str()).collect();
         let sorted = file.request.iter().map(|field| {
             let name = field.name.get_ref();
             match field.source {
@@ -44,7 +50,11 @@ impl Sent {
                 }
                 Source::Query => query.take(name),
                 Source::Body => {
-                    let mut given = body.take(name);
+                    let mut given = if field.any_name {
+                        body.take_files(name, &known)
+                    } else {
+                        body.take(name)
+                    };
                     if reads_query {
                         given.extend(query.take(name));
                     }
@@ -84,32 +94,85 @@ impl Sent {
         Err(Error::new(ErrorKind::Invalid, reason).with_code("unknown_field"))
     }
 
-    /// The values of a request's ports, in their order; `fields` are those that it was sorted by.
+    /// What the stages run for; `file` is that of the fields that it was sorted by.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a field that is missing, given more than once, of another type
     /// or out of bounds, [`ErrorKind::UnsupportedType`] for a file of a type that is not accepted,
-    /// [`ErrorKind::TooLarge`] for one that is too large.
-    pub(super) fn values(self, fields: &[Field]) -> Result<Vec<Option<Value>>, Error> {
+    /// [`ErrorKind::TooLarge`] for one that is too large, and for too many values of one. What is
+    /// wrong with one of several values is that value's alone.
+    pub(super) fn values(self, file: &PipelineFile) -> Result<Runs, Error> {
+        let given = file.request.iter().zip(&self.given);
+        let given = given.filter(|(_, given)| given.iter().any(is_something));
+        let given: Vec<&str> = given
+            .map(|(field, _)| field.name.get_ref().as_str())
+            .collect();
+        file.check_one_of(&|name| given.contains(&name))?;
+        let fields = &file.request;
         let mut values = Vec::new();
+        let mut items: Option<(usize, Vec<Item>)> = None;
         for (field, given) in fields.iter().zip(self.given) {
-            let read = read(field, given)?;
-            let value = read.value.or_else(|| field.default.clone());
-            if value.is_none() && field.required {
-                return Err(field
-                    .invalid("this field is required")
-                    .with_code("missing_field"));
+            if let Some(most) = field.each {
+                let read = each::read_each(field, given, most)?;
+                items = Some((values.len(), read));
+                continue;
             }
-            values.push(value);
-            if field.filename.is_some() {
-                values.push(read.filename.map(Value::from));
-            }
-            if field.content_type.is_some() {
-                values.push(read.content_type.map(Value::from));
-            }
+            values.extend(ports_of(field, read(field, given)?)?);
         }
-        Ok(values)
+        let Some((at, items)) = items else {
+            return Ok(Runs::One(values));
+        };
+        let runs = items.into_iter().map(|item| -> Item {
+            let mut run = values.clone();
+            drop(run.splice(at..at, item?));
+            Ok(run)
+        });
+        Ok(Runs::Each(runs.collect()))
     }
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Runs {
+    /// One run, with the values of the request's ports in their order.
+    One(Vec<Option<Value>>),
+    /// A run for each of several values.
+    Each(Vec<Item>),
+}
+
+/// True for what is more than a field without a value.
+fn is_something(raw: &Raw) -> bool {
+    match raw {
+        Raw::Json(Json::Null) => false,
+        Raw::Json(Json::String(text)) => !text.trim().is_empty(),
+        Raw::Json(_) => true,
+        Raw::Part { data, filename, .. } => filename.is_some() || !data.trim_ascii().is_empty(),
+        Raw::Query(text) | Raw::Path(text) => !text.is_empty(),
+    }
+}
+
+/// The values of a field's ports.
+fn ports_of(field: &Field, read: Read) -> Result<Vec<Option<Value>>, Error> {
+    let value = match read.url {
+        Some(_) => None,
+        None => read.value.or_else(|| field.default.clone()),
+    };
+    if value.is_none() && read.url.is_none() && field.required {
+        return Err(field
+            .invalid("this field is required")
+            .with_code("missing_field"));
+    }
+    let mut values = vec![value];
+    if field.filename.is_some() {
+        values.push(read.filename.map(Value::from));
+    }
+    if field.content_type.is_some() {
+        values.push(read.content_type.map(Value::from));
+    }
+    if field.data_url.is_some() {
+        values.push(read.url.map(Value::Bytes));
+    }
+    Ok(values)
 }
 
 /// True where fields that are not said to come from elsewhere come from the query string too.
@@ -143,6 +206,8 @@ struct Read {
     value: Option<Value>,
     filename: Option<String>,
     content_type: Option<String>,
+    /// The file of a text that is a `data:` URL.
+    url: Option<Bytes>,
 }
 
 impl From<Option<Value>> for Read {
@@ -168,10 +233,11 @@ fn read(field: &Field, mut given: Vec<Raw>) -> Result<Read, Error> {
             let upload = field.upload_of_text(&text)?;
             Read {
                 value: Some(Value::Bytes(upload.data)),
-                filename: None,
                 content_type: upload.content_type,
+                ..Read::default()
             }
         }
+        Raw::Json(Json::String(text)) if field.data_url.is_some() => read_text(field, &text)?,
         // A text in JSON that is read as one in a form is.
         Raw::Json(Json::String(text)) if field.ty == PortType::TextList => {
             field.value_of_text(unmarked(&text))?.into()
@@ -191,13 +257,25 @@ fn read(field: &Field, mut given: Vec<Raw>) -> Result<Read, Error> {
                 value: Some(Value::Bytes(data)),
                 filename: filename.filter(|name| !name.is_empty()),
                 content_type,
+                url: None,
             }
         }
         Raw::Query(_) if is_file => {
             return Err(field.invalid("a file cannot come in the query, only in a body"));
         }
-        raw => field.value_of_text(&text(field, &raw)?)?.into(),
+        raw => read_text(field, &text(field, &raw)?)?,
     })
+}
+
+/// What a text brought: its value, or the file that it is the URL of.
+fn read_text(field: &Field, text: &str) -> Result<Read, Error> {
+    if field.data_url.is_some() && Field::is_data_url(text) {
+        return Ok(Read {
+            url: Some(field.upload_of_text(text)?.data),
+            ..Read::default()
+        });
+    }
+    Ok(field.value_of_text(text)?.into())
 }
 
 /// Several of one name: those of a list make one list.
@@ -257,6 +335,10 @@ fn check_len(field: &Field, data: &[u8]) -> Result<(), Error> {
     let longest_bytes = longest
         .saturating_mul(4)
         .saturating_add(Unicode::LONGEST_MARK);
+    // Of the URL of a file what the file may be counts.
+    if field.data_url.is_some() && Field::begins_data_url(data) {
+        return Ok(());
+    }
     if data.len() > longest_bytes {
         return Err(field.invalid(format!("longer than {longest} characters")));
     }

@@ -12,6 +12,16 @@ use crate::pipeline::run::StageFailure;
 /// The header that carries a request's id, both ways.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
+/// What an answer tells of an error, for who says it in other words.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) detail: String,
+    pub(super) code: String,
+    pub(super) stage: Option<String>,
+    /// What was added to the body.
+    pub(super) more: Option<(String, Json)>,
+}
+
 /// What a handler answers.
 pub(super) type Response = warp::reply::Response;
 
@@ -63,10 +73,17 @@ pub(super) fn failure_with(
         StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let stage = failure.stage.as_deref();
     let mut body = body_of_error(error.message(), error.code(), stage, request_id);
-    if let Some((name, value)) = more {
-        body[name] = value;
+    let more = more.map(|(name, value)| (name.to_owned(), value));
+    if let Some((name, value)) = &more {
+        body[name] = value.clone();
     }
     let mut response = json(status, &body);
+    response.extensions_mut().insert(Told {
+        detail: error.message().to_owned(),
+        code: error.code().to_owned(),
+        stage: failure.stage.clone(),
+        more,
+    });
     if error.kind().is_transient() {
         let after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
         let seconds = after.as_millis().div_ceil(1000).max(1);

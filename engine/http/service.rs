@@ -2,6 +2,7 @@
 
 mod headers;
 mod in_flight;
+mod templated;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::body::{
 use super::connections::{Connections, Seat};
 use super::docs;
 use super::drain::Drains;
-use super::fields::{Sent, takes_query};
+use super::fields::{Runs, Sent, takes_query};
 use super::head::Head;
 use super::health;
 use super::limits::{Limits, open_files};
@@ -301,11 +302,18 @@ impl Service {
         let access = access(meant.as_ref());
         let checked = self.trust.check_key(head.headers, access, head.is_loopback);
         if let Err(refused) = checked {
-            return refused.answer(head.request_id);
+            let refused = refused.answer(head.request_id);
+            return match meant {
+                Some(Meant::Pipeline(Target::Run(pipeline), _)) => {
+                    templated::error(pipeline, refused, head.request_id)
+                }
+                _ => refused,
+            };
         }
         match meant {
             Some(Meant::Pipeline(Target::Run(pipeline), parameters)) => {
-                self.run(pipeline, &parameters, head, body).await
+                let response = self.run(pipeline, &parameters, head, body).await;
+                templated::error(pipeline, response, head.request_id)
             }
             Some(Meant::Pipeline(Target::Settings(pipeline), _)) => {
                 let mut settings = pipeline.settings();
@@ -551,13 +559,22 @@ async fn run_with(
         UnknownFields::Refuse => sent.check_known(file),
         UnknownFields::Tell => Ok(()),
     };
-    let values = match known.and_then(|()| sent.values(&file.request)) {
-        Ok(values) => values,
+    let runs = match known.and_then(|()| sent.values(file)) {
+        Ok(runs) => runs,
         Err(error) => return refuse(pipeline, error, request_id),
     };
     let deadline = Instant::now() + file.deadline;
-    let finished = pipeline.run(values, request_id.clone(), deadline).await;
-    ended(pipeline, finished, arrived, request_id, is_traced)
+    match runs {
+        Runs::One(values) => {
+            let finished = pipeline.run(values, request_id.clone(), deadline).await;
+            ended(pipeline, finished, arrived, request_id, is_traced)
+        }
+        Runs::Each(items) => {
+            let finished = pipeline.run_each(items, request_id.clone(), deadline);
+            let finished = Box::pin(finished).await;
+            templated::ended_each(pipeline, finished, arrived, request_id, is_traced)
+        }
+    }
 }
 
 /// Logs how a run ended, and answers it.
@@ -571,13 +588,7 @@ fn ended(
     log(pipeline, &result, &trace, arrived, request_id);
     let told = is_traced.then(|| (TRACE, pipeline.trace_json(&trace)));
     let mut response = match result {
-        Ok(mut fields) => {
-            if let Some((name, trace)) = told {
-                // What the pipeline itself answers under that name stays.
-                fields.entry(name).or_insert(trace);
-            }
-            reply::ok(&Json::Object(fields))
-        }
+        Ok(fields) => templated::answer(pipeline, fields, request_id, told),
         Err(failure) => reply::failure_with(&failure, request_id, told),
     };
     let ran = trace.stages.iter().filter(|stage| stage.attempts > 0);

@@ -6,28 +6,29 @@ use super::sure::Sure;
 use super::{errors, schema};
 use crate::pipeline::graph::{Graph, ResponseField, Source};
 
-/// The answer of a run.
-pub(super) fn of_run(graph: &Graph) -> Json {
-    let sure = Sure::of(graph);
+/// The answer of a run with that body.
+pub(super) fn of_run(body: &Json) -> Json {
+    let mut answer = errors::ok("what the stages found", body);
+    answer["headers"]["Server-Timing"] = errors::header("ServerTiming");
+    answer["headers"]["X-Unknown-Fields"] = errors::header("UnknownFields");
+    answer
+}
+
+/// All the fields that stages publish.
+pub(super) fn fields(graph: &Graph, sure: &Sure<'_>) -> Json {
     let fields = graph.response.iter();
     let properties: Map<String, Json> = fields
-        .map(|field| (field.name.clone(), of_field(graph, field, &sure)))
+        .map(|field| (field.name.clone(), of_field(graph, field, sure)))
         .collect();
     let names: Vec<&str> = graph
         .response
         .iter()
         .map(|field| field.name.as_str())
         .collect();
-    let body = json!({
-        "type": "object", "required": names, "properties": properties,
-    });
-    let mut answer = errors::ok("what the stages found", &body);
-    answer["headers"]["Server-Timing"] = errors::header("ServerTiming");
-    answer["headers"]["X-Unknown-Fields"] = errors::header("UnknownFields");
-    answer
+    json!({ "type": "object", "required": names, "properties": properties })
 }
 
-fn of_field(graph: &Graph, field: &ResponseField, sure: &Sure<'_>) -> Json {
+pub(super) fn of_field(graph: &Graph, field: &ResponseField, sure: &Sure<'_>) -> Json {
     // The latest that is on; where all are off, the field keeps what stands for nothing.
     let (mut schema, doc) = match field.sources.first() {
         Some(source) => of_source(graph, *source),

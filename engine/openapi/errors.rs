@@ -188,6 +188,19 @@ pub(super) fn body() -> Json {
     json!({ "$ref": "#/components/schemas/Error" })
 }
 
+/// An error of that status with a body of its own; where it is `of_others` too, its headers are not
+/// sure to come.
+pub(super) fn with_body(status: u16, body: &Json, of_others: bool) -> Json {
+    let Some(failing) = ALL.iter().find(|failing| failing.status == status) else {
+        return ok("the request failed", body);
+    };
+    let mut answer = ok(&described(failing), body);
+    if let Some((name, reference, _)) = failing.header.filter(|_| !of_others) {
+        answer["headers"][name] = header(reference);
+    }
+    answer
+}
+
 /// What operations refer to.
 pub(super) fn components() -> Json {
     let responses = ALL.iter().map(|failing| {

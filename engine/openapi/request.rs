@@ -81,7 +81,7 @@ fn parameter(graph: &Graph, field: &Field) -> Json {
         return parameter;
     }
     parameter["schema"] = schema;
-    if field.ty == PortType::TextList {
+    if field.ty == PortType::TextList || field.each.is_some() {
         parameter["style"] = "form".into();
         parameter["explode"] = true.into();
     }
@@ -102,7 +102,10 @@ fn body(graph: &Graph, fields: &[&Field], about: &About) -> Json {
                 (field.name.get_ref().clone(), schema)
             })
             .collect();
+        // A file of any name need not have that of the field.
+        let is_named = |field: &&&Field| form == Form::Json || !field.any_name;
         let required = fields.iter().filter(|field| field.required);
+        let required = required.filter(is_named);
         let required: Vec<&str> = required
             .map(|field| field.name.get_ref().as_str())
             .collect();
@@ -112,6 +115,20 @@ fn body(graph: &Graph, fields: &[&Field], about: &About) -> Json {
         }
         if limits.unknown_fields == UnknownFields::Refuse {
             object["additionalProperties"] = false.into();
+        }
+        let any_name = fields.iter().find(|field| field.any_name);
+        // Texts of other names are no mistake, unless they are refused.
+        if let (Some(field), Form::Text, UnknownFields::Refuse) =
+            (any_name, form, limits.unknown_fields)
+        {
+            object["additionalProperties"] = one_value(field, form);
+        }
+        let one_of = graph.file.one_of.iter().map(|name| name.get_ref().as_str());
+        let one_of: Vec<&str> = one_of.collect();
+        let is_here = |name: &&str| fields.iter().any(|field| field.name.get_ref() == name);
+        if !one_of.is_empty() && one_of.iter().all(is_here) {
+            let each = one_of.iter().map(|name| json!({ "required": [name] }));
+            object["oneOf"] = each.collect();
         }
         object
     };
@@ -140,13 +157,43 @@ fn body(graph: &Graph, fields: &[&Field], about: &About) -> Json {
              several parts of its name. {unknown}",
             schema::size(most)
         ),
-        "required": fields.iter().any(|field| field.required),
+        "required": fields.iter().any(|field| field.required) || !graph.file.one_of.is_empty(),
         "content": { "multipart/form-data": form, "application/json": whole },
     })
 }
 
-/// What a value of a field looks like.
+/// What is sent of a field: one value, or several where it may come so.
 fn value(field: &Field, form: Form) -> Json {
+    let Some(most) = field.each else {
+        return one_value(field, form);
+    };
+    let mut one = one_value(field, form);
+    let default = one.as_object_mut().and_then(|one| one.remove("default"));
+    let least = usize::from(field.required);
+    let list = json!({
+        "type": "array", "items": item(field, form), "minItems": least, "maxItems": most,
+    });
+    let mut schema = match form {
+        Form::Json => json!({ "anyOf": [one, list] }),
+        Form::Text => list,
+    };
+    if let Some(default) = default {
+        schema["default"] = default;
+    }
+    schema
+}
+
+/// One of several values.
+fn item(field: &Field, form: Form) -> Json {
+    let mut field = field.clone();
+    // There is none that is nothing.
+    field.required = true;
+    field.default = None;
+    one_value(&field, form)
+}
+
+/// What a value of a field looks like.
+fn one_value(field: &Field, form: Form) -> Json {
     let mut schema = match field.ty {
         // Former versions of OpenAPI said `byte` and `binary`, and many tools know no other way.
         PortType::Bytes if form == Form::Json => {
@@ -155,6 +202,8 @@ fn value(field: &Field, form: Form) -> Json {
         PortType::Bytes => json!({
             "type": "string", "format": "binary", "contentMediaType": "application/octet-stream",
         }),
+        // As long as the file may be.
+        PortType::Text if field.data_url.is_some() => json!({ "type": "string" }),
         PortType::Text => json!({ "type": "string", "maxLength": field.max_chars }),
         PortType::TextList => json!({
             "type": "array", "maxItems": field.max_items,
@@ -209,6 +258,21 @@ fn described(graph: &Graph, field: &Field, form: Form) -> String {
             ));
         }
         _ => {}
+    }
+    if field.data_url.is_some() {
+        let most = field.max_chars;
+        said.push(format!(
+            "a text of at most {most} characters, or a file as a data: URL in base64"
+        ));
+    }
+    if let Some(most) = field.each {
+        said.push(format!("up to {most} of them, each answered by itself"));
+    }
+    if field.any_name && form == Form::Text {
+        said.push("a file of any name".into());
+    }
+    if field.ignored {
+        said.push("taken and not looked at".into());
     }
     if field.one_line {
         said.push("one line".into());

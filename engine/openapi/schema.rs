@@ -58,7 +58,8 @@ pub(super) fn of_port(ty: PortType, shape: &JsonShape) -> Json {
     }
 }
 
-fn of_shape(shape: &JsonShape) -> Json {
+/// What JSON of a shape looks like.
+pub(super) fn of_shape(shape: &JsonShape) -> Json {
     match shape {
         JsonShape::Any => json!({}),
         JsonShape::Text => json!({ "type": "string" }),

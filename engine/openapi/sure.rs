@@ -22,7 +22,7 @@ impl<'g> Sure<'g> {
     pub(super) fn of(graph: &'g Graph) -> Self {
         let fields = graph.file.request.iter();
         let request = fields.flat_map(|field| {
-            let is_sure = field.required || field.default.is_some();
+            let is_sure = field.is_sure();
             // What an upload says of itself it may leave out.
             let ports = field.ports().enumerate();
             ports.map(move |(position, _)| position == 0 && is_sure)

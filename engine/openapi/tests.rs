@@ -289,6 +289,61 @@ uses = "look"
 }
 
 #[test]
+fn answers_and_errors_of_another_form_are_told_in_it() {
+    let file = r#"
+[pipeline]
+name = "many"
+route = "POST /many"
+[request]
+file = { type = "bytes", required = true, each = 4, any_name = true }
+[[stage]]
+uses = "look"
+[response]
+template = { ok = true, all = "{each}", best = "{category}", id = "no {request_id}" }
+each = { at = "{index}", first = "{seen.0.label}", near = "{near}" }
+each_error = [{ of = [422], template = { why = "{error.code}" } }]
+error = [{ of = [422, "odd"], status = 400, template = { error = "{error.detail}" } }]
+"#;
+    let document = documented(&[file], &ABOUT);
+    let many = &document["paths"]["/many"]["post"];
+    let body = |status: &str| &many["responses"][status]["content"]["application/json"]["schema"];
+    let answer = &body("200")["properties"];
+    assert_eq!(answer["ok"], json!({ "const": true }));
+    assert_eq!(answer["id"]["type"], "string");
+    // Where every item failed it shows what stands for nothing.
+    assert_eq!(answer["best"]["type"], json!(["string", "null"]));
+    let item = &answer["all"]["items"]["anyOf"];
+    assert_eq!(item[0]["properties"]["at"]["type"], "integer");
+    assert_eq!(
+        item[0]["properties"]["first"]["type"],
+        json!(["string", "null"])
+    );
+    assert_eq!(item[1]["required"], json!(["why"]));
+    assert_eq!(many["responses"]["422"], Json::Null, "it is told as 400");
+    let of_400 = body("400")["anyOf"].as_array().unwrap();
+    let own = of_400
+        .iter()
+        .find(|one| one["required"] == json!(["error"]));
+    assert!(own.is_some(), "{of_400:?}");
+    let form = &many["requestBody"]["content"]["multipart/form-data"]["schema"];
+    assert_eq!(form["properties"]["file"]["maxItems"], 4);
+    assert_eq!(form["required"], Json::Null);
+    let object = &many["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(object["required"], json!(["file"]));
+    assert_eq!(object["properties"]["file"]["anyOf"][1]["minItems"], 1);
+}
+
+#[test]
+fn one_of_several_fields_is_told() {
+    let file = LOOK.replace("[request]", "one_of = [\"labels\", \"theme\"]\n[request]");
+    let document = documented(&[&file], &ABOUT);
+    let look = &document["paths"]["/look"]["post"];
+    let schema = &look["requestBody"]["content"]["application/json"]["schema"];
+    let each = json!([{ "required": ["labels"] }, { "required": ["theme"] }]);
+    assert_eq!(schema["oneOf"], each);
+}
+
+#[test]
 fn what_a_client_may_not_see_is_not_in_it() {
     let text = format!(
         "# a comment of the operator\n{LOOK}if = \"theme != null && theme == ${{SECRET:-hidden}}\"\n"

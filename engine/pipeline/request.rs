@@ -16,7 +16,9 @@ mod value;
 pub use self::limits::{RequestLimits, UnknownFields};
 pub use self::upload::Upload;
 
-pub(super) use self::limits::{LARGEST_BODY, LARGEST_COUNT, LIMIT_KEYS, read_limits};
+pub(super) use self::limits::{
+    LARGEST_BODY, LARGEST_COUNT, LIMIT_KEYS, check_one_of, read_limits, read_one_of,
+};
 pub(super) use self::read::read_request;
 pub(crate) use self::value::quoted;
 
@@ -104,14 +106,35 @@ pub struct Field {
     pub filename: Option<Spanned<String>>,
     /// The same for the media type that the upload declared.
     pub content_type: Option<Spanned<String>>,
+    /// Of a text: the bytes port that gets the file of one that is a `data:` URL. The field itself
+    /// has no value then.
+    pub data_url: Option<Spanned<String>>,
+    /// How often it may come, where the stages run once for each of its values.
+    pub each: Option<usize>,
+    /// True where it is also every file of a form that is no other field.
+    pub any_name: bool,
+    /// True where nothing need take it.
+    pub ignored: bool,
 }
 
 impl Field {
     /// The ports that the field is the source of: itself and its extra ports.
     pub fn ports(&self) -> impl Iterator<Item = (&Spanned<String>, PortType)> {
-        let extra = [&self.filename, &self.content_type];
-        let extra = extra.into_iter().flatten();
-        std::iter::once((&self.name, self.ty)).chain(extra.map(|name| (name, PortType::Text)))
+        let extra = [
+            (&self.filename, PortType::Text),
+            (&self.content_type, PortType::Text),
+            (&self.data_url, PortType::Bytes),
+        ];
+        let extra = extra.into_iter();
+        let extra = extra.filter_map(|(name, ty)| Some((name.as_ref()?, ty)));
+        std::iter::once((&self.name, self.ty)).chain(extra)
+    }
+
+    /// True where its own port has a value in every request that goes on.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        // A file takes the place of a text.
+        (self.required || self.default.is_some()) && self.data_url.is_none()
     }
 }
 

@@ -10,6 +10,7 @@
 //! end. Where there are more requests than can be answered, some are refused before they begin.
 
 mod attempt;
+mod each;
 mod meter;
 mod respond;
 mod sent;
@@ -22,6 +23,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use omnizap_contract::common::chain::chain;
 use omnizap_contract::{BoxFuture, Call, Cancel, Error, Inputs, Runner, Value};
 use serde_json::{Map, Value as Json};
+
+pub use self::each::{Ended, FinishedEach, Item};
 
 use self::attempt::{
     Attempted, Begun, attempt_all, attempt_once, busy_error, crowded_error, deadline_error,
@@ -120,6 +123,19 @@ impl Pipeline {
                 return Finished::refused(after);
             }
         };
+        let finished = self.run_admitted(values, request_id, deadline).await;
+        place.leave(Instant::now());
+        counted.ended(finished.result.as_ref().err().map(|failure| &failure.error));
+        finished
+    }
+
+    /// One run of a request that has its place.
+    async fn run_admitted(
+        &self,
+        values: Vec<Option<Value>>,
+        request_id: Arc<str>,
+        deadline: Instant,
+    ) -> Finished {
         let cancel = Cancel::default();
         let _guard = CancelOnDrop(cancel.clone());
         let call = Call {
@@ -133,8 +149,6 @@ impl Pipeline {
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
         let result = result.and_then(|()| respond(self, &run.values, run.failed));
-        place.leave(Instant::now());
-        counted.ended(result.as_ref().err().map(|failure| &failure.error));
         Finished {
             result,
             trace: run.trace,

@@ -519,6 +519,11 @@ impl Inner {
     fn shown(&self, text: &str) -> Arc<str> {
         let key = self.api_key.as_deref().unwrap_or_default();
         let hidden = secret::hide(text, key);
+        // A proxy may repeat what it was told.
+        let passwords = cause::passwords_of_proxies(|name| std::env::var(name).ok());
+        let hidden = passwords
+            .iter()
+            .fold(hidden, |text, password| secret::hide(&text, password));
         hidden
             .chars()
             .take(MAX_LOGGED_CHARS)

@@ -11,7 +11,8 @@
 //!   `place` (the files of SQLite), `room` (on their disk), `opened` (a database that is open,
 //!   and its place), `renewal` (connections made anew), `session` (what a query runs on),
 //!   `access` (reads, transactions), `clock` (how long they are waited for), `trouble` (what errors
-//!   mean), `operations` (what stages ask for), `health`, `limits`, `keys`, `vector`
+//!   mean), `operations` (what stages ask for), `health`, `report` (for whoever looks
+//!   after it), `limits`, `keys`, `vector`
 //! - `write_behind` (images are written behind the answers), `image_record` (one as it is given),
 //!   `waiting` (each once), `known` (what need not be written again), `follow` (the vector index
 //!   is kept in step with the table), `forget` (images and all that is known of them)
@@ -45,6 +46,7 @@ pub use self::forget::{Forgotten, Which};
 pub use self::image_record::ImageRecord;
 pub use self::keys::{label_key, label_set};
 pub use self::look::{Look, LookLabels, standing};
+pub use self::report::{Report, Setting};
 pub use self::theme_label::Tally;
 
 use self::connect::Target;
@@ -80,6 +82,7 @@ mod opened;
 mod operations;
 mod place;
 mod renewal;
+mod report;
 mod room;
 mod session;
 #[cfg(test)]
@@ -247,24 +250,12 @@ impl Store {
         result.map_err(|source| StoreError::Database { doing, source })
     }
 
-    /// The steps of the schema, and which of them the database has. Changes nothing.
+    /// The steps of the schema, and which of them the database has. Makes and changes nothing.
     ///
     /// # Errors
     /// Any error of the database.
     pub async fn status(&self) -> Result<Vec<Step>, StoreError> {
-        let target = Target::of(&self.0.config)?;
-        if let Target::File(path) = &target
-            && !path.exists()
-        {
-            return Ok(omnizap_migrations::steps());
-        }
-        let database = target.open(1).await?;
-        let result = omnizap_migrations::status(&database, target.sessions()).await;
-        let _ = database.close().await;
-        result.map_err(|source| StoreError::Database {
-            doing: "reading the schema's version",
-            source,
-        })
+        report::steps(&Target::of(&self.0.config)?).await
     }
 
     /// Why the store serves less than it should, if so; for clients.

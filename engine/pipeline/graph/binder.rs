@@ -46,7 +46,7 @@ impl<'f> Binder<'f> {
         let (mut request_ports, mut request_sure) = (Vec::new(), Vec::new());
         for field in &file.request {
             for (place, (name, ty)) in field.ports().enumerate() {
-                let is_sure = place == 0 && (field.required || field.default.is_some());
+                let is_sure = place == 0 && field.is_sure();
                 request_ports.push((name.get_ref().clone(), ty));
                 request_sure.push(is_sure);
             }

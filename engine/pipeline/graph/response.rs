@@ -64,7 +64,9 @@ impl Binder<'_> {
                 };
                 let found = || self.published_twice(&publish.field, earlier, this);
                 // What one may leave out, another with a condition may give instead.
-                let stands_in = earlier.is_optional && self.file.stages[node].condition.is_some();
+                let has_condition = |node: usize| self.file.stages[node].condition.is_some();
+                let may_be_left_out = earlier.is_optional || has_condition(earlier.node);
+                let stands_in = may_be_left_out && has_condition(node);
                 if earlier.ty != this.ty {
                     mistakes.push(found());
                 } else if !stands_in {
@@ -108,10 +110,11 @@ impl Binder<'_> {
     ) {
         let mut port = 0;
         for field in &self.file.request {
-            for (position, (name, _)) in field.ports().enumerate() {
+            for (position, (name, ty)) in field.ports().enumerate() {
                 let at = port;
                 port += 1;
-                if position == 0 {
+                // A file is no answer.
+                if position == 0 || ty != PortType::Text {
                     continue;
                 }
                 let known = fields
@@ -148,7 +151,7 @@ impl Binder<'_> {
 
     /// True where a stage would publish a field if its options were left at their defaults: an
     /// option may take a field away.
-    fn publishes_otherwise(&self, field: &str) -> bool {
+    pub(super) fn publishes_otherwise(&self, field: &str) -> bool {
         self.file.stages.iter().any(|stage| {
             let ports = default_ports(&*stage.kind);
             let mut published = ports

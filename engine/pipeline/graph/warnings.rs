@@ -131,7 +131,9 @@ impl Binder<'_> {
             let (first, ports) = (port, field.ports().count());
             port += ports;
             // An echo is a use: the response shows it.
-            if ports > 1 || used.contains(&first) {
+            let has_echo = field.filename.is_some() || field.content_type.is_some();
+            let is_used = (first..first + ports).any(|port| used.contains(&port));
+            if has_echo || is_used || field.ignored {
                 continue;
             }
             odd.push(self.unused_field(field));

@@ -1,5 +1,6 @@
 //! What a pipeline allows of its requests as a whole.
 
+use omnizap_contract::{Error, ErrorKind};
 use toml::Spanned;
 
 use super::{Field, Source};
@@ -87,6 +88,91 @@ pub(in crate::pipeline) fn read_limits(
         max_fields: max_fields.map(Spanned::into_inner),
         unknown_fields: read_unknown_fields(reader, entries).unwrap_or_default(),
     }
+}
+
+/// Refuses a request that brings none of these fields, or several.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], naming those that were meant.
+pub(in crate::pipeline) fn check_one_of(
+    one_of: &[Spanned<String>],
+    is_given: &dyn Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let names: Vec<&str> = one_of.iter().map(|name| name.get_ref().as_str()).collect();
+    let given: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| is_given(name))
+        .collect();
+    let listed = names.join(", ");
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (code, message) = match given.as_slice() {
+        [_] => return Ok(()),
+        [] => (
+            "missing_field",
+            format!("a field is missing: send one of {listed}"),
+        ),
+        several => {
+            let several = several.join(" and ");
+            let both = format!("send one of {listed}, and not {several} together");
+            ("repeated_field", both)
+        }
+    };
+    Err(Error::new(ErrorKind::Invalid, message).with_code(code))
+}
+
+/// The fields of which a request brings exactly one.
+pub(in crate::pipeline) fn read_one_of(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_>,
+    fields: &[Field],
+    has_unreadable_field: bool,
+) -> Vec<Spanned<String>> {
+    let Some(node) = entries.get("one_of") else {
+        return Vec::new();
+    };
+    let Some(items) = node.get_ref().as_list() else {
+        reader.wrong_type(node, "`one_of`", "a list of request fields");
+        return Vec::new();
+    };
+    let mut names: Vec<Spanned<String>> = Vec::new();
+    for item in items {
+        let Some(name) = reader.spanned_string(item, "`one_of`") else {
+            continue;
+        };
+        let given = name.get_ref();
+        let field = fields.iter().find(|field| field.name.get_ref() == given);
+        let wrong = |message: String| reader.at(name.span(), format!("`one_of`: {message}"));
+        let mistake = match field {
+            None if has_unreadable_field => None,
+            None => {
+                let known = fields.iter().map(|field| field.name.get_ref().as_str());
+                Some(wrong(format!("there is no request field `{given}`")).nearest(given, known))
+            }
+            Some(_) if names.iter().any(|known| known.get_ref() == given) => {
+                Some(wrong(format!("`{given}` is in it twice")))
+            }
+            Some(field) if field.required || field.default.is_some() => {
+                let always = wrong(format!("`{given}` is in every request"));
+                Some(always.help("leave `required` and `default` of the field out"))
+            }
+            Some(field) if field.source == Source::Path => Some(wrong(format!(
+                "`{given}` is of the path, and in every request"
+            ))),
+            Some(_) => None,
+        };
+        match mistake {
+            Some(mistake) => reader.report(mistake),
+            None => names.push(name),
+        }
+    }
+    if items.len() < 2 {
+        let few = reader.at(node.span(), "`one_of` names less than two fields");
+        reader.report(few.help("of one field say required = true"));
+    }
+    names
 }
 
 fn read_unknown_fields(reader: &mut Reader<'_>, entries: &Entries<'_>) -> Option<UnknownFields> {

@@ -25,6 +25,7 @@ pub(super) fn check(reader: &mut Reader<'_>, fields: &[Field]) {
         let extra = [
             ("filename", &field.filename),
             ("content_type", &field.content_type),
+            ("data_url", &field.data_url),
         ];
         for (key, port) in extra {
             let Some(port) = port else { continue };

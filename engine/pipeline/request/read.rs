@@ -9,7 +9,7 @@ use super::{
     is_token_char, names,
 };
 use crate::pipeline::reader::{Entries, Reader};
-use crate::pipeline::tree::Node;
+use crate::pipeline::tree::{Node, Table};
 
 /// Types that a request can carry.
 const FIELD_TYPES: [PortType; 7] = [Bytes, Text, TextList, Number, Integer, Bool, Json];
@@ -20,10 +20,12 @@ const ANY: &[PortType] = &FIELD_TYPES;
 impl Field {
     /// Largest bound that a file may set on a length.
     pub(in crate::pipeline) const LARGEST_BOUND: i64 = 1 << 30;
+    /// Largest `each`: as many as the most patient of clients send at one time.
+    pub(in crate::pipeline) const MOST_EACH: i64 = 2048;
     /// Types that a request can carry.
     pub(in crate::pipeline) const TYPES: [PortType; 7] = FIELD_TYPES;
     /// The keys of a field, and the types that each is for.
-    pub(in crate::pipeline) const KEYS: [(&'static str, &'static [PortType]); 14] = [
+    pub(in crate::pipeline) const KEYS: [(&'static str, &'static [PortType]); 18] = [
         ("type", ANY),
         ("from", ANY),
         ("required", ANY),
@@ -35,10 +37,15 @@ impl Field {
         ("item_max_chars", &[TextList]),
         ("min", &[Number, Integer]),
         ("max", &[Number, Integer]),
-        ("max_bytes", &[Bytes]),
-        ("accept", &[Bytes]),
+        // Of a text the file of its `data_url`.
+        ("max_bytes", &[Bytes, Text]),
+        ("accept", &[Bytes, Text]),
         ("filename", &[Bytes]),
         ("content_type", &[Bytes]),
+        ("data_url", &[Text]),
+        ("each", &[Bytes, Text]),
+        ("any_name", &[Bytes]),
+        ("ignored", ANY),
     ];
 
     /// Where a field can stand in a request, by the names that files use.
@@ -62,6 +69,7 @@ pub(in crate::pipeline) fn read_request(
         all += 1;
     }
     names::check(reader, &fields);
+    report_more_than_one(reader, table, &fields);
     let has_unreadable = fields.len() < all;
     (fields, has_unreadable)
 }
@@ -131,6 +139,22 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Op
         .unwrap_or_default();
     let mut extra = |key: &str| reader.spanned_string(get(key)?, &format!("`{key}` of {what}"));
     let (filename, content_type) = (extra("filename"), extra("content_type"));
+    let data_url = extra("data_url");
+    report_without_file(reader, &entries, ty, type_at, &what);
+    let each = get("each").and_then(|node| {
+        let most = reader.integer(node, &format!("`each` of {what}"), (1, Field::MOST_EACH))?;
+        usize::try_from(most).ok()
+    });
+    if let (Some(_), Source::Path, Some(node)) = (each, source, get("each")) {
+        let once = reader.at(node.span(), format!("{what}: a path holds a field once"));
+        reader.report(once.help("leave `each` out, or take the field from elsewhere"));
+    }
+    let mut flag = |key: &str| {
+        let node = get(key)?;
+        reader.bool(node, &format!("`{key}` of {what}"))
+    };
+    let any_name = flag("any_name").unwrap_or(false);
+    let ignored = flag("ignored").unwrap_or(false);
     let mut field = Field {
         name,
         ty,
@@ -149,6 +173,10 @@ fn read_field(reader: &mut Reader<'_>, name: Spanned<String>, node: &Node) -> Op
         accept,
         filename,
         content_type,
+        data_url,
+        each,
+        any_name,
+        ignored,
     };
     if let Some(node) = get("default") {
         field.default = fit::default(reader, &field, required.as_ref(), node, &what);
@@ -200,6 +228,52 @@ fn report_idle_keys(
         let own = listed(own.map(|(key, _)| *key));
         let idle = reader.at(span, idle);
         reader.report(idle.help(format!("keys of a {ty}: {own}")));
+    }
+}
+
+/// Bounds of a file say nothing of a text that is none.
+fn report_without_file(
+    reader: &mut Reader<'_>,
+    entries: &Entries<'_>,
+    ty: PortType,
+    type_at: usize,
+    what: &str,
+) {
+    if ty != Text || entries.get("data_url").is_some() {
+        return;
+    }
+    for (key, span, _) in entries.iter() {
+        if !matches!(key, "max_bytes" | "accept") || is_below(reader, span.start, type_at) {
+            continue;
+        }
+        let idle = format!("`{key}` of {what} does nothing for a text without `data_url`");
+        let idle = reader.at(span, idle);
+        let help = "it is for files: type = \"bytes\", or data_url = \"file\"; of a text there is \
+                    `max_chars`";
+        reader.report(idle.help(help));
+    }
+}
+
+/// Of what a request brings only one field can be what the stages run for, and only one can be
+/// whatever has no name.
+fn report_more_than_one(reader: &mut Reader<'_>, table: &Table, fields: &[Field]) {
+    for key in ["each", "any_name"] {
+        let mut having = fields.iter().filter(|field| match key {
+            "each" => field.each.is_some(),
+            _ => field.any_name,
+        });
+        let Some(first) = having.next() else {
+            continue;
+        };
+        for other in having {
+            let (name, first) = (other.name.get_ref(), first.name.get_ref());
+            let own = table.get(name).and_then(|node| node.get_ref().as_table());
+            let at = own.and_then(|own| own.get(key)).map(Node::span);
+            let at = at.unwrap_or(other.name.span());
+            let twice = format!("`{key}` of request field `{name}`: `{first}` has it already");
+            let twice = reader.at(at, twice);
+            reader.report(twice.help("one field of a pipeline has it"));
+        }
     }
 }
 

@@ -57,6 +57,22 @@ impl Field {
         })
     }
 
+    /// True for a text that is a `data:` URL, well-formed or not: it names a media type, or says how
+    /// it is encoded. What people write behind `data:` is none.
+    #[must_use]
+    pub fn is_data_url(text: &str) -> bool {
+        let text = text.trim_start();
+        let head = text.split_once(',').map(|(head, _)| head);
+        Self::begins_data_url(text.as_bytes())
+            && head.is_some_and(|head| head.contains(['/', ';']) && !head.contains(' '))
+    }
+
+    /// True for what may be one.
+    pub(crate) fn begins_data_url(text: &[u8]) -> bool {
+        let begin = text.trim_ascii_start().get(..5);
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(b"data:"))
+    }
+
     /// The media type and the base64 of a `data:` URL; `None` for a text that is none.
     fn data_url<'t>(&self, text: &'t str) -> Result<Option<(Option<&'t str>, &'t str)>, Error> {
         // No base64 holds a colon, so nothing is taken for a URL that is not one.
@@ -279,6 +295,22 @@ mod tests {
             let shown = NotBase64 { error, is_url }.to_string();
             let expected = format!("not base64: {reason}, expected base64 or a data: URL of it");
             assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_about_data_is_no_url() {
+        for (text, expected) in [
+            ("data:image/png;base64,AAAA", true),
+            (" DATA:image/png,AAAA", true),
+            ("data:;base64,AAAA", true),
+            ("data: what was measured, and where", false),
+            ("Data: a/b, c", false),
+            ("data:", false),
+            ("date, data:", false),
+            ("", false),
+        ] {
+            assert_eq!(Field::is_data_url(text), expected, "{text}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use omnizap_contract::common::chain::chain;
+use reqwest::Url;
 
 use super::client::is_https;
 
@@ -93,6 +94,23 @@ fn proxy(base_url: &str, set: impl Fn(&str) -> Option<String>) -> Option<&'stati
         let (name, value) = names.find_map(|name| Some((name, set(name)?)))?;
         is_proxy(&value).then_some(name)
     })
+}
+
+/// The passwords of the proxies that variables name, as they are sent.
+pub(super) fn passwords_of_proxies(set: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = [PROXIES, TLS_PROXIES, ALL_PROXIES].into_iter().flatten();
+    names.filter_map(|name| password(&set(name)?)).collect()
+}
+
+/// The password in a proxy's address, without its encoding.
+fn password(address: &str) -> Option<String> {
+    let (_, rest) = address.split_once("://").unwrap_or(("", address));
+    let (user, _) = rest.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    let query = password.replace('+', "%2B").replace('&', "%26");
+    let url = Url::parse(&format!("http://h/?p={query}")).ok()?;
+    let (_, decoded) = url.query_pairs().next()?;
+    Some(decoded.into_owned())
 }
 
 /// True for what the client takes for a proxy: a host, behind a scheme that it knows or none.
@@ -185,6 +203,20 @@ mod tests {
         assert_eq!(proxy("HTTPS://h/v1", set(&["HTTP_PROXY"])), None);
         let cgi = set(&["REQUEST_METHOD", "ALL_PROXY"]);
         assert_eq!(proxy("http://h/v1", cgi), None);
+    }
+
+    #[test]
+    fn the_password_of_a_proxy_is_known() {
+        for (address, expected) in [
+            ("http://me:p%40ss+word@proxy:3128/", Some("p@ss+word")),
+            ("me:pass@proxy", Some("pass")),
+            ("socks5://me@proxy", None),
+            ("http://proxy:3128", None),
+        ] {
+            let set = |name: &str| (name == "https_proxy").then(|| address.to_owned());
+            let found = passwords_of_proxies(set);
+            assert_eq!(found.first().map(String::as_str), expected, "{address}");
+        }
     }
 
     #[test]

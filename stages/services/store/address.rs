@@ -121,7 +121,8 @@ impl Address {
             "sqlite" => Kind::Sqlite,
             "mysql" | "mariadb" => Kind::MySql,
             "postgres" | "postgresql" => Kind::Postgres,
-            other if is_word(other) => {
+            // Without what follows a scheme it may be a password in the wrong place.
+            other if is_word(other) && rest.starts_with("//") => {
                 return Err(StoreError::Scheme {
                     scheme: other.to_owned(),
                 });
@@ -539,7 +540,7 @@ mod tests {
         assert!(said.contains("several hosts"), "{said}");
         let said = fault("postgres:///zap?host=a,b");
         assert!(said.contains("several hosts"), "{said}");
-        for text in ["cret@#!", "mysql:cret", "cr et:x"] {
+        for text in ["cret@#!", "mysql:cret", "cr et:x", "cret", "cret:x"] {
             let said = fault(text);
             assert!(said.contains("expected `mysql://"), "{said}");
             assert!(!said.contains("cr"), "{said}");

@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use omnizap_migrations::{Sessions, Step};
+use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, QueryResult,
-    Statement,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection,
+    QueryResult, Statement,
 };
 
 use super::address::Kind;
@@ -127,7 +128,7 @@ async fn open(target: &Target) -> Result<Option<DatabaseConnection>, StoreError>
         // Where nobody has it open, SQLite would make files beside it to read it, and leave them.
         .immutable(!has_shared_memory(&path))
         .busy_timeout(limits::WRITE_BUSY)
-        .disable_statement_logging_for_reading();
+        .disable_statement_logging();
     let sqlite = match target {
         Target::Url(address) => match address.file.as_ref().and_then(|file| file.vfs.clone()) {
             Some(vfs) => sqlite.vfs(vfs),
@@ -159,7 +160,11 @@ fn has_shared_memory(path: &Path) -> bool {
 
 async fn settings(database: &DatabaseConnection, target: &Target) -> Vec<Setting> {
     match target.kind() {
-        Kind::Sqlite => target.path().and_then(|path| journal(&path)).into_iter().collect(),
+        Kind::Sqlite => target
+            .path()
+            .and_then(|path| journal(&path))
+            .into_iter()
+            .collect(),
         Kind::MySql => of_mysql(database).await,
         // A pooler may refuse what it does not know.
         Kind::Postgres if target.sessions() == Sessions::Shared => Vec::new(),
@@ -167,14 +172,26 @@ async fn settings(database: &DatabaseConnection, target: &Target) -> Vec<Setting
     }
 }
 
-/// How an SQLite file is written. What every connection says for itself is no setting of the file.
+/// How an SQLite file is written: a server changes that at its start, and waits for the disk with
+/// either.
 fn journal(path: &Path) -> Option<Setting> {
+    let mode = if is_wal(path)? { "wal" } else { "rollback" };
+    Some(Setting {
+        name: "journal_mode",
+        value: mode.to_owned(),
+        wanted: None,
+    })
+}
+
+fn is_wal(path: &Path) -> Option<bool> {
+    // Somebody may have it open: to close it again would take SQLite's locks away.
+    if has_shared_memory(path) {
+        return Some(true);
+    }
     let mut version = [0];
     let file = File::open(path).ok()?;
     file.read_exact_at(&mut version, WRITE_VERSION_AT).ok()?;
-    let mode = if version[0] == WAL { "wal" } else { "rollback" };
-    // The program changes it at its start.
-    Some(Setting::new("journal_mode", mode.into(), mode))
+    Some(version[0] == WAL)
 }
 
 async fn of_mysql(database: &DatabaseConnection) -> Vec<Setting> {
@@ -205,10 +222,11 @@ async fn of_postgres(database: &DatabaseConnection) -> Vec<Setting> {
     let mut found = Vec::new();
     found.extend(text(0).map(|value| Setting::new("fsync", value, "on")));
     found.extend(text(1).map(|value| Setting::new("full_page_writes", value, "on")));
-    found.extend(text(2).map(|value| {
+    found.extend(text(2).map(|value| Setting {
+        name: "synchronous_commit",
         // All others wait for this server's own disk, and some for more.
-        let wanted = if value == "off" { "on" } else { &*leak_free(&value) };
-        Setting::new("synchronous_commit", value.clone(), wanted)
+        wanted: (value == "off").then_some("on"),
+        value,
     }));
     found.extend(text(3).map(|value| Setting::new("pg_is_in_recovery", value, "off")));
     found

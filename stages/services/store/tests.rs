@@ -29,6 +29,7 @@ mod nsfw;
 mod open;
 mod pooler;
 mod repeats;
+mod report;
 mod similar;
 
 use self::fixture::{Fixture, databases};

@@ -1,0 +1,220 @@
+//! Answers and errors as the pipeline's file says that they look.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnizap_contract::common::chain::chain;
+use serde_json::{Map, Value as Json, json};
+use warp::http::{HeaderValue, StatusCode, header};
+
+use super::headers::{SERVER_TIMING, server_timing};
+use super::{is_ours, one_line};
+use crate::http::reply::{self, Response, Told};
+use crate::http::traced::TRACE;
+use crate::pipeline::Pipeline;
+use crate::pipeline::config::ErrorForm;
+use crate::pipeline::run::{Ended, FinishedEach, StageFailure};
+use crate::pipeline::template::{ERROR, INDEX, REQUEST_ID, Values};
+
+/// Most lines of the log on the failed items of one request.
+const MAX_LOGGED: usize = 16;
+
+/// The answer of a run.
+pub(super) fn answer(
+    pipeline: &Pipeline,
+    fields: Map<String, Json>,
+    request_id: &str,
+    told: Option<(&str, Json)>,
+) -> Response {
+    let body = match &pipeline.graph.file.answer.template {
+        Some(template) => {
+            let mut values = values(Some(&fields), request_id);
+            template.get_ref().fill(&mut values)
+        }
+        None => Json::Object(fields),
+    };
+    reply::ok(&with(body, told))
+}
+
+/// A body with a field more, where it has fields. What the pipeline itself answers under that name
+/// stays.
+fn with(mut body: Json, told: Option<(&str, Json)>) -> Json {
+    if let (Json::Object(fields), Some((name, value))) = (&mut body, told) {
+        fields.entry(name).or_insert(value);
+    }
+    body
+}
+
+fn values<'v>(fields: Option<&'v Map<String, Json>>, request_id: &str) -> Values<'v> {
+    let mut values = Values {
+        fields,
+        ..Values::default()
+    };
+    values.own.insert(REQUEST_ID.into(), request_id.into());
+    values
+}
+
+/// Logs how the runs of a request ended, and answers it.
+pub(super) fn ended_each(
+    pipeline: &Pipeline,
+    finished: FinishedEach,
+    arrived: Instant,
+    request_id: &Arc<str>,
+    is_traced: bool,
+) -> Response {
+    let FinishedEach { result, traces } = finished;
+    let (name, request_id) = (pipeline.name(), &**request_id);
+    let elapsed = arrived.elapsed();
+    let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
+    let told = is_traced.then(|| {
+        let traces = traces.iter().map(|trace| pipeline.trace_json(trace));
+        (TRACE, traces.collect::<Json>())
+    });
+    let mut response = match result {
+        Ok(items) => {
+            let failed = items.iter().filter(|item| item.is_err()).count();
+            let runs = items.len();
+            tracing::info!(
+                pipeline = name,
+                request_id,
+                elapsed_ms,
+                runs,
+                failed,
+                "answered"
+            );
+            let errors = items.iter().filter_map(|item| item.as_ref().err());
+            for failure in errors.take(MAX_LOGGED) {
+                log(name, request_id, failure);
+            }
+            answer_each(pipeline, items, request_id, told)
+        }
+        Err(failure) => {
+            log(name, request_id, &failure);
+            reply::failure_with(&failure, request_id, told)
+        }
+    };
+    if let Some(timing) = server_timing(std::iter::empty(), elapsed) {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    response
+}
+
+fn log(pipeline: &str, request_id: &str, failure: &StageFailure) {
+    let (stage, code) = (&failure.stage, failure.error.code());
+    let why = one_line(&chain(&failure.error));
+    if is_ours(&failure.error) {
+        tracing::error!(pipeline, request_id, stage, code, "failed: {why}");
+    } else {
+        tracing::info!(pipeline, request_id, stage, code, "failed: {why}");
+    }
+}
+
+fn answer_each(
+    pipeline: &Pipeline,
+    items: Vec<Ended>,
+    request_id: &str,
+    told: Option<(&str, Json)>,
+) -> Response {
+    let form = &pipeline.graph.file.answer;
+    let mut each = Vec::with_capacity(items.len());
+    // What the whole answer says is that of the first item that went well.
+    let mut first: Option<Map<String, Json>> = None;
+    for (index, item) in items.into_iter().enumerate() {
+        each.push(match item {
+            Ok(fields) => {
+                let body = match &form.each {
+                    Some(template) => {
+                        let mut values = values(Some(&fields), request_id);
+                        values.own.insert(INDEX.into(), index.into());
+                        template.get_ref().fill(&mut values)
+                    }
+                    None => Json::Object(fields.clone()),
+                };
+                first.get_or_insert(fields);
+                body
+            }
+            Err(StageFailure { stage, error }) => {
+                let status = error.kind().status();
+                let told = Told {
+                    detail: error.message().to_owned(),
+                    code: error.code().to_owned(),
+                    stage,
+                    more: None,
+                };
+                let form = form.of_item(status, &told.code);
+                form.map_or_else(
+                    || error_values(&told, status),
+                    |form| filled(form, &told, status, request_id, Some(index)),
+                )
+            }
+        });
+    }
+    let first = first.unwrap_or_else(|| neutral(pipeline));
+    let mut values = values(Some(&first), request_id);
+    values.each = Some(each);
+    let body = match &form.template {
+        Some(template) => template.get_ref().fill(&mut values),
+        None => Json::from(values.each.unwrap_or_default()),
+    };
+    reply::ok(&with(body, told))
+}
+
+/// The fields of an answer in which no stage ran.
+fn neutral(pipeline: &Pipeline) -> Map<String, Json> {
+    let fields = pipeline.graph.response.iter();
+    fields
+        .map(|field| (field.name.clone(), field.neutral.clone()))
+        .collect()
+}
+
+fn error_values(told: &Told, status: u16) -> Json {
+    json!({
+        "status": status, "code": told.code, "detail": told.detail, "stage": told.stage,
+    })
+}
+
+fn filled(
+    form: &ErrorForm,
+    told: &Told,
+    status: u16,
+    request_id: &str,
+    index: Option<usize>,
+) -> Json {
+    let mut values = values(None, request_id);
+    values.own.insert(ERROR.into(), error_values(told, status));
+    if let Some(index) = index {
+        values.own.insert(INDEX.into(), index.into());
+    }
+    form.template.fill(&mut values)
+}
+
+/// The same response, where it is one of an error in the form that the file says for it. Its headers
+/// stay, and so does what was added to its body.
+pub(super) fn error(pipeline: &Pipeline, mut response: Response, request_id: &str) -> Response {
+    let answer = &pipeline.graph.file.answer;
+    if answer.errors.is_empty() {
+        return response;
+    }
+    let Some(told) = response.extensions_mut().remove::<Told>() else {
+        return response;
+    };
+    let status = response.status().as_u16();
+    let Some(form) = answer.of_request(status, &told.code) else {
+        return response;
+    };
+    let body = filled(form, &told, status, request_id, None);
+    let more = told.more.as_ref();
+    let body = with(
+        body,
+        more.map(|(name, value)| (name.as_str(), value.clone())),
+    );
+    let other = form.status.and_then(|it| StatusCode::from_u16(it).ok());
+    let mut shown = reply::json(other.unwrap_or(response.status()), &body);
+    let headers = std::mem::take(response.headers_mut());
+    for (name, value) in &headers {
+        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+            shown.headers_mut().append(name, HeaderValue::clone(value));
+        }
+    }
+    shown
+}
