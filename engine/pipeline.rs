@@ -11,6 +11,7 @@
 
 pub mod all;
 pub mod build;
+pub mod case;
 pub mod condition;
 pub mod config;
 pub mod diagnostic;
@@ -23,8 +24,10 @@ pub mod registry;
 pub mod render;
 pub mod request;
 pub mod run;
+pub mod template;
 pub mod trace;
 mod tree;
+pub mod trial;
 
 pub use build::Pipeline;
 pub use registry::Registry;

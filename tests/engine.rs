@@ -1,6 +1,7 @@
 //! The engine alone, with stages made for the test.
 
 mod bindings;
+mod cases;
 mod demand;
 mod docs;
 mod files;

@@ -2,8 +2,10 @@
 //! all of its mistakes out. What depends on how stages fit together is
 //! [`super::graph`]'s.
 
+mod case;
 pub mod keys;
 mod plugins;
+mod response;
 mod route;
 mod stage;
 
@@ -12,12 +14,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnizap_contract::{Kind, OptionSpec, Options};
+use omnizap_contract::{Error, Kind, OptionSpec, Options};
 use toml::Spanned;
 
+use self::case::read_cases;
 pub use self::plugins::{PLUGINS_FILE, PluginEntry, read_allowed, read_plugins};
+pub use self::response::{Answer, ErrorForm, Of};
 pub use self::route::{OwnRoute, Route};
 use self::stage::{read_stages, report_duplicate_names};
+use super::case::Case;
 use super::condition::Condition;
 use super::diagnostic::{Diagnostics, SourceText};
 use super::interpolate::Environment;
@@ -25,7 +30,7 @@ use super::layers::Layers;
 use super::options::{check_default, is_written, meant};
 use super::reader::{Entries, Reader};
 use super::registry::Registry;
-use super::request::{Field, RequestLimits, read_limits, read_request};
+use super::request::{Field, RequestLimits, check_one_of, read_limits, read_one_of, read_request};
 use super::tree::{Node, Table};
 
 /// The deadline of a request whose pipeline sets no `deadline_ms`.
@@ -73,6 +78,12 @@ pub struct PipelineFile {
     pub require: Vec<Spanned<String>>,
     /// The order of the response's fields; [`REST`] stands for those that are not named.
     pub shown: Vec<Spanned<String>>,
+    /// What an answer looks like where it is not those fields.
+    pub answer: Answer,
+    /// Fields of the request of which there is exactly one in each.
+    pub one_of: Vec<Spanned<String>>,
+    /// The tests of the file itself; those of what it extends are of that.
+    pub cases: Arc<[Case]>,
     /// True where a stage or a field could not be read at all, so that what it would have
     /// given is unknown, and a missing input may be missing for that reason only.
     pub has_unreadable_part: bool,
@@ -85,6 +96,16 @@ pub struct PipelineFile {
 impl fmt::Debug for PipelineFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PipelineFile({})", self.source.name)
+    }
+}
+
+impl PipelineFile {
+    /// Refuses a request that brings none of the fields of `one_of`, or several.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](omnizap_contract::ErrorKind::Invalid), naming those that were meant.
+    pub fn check_one_of(&self, is_given: &dyn Fn(&str) -> bool) -> Result<(), Error> {
+        check_one_of(&self.one_of, is_given)
     }
 }
 
@@ -193,6 +214,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     let (mut name, mut description) = (None, None);
     let (mut route, mut settings_route, mut deadline) = (None, None, DEFAULT_DEADLINE);
     let (mut limits, mut is_admin) = (RequestLimits::default(), false);
+    let mut one_of = Vec::new();
     if let Some(node) = entries.get("pipeline") {
         if let Some(table) = reader.table(node, "`pipeline`") {
             let entries = reader.entries(table, "`pipeline`", &keys::names(&keys::PIPELINE));
@@ -209,15 +231,16 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
                 // What cannot be read is no file without mistakes.
                 is_admin = reader.bool(node, "`admin`").unwrap_or(true);
             }
+            one_of = read_one_of(reader, &entries, &request, has_unreadable_field);
             limits = read_limits(reader, &entries, &request);
         }
     } else {
         let missing = reader.at(0..0, "the file has no [pipeline] section");
         reader.report(missing.help("begin with: [pipeline] and name = \"...\""));
     }
-    let (require, shown) = entries
+    let response = entries
         .get("response")
-        .map(|node| read_response(reader, node))
+        .map(|node| response::read(reader, node))
         .unwrap_or_default();
     let defaults = entries
         .get("defaults")
@@ -230,6 +253,10 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
     if !has_unreadable_stage {
         check_unused_defaults(reader, &defaults, &stages);
     }
+    let cases = entries
+        .get("test")
+        .map(|node| read_cases(reader, node))
+        .unwrap_or_default();
     report_duplicate_names(reader, &stages);
     route::check_parameters(reader, route.as_ref(), settings_route.as_ref(), &request);
     let warnings = route::check_routes(reader, route.as_ref(), settings_route.as_ref());
@@ -244,9 +271,14 @@ fn read_root(reader: &mut Reader<'_>, root: &Table, registry: &Registry) -> Opti
         request,
         limits,
         stages,
-        require,
-        shown,
-        has_unreadable_part: has_unreadable_stage || has_unreadable_field,
+        require: response.require,
+        shown: response.shown,
+        answer: response.answer,
+        one_of,
+        cases: cases.into(),
+        has_unreadable_part: has_unreadable_stage
+            || has_unreadable_field
+            || response.has_unreadable_part,
         secrets: reader.secrets.clone(),
         warnings,
     })
@@ -308,30 +340,6 @@ fn read_route(reader: &mut Reader<'_>, entries: &Entries<'_>, key: &str) -> Opti
             None
         }
     }
-}
-
-/// What the response requires, and in which order it shows its fields.
-fn read_response(
-    reader: &mut Reader<'_>,
-    node: &Node,
-) -> (Vec<Spanned<String>>, Vec<Spanned<String>>) {
-    let Some(table) = reader.table(node, "`response`") else {
-        return Default::default();
-    };
-    let entries = reader.entries(table, "`response`", &keys::names(&keys::RESPONSE));
-    let mut names = |key: &str| {
-        let node = entries.get(key)?;
-        let what = format!("`{key}`");
-        let Some(items) = node.get_ref().as_list() else {
-            reader.wrong_type(node, &what, "a list of response fields");
-            return None;
-        };
-        let items = items.iter();
-        let names = items.filter_map(|item| reader.spanned_string(item, &what));
-        Some(names.collect())
-    };
-    let (require, shown) = (names("require"), names("order"));
-    (require.unwrap_or_default(), shown.unwrap_or_default())
 }
 
 /// The options of `[defaults.with]`.

@@ -120,6 +120,12 @@ impl Diagnostic {
         self.source.place(self.span.start)
     }
 
+    /// What is wrong, in a line.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The line of its first character, and the bytes of it that are marked.
     fn line(&self) -> (&str, Range<usize>) {
         let (_, text, part) = self.source.part(self.span.start);

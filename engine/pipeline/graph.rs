@@ -20,6 +20,7 @@
 //! [`Output::space`]: omnizap_contract::Output::space
 
 mod binder;
+mod cases;
 mod conditions;
 mod demand;
 mod effective;
@@ -30,6 +31,7 @@ mod required;
 mod response;
 mod space;
 mod sure;
+mod template;
 mod warnings;
 
 use omnizap_contract::{Input, Kind, Options, PortType, Ports, Presence};
@@ -249,10 +251,15 @@ fn bind_file(file: &PipelineFile, registry: &Registry) -> Result<Graph, Diagnost
         binder.bind_stage(index);
     }
     binder.bind_conditions();
+    binder.check_cases();
     let order = binder.find_order();
     binder.diagnostics.clone().into_result()?;
     binder.warn();
     let mut graph = binder.effective_graph(&order)?;
-    required::check(&mut graph)?;
+    let mut mistakes = Diagnostics::default();
+    for found in [required::check(&mut graph), template::check(&graph)] {
+        mistakes.extend(found.err().unwrap_or_default());
+    }
+    mistakes.into_result()?;
     Ok(graph)
 }

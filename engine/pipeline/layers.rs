@@ -56,6 +56,10 @@ fn read_layers(reader: &mut Reader<'_>, find: FindBase<'_>) -> Option<Table> {
     loop {
         let mut root = reader.parse(start)?;
         let extends = root.remove("extends");
+        if !layers.is_empty() {
+            // They are about that pipeline, which this file makes another one of.
+            root.remove("test");
+        }
         layers.push(root);
         let Some(extends) = extends else {
             break;
@@ -111,8 +115,10 @@ fn lay_over(reader: &mut Reader<'_>, root: &mut Table, over: Table) {
             ("pipeline" | "response" | "request" | "defaults", Some(Item::Table(below)), node)
                 if node.get_ref().as_table().is_some() =>
             {
+                // What an answer looks like is one thing, of one file.
+                let depth = usize::from(key.get_ref() != "response");
                 if let Item::Table(over) = node.into_inner() {
-                    below.lay_over(over, 1);
+                    below.lay_over(over, depth);
                 }
             }
             (_, _, node) => root.insert(key, node),

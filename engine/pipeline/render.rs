@@ -278,7 +278,7 @@ fn dot(graph: &Graph) -> String {
     out
 }
 
-/// The options in force, but for keys and passwords that are set.
+/// The options in force, but for keys and passwords that are set, alone or in an address.
 fn options(entry: &StageEntry) -> Json {
     let mut options = entry.options.as_map().clone();
     let specs = entry.kind.spec().options.iter();
@@ -290,7 +290,19 @@ fn options(entry: &StageEntry) -> Json {
             *value = Json::from(SECRET);
         }
     }
+    for value in options.values_mut() {
+        if let Some(shown) = value.as_str().and_then(without_user) {
+            *value = Json::from(shown);
+        }
+    }
     Json::Object(options)
+}
+
+/// An address without the user and the password in it; none where it has none.
+fn without_user(address: &str) -> Option<String> {
+    let (scheme, rest) = address.split_once("://")?;
+    let (_, host) = rest.rsplit_once('@')?;
+    Some(format!("{scheme}://{SECRET}@{host}"))
 }
 
 fn limits(limits: &RequestLimits) -> Json {
@@ -382,6 +394,8 @@ pub fn to_json(graph: &Graph) -> Json {
         "limits": limits(&graph.file.limits),
         "stages": stages,
         "response": response,
+        "each": graph.file.request.iter().find(|it| it.each.is_some()).map(|it| it.name.get_ref()),
+        "has_template": graph.file.answer.template.is_some(),
     })
 }
 

@@ -187,9 +187,108 @@ fn every_recipe_is_in_the_page_and_every_link_leads_to_a_file() {
         let is_told = !name.ends_with(".toml") || page.contains(&link);
         assert!(is_told, "{PAGE} says nothing of {link}");
     }
-    let links = page.split("](").skip(1);
-    let links = links.filter_map(|rest| rest.split([')', '#']).next());
-    for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
-        assert!(folder.join(link).exists(), "{PAGE} leads to {link}");
+    assert_eq!(broken_links(PAGE, &page), [""; 0]);
+}
+
+/// What people read beside it, and what is in `docs`.
+const PAGES: [&str; 9] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "engine/cli/page/README.md",
+    "models/README.md",
+    "plugins/README.md",
+    "stages/NUMBERS.md",
+];
+
+/// A page without its blocks of code.
+fn prose(page: &str) -> String {
+    let outside = page.split("\n```").step_by(2);
+    outside.collect::<Vec<_>>().join("\n")
+}
+
+/// What a heading is called in links.
+fn anchor(heading: &str) -> String {
+    let lower = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = lower
+        .chars()
+        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.collect::<String>().replace(' ', "-")
+}
+
+fn anchors(page: &str) -> Vec<String> {
+    let prose = prose(page);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    headings.map(anchor).collect()
+}
+
+/// The links of a page that lead to no file of the repository, or to no heading of it.
+fn broken_links(path: &str, page: &str) -> Vec<String> {
+    let folder = root().join(path).parent().unwrap().to_owned();
+    let prose = prose(page);
+    let links = prose.split("](").skip(1);
+    let links = links.filter_map(|rest| rest.split([')', ' ']).next());
+    let is_broken = |link: &&str| {
+        let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+        let target = if file.is_empty() {
+            root().join(path)
+        } else {
+            folder.join(file)
+        };
+        if heading.is_empty() || !file.is_empty() && !file.ends_with(".md") {
+            return !target.exists();
+        }
+        let there = if file.is_empty() {
+            page.to_owned()
+        } else {
+            read_to_string(target).unwrap_or_default()
+        };
+        !anchors(&there).iter().any(|known| known == heading)
+    };
+    let own = links.filter(|link| !link.contains("://"));
+    own.filter(is_broken).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_link_of_every_page_leads_somewhere() {
+    let mut pages = PAGES.map(str::to_owned).to_vec();
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            let readme = read_to_string(root().join("README.md")).unwrap();
+            let link = format!("(docs/{name})");
+            assert!(readme.contains(&link), "README.md does not lead to {link}");
+            pages.push(format!("docs/{name}"));
+        }
     }
+    let mut faults = Vec::new();
+    for path in &pages {
+        let page = read_to_string(root().join(path)).unwrap();
+        let broken = broken_links(path, &page);
+        faults.extend(broken.iter().map(|link| format!("{path} leads to {link}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let planted = "# A b, c\n[x](#a-b-c) [y](#a-b) [z](nothing.md)\n\n```sh\n[n](no)\n```\n";
+    assert_eq!(
+        broken_links("docs/planted.md", planted),
+        ["#a-b", "nothing.md"]
+    );
+}
+
+/// The README is for the first minute; what is looked up is in `docs`.
+#[test]
+fn the_readme_is_short_and_begins_with_what_to_type() {
+    const MOST_LINES: usize = 120;
+    let readme = read_to_string(root().join("README.md")).unwrap();
+    let lines = readme.lines().count();
+    assert!(
+        lines <= MOST_LINES,
+        "{lines} lines, of {MOST_LINES} at most"
+    );
+    let first = readme.split("```sh\n").nth(1).unwrap();
+    let commands: Vec<_> = first.lines().take(2).collect();
+    assert!(commands[0].starts_with("cargo run"), "{commands:?}");
+    assert!(commands[1].starts_with("cargo test"), "{commands:?}");
 }

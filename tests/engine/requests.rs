@@ -304,10 +304,8 @@ fn what_a_file_extends_gives_way_where_it_would_contradict() {
 #[test]
 fn a_key_that_does_nothing_for_the_type_is_refused() {
     for (ty, key, types) in [
-        ("text", "accept = [\"image/png\"]", "it is for bytes"),
         ("text", "filename = \"n\"", "it is for bytes"),
         ("text", "content_type = \"n\"", "it is for bytes"),
-        ("text", "max_bytes = 3", "it is for bytes"),
         ("text", "min = 1", "it is for number, integer"),
         ("text", "max = 1", "it is for number, integer"),
         ("text", "max_items = 1", "it is for text_list"),
@@ -323,6 +321,18 @@ fn a_key_that_does_nothing_for_the_type_is_refused() {
         let field = format!("a = {{ type = \"{ty}\", {key} }}");
         let column = field.find(key).unwrap() + 1;
         refused(&with(&field), (4, column), &[&what, types, "keys of a "]);
+    }
+    // A text may be a file by its `data:` URL.
+    for key in ["accept = [\"image/png\"]", "max_bytes = 3"] {
+        let (name, _) = key.split_once(' ').unwrap();
+        let what = format!("`{name}` of request field `a` does nothing for a text without");
+        let field = format!("a = {{ type = \"text\", {key} }}");
+        let column = field.find(key).unwrap() + 1;
+        refused(
+            &with(&field),
+            (4, column),
+            &[&what, "data_url", "max_chars"],
+        );
     }
     fine(&with(
         "a = { type = \"bytes\", accept = [\"image/*\", \"Text/Plain\", \"*/*\"], max_bytes = 3 }",

@@ -11,6 +11,7 @@ use super::{
     DEFAULT_DEADLINE, MAX_DESCRIPTION, MAX_IN_FLIGHT, MAX_RETRIES, MAX_STAGES, OnError,
     PLUGINS_FILE, REST,
 };
+use crate::pipeline::case::MAX_CASES;
 use crate::pipeline::condition::{MAX_DEPTH, MAX_EXPRESSION_LEN, MAX_STEPS};
 use crate::pipeline::interpolate::MAX_NESTED;
 use crate::pipeline::layers::{MAX_FILE_LEN, MAX_LAYERS};
@@ -19,6 +20,7 @@ use crate::pipeline::request::{
     DEFAULT_ITEM_MAX_CHARS, DEFAULT_MAX_CHARS, DEFAULT_MAX_ITEMS, Field, LARGEST_BODY,
     LARGEST_COUNT, LIMIT_KEYS, UnknownFields,
 };
+use crate::pipeline::template;
 
 /// Most plugins of one file.
 pub const MAX_PLUGINS: usize = 64;
@@ -141,7 +143,7 @@ pub struct Table {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [Table; 8] = [
+pub const TABLES: [Table; 13] = [
     Table {
         title: "the file",
         keys: &FILE,
@@ -159,6 +161,14 @@ pub const TABLES: [Table; 8] = [
         keys: &RESPONSE,
     },
     Table {
+        title: "[[response.error]]",
+        keys: &ERROR,
+    },
+    Table {
+        title: "[[response.each_error]]",
+        keys: &ERROR_OF_EACH,
+    },
+    Table {
         title: "[defaults]",
         keys: &DEFAULTS,
     },
@@ -174,10 +184,22 @@ pub const TABLES: [Table; 8] = [
         title: "[[plugin]]",
         keys: &PLUGIN,
     },
+    Table {
+        title: "[[test]]",
+        keys: &TEST,
+    },
+    Table {
+        title: "[test.expect]",
+        keys: &EXPECT,
+    },
+    Table {
+        title: "a place of [test.expect.answer]",
+        keys: &CHECK,
+    },
 ];
 
 /// The sections of a file. `extends` is taken out before the others are read.
-pub(super) const FILE: [Key; 7] = [
+pub(super) const FILE: [Key; 8] = [
     Key {
         name: "extends",
         value: "text",
@@ -204,7 +226,7 @@ pub(super) const FILE: [Key; 7] = [
         value: "table",
         unset: Unset::Nothing,
         limit: Limit::Any,
-        doc: "what an answer must have, and the order of its fields",
+        doc: "what an answer must have, and what it looks like",
     },
     Key {
         name: "defaults",
@@ -227,10 +249,17 @@ pub(super) const FILE: [Key; 7] = [
         limit: Limit::Most(MAX_PLUGINS, "of them"),
         doc: "libraries that this file may name stages of; `plugins.toml` beside it allows them to all",
     },
+    Key {
+        name: "test",
+        value: "list of tables",
+        unset: Unset::Nothing,
+        limit: Limit::Most(MAX_CASES, "of them"),
+        doc: "requests and what has to come of them: `omnizap test` tries them, and a service passes over them",
+    },
 ];
 
 /// The keys of `[pipeline]`.
-pub(super) const PIPELINE: [Key; 10] = [
+pub(super) const PIPELINE: [Key; 11] = [
     Key {
         name: "name",
         value: "text",
@@ -274,6 +303,13 @@ pub(super) const PIPELINE: [Key; 10] = [
         doc: "the longest that all stages of one request may take together: 504 beyond",
     },
     Key {
+        name: "one_of",
+        value: "list of texts",
+        unset: Unset::Nothing,
+        limit: Limit::Means("two fields of [request] or more, none required, none with a default"),
+        doc: "a request brings exactly one of these fields: 422 else",
+    },
+    Key {
         name: "max_body_bytes",
         value: "whole number",
         unset: Unset::Means("as the service"),
@@ -310,7 +346,7 @@ fn unknown_fields() -> Vec<&'static str> {
 }
 
 /// The keys of a field of `[request]`.
-const FIELD: [Key; 14] = [
+const FIELD: [Key; 18] = [
     Key {
         name: "type",
         value: "text",
@@ -386,7 +422,7 @@ const FIELD: [Key; 14] = [
         value: "whole number",
         unset: Unset::Means("the body's own"),
         limit: Limit::Range(1, Field::LARGEST_BOUND),
-        doc: "largest file: 413 beyond",
+        doc: "largest file: 413 beyond; of a text the file of its `data_url`",
     },
     Key {
         name: "accept",
@@ -409,6 +445,34 @@ const FIELD: [Key; 14] = [
         limit: Limit::Means("a name of its own"),
         doc: "the same for the media type that it says",
     },
+    Key {
+        name: "data_url",
+        value: "text",
+        unset: Unset::Nothing,
+        limit: Limit::Means("a name of its own"),
+        doc: "the bytes port that gets the file of a text that is a `data:` URL; the field has no value then",
+    },
+    Key {
+        name: "each",
+        value: "whole number",
+        unset: Unset::Means("it comes once"),
+        limit: Limit::Range(1, Field::MOST_EACH),
+        doc: "it may come so many times, and the stages run once for each; one field of a file has it",
+    },
+    Key {
+        name: "any_name",
+        value: "bool",
+        unset: Unset::Means("false"),
+        limit: Limit::Means("one field of a file has it"),
+        doc: "it is also every file of a form that is no other field, whatever its name",
+    },
+    Key {
+        name: "ignored",
+        value: "bool",
+        unset: Unset::Means("false"),
+        limit: Limit::Any,
+        doc: "clients may send it, and nothing is made of it",
+    },
 ];
 
 fn field_types() -> Vec<&'static str> {
@@ -428,7 +492,7 @@ pub fn types_of(key: &Key) -> &'static [PortType] {
 }
 
 /// The keys of `[response]`.
-pub(super) const RESPONSE: [Key; 2] = [
+pub(super) const RESPONSE: [Key; 6] = [
     Key {
         name: "require",
         value: "list of texts",
@@ -443,7 +507,79 @@ pub(super) const RESPONSE: [Key; 2] = [
         limit: Limit::Means("fields, and `\"...\"` for all others"),
         doc: "the order of the fields of an answer",
     },
+    Key {
+        name: "template",
+        value: "table, list or text",
+        unset: Unset::Means("those fields"),
+        limit: Limit::Any,
+        doc: "what an answer looks like: `\"{name}\"` is the value of that field, `\"{each}\"` the list of what came of each item",
+    },
+    Key {
+        name: "each",
+        value: "table, list or text",
+        unset: Unset::Means("those fields"),
+        limit: Limit::Means("only with a field of [request] that has `each`"),
+        doc: "what stands in that list for an item; `\"{index}\"` is its place, from 0",
+    },
+    Key {
+        name: "each_error",
+        value: "list of tables",
+        unset: Unset::Means("the request fails with the first item that fails"),
+        limit: Limit::Most(MAX_ERRORS, "of them"),
+        doc: "what stands in that list for an item that failed, the first that suits",
+    },
+    Key {
+        name: "error",
+        value: "list of tables",
+        unset: Unset::Means("`detail`, `code`, `stage`, `request_id`"),
+        limit: Limit::Most(MAX_ERRORS, "of them"),
+        doc: "the answer to a request that failed, the first that suits",
+    },
 ];
+const _: () = assert!(
+    is_same(template::EACH, "each")
+        && is_same(template::INDEX, "index")
+        && is_same(template::ERROR, "error")
+);
+
+/// Most forms of errors of one list.
+pub(super) const MAX_ERRORS: usize = 64;
+/// Statuses of errors.
+pub(super) const LEAST_STATUS: i64 = 400;
+pub(super) const LARGEST_STATUS: i64 = 599;
+
+/// Which errors a form is for.
+const OF: Key = Key {
+    name: "of",
+    value: "list of statuses and codes",
+    unset: Unset::Means("all others"),
+    limit: Limit::Means("such as `[422, \"busy\"]`"),
+    doc: "the errors that it is for",
+};
+/// What an error looks like.
+const TEMPLATE_OF_ERROR: Key = Key {
+    name: "template",
+    value: "table, list or text",
+    unset: Unset::Required,
+    limit: Limit::Any,
+    doc: "what it looks like: `\"{error.detail}\"`, and `code`, `status`, `stage`; `\"{request_id}\"`",
+};
+
+/// The keys of a `[[response.error]]`.
+pub(super) const ERROR: [Key; 3] = [
+    OF,
+    Key {
+        name: "status",
+        value: "whole number",
+        unset: Unset::Means("that of the error"),
+        limit: Limit::Range(LEAST_STATUS, LARGEST_STATUS),
+        doc: "the status of the answer",
+    },
+    TEMPLATE_OF_ERROR,
+];
+
+/// The keys of a `[[response.each_error]]`.
+pub(super) const ERROR_OF_EACH: [Key; 2] = [OF, TEMPLATE_OF_ERROR];
 const _: () = assert!(is_same(REST, "..."));
 
 /// The keys of `[defaults]`.
@@ -596,6 +732,160 @@ pub(super) const PLUGIN: [Key; 2] = [
 ];
 const _: () = assert!(DIGITS == 64 && is_same(PLUGINS_FILE, "plugins.toml"));
 
+/// The keys of a `[[test]]`.
+pub(super) const TEST: [Key; 6] = [
+    Key {
+        name: "name",
+        value: "text",
+        unset: Unset::Required,
+        limit: Limit::Means("unlike those of the other tests of the file"),
+        doc: "what it shows",
+    },
+    Key {
+        name: "picture",
+        value: "text",
+        unset: Unset::Nothing,
+        limit: Limit::Means(
+            "a path from the folder of the file, `\"builtin:NAME\"`, or a `data:` URL",
+        ),
+        doc: "the file for the one field of the request that takes a file",
+    },
+    Key {
+        name: "request",
+        value: "table",
+        unset: Unset::Nothing,
+        limit: Limit::Means("fields of [request], and what an upload says of itself"),
+        doc: "what is sent; of a field that takes a file, as `picture`",
+    },
+    Key {
+        name: "mock",
+        value: "table of tables",
+        unset: Unset::Means("all stages run"),
+        limit: Limit::Means("stages, and of each outputs with their values"),
+        doc: "stages that are not run: they give these values, and no others",
+    },
+    Key {
+        name: "fail",
+        value: "table",
+        unset: Unset::Nothing,
+        limit: Limit::Means("stages, and of each the code of an error, such as `\"unavailable\"`"),
+        doc: "stages that are not run: they fail so",
+    },
+    Key {
+        name: "expect",
+        value: "table",
+        unset: Unset::Means("an answer, whatever it says"),
+        limit: Limit::Any,
+        doc: "what has to come of it",
+    },
+];
+
+/// What a `[[test]]` may expect.
+pub(super) const EXPECT: [Key; 5] = [
+    Key {
+        name: "status",
+        value: "whole number",
+        unset: Unset::Means("200, or any with `error`"),
+        limit: Limit::Means("a status of HTTP"),
+        doc: "the status of the answer",
+    },
+    Key {
+        name: "error",
+        value: "text",
+        unset: Unset::Means("no error"),
+        limit: Limit::Means("a code, such as `\"missing_field\"`"),
+        doc: "the error that the request fails with",
+    },
+    Key {
+        name: "ran",
+        value: "list of texts",
+        unset: Unset::Nothing,
+        limit: Limit::Means("stages"),
+        doc: "stages that run, mocked ones too",
+    },
+    Key {
+        name: "skipped",
+        value: "list of texts, or table",
+        unset: Unset::Nothing,
+        limit: Limit::Means("stages; in a table each with a part of the reason"),
+        doc: "stages that do not run, because they are skipped or off",
+    },
+    Key {
+        name: "answer",
+        value: "table",
+        unset: Unset::Nothing,
+        limit: Limit::Means("places such as `category` or `\"top_labels[0].label\"`"),
+        doc: "what is where in the answer: a value, or a table of what holds of it",
+    },
+];
+
+/// What may be said of a place in the answer of a `[[test]]`, beside a value alone.
+pub(super) const CHECK: [Key; 9] = [
+    Key {
+        name: "equals",
+        value: "any",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "it is that, as if the value stood alone; for tables",
+    },
+    Key {
+        name: "about",
+        value: "number, or list or table of them",
+        unset: Unset::Nothing,
+        limit: Limit::Means("only with `within`"),
+        doc: "it is that, but for so much in each number",
+    },
+    Key {
+        name: "within",
+        value: "number",
+        unset: Unset::Nothing,
+        limit: Limit::Means("not below 0, and only with `about`"),
+        doc: "how far each number may be off",
+    },
+    Key {
+        name: "at_least",
+        value: "number",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "it is a number that is not smaller",
+    },
+    Key {
+        name: "at_most",
+        value: "number",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "it is a number that is not larger",
+    },
+    Key {
+        name: "contains",
+        value: "any",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "a text holds that text; a list has that item, a table meaning one with these members; an object has a member of that name, or these members",
+    },
+    Key {
+        name: "size",
+        value: "whole number",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "how many characters, items or members it has",
+    },
+    Key {
+        name: "absent",
+        value: "bool",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "true: there is no such place; false: there is, whatever it holds",
+    },
+    Key {
+        name: "null",
+        value: "bool",
+        unset: Unset::Nothing,
+        limit: Limit::Any,
+        doc: "true: it is null, which TOML cannot write; false: it is there and is not",
+    },
+];
+
 /// What the readers of the request accept and what is shown of it here are the same, or this does
 /// not compile.
 const _: () = {
@@ -628,11 +918,12 @@ pub(super) fn names(keys: &'static [Key]) -> Vec<&'static str> {
 }
 
 /// What a pipeline has at most, whatever its file says, each with what it is.
-pub const BOUNDS: [(&str, u64); 8] = [
+pub const BOUNDS: [(&str, u64); 9] = [
     ("bytes of a file", MAX_FILE_LEN),
     ("files that extend each other", MAX_LAYERS as u64),
     ("stages of a pipeline", MAX_STAGES as u64),
     ("plugins of a file", MAX_PLUGINS as u64),
+    ("tests of a file", MAX_CASES as u64),
     (
         "variables inside each other's defaults, `${A:-${B:-c}}`",
         MAX_NESTED as u64,
@@ -674,6 +965,18 @@ mod tests {
             "a field of [request]" => format!("[request]\nx = {{ type = \"{ty}\", {line} }}"),
             "[[stage]]" if key.name == "uses" => format!("[[stage]]\n{line}"),
             "[[stage]]" => format!("[[stage]]\nuses = \"x\"\n{line}"),
+            "[[response.error]]" | "[[response.each_error]]" if key.name == "template" => {
+                format!("{}\n{line}", table.title)
+            }
+            "[[response.error]]" | "[[response.each_error]]" => {
+                format!("{}\ntemplate = \"\"\n{line}", table.title)
+            }
+            "[[test]]" if key.name == "name" => format!("[[test]]\n{line}"),
+            "[[test]]" => format!("[[test]]\nname = \"x\"\n{line}"),
+            "[test.expect]" => format!("[[test]]\nname = \"x\"\n[test.expect]\n{line}"),
+            "a place of [test.expect.answer]" => {
+                format!("[[test]]\nname = \"x\"\nexpect.answer.x = {{ {line} }}")
+            }
             // `extends` is read before, and plugins are.
             "the file" | "[[plugin]]" | "[[stage]] of a file that extends another" => return None,
             title => format!("{title}\n{line}"),
@@ -699,7 +1002,7 @@ mod tests {
                 bounds += 1;
             }
         }
-        assert_eq!(bounds, 12);
+        assert_eq!(bounds, 14);
     }
 
     #[test]
