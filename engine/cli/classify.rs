@@ -1,4 +1,19 @@
 //! `omnizap classify`: requests to a pipeline, without a server.
+//!
+//! Single files are answered one after the other. Folders, and whatever has a file of results, are
+//! for `bulk`: `walk` finds the pictures, each becomes a `row` that goes into the `sink`: `results`
+//! keep rows as `lines` that grow and, at the end, as `columns`. `sorting` puts the files into
+//! folders, `settings` tell rows apart that were made otherwise.
+
+mod bulk;
+mod columns;
+mod lines;
+mod results;
+mod row;
+mod settings;
+mod sink;
+mod sorting;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,8 +26,10 @@ use engine::pipeline::Pipeline;
 use omnizap_contract::common::chain::chain;
 use serde_json::Value as Json;
 
+use self::results::Format;
 use super::pipelines::{self, Done};
 use super::request::{Given, Request, is_standard_input};
+use super::value::whole;
 use super::{Common, Failure, output};
 
 /// Longest wait for stages that are starting.
@@ -25,12 +42,21 @@ Examples:
   omnizap classify a.png b.jpg --labels 'a cat,a dog' --json
   omnizap classify --pipeline feedback --field image_hash=HASH --field theme=animals
   omnizap classify --pipeline compare --field left=@a.png --field right=@b.png
+  omnizap classify pictures --recursive --out results.jsonl
+  omnizap classify pictures --recursive --out results.jsonl --resume
+  omnizap classify pictures --out results.parquet --sort-into sorted
 
 Fields are read as over HTTP, with the same defaults and bounds; one that is refused is exit
-code 2.")]
+code 2.
+
+Of a folder those files are taken whose names end in that of a picture, in the order of their
+paths; hidden ones are left out, and links to folders are not followed. Each has one row in the
+results, also one that could not be classified: it says why, and at the end is exit code 1.
+Whatever ends the program, what was done is kept, and the same command with --resume goes on.")]
 pub(super) struct ClassifyArgs {
     /// Files, such as pictures, each a request of its own: for the pipeline's field of the type
-    /// bytes; `-` reads one from standard input. None for a pipeline that needs none
+    /// bytes; `-` reads one from standard input. A folder stands for the pictures in it. None for a
+    /// pipeline that needs none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A field of the request; once more adds to a list. NAME=@PATH where the field is a file
@@ -44,7 +70,7 @@ pub(super) struct ClassifyArgs {
     #[arg(long)]
     theme: Option<String>,
     /// Print the whole answer as JSON, one line a request
-    #[arg(long)]
+    #[arg(long, conflicts_with = "out")]
     json: bool,
     /// Show what each stage did and how long it took
     #[arg(long)]
@@ -52,6 +78,45 @@ pub(super) struct ClassifyArgs {
     /// Pipeline to run
     #[arg(long, default_value = "classify", value_name = "NAME")]
     pipeline: String,
+    /// Look into the folders within folders too
+    #[arg(short, long)]
+    recursive: bool,
+    /// Write a row for each file: .jsonl, .csv or .parquet; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How to write the rows, whatever the name ends in
+    #[arg(long, value_enum, requires = "out")]
+    format: Option<Format>,
+    /// Go on with the results that are there: files that have a row are left out
+    #[arg(long, requires = "out", conflicts_with = "overwrite")]
+    resume: bool,
+    /// Try those again whose row says that they could not be classified
+    #[arg(long, requires = "resume")]
+    retry_failed: bool,
+    /// Begin anew, in the place of the results that are there
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    /// Fields to leave out of the answers in .jsonl, between commas [default:
+    /// similar_images,similar_complete, which depend on what was classified before]
+    #[arg(long, value_name = "FIELDS", requires = "out")]
+    omit: Option<String>,
+    /// Pictures to work on at the same time [default: 2 more than there are processors]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = |text: &str| whole(text, 1, bulk::MAX_JOBS)
+    )]
+    jobs: Option<u64>,
+    /// Copy each file into DIR/LABEL, never over another: `a (2).png` where there is an `a.png`
+    #[arg(long, value_name = "DIR")]
+    sort_into: Option<PathBuf>,
+    /// Move the files instead
+    #[arg(long = "move", requires = "sort_into", conflicts_with = "link")]
+    moves: bool,
+    /// Make hard links instead, which take no room
+    #[arg(long, requires = "sort_into")]
+    link: bool,
 }
 
 impl ClassifyArgs {
@@ -67,6 +132,9 @@ impl ClassifyArgs {
 
 pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode, Failure> {
     super::config::check_database(common)?;
+    if bulk::is_meant(&args) {
+        return Box::pin(bulk::run(common, &args)).await;
+    }
     let named = pipelines::named(common, &args.pipeline)?;
     let takes_files = !args.files.is_empty();
     let request = Request::new(&named.graph.file, &args.given(), takes_files)?;
@@ -76,9 +144,7 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
         return Err(Failure::Usage(twice));
     }
     let done = named.with(async |pipeline: Arc<Pipeline>| {
-        if let Some(starting) = pipeline.started(MAX_START).await {
-            errln!("warning: {starting}: it was not waited for any longer");
-        }
+        started(&pipeline).await;
         if takes_files {
             answer_files(&pipeline, &request, &args).await?;
         } else {
@@ -93,6 +159,13 @@ pub(super) async fn run(common: &Common, args: ClassifyArgs) -> Result<ExitCode,
             errln!("interrupted");
             Ok(ExitCode::from(code))
         }
+    }
+}
+
+/// Waits until all stages have started, as long as makes sense.
+pub(super) async fn started(pipeline: &Pipeline) {
+    if let Some(starting) = pipeline.started(MAX_START).await {
+        errln!("warning: {starting}: it was not waited for any longer");
     }
 }
 
@@ -141,7 +214,14 @@ pub(super) async fn classify_file(
 
 /// Runs a request through a pipeline. Where it is to `trace`, standard error shows what each
 /// stage did.
-async fn classify(pipeline: &Pipeline, request: &Request, trace: bool) -> anyhow::Result<Json> {
+///
+/// # Errors
+/// What a stage says, with the stage.
+pub(super) async fn classify(
+    pipeline: &Pipeline,
+    request: &Request,
+    trace: bool,
+) -> anyhow::Result<Json> {
     let values = pipeline.request_values(|port| request.value(port));
     let deadline = Instant::now() + pipeline.graph.file.deadline;
     let finished = pipeline.run(values, "command-line".into(), deadline).await;
