@@ -1,5 +1,6 @@
 //! What the command line says, and the variables that stand for its flags.
 
+use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
@@ -12,7 +13,48 @@ use super::serve::ServeArgs;
 /// Reads it. Ends the program where it asks for help, or for what cannot be done.
 pub(super) fn read() -> Cli {
     let said: Vec<_> = std::env::args_os().collect();
-    parse(&said).unwrap_or_else(|error| error.exit())
+    let read = parse(&said).or_else(|error| despite_variables(&said, error));
+    read.unwrap_or_else(|error| error.exit())
+}
+
+/// `omnizap doctor` tells which variables are refused, beside all else that it finds: it is read as
+/// if they were not set.
+fn despite_variables(said: &[OsString], error: Error) -> Result<Cli, Error> {
+    if !said.iter().skip(1).any(|word| word == "doctor") {
+        return Err(error);
+    }
+    let mut refused: Vec<(OsString, String)> = Vec::new();
+    loop {
+        let is_refused = |name: &OsStr| refused.iter().any(|(known, _)| known == name);
+        let ignored = |name: &OsStr| is_blank(name) || is_refused(name);
+        let other = match grammar(&ignored).try_get_matches_from(said) {
+            Ok(matches) => {
+                let mut cli = chosen(&matches)?;
+                if let Some(super::Command::Doctor(args)) = &mut cli.command {
+                    args.refused(refused);
+                    return Ok(cli);
+                }
+                return Err(error);
+            }
+            Err(other) => other,
+        };
+        match at_fault(said, &other, &ignored) {
+            Some((_, variable)) => refused.push((variable, why(&other))),
+            // The command line itself is.
+            None => return Err(naming_its_variable(said, other)),
+        }
+    }
+}
+
+/// What was expected of a value that is refused. The value is left out: it may be a secret in the
+/// wrong place.
+fn why(error: &Error) -> String {
+    let why = error.source().map(ToString::to_string);
+    let why = why.unwrap_or_else(|| "it is none of the values that there are".to_owned());
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) if !value.is_empty() => why.replace(value, "***"),
+        _ => why,
+    }
 }
 
 fn parse(said: &[OsString]) -> Result<Cli, Error> {
@@ -48,29 +90,39 @@ fn is_blank(variable: &OsStr) -> bool {
 /// A mistake in the value of a flag. Where a variable gave it, the flag was never written, so the
 /// variable is what has to be named.
 fn naming_its_variable(said: &[OsString], mut error: Error) -> Error {
+    if let Some((flag, variable)) = at_fault(said, &error, &is_blank) {
+        let variable = variable.to_string_lossy();
+        let named = format!("{variable}, the variable for {flag}");
+        error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+    }
+    error
+}
+
+/// The flag that a mistake is in and the variable that gave its value, where one did. The variables
+/// that `ignored` tells stood for nothing.
+fn at_fault(
+    said: &[OsString],
+    error: &Error,
+    ignored: &dyn Fn(&OsStr) -> bool,
+) -> Option<(String, OsString)> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
-        return error;
+        return None;
     };
-    let flag = flag.clone();
-    let mut all = grammar(&is_blank);
+    let mut all = grammar(ignored);
     all.build();
-    let Some(variable) = variable_of(&all, &flag) else {
-        return error;
-    };
+    let variable = variable_of(&all, flag)?;
     // It is the variable's where the mistake goes away with it.
-    let without = grammar(&|name: &OsStr| is_blank(name) || *name == *variable);
+    let without = grammar(&|name: &OsStr| ignored(name) || *name == *variable);
     let is_other = |other: &Error| {
         [ContextKind::InvalidArg, ContextKind::InvalidValue]
             .iter()
             .any(|kind| other.get(*kind) != error.get(*kind))
     };
     let again = without.try_get_matches_from(said).err();
-    if again.as_ref().is_none_or(is_other) {
-        let variable = variable.to_string_lossy();
-        let named = format!("{variable}, the variable for {flag}");
-        error.insert(ContextKind::InvalidArg, ContextValue::String(named));
-    }
-    error
+    again
+        .as_ref()
+        .is_none_or(is_other)
+        .then(|| (flag.clone(), variable))
 }
 
 /// The variable of the flag that messages show so.
@@ -93,6 +145,14 @@ fn chosen(matches: &ArgMatches) -> Result<Cli, Error> {
         return Ok(cli);
     };
     let is_serve = matches!(cli.command, Some(super::Command::Serve(_)));
+    // These look at what a server would be, or is.
+    let looks_at_it = matches!(
+        cli.command,
+        Some(super::Command::Doctor(_) | super::Command::Top(_))
+    );
+    if looks_at_it {
+        return Ok(cli);
+    }
     let flags = Command::new("serve").disable_help_flag(true);
     let mut flags = ServeArgs::augment_args(flags);
     flags.build();

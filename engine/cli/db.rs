@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use omnizap_services::store::Store;
+use serde_json::json;
 
 use super::config::{check_database, services_config};
 use super::{Common, Failure, signals};
@@ -13,9 +14,20 @@ use super::{Common, Failure, signals};
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
     /// Bring the schema up to date, as serving does at its start
+    #[command(after_help = "\
+Example:
+  omnizap db migrate                 before several copies start at once")]
     Migrate,
-    /// Show which steps of the schema are applied; changes nothing
-    Status,
+    /// Show which steps of the schema are applied; makes and changes nothing
+    #[command(after_help = "\
+Examples:
+  omnizap db status
+  omnizap db status --json | jq .pending")]
+    Status {
+        /// Print one document of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete pictures and all that is kept of them
     Forget(forget::ForgetArgs),
 }
@@ -48,9 +60,16 @@ async fn execute(store: &Store, command: DbCommand) -> Result<ExitCode, Failure>
                 outln!("the schema is up to date");
             }
         }
-        DbCommand::Status => {
+        DbCommand::Status { json } => {
             let steps = store.status().await?;
             let pending = steps.iter().filter(|step| !step.applied).count();
+            if json {
+                let steps = steps.iter();
+                let steps = steps.map(|step| json!({ "name": step.name, "applied": step.applied }));
+                let steps: Vec<_> = steps.collect();
+                outln!("{:#}", json!({ "pending": pending, "steps": steps }));
+                return Ok(ExitCode::SUCCESS);
+            }
             for step in &steps {
                 let state = if step.applied { "applied" } else { "pending" };
                 outln!("{state}  {}", step.name);

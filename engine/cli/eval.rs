@@ -225,7 +225,7 @@ fn candidates(samples: &[Sample], more: Option<&Path>) -> anyhow::Result<Vec<Arc
 
 /// On standard error, where that is a terminal.
 fn progress(pictures: usize) -> ProgressBar {
-    let bar = ProgressBar::new(pictures as u64);
+    let bar = super::output::bar(ProgressBar::new(pictures as u64));
     let style =
         ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left");
     if let Ok(style) = style {

@@ -9,6 +9,11 @@ use engine::pipeline::render::{self, render};
 use super::{Common, Failure, pipelines};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omnizap graph pipelines/classify.toml
+  omnizap graph --pipeline classify --format dot | dot -Tsvg > classify.svg
+  omnizap graph --format json | jq '.[].pipeline'")]
 pub(super) struct GraphArgs {
     /// One file instead of the whole folder
     file: Option<PathBuf>,

@@ -14,7 +14,7 @@ mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(super) use self::filter::log_filter;
 pub(super) use self::format::{Format, log_format};
 use self::line::Keeps;
 use self::queue::Queue;
+use super::output::takes_colours;
 
 /// How long the end of the program waits for lines that are still to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -62,8 +63,7 @@ impl Log {
         let filter = EnvFilter::try_new(format!("{quiet},{filter}"));
         let filter = filter.map_err(|error| error.to_string())?;
         // A file or a collector of logs would keep colours as escape sequences.
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colours = io::stderr().is_terminal() && !no_color && format == Format::Text;
+        let colours = takes_colours(&io::stderr()) && format == Format::Text;
         let queue = behind.then(|| Queue::start(standard_error(), format));
         let queue = queue.transpose();
         let queue = queue.map_err(|error| format!("no thread to write it: {error}"))?;

@@ -12,17 +12,29 @@ use omnizap_models::hub::{Hub, pull};
 use omnizap_models::verify::verify;
 use omnizap_models::{Cache, Device, Model, Preset, Source, catalog};
 
+use super::output::{Table, bar};
 use super::{Common, Failure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
     /// Show every model: size, accuracy, licence, what it may be used for, and where it is on this machine
+    #[command(after_help = "\
+Examples:
+  omnizap models list
+  omnizap models list --plain | cut -f 1,2     tabs between cells, for programs
+  omnizap models list --json | jq -r '.[] | select(.imported) | .name'")]
     List {
         /// Print JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with = "plain")]
         json: bool,
+        /// Print a line a model, with tabs between its cells
+        #[arg(long)]
+        plain: bool,
     },
     /// Fetch a model from its hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured)
+    #[command(after_help = "\
+Example:
+  omnizap models pull MobileCLIP-S1 --accept-licence")]
     Pull {
         /// Name, or name and tag, such as MobileCLIP-S1 or MobileCLIP-S1:datacompdr
         #[arg(value_name = "NAME[:TAG]")]
@@ -32,6 +44,9 @@ pub(super) enum ModelsCommand {
         accept_licence: bool,
     },
     /// Import a checkpoint file (.safetensors, .bin, .pt), so that the next start is fast
+    #[command(after_help = "\
+Example:
+  omnizap models import mobileclip_s1.pt --model MobileCLIP-S1")]
     Import {
         /// The checkpoint
         path: PathBuf,
@@ -40,6 +55,10 @@ pub(super) enum ModelsCommand {
         model: String,
     },
     /// Check an imported model against golden values, and time it
+    #[command(after_help = "\
+Examples:
+  omnizap models verify                        the model inside the program
+  omnizap models verify MobileCLIP-S1:datacompdr")]
     Verify {
         /// Name, or name and tag; the embedded model where left out
         #[arg(value_name = "NAME[:TAG]")]
@@ -50,7 +69,7 @@ pub(super) enum ModelsCommand {
 pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, Failure> {
     // Pulling and importing block: they get a thread that may.
     tokio::task::spawn_blocking(move || match command {
-        ModelsCommand::List { json } => list(json),
+        ModelsCommand::List { json, plain } => list(json, plain),
         ModelsCommand::Pull {
             model,
             accept_licence,
@@ -61,7 +80,7 @@ pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, 
     .await?
 }
 
-fn list(json: bool) -> Result<ExitCode, Failure> {
+fn list(json: bool, plain: bool) -> Result<ExitCode, Failure> {
     let entries = catalog::list(&Cache::from_env());
     if json {
         let entries: Vec<_> = entries
@@ -81,23 +100,23 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let shown = |number: Option<f32>| number.map_or("-".into(), |number| format!("{number:.1}"));
-    let heads = [
+    let mut table = Table::new([
         "NAME",
         "TAG",
-        "PARAMS/M",
-        "DIM",
-        "IMAGENET%",
+        ">PARAMS/M",
+        ">DIM",
+        ">IMAGENET%",
         "LICENCE",
         "MAY BE USED FOR",
         "WHERE",
-    ];
-    let rows = entries.into_iter().map(|entry| {
+    ]);
+    for entry in entries {
         let place = match &entry.path {
             _ if entry.embedded => "in the program".to_owned(),
             Some(path) => path.display().to_string(),
             None => format!("omnizap models pull {}:{}", entry.name, entry.tag),
         };
-        [
+        table.add([
             entry.name,
             entry.tag,
             shown(entry.params_millions),
@@ -106,23 +125,9 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
             entry.licence,
             entry.may_be_used_for.to_owned(),
             place,
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
-        .chain(rows)
-        .collect();
-    // Numbers, the third to the fifth, stand to the right; the last column is as long as it is.
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; 8] =
-        std::array::from_fn(|column| width(column).filter(|_| column < 7).unwrap_or(0));
-    for row in &rows {
-        let cells = row.iter().zip(widths).enumerate();
-        let cells = cells.map(|(column, (cell, width))| match column {
-            2..=4 => format!("{cell:>width$}"),
-            _ => format!("{cell:<width$}"),
-        });
-        outln!("{}", cells.collect::<Vec<_>>().join("  "));
+        ]);
     }
+    table.print(plain);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,7 +156,7 @@ fn fetch(model: &str, accept_licence: bool) -> Result<ExitCode, Failure> {
             "not pulled: agree at the prompt, or with --accept-licence"
         )));
     }
-    let bar = ProgressBar::no_length().with_style(style()?);
+    let bar = bar(ProgressBar::no_length().with_style(style()?));
     let path = pull(
         &Hub::from_env(),
         &Cache::from_env(),

@@ -61,6 +61,16 @@ pub(super) fn page() -> Page {
     Page::new(FILES)
 }
 
+/// The pictures to try, by their names.
+pub(super) fn examples() -> Vec<(&'static str, &'static [u8])> {
+    let files = FILES.into_iter();
+    let examples = files.filter_map(|(path, bytes)| {
+        let name = path.strip_prefix("/page/examples/")?;
+        Some((name, bytes))
+    });
+    examples.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -14,7 +14,7 @@ use engine::pipeline::layers::{Layers, find_base};
 use engine::pipeline::{Pipeline, Registry};
 use omnizap_contract::common::names::{nearest, suggestion};
 use omnizap_host::Loader;
-use omnizap_services::Services;
+use omnizap_services::{Services, ServicesConfig};
 use omnizap_stages::builtins;
 use tokio::sync::Semaphore;
 
@@ -22,9 +22,10 @@ use super::config::services_config;
 use super::{Common, Failure, signals};
 
 /// The pipelines inside the program, by the names under which files may extend them.
-const BUILT_IN: [(&str, &str); 5] = [
+pub(super) const BUILT_IN: [(&str, &str); 8] = [
     ("classify", include_str!("../../pipelines/classify.toml")),
     ("feedback", include_str!("../../pipelines/feedback.toml")),
+    ("search", include_str!("../../pipelines/search.toml")),
     (
         "compat/classify",
         include_str!("../../pipelines/compat/classify.toml"),
@@ -37,10 +38,18 @@ const BUILT_IN: [(&str, &str); 5] = [
         "admin/forget",
         include_str!("../../pipelines/admin/forget.toml"),
     ),
+    (
+        "extra/embeddings",
+        include_str!("../../pipelines/extra/embeddings.toml"),
+    ),
+    (
+        "extra/misskey",
+        include_str!("../../pipelines/extra/misskey.toml"),
+    ),
 ];
 
 /// Those that are served by a program that was installed without its folder.
-const DEFAULT: [&str; 2] = ["classify", "feedback"];
+const DEFAULT: [&str; 3] = ["classify", "feedback", "search"];
 
 /// Pipelines that cannot be loaded are wrong configuration.
 pub(super) fn not_loaded(error: impl Into<LoadError>) -> Failure {
@@ -59,6 +68,15 @@ pub(super) fn workshop_and_services(
     safe: bool,
 ) -> Result<(Workshop, Services), Failure> {
     let config = services_config(common).map_err(Failure::Config)?;
+    workshop_with(common, config, safe)
+}
+
+/// The same, whose services have these settings.
+pub(super) fn workshop_with(
+    common: &Common,
+    config: ServicesConfig,
+    safe: bool,
+) -> Result<(Workshop, Services), Failure> {
     let services = Services::new(config);
     let registry = Registry::new(builtins(&services))?;
     let loader = Loader::new(common.data.join("plugins"), safe, common.plugins.limits());
@@ -113,7 +131,7 @@ pub(super) fn plugins_of(
 }
 
 /// There is no such file, and which one was probably meant.
-fn no_file(common: &Common, file: &Path) -> anyhow::Error {
+pub(super) fn no_file(common: &Common, file: &Path) -> anyhow::Error {
     fn stem(path: &Path) -> String {
         let stem = path.file_stem().unwrap_or_default();
         stem.to_string_lossy().into_owned()
@@ -216,6 +234,18 @@ pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
     let graph = graphs.swap_remove(index);
     Ok(Named {
         graph,
+        workshop,
+        services,
+    })
+}
+
+/// The pipeline that a text of the program itself gives.
+pub(super) fn own(common: &Common, name: &str, text: &str) -> Result<Named, Failure> {
+    let (workshop, services) = workshop_and_services(common, false)?;
+    let source = Source::Texts(vec![SourceText::new(name, text)]);
+    let graph = workshop.graphs(&source).map_err(not_loaded)?.pop();
+    Ok(Named {
+        graph: graph.context("the text gives no pipeline")?,
         workshop,
         services,
     })

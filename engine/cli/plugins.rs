@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use engine::live::Source;
-use engine::pipeline::config::{PLUGINS_FILE, read_allowed};
+use engine::pipeline::config::{PLUGINS_FILE, PluginEntry, read_allowed};
 use engine::pipeline::diagnostic::SourceText;
 use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_host::{Manifest, loader};
+use serde_json::{Value as Json, json};
 
 use self::allow::{Allowed, Done};
 use super::pipelines;
@@ -22,7 +23,15 @@ use super::{Common, Failure};
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginsCommand {
     /// The plugins that the pipelines allow, and whether each can be loaded
-    List,
+    #[command(after_help = "\
+Examples:
+  omnizap plugins list
+  omnizap plugins list --json | jq '.[] | select(.fault)'")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a folder with a plugin in Rust that builds as it is, to be edited
     #[command(after_help = "\
 The folder holds a crate with one small stage, its test, and a pipeline that uses it.
@@ -42,6 +51,9 @@ Example:
         sdk: Option<PathBuf>,
     },
     /// What a library says of itself; runs none of its code
+    #[command(after_help = "\
+Example:
+  omnizap plugins inspect libacme.so")]
     Inspect {
         /// The library
         file: PathBuf,
@@ -50,6 +62,10 @@ Example:
     /// process of its own
     Validate(validate::ValidateArgs),
     /// Print the entry that allows a library to the pipelines, or add it to their plugins.toml
+    #[command(after_help = "\
+Examples:
+  omnizap plugins allow libacme.so >> pipelines/plugins.toml
+  omnizap plugins allow libacme.so --write")]
     Allow {
         /// The library
         file: PathBuf,
@@ -61,7 +77,7 @@ Example:
 
 pub(super) fn run(common: &Common, command: &PluginsCommand) -> Result<ExitCode, Failure> {
     match command {
-        PluginsCommand::List => list(common),
+        PluginsCommand::List { json } => list(common, *json),
         PluginsCommand::New { name, path, sdk } => new(name, path.as_deref(), sdk.as_deref()),
         PluginsCommand::Inspect { file } => inspect(file),
         PluginsCommand::Validate(args) => validate::run(args),
@@ -81,11 +97,11 @@ fn folder(common: &Common) -> PathBuf {
         .unwrap_or_else(|| "pipelines".into())
 }
 
-fn list(common: &Common) -> Result<ExitCode, Failure> {
-    let folder = folder(common);
+/// The plugins that the pipelines of a folder allow, and those that the file beside them does.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PluginEntry>, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut lists = Vec::new();
-    for source in Source::Path(folder.clone())
+    for source in Source::Path(folder.to_owned())
         .texts()
         .map_err(pipelines::not_loaded)?
     {
@@ -98,37 +114,62 @@ fn list(common: &Common) -> Result<ExitCode, Failure> {
             &environment,
         ));
     }
-    let mut bad = 0;
+    let mut all = Vec::new();
     for (entries, mistakes) in lists {
         if !mistakes.is_empty() {
             return Err(Failure::Config(mistakes.into()));
         }
-        for entry in entries {
-            let path = entry.path.display();
-            let state = loader::check_file(&entry.path);
-            match state {
-                Ok((manifest, hash)) if hash == *entry.sha256.get_ref() => {
-                    let stages: Vec<_> = manifest.stages.iter().map(|s| s.id.as_str()).collect();
-                    outln!(
-                        "{path}: {} {}: {}",
-                        manifest.name,
-                        manifest.version,
-                        stages.join(", ")
-                    );
-                }
-                Ok(_) => {
-                    bad += 1;
-                    outln!(
-                        "{path}: refused: its SHA-256 is not the one that {} allows",
-                        entry.source.name
-                    );
-                }
-                Err(error) => {
-                    bad += 1;
-                    outln!("{path}: refused: {error}");
-                }
+        all.extend(entries);
+    }
+    Ok(all)
+}
+
+/// What an allowed plugin says of itself, where it can be loaded.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn admitted(entry: &PluginEntry) -> Result<Manifest, String> {
+    match loader::check_file(&entry.path) {
+        Ok((manifest, hash)) if hash == *entry.sha256.get_ref() => Ok(manifest),
+        Ok(_) => Err(format!(
+            "its SHA-256 is not the one that {} allows",
+            entry.source.name
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn list(common: &Common, json: bool) -> Result<ExitCode, Failure> {
+    let mut bad = 0;
+    let mut shown = Vec::new();
+    for entry in entries(&folder(common))? {
+        let path = entry.path.display();
+        let admitted = admitted(&entry);
+        bad += usize::from(admitted.is_err());
+        let stages = |manifest: &Manifest| {
+            let stages = manifest.stages.iter().map(|stage| stage.id.clone());
+            stages.collect::<Vec<_>>()
+        };
+        match admitted {
+            Ok(manifest) if json => shown.push(json!({
+                "path": path.to_string(), "name": manifest.name, "version": manifest.version,
+                "abi": format!("{}.{}", manifest.abi.0, manifest.abi.1),
+                "stages": stages(&manifest), "fault": null,
+            })),
+            Err(fault) if json => {
+                shown.push(json!({ "path": path.to_string(), "fault": fault }));
             }
+            Ok(manifest) => outln!(
+                "{path}: {} {}: {}",
+                manifest.name,
+                manifest.version,
+                stages(&manifest).join(", ")
+            ),
+            Err(fault) => outln!("{path}: refused: {fault}"),
         }
+    }
+    if json {
+        outln!("{:#}", Json::Array(shown));
     }
     Ok(if bad == 0 {
         ExitCode::SUCCESS

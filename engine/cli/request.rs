@@ -92,6 +92,12 @@ impl Request {
             let texts: Vec<_> = texts.map(|given| &*given.text).collect();
             if field.ty == PortType::Bytes {
                 request.add_file(field, &texts)?;
+            } else if let (Some(port), &[text]) = (&field.data_url, texts.as_slice())
+                && Field::is_data_url(text)
+            {
+                let upload = field.upload_of_text(text).map_err(refused)?;
+                let value = Value::Bytes(upload.data);
+                request.values.insert(port.get_ref().clone(), value);
             } else {
                 let value = field.value_of_texts(texts).map_err(refused)?;
                 let value = value.map(|value| (name.clone(), value));
@@ -99,6 +105,12 @@ impl Request {
             }
             request.check_required(pipeline, field)?;
         }
+        let for_each = request
+            .file
+            .as_ref()
+            .map(|file| file.name.get_ref().as_str());
+        let is_given = |name: &str| request.values.contains_key(name) || for_each == Some(name);
+        pipeline.check_one_of(&is_given).map_err(refused)?;
         Ok(request)
     }
 
@@ -127,7 +139,9 @@ impl Request {
     fn check_required(&self, pipeline: &PipelineFile, field: &Field) -> Result<(), Failure> {
         let name = field.name.get_ref();
         let for_each = self.file.as_ref().map(|file| file.name.get_ref());
-        let is_there = self.values.contains_key(name) || for_each == Some(name);
+        let port = field.data_url.as_ref();
+        let has_file = port.is_some_and(|port| self.values.contains_key(port.get_ref()));
+        let is_there = self.values.contains_key(name) || has_file || for_each == Some(name);
         if is_there || !field.required || field.default.is_some() {
             return Ok(());
         }

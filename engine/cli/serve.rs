@@ -6,6 +6,7 @@ mod load;
 mod trust;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +74,31 @@ pub(super) struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// Where it listens.
+    pub(super) fn listen(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Its bounds.
+    pub(super) fn limits(&self) -> Result<Limits, Failure> {
+        Ok(self.bounds.limits()?)
+    }
+
+    /// Whom it answers, with the keys as they are now.
+    pub(super) fn trust(&self) -> Result<Trust, Failure> {
+        self.trust.read().map(|(trust, _)| trust)
+    }
+
+    /// The files of its keys.
+    pub(super) fn key_files(&self) -> [Option<&Path>; 2] {
+        self.trust.key_files()
+    }
+
+    /// True where it does without plugins.
+    pub(super) fn is_safe(&self) -> bool {
+        self.safe
+    }
+
     /// Takes the flags of `before` that `is_said` tells, by their ids.
     pub(super) fn take(&mut self, before: &Self, is_said: &dyn Fn(&str) -> bool) {
         let one = |id: &str| if is_said(id) { before } else { &*self };

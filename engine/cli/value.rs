@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -68,6 +68,35 @@ impl Listen {
                 |address: IpAddr| Self::At(SocketAddr::new(address, port)),
             )),
             _ => Err(expected()),
+        }
+    }
+
+    /// The port.
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::At(address) => address.port(),
+            Self::Host(_, port) => *port,
+        }
+    }
+
+    /// True where nothing but this machine reaches it.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self {
+            Self::At(address) => address.ip().is_loopback(),
+            Self::Host(host, _) => host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+
+    /// Where a client on this machine finds who listens there.
+    pub(super) fn to_reach(&self) -> Self {
+        match self {
+            Self::At(SocketAddr::V4(address)) if address.ip().is_unspecified() => {
+                Self::At((Ipv4Addr::LOCALHOST, address.port()).into())
+            }
+            Self::At(SocketAddr::V6(address)) if address.ip().is_unspecified() => {
+                Self::At((Ipv6Addr::LOCALHOST, address.port()).into())
+            }
+            other => other.clone(),
         }
     }
 
@@ -164,6 +193,21 @@ mod tests {
         ] {
             let error = Listen::parse(text).unwrap_err();
             assert!(error.contains("127.0.0.1:8008"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_client_reaches_who_listens_everywhere_on_this_machine() {
+        for (text, expected, is_inside) in [
+            (":8008", "127.0.0.1:8008", false),
+            ("[::]:1", "[::1]:1", false),
+            ("localhost:2", "localhost:2", true),
+            ("127.0.0.1:3", "127.0.0.1:3", true),
+            ("10.0.0.7:4", "10.0.0.7:4", false),
+        ] {
+            let listen = Listen::parse(text).unwrap();
+            assert_eq!(listen.to_reach().to_string(), expected);
+            assert_eq!(listen.is_loopback(), is_inside, "{text}");
         }
     }
 

@@ -23,7 +23,11 @@ const UNITS: [(char, u64); 5] = [
 ];
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true))]
+#[command(group = clap::ArgGroup::new("which").required(true), after_help = "\
+Examples:
+  omnizap db forget --older-than 90d --dry-run
+  omnizap db forget --hash IMAGE_HASH
+  omnizap db forget --asset 'the client own id' --yes")]
 pub(crate) struct ForgetArgs {
     /// Pictures that a client calls so (asset_id)
     #[arg(long, value_name = "ID", group = "which")]

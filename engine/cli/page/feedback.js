@@ -11,9 +11,13 @@ import { change, items } from "./session.js";
 const HOLD = 6000;
 /** How often one that may be told later is told again. */
 const MOST_TRIES = 5;
+/** Most letters of one that is told to its end where the page goes meanwhile: browsers let few bytes. */
+const MOST_KEPT_ALIVE = 16_000;
 
 /** Judgements that can be undone, the newest last. */
 const held = [];
+/** Those that are told again later. */
+const later = new Set();
 
 /** True where an answer can be judged. */
 export function canJudge(item) {
@@ -75,6 +79,7 @@ function forget(judgement) {
   clearTimeout(judgement.timer);
   const at = held.indexOf(judgement);
   if (at >= 0) held.splice(at, 1);
+  later.delete(judgement);
 }
 
 /** Takes the newest judgement back that was not told yet; the picture that it was of, or null. */
@@ -96,8 +101,9 @@ async function send(judgement, isLast = false) {
   const { item, sent } = judgement;
   judgement.state = "telling";
   change(item, {});
+  const keepalive = isLast || JSON.stringify(sent.body).length <= MOST_KEPT_ALIVE;
   try {
-    await ask("POST", sent.path, { json: sent.body, keepalive: isLast, quiet: isLast });
+    await ask("POST", sent.path, { json: sent.body, keepalive, quiet: isLast });
     judgement.state = "counted";
   } catch (error) {
     judgement.tries += 1;
@@ -106,6 +112,7 @@ async function send(judgement, isLast = false) {
       const wait = error.retryAfter ?? 2 ** judgement.tries;
       judgement.state = "later";
       judgement.error = error;
+      later.add(judgement);
       judgement.timer = setTimeout(() => send(judgement), wait * 1000);
     } else {
       judgement.state = "refused";
@@ -116,9 +123,9 @@ async function send(judgement, isLast = false) {
   change(item, {});
 }
 
-/** Tells all that was held back: the page goes. */
+/** Tells all that was held back: the page goes. What is being told is told to its end. */
 function flush() {
-  for (const judgement of [...held]) send(judgement, true);
+  for (const judgement of [...held, ...later]) send(judgement, true);
 }
 addEventListener("pagehide", flush);
 

@@ -16,7 +16,7 @@ use omnizap_validator::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, output};
 
 /// The shortest that makes sense: the program must start.
 const LEAST_LIMIT_MS: u64 = 100;
@@ -210,7 +210,7 @@ struct Printer<'a> {
 impl<'a> Printer<'a> {
     fn new(args: &'a ValidateArgs, file: &'a Path) -> anyhow::Result<Self> {
         // On stderr, and nothing where that is no terminal.
-        let bar = ProgressBar::new(1);
+        let bar = output::bar(ProgressBar::new(1));
         bar.set_style(ProgressStyle::with_template(
             "[{bar:30}] {pos}/{len} {msg}",
         )?);

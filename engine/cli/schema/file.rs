@@ -12,6 +12,9 @@ const ANY_STAGE: &str = "with-any";
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const STAGE: &str = "[[stage]]";
 const FIELD: &str = "a field of [request]";
+const TEST: &str = "[[test]]";
+const EXPECT: &str = "[test.expect]";
+const CHECK: &str = "a place of [test.expect.answer]";
 const PLACE: &str = "[[stage]] of a file that extends another";
 
 /// The schema of pipeline files that may name these stages.
@@ -88,8 +91,23 @@ fn section(key: &Key, stages: &[Stage]) -> Json {
     let mut inside = match table.title {
         STAGE => stage(table, stages),
         FIELD => field(table),
+        TEST => test(table),
         _ => object(table.keys, &mut value),
     };
+    if table.title == "[response]" {
+        for key in table.keys {
+            let title = format!("[[response.{}]]", key.name);
+            if let Some(forms) = TABLES.iter().find(|table| table.title == title) {
+                let mut items = object(forms.keys, &mut value);
+                items["required"] = required(forms.keys).into();
+                let mut list = json!({ "type": "array", "items": items });
+                if let Limit::Most(most, _) = key.limit {
+                    list["maxItems"] = most.into();
+                }
+                inside["properties"][key.name] = described(list, Some(*key));
+            }
+        }
+    }
     if table.title == "[defaults]" {
         inside["properties"]["with"] = described(any_stage(), key_of(table, "with"));
     }
@@ -169,6 +187,11 @@ fn value(key: &Key) -> Json {
         "number" => spelt::any_number(),
         "text" => spelt::text(),
         "list of texts" => spelt::texts(),
+        "table, list or text" => json!({ "type": ["object", "array", "string"] }),
+        "list of statuses and codes" => {
+            let status = spelt::any_whole();
+            json!({ "type": "array", "minItems": 1, "items": { "anyOf": [spelt::text(), status] } })
+        }
         "table" | "table of tables" => json!({ "type": "object" }),
         "list of tables" => json!({ "type": "array", "items": { "type": "object" } }),
         // Whatever else it is, the readers know.
@@ -190,6 +213,35 @@ fn field(table: &Table) -> Json {
     });
     field["allOf"] = each.collect();
     field
+}
+
+/// A test: what it names of stages and fields is not known here.
+fn test(table: &Table) -> Json {
+    object(table.keys, &mut |key| match key.name {
+        "mock" => of_any_name(json!({ "type": "object" })),
+        "fail" => of_any_name(spelt::text()),
+        "expect" => object(keys_of(EXPECT), &mut |key| match key.name {
+            "status" => spelt::whole(200, 599),
+            "skipped" => json!({ "anyOf": [spelt::texts(), of_any_name(spelt::text())] }),
+            "answer" => {
+                let checks = object(keys_of(CHECK), &mut value);
+                let alone = json!({ "not": { "type": "object" } });
+                of_any_name(json!({ "anyOf": [alone, checks] }))
+            }
+            _ => value(key),
+        }),
+        _ => value(key),
+    })
+}
+
+/// A table whose keys are the file's own.
+fn of_any_name(value: Json) -> Json {
+    json!({ "type": "object", "additionalProperties": value })
+}
+
+fn keys_of(title: &str) -> &'static [Key] {
+    let table = TABLES.iter().find(|table| table.title == title);
+    table.map_or(&[], |table| table.keys)
 }
 
 /// A stage, whose options follow from what it uses.

@@ -1,6 +1,6 @@
 //! Whom the service answers: which names, pages and keys the operator lists.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use engine::http::{Hosts, Origins, Trust};
@@ -53,6 +53,11 @@ impl TrustArgs {
             api_keys_file: one("api_keys_file").api_keys_file.clone(),
             admin_keys_file: one("admin_keys_file").admin_keys_file.clone(),
         }
+    }
+
+    /// The files of keys, of clients and of administrators.
+    pub(super) fn key_files(&self) -> [Option<&Path>; 2] {
+        [&self.api_keys_file, &self.admin_keys_file].map(Option::as_deref)
     }
 
     /// Reads the keys, and says whom the service answers; and the files whose keys may change.

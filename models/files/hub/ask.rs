@@ -19,6 +19,8 @@ const MOST_REDIRECTS: usize = 5;
 #[derive(Clone)]
 pub struct Hub {
     endpoint: String,
+    /// The same as it may be shown.
+    shown: String,
     token: Option<String>,
     pub(super) offline: bool,
     /// How long to wait before the first new try after a break; it doubles with each.
@@ -29,7 +31,7 @@ impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The token is a secret.
         f.debug_struct("Hub")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.shown)
             .finish_non_exhaustive()
     }
 }
@@ -39,6 +41,7 @@ impl Hub {
     pub fn at(endpoint: &str) -> Self {
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            shown: shown(endpoint),
             token: None,
             offline: false,
             patience: Duration::from_millis(500),
@@ -95,10 +98,34 @@ impl Hub {
 
     pub(super) fn unreachable(&self, error: &reqwest::Error) -> PullError {
         PullError::Unreachable {
-            endpoint: self.endpoint.clone(),
+            endpoint: self.shown.clone(),
             reason: innermost(error),
         }
     }
+
+    /// Where a file is, as it may be shown.
+    pub(super) fn told(&self, url: &str) -> String {
+        match url.strip_prefix(&self.endpoint) {
+            Some(path) => format!("{}{path}", self.shown),
+            None => url.to_owned(),
+        }
+    }
+}
+
+/// An address without a user and a password in it. What is none is not repeated: it may be a token in
+/// the wrong place.
+fn shown(endpoint: &str) -> String {
+    let url = reqwest::Url::parse(endpoint).ok();
+    let Some(mut url) = url.filter(reqwest::Url::has_host) else {
+        return "what HF_ENDPOINT says".to_owned();
+    };
+    if url.username().is_empty() && url.password().is_none() {
+        return endpoint.trim_end_matches('/').to_owned();
+    }
+    // What has a host can be without them.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// A file on the hub.
@@ -139,11 +166,11 @@ pub(super) fn find(
                 });
             }
             status if status.is_success() || status.is_redirection() => {
-                return describe(name, url, answer.headers());
+                return describe(hub, name, url, answer.headers());
             }
             status => {
                 return Err(PullError::BadAnswer {
-                    url,
+                    url: hub.told(&url),
                     what: status.to_string(),
                 });
             }
@@ -152,7 +179,7 @@ pub(super) fn find(
     Err(PullError::NotFound {
         repository: repository.to_owned(),
         files: files.join(", "),
-        endpoint: hub.endpoint.clone(),
+        endpoint: hub.shown.clone(),
     })
 }
 
@@ -171,7 +198,7 @@ fn ask(hub: &Hub, client: &Client, url: &str) -> Result<Response, PullError> {
             Some(to) if header(answer.headers(), "x-linked-etag").is_none() => {
                 let base = answer.url().clone();
                 let to = base.join(&to).map_err(|_| PullError::BadAnswer {
-                    url: url.clone(),
+                    url: hub.told(&url),
                     what: format!("a redirect to '{to}'"),
                 })?;
                 url = to.to_string();
@@ -180,14 +207,19 @@ fn ask(hub: &Hub, client: &Client, url: &str) -> Result<Response, PullError> {
         }
     }
     Err(PullError::BadAnswer {
-        url,
+        url: hub.told(&url),
         what: format!("more than {MOST_REDIRECTS} redirects"),
     })
 }
 
-fn describe(name: &'static str, url: String, headers: &HeaderMap) -> Result<Remote, PullError> {
+fn describe(
+    hub: &Hub,
+    name: &'static str,
+    url: String,
+    headers: &HeaderMap,
+) -> Result<Remote, PullError> {
     let missing = |what: &str| PullError::BadAnswer {
-        url: url.clone(),
+        url: hub.told(&url),
         what: format!("without {what}"),
     };
     let etag = header(headers, "x-linked-etag").or_else(|| header(headers, ETAG.as_str()));
@@ -227,4 +259,29 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_who_asks() {
+        for (endpoint, expected) in [
+            ("https://hub.example", "https://hub.example"),
+            ("https://hub.example/hf/", "https://hub.example/hf"),
+            ("https://me:secret@hub.example/hf", "https://hub.example/hf"),
+            ("https://secret@hub.example", "https://hub.example"),
+            ("secret", "what HF_ENDPOINT says"),
+            ("me:secret@hub", "what HF_ENDPOINT says"),
+        ] {
+            let hub = Hub::at(endpoint);
+            assert_eq!(hub.shown, expected);
+            let url = format!("{}/a/b", hub.endpoint);
+            assert_eq!(hub.told(&url), format!("{expected}/a/b"));
+            assert!(!format!("{hub:?}").contains("secret"), "{hub:?}");
+        }
+        let elsewhere = "https://files.example/x";
+        assert_eq!(Hub::at("https://hub.example").told(elsewhere), elsewhere);
+    }
 }

@@ -186,7 +186,7 @@ fn piece(
         }
         status => {
             return Err(Break::Final(PullError::BadAnswer {
-                url: remote.url.clone(),
+                url: hub.told(&remote.url),
                 what: format!("{status} to a request for bytes {done} to {last}"),
             }));
         }
