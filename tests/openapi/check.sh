@@ -9,7 +9,9 @@
 # SEED=N       another run of chance [17]
 # SETS="a b"   folders of pipelines instead of all of them; `plugin` is the one with a plugin
 #
-# Needs python3 with venv and, for the plugin, cc; what else it needs it installs into target/openapi.
+# Needs python3 from 3.10 with venv and, for the plugin, cc; root's Debian gets what is missing. What
+# else it needs it installs into target/openapi. Ends with 3 where Python is missing and cannot be
+# installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -20,6 +22,17 @@ seed=${SEED:-17}
 sets=${SETS:-pipelines pipelines/compat pipelines/tags pipelines/admin pipelines/recipes plugin}
 work=target/openapi
 [ -x "$program" ] || { echo "there is no program $program: cargo build, or name one" >&2; exit 2; }
+
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "tests/openapi/check.sh: python3 with venv is missing; on Debian: apt-get install python3-venv" >&2
+    exit 3
+  fi
+  apt=(apt-get -q -o DPkg::Lock::Timeout=300)
+  "${apt[@]}" update
+  DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends \
+    python3-venv ca-certificates
+fi
 
 if ! [ -x $work/venv/bin/schemathesis ]; then
   mkdir -p $work

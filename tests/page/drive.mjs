@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { AXE, Program, chromium, close, open, root, sample } from "./program.mjs";
+import { AXE, PATIENCE, Program, chromium, close, open, root, sample } from "./program.mjs";
 
 const SHOTS = process.env.OMNIZAP_PAGE_SHOTS ?? join(root, "target/page/shots");
 const KEY = "key-of-the-page-0123456789";
@@ -59,6 +59,15 @@ const answered = (page, count = 1) =>
         (count) => document.querySelectorAll(".strip-item.is-answered").length === count,
         count,
       );
+
+/** Waits for what the page does not show. */
+async function until(what, holds) {
+  const deadline = Date.now() + PATIENCE;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, `${what}: not within ${PATIENCE} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 /** What was told to the service as feedback. */
 const judgements = (page) =>
@@ -177,17 +186,70 @@ test("a picture is dropped, its answer seen and judged, and the judgement counte
   await close(page);
 });
 
+/** Waits until what a key did is on the screen. */
+const drawn = (page) =>
+  page.evaluate(
+    () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+  );
+
+/** How often a stage of the program ran. */
+const ran = async (program, pipeline, stage) => {
+  const { pipelines } = await program.get("pipelines");
+  const { stages } = pipelines.find((one) => one.pipeline === pipeline);
+  return stages.find(({ name }) => name === stage).counters.ran;
+};
+
+// A browser tells nobody of what a page sends as it goes: the service is asked what came.
 test("a page that is left tells what was held back", async (program) => {
+  for (const leave of [
+    (page) => page.goto("about:blank"),
+    (page) => page.reload(),
+    (page) => page.close({ runBeforeUnload: true }),
+    // Left while it is being told, which begins once it cannot be undone any more.
+    async (page) => {
+      await page.evaluate(() => {
+        const { fetch } = globalThis;
+        globalThis.fetch = (to, how) => {
+          const answer = fetch(to, how);
+          if (String(to).endsWith("/feedback")) location.href = "about:blank";
+          return answer;
+        };
+      });
+      await page.waitForURL("about:blank");
+    },
+  ]) {
+    const before = await ran(program, "feedback", "feedback");
+    const page = await open(browser, program, WIDE);
+    await page.setInputFiles("#files", [sample("pizza-sticker.webp")]);
+    await answered(page);
+    await page.keyboard.press("y");
+    await page.waitForSelector(".judge-up[aria-pressed=true]");
+    // It is of the theme that the answer was made with.
+    await page.fill("#option-theme", "left");
+    await leave(page);
+    await until(
+      "the judgement is counted",
+      async () => (await ran(program, "feedback", "feedback")) > before,
+    );
+    await page.context().close();
+  }
   const page = await open(browser, program, WIDE);
-  await page.setInputFiles("#files", [sample("pizza-sticker.webp")]);
-  await answered(page);
-  await page.keyboard.press("y");
-  await page.fill("#option-theme", "left");
-  await page.goto("about:blank");
-  await page.waitForTimeout(300);
-  const [judged] = judgements(page);
-  assert.equal(judged.category, "pizza");
-  await page.context().close();
+  await page.waitForSelector("#status[data-state=ready]");
+  for (const [theme, isKnown] of [
+    ["general", true],
+    ["left", false],
+  ]) {
+    await page.fill("#option-theme", theme);
+    await page.setInputFiles("#files", [sample("pizza-sticker.webp")]);
+    await page.waitForFunction(
+      (isKnown) => {
+        const answer = document.querySelector("#answer[aria-busy=false]:has(.bar-row)");
+        return answer !== null && answer.textContent.includes("Accepted before") === isKnown;
+      },
+      isKnown,
+    );
+  }
+  await close(page);
 });
 
 test("keys alone do everything", async (program) => {
@@ -246,7 +308,11 @@ test("keys alone do everything", async (program) => {
       (row) => document.querySelector(`.review-row[data-id="${row}"].is-judged`),
       row,
     );
-    await page.waitForTimeout(60);
+    // It goes on to the next that is not judged, where there is one.
+    await page.waitForFunction((row) => {
+      const isLast = document.querySelector(".review-row:not(.is-judged)") === null;
+      return isLast || document.querySelector(".review-row.is-current").dataset.id !== row;
+    }, row);
   }
   await page.keyboard.press("u");
   await page.waitForFunction(() => document.querySelectorAll(".review-row.is-judged").length === 5);
@@ -263,7 +329,7 @@ test("keys alone do everything", async (program) => {
   await page.keyboard.press("Escape");
   assert.ok(!(await page.isVisible("#help")));
   await page.keyboard.press("c");
-  await page.waitForTimeout(100);
+  await drawn(page);
   assert.ok(await page.isVisible("#view-pipeline"), "single keys were switched off");
   await close(page);
 });
@@ -350,7 +416,8 @@ for (const [name, size] of [
         await page.click("#ask-options summary");
       }
       await page.keyboard.press("y");
-      await page.waitForTimeout(200);
+      await page.waitForSelector(".judge-up[aria-pressed=true]");
+      await page.waitForSelector(".toast-undo");
       await shot(page, `${name}-${scheme}-answer`);
       await fits(page, "an answer");
       await isAccessible(page, `an answer, ${name} ${scheme}`);

@@ -16,6 +16,8 @@ export const sample = (name) => join(root, "models/embedded/samples", name);
 
 /** Within which the program answers. */
 const START = 60_000;
+/** Within which anything else happens, on cores that others use too. */
+export const PATIENCE = 60_000;
 
 export class Program {
   /** Starts it; `pipelines` are files of the repository, and `environment` more of its settings. */
@@ -89,7 +91,7 @@ export async function open(
     permissions: ["clipboard-read", "clipboard-write"],
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(PATIENCE);
   const wrong = [];
   page.told = { mayFail, posts: [], wrong };
   page.on("console", (message) => {
