@@ -76,7 +76,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
     "README.md",
 ];
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 13] = [
     "Cargo.lock",
     "LICENSE-MIT",
     "LICENSE-APACHE",
@@ -88,6 +88,7 @@ const TOOLS: [&str; 12] = [
     "Dockerfile",
     "deny.toml",
     "deploy",
+    "docs",
     "fuzz",
 ];
 

@@ -4,6 +4,7 @@
 //! - `engine`: the engine alone, with stages made for the test
 //! - `plugins`: third-party stages as real libraries
 //! - `service`: the program as its users meet it
+//! - `deployment`: what operators are given, held to the program
 //! - `fuzz`: readers of strangers' bytes, on bytes that nobody wrote
 //! - `memory`: what it remembers, over each kind of database
 
@@ -11,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod architecture;
+mod deployment;
 mod engine;
 mod fuzz;
 mod memory;
