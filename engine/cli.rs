@@ -3,7 +3,8 @@
 //! One file a command; `arguments` reads what was said, `config` turns the environment into
 //! settings, `pipelines` finds, checks and builds pipelines for all of them, `request` makes what
 //! was given for the fields of one into values. `dotenv` reads the `.env`, `value` what flags and
-//! variables say, `signals` tells when to end, `output` and `log` are the ways out.
+//! variables say, `client` asks other servers, `signals` tells when to end, `output` and `log` are the
+//! ways out.
 
 // First, for its macros.
 #[macro_use]
@@ -13,13 +14,18 @@ mod page;
 mod arguments;
 mod check;
 mod classify;
+mod client;
+mod completions;
 mod config;
 mod db;
+mod doctor;
 mod dotenv;
 mod eval;
 mod graph;
+mod health;
 mod limits;
 mod log;
+mod man;
 mod models;
 mod permission;
 mod pipelines;
@@ -28,6 +34,9 @@ mod request;
 mod schema;
 mod serve;
 mod signals;
+mod similar;
+mod test;
+mod top;
 mod value;
 
 use std::path::PathBuf;
@@ -56,12 +65,17 @@ Examples:
   omnizap classify sticker.webp               classify a file without a server
   omnizap classify a.png b.jpg --labels 'a cat,a dog' --json
   omnizap classify --pipeline feedback --field image_hash=HASH --field theme=animals
+  omnizap classify pictures --recursive --out results.csv
+  omnizap similar sticker.webp                find stored pictures that look like it
   omnizap eval pictures                       measure accuracy: pictures/CLASS/*.png
   omnizap check                               find every mistake in ./pipelines
+  omnizap test                                try them by the tests in their files
   omnizap graph pipelines/classify.toml       show what feeds what
+  omnizap doctor                              find what is amiss before a server does
+  omnizap top                                 watch the stages of a running server
 
 Settings come from the environment and from the .env file of the working folder, which
-never overrides the environment. README.md lists them. One that is set to nothing is
+never overrides the environment. docs/settings.md lists them. One that is set to nothing is
 not set.
 
 Exit codes: 0 fine, 1 failed, 2 bad usage, 70 a plugin ended the program,
@@ -84,7 +98,7 @@ struct Common {
     /// Folder of pipeline files [default: ./pipelines, else the ones built in]
     #[arg(long, global = true, env = "OMNIZAP_PIPELINES", value_name = "DIR")]
     pipelines: Option<PathBuf>,
-    /// Folder for the database and imported models; made at first use
+    /// Folder for SQLite's database, the vector index and copies of plugins; made at first use
     #[arg(
         long,
         global = true,
@@ -94,7 +108,7 @@ struct Common {
     )]
     data: PathBuf,
     /// What to log: error, warn, info, debug, trace, or a tracing filter [default: info
-    /// while serving, warn else]
+    /// while serving, error in `test`, warn else]
     #[arg(
         long,
         global = true,
@@ -120,17 +134,32 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the pipelines over HTTP (the default)
+    #[command(after_help = "\
+Examples:
+  omnizap serve                                    on 127.0.0.1:8008, the page is at /
+  omnizap serve --listen :8008                     on every interface: set keys then
+  omnizap serve --pipelines /etc/omnizap/pipelines --data /var/lib/omnizap")]
     Serve(serve::ServeArgs),
     /// Classify files, or send any pipeline a request, without a server
     Classify(classify::ClassifyArgs),
+    /// Find stored pictures that look like one, or fit a text
+    Similar(similar::SimilarArgs),
     /// Measure how well labels fit pictures whose labels are known
     Eval(eval::EvalArgs),
     /// Find every mistake in pipeline files, without building anything
     Check(check::CheckArgs),
+    /// Try pipelines by the tests in their files
+    Test(test::TestArgs),
     /// Show the effective graph of pipelines
     Graph(graph::GraphArgs),
     /// Print what a pipeline file may hold, as JSON Schema for editors
     Schema(schema::SchemaArgs),
+    /// Look at all that a server needs here: what is fine, what is not, what to do
+    Doctor(doctor::DoctorArgs),
+    /// Watch what the stages of a running server do
+    Top(top::TopArgs),
+    /// Ask the service on this machine whether it answers
+    Health(health::HealthArgs),
     /// The database: migrate it, show its state, forget pictures
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -140,6 +169,10 @@ enum Command {
     /// Stages of third parties: new, inspect, validate, allow, list
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all of them
+    Man(man::ManArgs),
 }
 
 /// How a command failed, as its exit code tells.
@@ -163,9 +196,19 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub(crate) fn run() -> ExitCode {
     // Before there is a second thread: it sets variables.
     let env_file = dotenv::load();
-    let cli = arguments::read();
+    let mut cli = arguments::read();
+    // Where it is amiss, that is a finding there, beside others.
+    let env_file = match &mut cli.command {
+        Some(Command::Doctor(args)) => Ok(args.hear(env_file)),
+        _ => env_file,
+    };
     let serving = matches!(cli.command, None | Some(Command::Serve(_)));
-    let default = if serving { "info" } else { "warn" };
+    let default = match &cli.command {
+        _ if serving => "info",
+        // What fails in a test is told by the test, or was meant to.
+        Some(Command::Test(_)) => "error",
+        _ => "warn",
+    };
     let filter = cli.common.log.as_deref().filter(|said| !said.is_empty());
     let log = match Log::start(filter.unwrap_or(default), serving, cli.common.log_format) {
         Ok(log) => log,
@@ -210,13 +253,20 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             None => serve::run(&common, cli.serve).await,
             Some(Command::Serve(args)) => serve::run(&common, args).await,
             Some(Command::Classify(args)) => classify::run(&common, args).await,
+            Some(Command::Similar(args)) => similar::run(&common, args).await,
             Some(Command::Eval(args)) => eval::run(&common, args).await,
             Some(Command::Check(args)) => check::run(&common, &args),
+            Some(Command::Test(args)) => test::run(&common, &args).await,
             Some(Command::Graph(args)) => graph::run(&common, &args),
             Some(Command::Schema(args)) => schema::run(&common, &args),
+            Some(Command::Doctor(args)) => doctor::run(&common, args, &cli.serve).await,
+            Some(Command::Top(args)) => top::run(&args, &cli.serve).await,
+            Some(Command::Health(args)) => health::run(args).await,
             Some(Command::Db(command)) => db::run(&common, command).await,
             Some(Command::Models(command)) => models::run(&common, command).await,
             Some(Command::Plugins(command)) => plugins::run(&common, &command),
+            Some(Command::Completions(args)) => completions::run(&args),
+            Some(Command::Man(args)) => man::run(&args),
         }
     });
     // Threads that still compute for nobody must not hold the exit.

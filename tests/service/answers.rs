@@ -281,7 +281,7 @@ fn health_tells_the_model_and_liveness_needs_nothing() {
         (200, json!(true))
     );
     let graphs = client.get("/pipelines").json();
-    assert_eq!(graphs["pipelines"].as_array().unwrap().len(), 2);
+    assert_eq!(graphs["pipelines"].as_array().unwrap().len(), 3);
 }
 
 #[test]
