@@ -3,8 +3,8 @@
 //! One file a command; `arguments` reads what was said, `config` turns the environment into
 //! settings, `pipelines` finds, checks and builds pipelines for all of them, `request` makes what
 //! was given for the fields of one into values. `dotenv` reads the `.env`, `value` what flags and
-//! variables say, `client` asks other servers, `signals` tells when to end, `output` and `log` are the
-//! ways out.
+//! variables say, `client` asks other servers, `picture` knows pictures by their names, `signals`
+//! tells when to end, `output` and `log` are the ways out.
 
 // First, for its macros.
 #[macro_use]
@@ -28,6 +28,7 @@ mod log;
 mod man;
 mod models;
 mod permission;
+mod picture;
 mod pipelines;
 mod plugins;
 mod request;

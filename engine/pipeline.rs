@@ -10,6 +10,7 @@
 //! 5. [`run`]: one request through the built stages, with a [`trace`]
 
 pub mod all;
+pub mod answer;
 pub mod build;
 pub mod case;
 pub mod condition;

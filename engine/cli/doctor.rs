@@ -30,7 +30,7 @@ use super::serve::ServeArgs;
 use super::{Common, Failure};
 
 /// The longest that a check takes which reads a few files of this machine.
-const QUICK: Duration = Duration::from_secs(5);
+const QUICK: Duration = Duration::from_secs(20);
 /// The same of one that waits for a database, and for its name to be found.
 const DATABASE: Duration = Duration::from_secs(20);
 /// Of the pipelines: with plugins, whose libraries are opened for that.
@@ -38,7 +38,7 @@ const PIPELINES: Duration = Duration::from_mins(1);
 /// Of the libraries of plugins, which are read whole.
 const PLUGINS: Duration = Duration::from_secs(20);
 /// Of models, which are read whole and run once.
-const MODELS: Duration = Duration::from_mins(1);
+const MODELS: Duration = Duration::from_mins(5);
 /// Of a question to the server of the language model.
 const ONLINE: Duration = Duration::from_secs(10);
 

@@ -41,7 +41,8 @@ TRACEPARENT = b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b
 class Asked:
     """Requests, watched and not; the same pictures for both."""
 
-    def __init__(self, seed, is_new):
+    def __init__(self, seed, is_new, is_told):
+        self.is_told = is_told
         self.pictures = Pictures(seed)
         self.chance = random.Random(seed)
         self.known = None if is_new else [self.pictures.another() for _ in range(KNOWN)]
@@ -51,7 +52,8 @@ class Asked:
         picture = self.chance.choice(known) if known else self.pictures.another()
         if not is_watched:
             return post_form("/classify", picture)
-        line, rest = post_form("/classify?trace=1", picture).split(b"\r\n", 1)
+        path = "/classify?trace=1" if self.is_told else "/classify"
+        line, rest = post_form(path, picture).split(b"\r\n", 1)
         return line + b"\r\n" + TRACEPARENT + rest
 
 
@@ -68,7 +70,7 @@ async def turn(service, client, asked, is_watched, seconds):
             answer = await client.ask(asked.another(is_watched))
             if answer.status != 200:
                 raise SystemExit(f"{answer.status} {answer.code()}")
-            if is_watched != (b'"trace":{' in answer.body):
+            if (is_watched and asked.is_told) != (b'"trace":{' in answer.body):
                 raise SystemExit("a trace that was not asked for, or one that was and is not there")
             answered += 1
 
@@ -100,7 +102,7 @@ def interval(ratios, chance):
 
 async def main(arguments, services):
     clients = [Client(service.port) for service in services]
-    asked = Asked(arguments.seed, arguments.pictures == "new")
+    asked = Asked(arguments.seed, arguments.pictures == "new", arguments.traces == "told")
     chance = random.Random(arguments.seed)
     for service, client in zip(services, clients):
         await service.ready(client)
@@ -160,6 +162,13 @@ def read_arguments():
         choices=["seen", "new"],
         default="new",
         help="new ones are computed; those that were seen are recalled, the dearest case [new]",
+    )
+    parser.add_argument(
+        "--traces",
+        choices=["told", "passed-on"],
+        default="told",
+        help="whether each answer tells its trace (?trace=1), or only the log names the caller's, as "
+        "it is in service [told]",
     )
     parser.add_argument("--most", type=float, default=3, help="goal, in percent [3]")
     parser.add_argument("--seed", type=int, default=1)

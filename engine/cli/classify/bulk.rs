@@ -23,6 +23,7 @@ use super::sink::Sink;
 use super::sorting::{Sorter, Way};
 use super::walk::{self, Found, Picture};
 use super::{ClassifyArgs, classify_file, started};
+use crate::cli::picture;
 use crate::cli::pipelines::{self, Done, Named};
 use crate::cli::request::{Request, is_standard_input};
 use crate::cli::{Common, Failure, output};
@@ -143,7 +144,7 @@ fn nothing(found: &Found, args: &ClassifyArgs) -> anyhow::Error {
     anyhow!(
         "no pictures in {}: expected files that end in one of {}{deeper}",
         listed(args),
-        walk::kinds()
+        picture::kinds()
     )
 }
 
@@ -258,7 +259,9 @@ impl<'a> Bulk<'a> {
         let mut next = 0;
         loop {
             self.write_ready()?;
-            let is_for_nobody = output::is_closed() && !matches!(self.sink, Sink::File(_));
+            // Files are sorted also where nobody reads the answers.
+            let changes = self.sorter.is_some() || matches!(self.sink, Sink::File(_));
+            let is_for_nobody = output::is_closed() && !changes;
             while in_flight.len() < self.jobs
                 && in_flight.len() + self.waiting.len() < MAX_AHEAD
                 && !is_for_nobody

@@ -78,6 +78,11 @@ impl Sorter {
         }
         let folder = self.folder.join(folder_name(label));
         fs::create_dir_all(&folder)?;
+        // What is in its folder already stays there.
+        let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
+        if parent.unwrap_or(Path::new(".")).canonicalize()? == folder.canonicalize()? {
+            return Ok(());
+        }
         let name = file.file_name().context("it has no name")?;
         let first = folder.join(name);
         let begun = *self.next.get(&first).unwrap_or(&1);
@@ -85,8 +90,12 @@ impl Sorter {
             let to = folder.join(numbered(name, number));
             let is_there = match fs::symlink_metadata(&to) {
                 Ok(there) => {
-                    // A file that was moved is not seen again, unless the move was not ended.
-                    let may_be_it = again || self.way != Way::Move;
+                    // A move that was not ended leaves two where it is a copy and a removal: of a
+                    // link, and to another file system.
+                    let may_be_it = self.way != Way::Move
+                        || again
+                            && (file.is_symlink()
+                                || fs::metadata(file)?.dev() != fs::metadata(&folder)?.dev());
                     if may_be_it && there.is_file() && is_same(file, &to)? {
                         if self.way == Way::Move {
                             fs::remove_file(file)?;
@@ -304,8 +313,15 @@ mod tests {
         // Its copy was made, and then the program was killed.
         fs::write(root.join("a/x.png"), "same").unwrap();
         let mut sorter = Sorter::new(&sorted, Way::Move, "rows").unwrap();
-        sorter.put(&root.join("a/x.png"), "cat", true).unwrap();
+        std::os::unix::fs::symlink("x.png", root.join("a/link.png")).unwrap();
+        sorter.put(&root.join("a/link.png"), "cat", true).unwrap();
         assert_eq!(names(&sorted.join("cat")), found);
-        assert!(!root.join("a/x.png").exists());
+        assert!(!root.join("a/link.png").is_symlink());
+        // One of the same name and bytes that was not moved yet is another file.
+        sorter.put(&root.join("a/x.png"), "cat", true).unwrap();
+        assert_eq!(names(&sorted.join("cat")).len(), 4);
+        // And what is where it belongs stays.
+        sorter.put(&sorted.join("cat/x.png"), "cat", true).unwrap();
+        assert!(sorted.join("cat/x.png").exists());
     }
 }

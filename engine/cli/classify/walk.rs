@@ -9,13 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::picture::is_picture;
+
 /// Most pictures of one run.
 const MAX_PICTURES: usize = 1_000_000;
-
-/// Endings of the kinds that are read, whatever their case. Any file may be named itself.
-const EXTENSIONS: [&str; 9] = [
-    "png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "apng",
-];
 
 /// A file that is to be classified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +90,7 @@ pub(super) fn find(
                         }
                     },
                     Entry::Link => found.links += 1,
-                    Entry::File if is_picture(name) => {
+                    Entry::File if is_picture(Path::new(name)) => {
                         let name = shown(&within);
                         pictures.insert(Picture { name, path });
                         if pictures.len() > MAX_PICTURES {
@@ -143,16 +140,6 @@ fn id(folder: &std::fs::Metadata) -> FolderId {
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
-}
-
-fn is_picture(name: &OsStr) -> bool {
-    let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    extension.is_some_and(|it| EXTENSIONS.contains(&it.to_lowercase().as_str()))
-}
-
-/// The kinds, for people.
-pub(super) fn kinds() -> String {
-    EXTENSIONS.join(", ")
 }
 
 /// A path as text that no other path has: bytes that are no UTF-8 as `\xNN`.
@@ -237,6 +224,6 @@ mod tests {
             [&b"a\xff.png"[..], b"a\xfe.png"].map(|name| Path::new(OsStr::from_bytes(name)));
         assert_eq!(shown(a), "a\\xff.png");
         assert_ne!(shown(a), shown(b));
-        assert!(is_picture(a.as_os_str()));
+        assert!(is_picture(a));
     }
 }

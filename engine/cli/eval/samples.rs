@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::picture::{is_picture, kinds};
+
 /// Most pictures of one evaluation.
 const MAX_SAMPLES: usize = 1_000_000;
-
-/// Names of pictures in a folder; a table may name any file.
-const EXTENSIONS: [&str; 9] = [
-    "png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "apng",
-];
 
 /// A picture and the label it should get.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub(super) fn from_folders(folder: &Path) -> anyhow::Result<Vec<Sample>> {
             "no pictures in {}: expected {}/CLASS/*.png (or {}), or --labels FILE",
             folder.display(),
             folder.display(),
-            EXTENSIONS[1..].join(", ")
+            kinds()
         );
     }
     Ok(samples)
@@ -66,12 +63,6 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .with_context(context)?;
     paths.sort();
     Ok(paths)
-}
-
-fn is_picture(path: &Path) -> bool {
-    path.extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| EXTENSIONS.contains(&extension.to_lowercase().as_str()))
 }
 
 /// Lines of `file,label`, files relative to `folder`.

@@ -12,9 +12,8 @@ use super::{is_ours, one_line};
 use crate::http::reply::{self, Response, Told};
 use crate::http::traced::TRACE;
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::ErrorForm;
-use crate::pipeline::run::{Ended, FinishedEach, StageFailure};
-use crate::pipeline::template::{ERROR, INDEX, REQUEST_ID, Values};
+use crate::pipeline::answer::{of_each, of_error, of_run};
+use crate::pipeline::run::{FinishedEach, StageFailure};
 
 /// Most lines of the log on the failed items of one request.
 const MAX_LOGGED: usize = 16;
@@ -26,14 +25,7 @@ pub(super) fn answer(
     request_id: &str,
     told: Option<(&str, Json)>,
 ) -> Response {
-    let body = match &pipeline.graph.file.answer.template {
-        Some(template) => {
-            let mut values = values(Some(&fields), request_id);
-            template.get_ref().fill(&mut values)
-        }
-        None => Json::Object(fields),
-    };
-    reply::ok(&with(body, told))
+    reply::ok(&with(of_run(&pipeline.graph, fields, request_id), told))
 }
 
 /// A body with a field more, where it has fields. What the pipeline itself answers under that name
@@ -43,15 +35,6 @@ fn with(mut body: Json, told: Option<(&str, Json)>) -> Json {
         fields.entry(name).or_insert(value);
     }
     body
-}
-
-fn values<'v>(fields: Option<&'v Map<String, Json>>, request_id: &str) -> Values<'v> {
-    let mut values = Values {
-        fields,
-        ..Values::default()
-    };
-    values.own.insert(REQUEST_ID.into(), request_id.into());
-    values
 }
 
 /// Logs how the runs of a request ended, and answers it.
@@ -86,7 +69,7 @@ pub(super) fn ended_each(
             for failure in errors.take(MAX_LOGGED) {
                 log(name, request_id, failure);
             }
-            answer_each(pipeline, items, request_id, told)
+            reply::ok(&with(of_each(&pipeline.graph, items, request_id), told))
         }
         Err(failure) => {
             log(name, request_id, &failure);
@@ -109,85 +92,6 @@ fn log(pipeline: &str, request_id: &str, failure: &StageFailure) {
     }
 }
 
-fn answer_each(
-    pipeline: &Pipeline,
-    items: Vec<Ended>,
-    request_id: &str,
-    told: Option<(&str, Json)>,
-) -> Response {
-    let form = &pipeline.graph.file.answer;
-    let mut each = Vec::with_capacity(items.len());
-    // What the whole answer says is that of the first item that went well.
-    let mut first: Option<Map<String, Json>> = None;
-    for (index, item) in items.into_iter().enumerate() {
-        each.push(match item {
-            Ok(fields) => {
-                let body = match &form.each {
-                    Some(template) => {
-                        let mut values = values(Some(&fields), request_id);
-                        values.own.insert(INDEX.into(), index.into());
-                        template.get_ref().fill(&mut values)
-                    }
-                    None => Json::Object(fields.clone()),
-                };
-                first.get_or_insert(fields);
-                body
-            }
-            Err(StageFailure { stage, error }) => {
-                let status = error.kind().status();
-                let told = Told {
-                    detail: error.message().to_owned(),
-                    code: error.code().to_owned(),
-                    stage,
-                    more: None,
-                };
-                let form = form.of_item(status, &told.code);
-                form.map_or_else(
-                    || error_values(&told, status),
-                    |form| filled(form, &told, status, request_id, Some(index)),
-                )
-            }
-        });
-    }
-    let first = first.unwrap_or_else(|| neutral(pipeline));
-    let mut values = values(Some(&first), request_id);
-    values.each = Some(each);
-    let body = match &form.template {
-        Some(template) => template.get_ref().fill(&mut values),
-        None => Json::from(values.each.unwrap_or_default()),
-    };
-    reply::ok(&with(body, told))
-}
-
-/// The fields of an answer in which no stage ran.
-fn neutral(pipeline: &Pipeline) -> Map<String, Json> {
-    let fields = pipeline.graph.response.iter();
-    fields
-        .map(|field| (field.name.clone(), field.neutral.clone()))
-        .collect()
-}
-
-fn error_values(told: &Told, status: u16) -> Json {
-    json!({
-        "status": status, "code": told.code, "detail": told.detail, "stage": told.stage,
-    })
-}
-
-fn filled(
-    form: &ErrorForm,
-    told: &Told,
-    status: u16,
-    request_id: &str,
-    index: Option<usize>,
-) -> Json {
-    let mut values = values(None, request_id);
-    values.own.insert(ERROR.into(), error_values(told, status));
-    if let Some(index) = index {
-        values.own.insert(INDEX.into(), index.into());
-    }
-    form.template.fill(&mut values)
-}
-
 /// The same response, where it is one of an error in the form that the file says for it. Its headers
 /// stay, and so does what was added to its body.
 pub(super) fn error(pipeline: &Pipeline, mut response: Response, request_id: &str) -> Response {
@@ -202,7 +106,10 @@ pub(super) fn error(pipeline: &Pipeline, mut response: Response, request_id: &st
     let Some(form) = answer.of_request(status, &told.code) else {
         return response;
     };
-    let body = filled(form, &told, status, request_id, None);
+    let named = json!({
+        "status": status, "code": told.code, "detail": told.detail, "stage": told.stage,
+    });
+    let body = of_error(form, named, request_id, None);
     let more = told.more.as_ref();
     let body = with(
         body,
