@@ -80,9 +80,8 @@ never overrides the environment. docs/settings.md lists them. One that is set to
 not set.
 
 Exit codes: 0 fine, 1 failed, 2 bad usage, 70 a plugin ended the program,
-78 bad configuration, 129 terminal closed, 130 interrupted (Ctrl-C), 143
-terminated; a server
-that is told to end and ends in time has 0."
+78 bad configuration, 129 terminal closed, 130 interrupted (Ctrl-C),
+143 terminated; a server that is told to end and ends in time has 0."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -10,6 +10,7 @@
 //! - `sample`: a request by curl
 //! - `schema`: types as JSON Schema
 //! - `template`: answers and errors that look as the pipeline's file says
+//! - `traced`: where the time went, for who asks
 
 mod answer;
 mod errors;
@@ -19,6 +20,7 @@ mod sample;
 mod schema;
 mod sure;
 mod template;
+mod traced;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -244,14 +246,17 @@ fn run(graph: &Graph, about: &About) -> Json {
     description.push_str(admins(audience, about));
     operation.insert("description".into(), description.into());
     operation.insert("x-omnizap-pipeline".into(), name.as_str().into());
-    if !request.parameters.is_empty() {
-        operation.insert("parameters".into(), request.parameters.into());
-    }
+    let mut parameters = request.parameters;
+    parameters.extend(traced::parameters(file));
+    operation.insert("parameters".into(), parameters.into());
     if let Some(body) = request.body {
         operation.insert("requestBody".into(), body);
     }
     let mut responses = Map::new();
-    responses.insert("200".into(), answer::of_run(&template::body(graph)));
+    responses.insert(
+        "200".into(),
+        answer::of_run(&traced::with(template::body(graph), file)),
+    );
     for status in errors::OF_PIPELINES {
         responses.insert(status.to_string(), errors::reference(status));
     }

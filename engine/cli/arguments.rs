@@ -167,7 +167,8 @@ fn chosen(matches: &ArgMatches) -> Result<Cli, Error> {
         };
         if !is_serve {
             return refused(format!(
-                "'{flag}' belongs to `serve` and says nothing to `{command}`"
+                "'{flag}' belongs to `serve` and says nothing to `{command}` before it: where \
+                 `{command}` has it too, put it behind"
             ));
         }
         if is_said(after, id) {

@@ -183,7 +183,8 @@ async fn answer_files(
             Ok(answer) => print_answer(&path.display().to_string(), &answer, args.json),
             Err(error) => {
                 failed += 1;
-                errln!("error: {}: {}", path.display(), chain(error.as_ref()));
+                let name = output::on_one_line(&path.display().to_string());
+                errln!("error: {name}: {}", chain(error.as_ref()));
             }
         }
     }
@@ -244,7 +245,7 @@ fn print_answer(what: &str, answer: &Json, json: bool) {
     }
     let Some(top_labels) = answer["top_labels"].as_array() else {
         // A pipeline of another kind: everything that it publishes.
-        outln!("{what}");
+        outln!("{}", output::on_one_line(what));
         for (field, value) in answer.as_object().into_iter().flatten() {
             outln!("  {field}: {value}");
         }
@@ -261,10 +262,10 @@ fn print_answer(what: &str, answer: &Json, json: bool) {
     if let Some(model) = answer["model"].as_str() {
         notes.push(model.to_owned());
     }
-    outln!("{what} ({})", notes.join(", "));
+    outln!("{} ({})", output::on_one_line(what), notes.join(", "));
     for top in top_labels {
         let score = top["score"].as_f64().unwrap_or_default();
         let label = top["label"].as_str().unwrap_or_default();
-        outln!("  {:5.1} %  {label}", score * 100.0);
+        outln!("  {:5.1} %  {}", score * 100.0, output::on_one_line(label));
     }
 }

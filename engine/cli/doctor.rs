@@ -152,7 +152,7 @@ fn late(limit: Duration) -> Vec<Finding> {
     let what = format!("nothing was found within {} s", limit.as_secs());
     vec![Finding::fault(
         what,
-        "look whether a disk, the network or a plugin hangs",
+        "look whether a disk, the network or a plugin hangs, or the machine has too much to do",
     )]
 }
 

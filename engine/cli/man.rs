@@ -45,7 +45,7 @@ fn named<'c>(all: &'c Command, words: &[String]) -> Result<&'c Command, Failure>
     for word in words {
         command = command.find_subcommand(word).ok_or_else(|| {
             let known = command.get_subcommands().map(Command::get_name);
-            let help = suggestion(word, known).unwrap_or_default();
+            let help = suggestion(word, known).unwrap_or_else(|| "it has none".to_owned());
             Failure::Usage(anyhow!("there is no command `{word}`: {help}"))
         })?;
     }

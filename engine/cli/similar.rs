@@ -90,7 +90,7 @@ pub(super) struct SimilarArgs {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// What the pictures are to show
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = no_blanks)]
     text: Option<String>,
     /// Most pictures [default: 10]
     #[arg(long, value_name = "N", value_parser = |text: &str| whole(text, 1, MAX_LIMIT))]
@@ -104,6 +104,13 @@ pub(super) struct SimilarArgs {
     /// A pipeline of yours that gives similar_images, instead of the one for this command
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
+}
+
+fn no_blanks(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a word or more".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn cosine(text: &str) -> Result<f64, String> {

@@ -41,7 +41,7 @@ impl Sent {
         let known: Vec<&str> = known.map(|field| field.name.get_ref().as_str()).collect();
         let sorted = file.request.iter().map(|field| {
             let name = field.name.get_ref();
-            match field.source {
+            let mut given: Vec<Raw> = match field.source {
                 Source::Path => {
                     let parts = path.iter().filter(|(known, _)| known == name);
                     parts
@@ -60,7 +60,11 @@ impl Sent {
                     }
                     given
                 }
+            };
+            if field.ty == PortType::Bytes && !field.required {
+                given.retain(|raw| !raw.is_unchosen());
             }
+            given
         });
         let given = sorted.collect();
         let mut unknown: Vec<String> = body.into_names().chain(query.into_names()).collect();
@@ -103,7 +107,10 @@ impl Sent {
     /// wrong with one of several values is that value's alone.
     pub(super) fn values(self, file: &PipelineFile) -> Result<Runs, Error> {
         let given = file.request.iter().zip(&self.given);
-        let given = given.filter(|(_, given)| given.iter().any(is_something));
+        let given = given.filter(|(field, given)| {
+            let mut given = given.iter();
+            given.any(|raw| is_something(field, raw))
+        });
         let given: Vec<&str> = given
             .map(|(field, _)| field.name.get_ref().as_str())
             .collect();
@@ -141,10 +148,11 @@ pub(super) enum Runs {
 }
 
 /// True for what is more than a field without a value.
-fn is_something(raw: &Raw) -> bool {
+fn is_something(field: &Field, raw: &Raw) -> bool {
     match raw {
         Raw::Json(Json::Null) => false,
         Raw::Json(Json::String(text)) => !text.trim().is_empty(),
+        Raw::Json(Json::Array(items)) => field.ty == PortType::Json || !items.is_empty(),
         Raw::Json(_) => true,
         Raw::Part { data, filename, .. } => filename.is_some() || !data.trim_ascii().is_empty(),
         Raw::Query(text) | Raw::Path(text) => !text.is_empty(),

@@ -81,6 +81,16 @@ impl RawFields {
 }
 
 impl Raw {
+    /// True for what a browser sends of a file that nobody chose.
+    pub(super) fn is_unchosen(&self) -> bool {
+        match self {
+            Self::Part { data, filename, .. } => {
+                data.is_empty() && filename.as_ref().is_some_and(String::is_empty)
+            }
+            _ => false,
+        }
+    }
+
     /// True for a part of a form that says that it is a file: by a name of one, or by a media type
     /// that is not that of texts.
     fn is_file(&self) -> bool {

@@ -267,7 +267,7 @@ pub(super) fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, x-api-key, x-request-id",
+            "authorization, content-type, traceparent, tracestate, x-api-key, x-request-id, x-trace",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
@@ -283,7 +283,9 @@ pub(super) fn let_read(response: &mut Response, origin: &HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    let shown = HeaderValue::from_static("retry-after, server-timing, x-request-id");
+    let shown = HeaderValue::from_static(
+        "retry-after, server-timing, www-authenticate, x-request-id, x-unknown-fields",
+    );
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
 }
 

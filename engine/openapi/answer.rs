@@ -9,8 +9,7 @@ use crate::pipeline::graph::{Graph, ResponseField, Source};
 /// The answer of a run with that body.
 pub(super) fn of_run(body: &Json) -> Json {
     let mut answer = errors::ok("what the stages found", body);
-    answer["headers"]["Server-Timing"] = errors::header("ServerTiming");
-    answer["headers"]["X-Unknown-Fields"] = errors::header("UnknownFields");
+    errors::put_run_headers(&mut answer);
     answer
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::traced;
+
 /// Statuses of errors that any request can meet: of what is no request, of whom the service does
 /// not answer, of a connection that there is no place for.
 pub(super) const OF_ALL: [u16; 5] = [400, 403, 414, 431, 503];
@@ -74,7 +76,7 @@ const ALL: [Failing; 15] = [
         status: 413,
         name: "TooLarge",
         means: "the request is over a limit of size",
-        codes: &["body_too_large", "field_too_large"],
+        codes: &["body_too_large", "field_too_large", "too_many_items"],
         header: None,
     },
     Failing {
@@ -167,6 +169,12 @@ pub(super) fn header(name: &str) -> Json {
     json!({ "$ref": format!("#/components/headers/{name}") })
 }
 
+/// Adds the headers of what comes of a run, well or not.
+pub(super) fn put_run_headers(answer: &mut Json) {
+    answer["headers"]["Server-Timing"] = header("ServerTiming");
+    answer["headers"]["X-Unknown-Fields"] = header("UnknownFields");
+}
+
 /// An answer in JSON that went well.
 pub(super) fn ok(description: &str, body: &Json) -> Json {
     content(description, "application/json", body)
@@ -198,6 +206,7 @@ pub(super) fn with_body(status: u16, body: &Json, of_others: bool) -> Json {
     if let Some((name, reference, _)) = failing.header.filter(|_| !of_others) {
         answer["headers"][name] = header(reference);
     }
+    put_run_headers(&mut answer);
     answer
 }
 
@@ -208,6 +217,9 @@ pub(super) fn components() -> Json {
         if let Some((name, reference, _)) = failing.header {
             answer["headers"][name] = header(reference);
         }
+        if failing.status == 400 || OF_PIPELINES.contains(&failing.status) {
+            put_run_headers(&mut answer);
+        }
         let code = failing.codes.first().copied().unwrap_or_default();
         answer["content"]["application/json"]["example"] = json!({
             "detail": failing.means, "code": code, "stage": null,
@@ -216,7 +228,7 @@ pub(super) fn components() -> Json {
         (failing.name.to_owned(), answer)
     });
     json!({
-        "schemas": { "Error": {
+        "schemas": { "Trace": traced::component(), "Error": {
             "type": "object",
             "description": "Every error has this body.",
             "required": ["detail", "code", "stage", "request_id"],
@@ -237,6 +249,10 @@ pub(super) fn components() -> Json {
                     "type": "string",
                     "description": "as in X-Request-Id, and in the log",
                 },
+                "trace": { "anyOf": [
+                    { "$ref": "#/components/schemas/Trace" },
+                    { "type": "array", "items": { "$ref": "#/components/schemas/Trace" } },
+                ] },
             },
         } },
         "responses": responses.collect::<Map<_, _>>(),

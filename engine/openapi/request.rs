@@ -90,11 +90,17 @@ fn parameter(graph: &Graph, field: &Field) -> Json {
 
 fn body(graph: &Graph, fields: &[&Field], about: &About) -> Json {
     let limits = &graph.file.limits;
+    let parts = limits.max_fields.unwrap_or(usize::MAX);
+    let parts = parts.min(about.max_fields);
     let object = |form: Form| {
         let each = fields.iter();
         let properties: Map<String, Json> = each
             .map(|field| {
                 let mut schema = value(field, form);
+                // Each of them is a part of the form.
+                if form == Form::Text && field.each.is_some_and(|most| most > parts) {
+                    schema["maxItems"] = parts.into();
+                }
                 let description = described(graph, field, form);
                 if !description.is_empty() {
                     schema["description"] = description.into();
@@ -143,8 +149,6 @@ fn body(graph: &Graph, fields: &[&Field], about: &About) -> Json {
     }
     let most = limits.max_body_bytes.unwrap_or(usize::MAX);
     let most = most.min(about.max_body_bytes);
-    let parts = limits.max_fields.unwrap_or(usize::MAX);
-    let parts = parts.min(about.max_fields);
     let unknown = match limits.unknown_fields {
         UnknownFields::Refuse => "A name that is not here is 422.",
         UnknownFields::Tell => {
@@ -272,7 +276,7 @@ fn described(graph: &Graph, field: &Field, form: Form) -> String {
         said.push("a file of any name".into());
     }
     if field.ignored {
-        said.push("taken and not looked at".into());
+        said.push("checked, and nothing is made of it".into());
     }
     if field.one_line {
         said.push("one line".into());

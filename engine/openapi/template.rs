@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::sure::Sure;
-use super::{answer, errors, schema};
+use super::{answer, errors, schema, traced};
 use crate::pipeline::config::{ErrorForm, Of};
 use crate::pipeline::graph::Graph;
 use crate::pipeline::template::{EACH, INDEX, NULL, REQUEST_ID, Template};
@@ -125,7 +125,7 @@ pub(super) fn put_errors(graph: &Graph, responses: &mut Map<String, Json>) {
         for form in forms {
             let shown = form.status.unwrap_or(status);
             let (bodies, is_of_others) = told.entry(shown).or_default();
-            bodies.push(of(&form.template, &of_error));
+            bodies.push(traced::with(of(&form.template, &of_error), &graph.file));
             *is_of_others |= shown != status;
         }
         if !is_sure || BEFORE.contains(&status) {

@@ -266,7 +266,9 @@ uses = "look"
         [
             ("x", &json!("path")),
             ("many", &json!("query")),
-            ("any", &json!("query"))
+            ("any", &json!("query")),
+            ("trace", &json!("query")),
+            ("X-Trace", &json!("header"))
         ]
     );
     assert_eq!(parameters[0]["required"], true);

@@ -165,7 +165,20 @@ pub(super) fn parted<'n>(
 }
 
 /// Reads a template; what is wrong with it is reported.
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Template> {
+pub(super) fn read_whole(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Template> {
+    let is_whole = matches!(
+        node.get_ref(),
+        Item::String(_) | Item::List(_) | Item::Table(_)
+    );
+    if !is_whole {
+        reader.wrong_type(node, what, "a table, a list or a text");
+        return None;
+    }
+    read(reader, node, what)
+}
+
+/// Reads a part of one.
+fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Template> {
     Some(match node.get_ref() {
         Item::String(text) => read_text(reader, text, node, what)?,
         Item::List(items) => {

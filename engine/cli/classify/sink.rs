@@ -6,8 +6,8 @@ use super::lines::Form;
 use super::results::{Before, Format, Results};
 use super::row::{self, Row};
 use super::{ClassifyArgs, print_answer};
-use crate::cli::Failure;
 use crate::cli::request::is_standard_input;
+use crate::cli::{Failure, output};
 
 /// Where rows go.
 #[derive(Debug)]
@@ -79,7 +79,13 @@ impl Sink {
             (Self::File(results), _, _) => results.add(row)?,
             (Self::Rows(Form::Json), _, _) => out!("{}", row.line()),
             (Self::Rows(Form::Csv), _, _) => out!("{}", String::from_utf8_lossy(&row.record()?)),
-            (Self::Answers, Some(fault), _) => errln!("error: {}: {}", row.path, fault.message),
+            (Self::Answers, Some(fault), _) => {
+                errln!(
+                    "error: {}: {}",
+                    output::on_one_line(&row.path),
+                    fault.message
+                )
+            }
             (Self::Answers, None, Some(answer)) => print_answer(&row.path, answer, args.json),
             (Self::Answers, None, None) => {}
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use rustix::io::Errno;
 
 /// Most files of one name in a folder.
 const MAX_NAMESAKES: usize = 1_000_000;
+
+/// Longest name of a file, in bytes.
+const MAX_NAME: usize = 255;
 
 /// Longest name of a folder, in bytes: that of a file is at most 255.
 const MAX_FOLDER: usize = 100;
@@ -151,8 +155,13 @@ impl Sorter {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::copy(file, &self.unfinished)?;
-        rename_new(&self.unfinished, to)
+        let copied = fs::copy(file, &self.unfinished);
+        let named = copied.and_then(|_| rename_new(&self.unfinished, to));
+        if named.is_err() {
+            // A disk may be full of it; what failed is told, not this.
+            let _ = fs::remove_file(&self.unfinished);
+        }
+        named
     }
 }
 
@@ -199,8 +208,16 @@ fn numbered(name: &OsStr, number: usize) -> OsString {
         return name.to_owned();
     }
     let path = Path::new(name);
-    let mut numbered = path.file_stem().unwrap_or(name).to_owned();
-    numbered.push(format!(" ({number})"));
+    let mark = format!(" ({number})");
+    let ending = path.extension().map_or(0, |ending| ending.len() + 1);
+    let stem = path.file_stem().unwrap_or(name).as_bytes();
+    let mut end = MAX_NAME.saturating_sub(mark.len() + ending).min(stem.len());
+    // Not within a character of UTF-8.
+    while end > 0 && stem.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        end -= 1;
+    }
+    let mut numbered = OsStr::from_bytes(&stem[..end]).to_owned();
+    numbered.push(mark);
     if let Some(extension) = path.extension() {
         numbered.push(".");
         numbered.push(extension);

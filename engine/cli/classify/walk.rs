@@ -146,7 +146,8 @@ fn is_hidden(name: &OsStr) -> bool {
 fn shown(path: &Path) -> String {
     let mut shown = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        shown.push_str(chunk.valid());
+        // What looks like one of those bytes is told apart.
+        shown.push_str(&chunk.valid().replace("\\x", "\\x5cx"));
         for byte in chunk.invalid() {
             shown.push_str(&format!("\\x{byte:02x}"));
         }
@@ -224,6 +225,7 @@ mod tests {
             [&b"a\xff.png"[..], b"a\xfe.png"].map(|name| Path::new(OsStr::from_bytes(name)));
         assert_eq!(shown(a), "a\\xff.png");
         assert_ne!(shown(a), shown(b));
+        assert_ne!(shown(a), shown(Path::new("a\\xff.png")));
         assert!(is_picture(a));
     }
 }

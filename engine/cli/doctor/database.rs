@@ -1,8 +1,11 @@
 //! The database: whether it answers, has the newest schema, and keeps what it acknowledges.
 
+use std::path::{Path, absolute};
+
 use omnizap_contract::common::chain::chain;
 use omnizap_services::Services;
 use omnizap_services::store::{Report, Setting};
+use rustix::fs::{Access, access};
 
 use super::finding::Finding;
 use super::told;
@@ -22,7 +25,7 @@ pub(super) async fn look(common: &Common) -> Vec<Finding> {
     // It opens nothing by itself, and so has nothing to close.
     let store = Services::new(config).store();
     match store.report().await {
-        Ok(report) => of(&report),
+        Ok(report) => of(&report, &common.data),
         Err(error) => {
             let advice = "start the database, or mend its address: until it answers nothing is \
                           kept, and feedback is refused";
@@ -31,9 +34,28 @@ pub(super) async fn look(common: &Common) -> Vec<Finding> {
     }
 }
 
-fn of(report: &Report) -> Vec<Finding> {
+/// What is said of it, where the data folder is that.
+fn of(report: &Report, data: &Path) -> Vec<Finding> {
     let (kind, name) = (report.kind, &report.name);
     if !report.is_there {
+        let folder = report.file.as_deref().and_then(Path::parent);
+        // The data folder is made at the first start, and no other.
+        let is_own = |folder: &Path| absolute(folder).ok() == absolute(data).ok();
+        let folder = folder.filter(|folder| !folder.as_os_str().is_empty() && !is_own(folder));
+        if let Some(folder) = folder {
+            let what = format!("{kind} {name} is not there yet");
+            if !folder.is_dir() {
+                let what = format!("{what}, nor its folder");
+                let advice = "make the folder, or mend DATABASE_URL";
+                return vec![Finding::misconfigured(what, advice)];
+            }
+            if let Err(error) = access(folder, Access::WRITE_OK) {
+                let what = format!("{what}, and nothing can be made in its folder: {error}");
+                let advice = "give the folder to the user that the server runs as, or mend \
+                              DATABASE_URL";
+                return vec![Finding::misconfigured(what, advice)];
+            }
+        }
         let what = format!("{kind} {name} is not there yet: the first start makes it");
         return vec![Finding::fine(what)];
     }
@@ -55,6 +77,14 @@ fn of(report: &Report) -> Vec<Finding> {
         };
         let what = format!("{kind} {name} answers, the schema is up to date; {said}");
         found.push(Finding::fine(what));
+    }
+    if let Some(file) = &report.file
+        && let Err(error) = access(file, Access::WRITE_OK)
+    {
+        let what = format!("{name} cannot be written to: {error}");
+        let advice = "give it, and what lies beside it and ends in -wal or -shm, to the user that \
+                      the server runs as (chown): feedback is refused until then";
+        found.push(Finding::fault(what, advice));
     }
     for setting in &report.settings {
         let Some(wanted) = setting.wanted else {
@@ -96,6 +126,7 @@ mod tests {
         let report = Report {
             name: "mysql://db/omnizap".into(),
             kind: "MySQL or MariaDB",
+            file: None,
             is_there: true,
             steps: Vec::new(),
             settings: vec![
@@ -103,7 +134,10 @@ mod tests {
                 setting("read_only", "1", Some("0")),
             ],
         };
-        let shown: Vec<_> = of(&report).iter().map(Finding::shown).collect();
+        let shown: Vec<_> = of(&report, Path::new("data"))
+            .iter()
+            .map(Finding::shown)
+            .collect();
         assert!(shown[0].starts_with("ok: MySQL or MariaDB mysql://db/omnizap"));
         assert!(shown[1].starts_with("warning: innodb_flush_log_at_trx_commit=2"));
         assert!(shown[1].ends_with("set innodb_flush_log_at_trx_commit=1 on the server"));
@@ -112,6 +146,6 @@ mod tests {
             is_there: false,
             ..report
         };
-        assert_eq!(of(&absent).len(), 1);
+        assert_eq!(of(&absent, Path::new("data")).len(), 1);
     }
 }

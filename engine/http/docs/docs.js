@@ -225,7 +225,7 @@ function article(all, { path, method, operation, id }) {
     paragraphs(operation.description),
     make("p", { class: "who" }, wanted(all, operation)),
     samples(operation),
-    parameters.length ? [make("h4", {}, "Parameters"), fields(all, "In the path and the query", parameters, false)] : [],
+    parameters.length ? [make("h4", {}, "Parameters"), fields(all, "In the path, the query and the headers", parameters, false)] : [],
     bodies(all, operation.requestBody),
     answers(all, operation.responses ?? {}),
   );

@@ -3,7 +3,7 @@
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::Value as Json;
 
-use super::{Raw, ports_of, read};
+use super::{Raw, is_something, ports_of, read};
 use crate::pipeline::request::Field;
 use crate::pipeline::run::Item;
 
@@ -21,6 +21,7 @@ pub(super) fn read_each(field: &Field, given: Vec<Raw>, most: usize) -> Result<V
         let both = field.invalid("is given in the query and in the body");
         return Err(both.with_code("repeated_field"));
     }
+    let is_alone = given.len() == 1;
     let mut values = Vec::new();
     for raw in given {
         match raw {
@@ -28,6 +29,8 @@ pub(super) fn read_each(field: &Field, given: Vec<Raw>, most: usize) -> Result<V
             Raw::Json(Json::Null) => {
                 field.value_of_null()?;
             }
+            // Nothing is the same as leaving it out.
+            raw if is_alone && !field.required && !is_something(field, &raw) => {}
             raw => values.push(raw),
         }
     }

@@ -102,7 +102,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Response {
     };
     let mut template = |key: &str| {
         let node = entries.get(key)?;
-        match template::read(reader, node, &format!("`{key}` of `response`")) {
+        match template::read_whole(reader, node, &format!("`{key}` of `response`")) {
             Some(template) => Some(Spanned::new(node.span(), template)),
             None => {
                 response.has_unreadable_part = true;
@@ -172,6 +172,15 @@ fn read_errors(
         );
         reader.report(idle.help("the one without `of` comes last"));
     }
+    for (at, form) in forms.iter().enumerate() {
+        let is_told = |of: &Of| forms[..at].iter().any(|before| before.of.contains(of));
+        if !form.of.is_empty() && form.of.iter().all(is_told) {
+            let idle =
+                format!("{title}: it is never shown, those before it are for all of its `of`");
+            let idle = reader.at(form.span.clone(), idle);
+            reader.report(idle.help("leave it out, or put it before them"));
+        }
+    }
     Some(forms)
 }
 
@@ -197,7 +206,7 @@ fn read_error(
         reader.report(missing.help("template = { message = \"{error.detail}\" }"));
         return None;
     };
-    let template = template::read(reader, said, &format!("`template` of {title}"));
+    let template = template::read_whole(reader, said, &format!("`template` of {title}"));
     let status = match status {
         None => None,
         Some(status) => Some(status?),

@@ -29,6 +29,8 @@ pub(super) struct Binder<'f> {
     pub(super) request_ports: Vec<(String, PortType)>,
     /// For each of them whether every request has a value.
     pub(super) request_sure: Vec<bool>,
+    /// For each of them whether nothing is made of it.
+    pub(super) request_ignored: Vec<bool>,
     pub(super) ports: Vec<Ports>,
     pub(super) inputs: Vec<Vec<Vec<Source>>>,
     pub(super) conditions: Vec<Option<Bound>>,
@@ -41,14 +43,21 @@ pub(super) struct Binder<'f> {
     pub(super) warnings: Diagnostics,
 }
 
+/// What is to be said of a field of the request whose value is wanted, and that is `ignored`.
+pub(super) fn nothing_is_made_of(field: &str) -> String {
+    format!("the request field `{field}` has `ignored`: nothing is made of it")
+}
+
 impl<'f> Binder<'f> {
     pub(super) fn new(file: &'f PipelineFile, registry: &'f Registry) -> Self {
         let (mut request_ports, mut request_sure) = (Vec::new(), Vec::new());
+        let mut request_ignored = Vec::new();
         for field in &file.request {
             for (place, (name, ty)) in field.ports().enumerate() {
                 let is_sure = place == 0 && field.is_sure();
                 request_ports.push((name.get_ref().clone(), ty));
                 request_sure.push(is_sure);
+                request_ignored.push(field.ignored);
             }
         }
         let mut diagnostics = Diagnostics::default();
@@ -65,6 +74,7 @@ impl<'f> Binder<'f> {
             registry,
             request_ports,
             request_sure,
+            request_ignored,
             inputs: Vec::new(),
             conditions: vec![None; ports.len()],
             asked: vec![Vec::new(); ports.len()],
@@ -182,7 +192,7 @@ impl<'f> Binder<'f> {
             }
         }
         for (port, (name, ty)) in self.request_ports.iter().enumerate() {
-            if wanted(name, *ty) {
+            if !self.request_ignored[port] && wanted(name, *ty) {
                 sources.push(Source::Request(port));
             }
         }
@@ -221,6 +231,12 @@ impl<'f> Binder<'f> {
                 );
                 return None;
             };
+            if self.request_ignored[port] {
+                let message = nothing_is_made_of(port_name);
+                let help = "leave `ignored` out, or bind something else";
+                self.report(span, message, Some(help.into()));
+                return None;
+            }
             (Source::Request(port), ports[port].1)
         } else {
             let mut stages = self.file.stages.iter();

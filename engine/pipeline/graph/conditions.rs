@@ -3,7 +3,7 @@
 use omnizap_contract::common::names::suggestion;
 use toml::Spanned;
 
-use super::binder::Binder;
+use super::binder::{Binder, nothing_is_made_of};
 use super::{Asked, RAN, Source};
 use crate::pipeline::condition::{Condition, Mistake, Names, Type, Unknown, Variable, place_of};
 use crate::pipeline::config::REQUEST;
@@ -222,6 +222,12 @@ impl Names for Scope<'_, '_> {
                     help: suggestion(member, names),
                 }));
             };
+            if binder.request_ignored[port] {
+                return Some(Err(Unknown {
+                    message: nothing_is_made_of(member),
+                    help: Some("leave `ignored` out".into()),
+                }));
+            }
             return Some(Ok(self.add(Asked::Value(vec![Source::Request(port)]))));
         }
         let node = self.stage_named(producer)?;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use omnizap_migrations::{Sessions, Step};
 use sea_orm::sqlx::ConnectOptions as _;
@@ -29,6 +29,8 @@ pub struct Report {
     pub name: String,
     /// The kind of database.
     pub kind: &'static str,
+    /// The file of SQLite; none of a server.
+    pub file: Option<PathBuf>,
     /// False where its file is not there yet.
     pub is_there: bool,
     /// The steps of the schema, and which of them it has.
@@ -74,6 +76,7 @@ impl Store {
         let mut report = Report {
             name: target.name(),
             kind,
+            file: target.path(),
             is_there: true,
             steps: Vec::new(),
             settings: Vec::new(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use omnizap_contract::common::chain::chain;
 use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{Call, Cancel, Error};
 use tokio::task::JoinHandle;
@@ -131,7 +132,8 @@ async fn keep(model: &ClipModel, made: &Made<'_>, form: TextForm, store: Option<
     if let Err(error) = store.save_label_embeddings(&key(model, form), &rows).await
         && !error.is_resting()
     {
-        tracing::warn!(error = ?error, "could not keep embeddings of labels");
+        let error = chain(&error);
+        tracing::warn!(error, "could not keep embeddings of labels");
     }
 }
 
