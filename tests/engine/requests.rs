@@ -455,3 +455,26 @@ fn names_cannot_break_a_drawing_of_the_graph() {
     assert!(dot.starts_with(r#"digraph "p \"q\" \\" {"#), "{dot}");
     assert!(dot.contains(r#"label="a \"b\" [c] %%{x}%%"]"#), "{dot}");
 }
+
+#[test]
+fn nothing_is_made_of_a_field_that_is_ignored() {
+    let taken = |ignored: bool, stage: &str| {
+        format!(
+            "[pipeline]\nname = \"a\"\n[request]\ntext = {{ type = \"text\", ignored = {ignored} }}\n\
+             [[stage]]\nuses = \"takes\"\n{stage}\n"
+        )
+    };
+    let by_hand = "inputs = { text = \"request.text\" }";
+    let asked = "if = 'request.text == \"x\"'";
+    for stage in ["", by_hand, asked] {
+        fine(&taken(false, stage));
+    }
+    let graph = fine(&taken(true, ""));
+    assert!(graph.nodes[0].inputs[0].is_empty(), "it binds to nothing");
+    for stage in [by_hand, asked] {
+        let mistakes = bind(&registry(kinds()), &taken(true, stage)).unwrap_err();
+        let said = mistakes.to_string();
+        let what = "the request field `text` has `ignored`: nothing is made of it";
+        assert!(said.contains(what), "{said}");
+    }
+}

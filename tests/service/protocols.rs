@@ -469,6 +469,16 @@ fn stored_pictures_are_found_by_text_and_by_picture_in_pages() {
     assert!(!others.iter().any(|name| name == names[0]), "{others:?}");
     let parts = [file(&dog), Part::Text("threshold", "0.999")];
     assert_eq!(found(&client.post_form("/search", &parts)), (vec![], false));
+    // What a browser sends of a file that nobody chose.
+    let unchosen = Part::File {
+        name: "file",
+        filename: "",
+        content_type: "application/octet-stream",
+        data: b"",
+    };
+    client
+        .post_form("/search", &[Part::Text("text", "a dog"), unchosen])
+        .fine();
     let answer = client.post_form("/search", &[file(&dog)]).fine();
     assert_eq!(answer["model"], "omnizap-mini");
     assert!(answer["image_hash"].is_string(), "{answer}");
