@@ -428,7 +428,8 @@ async def bad_fields(them):
 
 async def wrong_door(them):
     requests = [
-        (head("GET", "/"), {404}),
+        (head("GET", "/"), {200}),
+        (head("GET", "/nowhere"), {404}),
         (head("GET", "/classify"), {405}),
         (head("DELETE", "/health"), {405}),
         (head("GET", "/../../etc/passwd"), {400, 404}),
