@@ -30,9 +30,11 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     exit 3
   fi
   apt=(apt-get -q -o DPkg::Lock::Timeout=300)
-  "${apt[@]}" update
-  DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends \
-    python3-venv ca-certificates
+  { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y \
+    --no-install-recommends python3-venv ca-certificates; } || {
+    echo "tests/openapi/check.sh: apt-get cannot install python3-venv" >&2
+    exit 3
+  }
 fi
 
 if ! [ -x $work/venv/bin/schemathesis ]; then
