@@ -73,6 +73,9 @@ serve() {
   local log=$data.log bin
   case $kind in
     mysql)
+      # Its own: a server that starts removes every temporary table that lies where it would keep one.
+      as_owner mkdir -p "$data.tmp"
+      export TMPDIR=$data.tmp
       if [ ! -d "$data" ]; then
         as_owner mkdir "$data"
         as_owner mariadb-install-db --no-defaults --datadir="$data" --skip-test-db \
