@@ -18,8 +18,8 @@ use super::{Common, Failure};
 /// Most pictures that the stage gives.
 const MAX_LIMIT: u64 = 100;
 
-/// By what pictures look like. Nothing is stored.
-const BY_PICTURE: &str = r#"
+/// What both begin with. Nothing is stored.
+const HEAD: &str = r#"
 [pipeline]
 name = "similar"
 [response]
@@ -28,9 +28,13 @@ require = ["similar_images"]
 model = "${CLIP_MODEL_NAME:-}"
 pretrained = "${CLIP_MODEL_PRETRAINED:-}"
 [request]
-file = { type = "bytes", required = true }
 similar_threshold = { type = "number", min = -1, max = 1 }
 similar_limit = { type = "integer", min = 1, max = 100 }
+"#;
+
+/// By what pictures look like.
+const BY_PICTURE: &str = r#"
+file = { type = "bytes", required = true }
 [[stage]]
 uses = "hash"
 [[stage]]
@@ -47,25 +51,13 @@ uses = "similarity"
 with = { threshold = -1.0, limit = 10 }
 "#;
 
-/// By what a text says. No picture has the name `none`, and so none is left out.
+/// By what a text says.
 const BY_TEXT: &str = r#"
-[pipeline]
-name = "similar"
-[response]
-require = ["similar_images"]
-[defaults.with]
-model = "${CLIP_MODEL_NAME:-}"
-pretrained = "${CLIP_MODEL_PRETRAINED:-}"
-[request]
 text = { type = "text", required = true }
-similar_threshold = { type = "number", min = -1, max = 1 }
-similar_limit = { type = "integer", min = 1, max = 100 }
-except = { type = "text", default = "none" }
 [[stage]]
 uses = "embed-text"
 [[stage]]
 uses = "similarity"
-inputs = { image_hash = "request.except", content_hash = "request.except" }
 with = { threshold = -1.0, limit = 10 }
 "#;
 
@@ -135,8 +127,14 @@ pub(super) async fn run(common: &Common, args: SimilarArgs) -> Result<ExitCode, 
     super::config::check_database(common)?;
     let named = match (&args.pipeline, &args.file) {
         (Some(name), _) => pipelines::named(common, name)?,
-        (None, Some(_)) => pipelines::own(common, "omnizap similar FILE", BY_PICTURE)?,
-        (None, None) => pipelines::own(common, "omnizap similar --text", BY_TEXT)?,
+        (None, Some(_)) => {
+            let text = [HEAD, BY_PICTURE].concat();
+            pipelines::own(common, "omnizap similar FILE", &text)?
+        }
+        (None, None) => {
+            let text = [HEAD, BY_TEXT].concat();
+            pipelines::own(common, "omnizap similar --text", &text)?
+        }
     };
     let file = args.file.as_deref();
     let request = Request::new(&named.graph.file, &args.given(), file.is_some())?;
