@@ -139,10 +139,8 @@ impl Admission {
         deadline: Instant,
     ) -> Result<Place<'_>, Duration> {
         let mut state = self.lock();
-        if !state.takes(now, deadline) {
-            state.refused += 1;
-            let wait = Duration::try_from_secs_f64(state.wait()).unwrap_or(MIN_RETRY_AFTER);
-            return Err(wait.max(MIN_RETRY_AFTER));
+        if let Some(after) = state.refuse(now, deadline) {
+            return Err(after);
         }
         state.in_flight += 1;
         Ok(Place {
@@ -162,8 +160,7 @@ impl Admission {
         if in_flight < refusing.limit_of(good) {
             return None;
         }
-        drop(state);
-        self.enter(now, deadline).err()
+        state.refuse(now, deadline)
     }
 
     /// What is measured, for the operator.
@@ -247,6 +244,16 @@ impl State {
             self.refusing = Some(Refusing::begin(now, good, in_flight, pace));
         }
         !stands
+    }
+
+    /// When to come again, where no more is taken; counted.
+    fn refuse(&mut self, now: Instant, deadline: Instant) -> Option<Duration> {
+        if self.takes(now, deadline) {
+            return None;
+        }
+        self.refused += 1;
+        let wait = Duration::try_from_secs_f64(self.wait()).unwrap_or(MIN_RETRY_AFTER);
+        Some(wait.max(MIN_RETRY_AFTER))
     }
 
     /// Takes note of an end.
