@@ -106,15 +106,11 @@ impl Sent {
     /// [`ErrorKind::TooLarge`] for one that is too large, and for too many values of one. What is
     /// wrong with one of several values is that value's alone.
     pub(super) fn values(self, file: &PipelineFile) -> Result<Runs, Error> {
-        let given = file.request.iter().zip(&self.given);
-        let given = given.filter(|(field, given)| {
-            let mut given = given.iter();
-            given.any(|raw| is_something(field, raw))
-        });
-        let given: Vec<&str> = given
-            .map(|(field, _)| field.name.get_ref().as_str())
-            .collect();
-        file.check_one_of(&|name| given.contains(&name))?;
+        file.check_one_of(&|name| {
+            let mut fields = file.request.iter().zip(&self.given);
+            let came = fields.find(|(field, _)| field.name.get_ref() == name);
+            came.is_some_and(|(field, given)| given.iter().any(|raw| is_something(field, raw)))
+        })?;
         let fields = &file.request;
         let mut values = Vec::new();
         let mut items: Option<(usize, Vec<Item>)> = None;

@@ -98,6 +98,9 @@ pub(in crate::pipeline) fn check_one_of(
     one_of: &[Spanned<String>],
     is_given: &dyn Fn(&str) -> bool,
 ) -> Result<(), Error> {
+    if one_of.is_empty() {
+        return Ok(());
+    }
     let names: Vec<&str> = one_of.iter().map(|name| name.get_ref().as_str()).collect();
     let given: Vec<&str> = names
         .iter()
@@ -105,9 +108,6 @@ pub(in crate::pipeline) fn check_one_of(
         .filter(|name| is_given(name))
         .collect();
     let listed = names.join(", ");
-    if names.is_empty() {
-        return Ok(());
-    }
     let (code, message) = match given.as_slice() {
         [_] => return Ok(()),
         [] => (
