@@ -18,3 +18,15 @@ pub(super) fn is_picture(path: &Path) -> bool {
 pub(super) fn kinds() -> String {
     EXTENSIONS.join(", ")
 }
+
+/// Empty files of these names, in a folder of their own.
+#[cfg(test)]
+pub(super) fn folder_of(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in names {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    folder
+}

@@ -160,16 +160,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    fn folder(names: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-        folder
-    }
+    use crate::cli::picture::folder_of;
 
     fn names(found: &Found) -> Vec<&str> {
         let pictures = found.pictures.iter();
@@ -178,7 +169,7 @@ mod tests {
 
     #[test]
     fn pictures_are_found_in_the_order_of_their_paths() {
-        let folder = folder(&[
+        let folder = folder_of(&[
             "b.png",
             "a/z.JPG",
             "a.webp",
@@ -210,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_named_is_taken_as_it_is() {
-        let folder = folder(&["a/x.png", ".b/y.png", "notes.txt"]);
+        let folder = folder_of(&["a/x.png", ".b/y.png", "notes.txt"]);
         let root = folder.path();
         let named = ["notes.txt", ".b", "a", "a/x.png", "missing.png"];
         let found = find(&named.map(|name| root.join(name)), false, None).unwrap();

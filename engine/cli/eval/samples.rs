@@ -117,20 +117,11 @@ fn push(samples: &mut Vec<Sample>, path: PathBuf, label: Arc<str>) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn files(names: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-        folder
-    }
+    use crate::cli::picture::folder_of;
 
     #[test]
     fn folders_are_classes() {
-        let folder = files(&[
+        let folder = folder_of(&[
             "red_cat/b.PNG",
             "red_cat/deep/a.jpg",
             "dog/x.webp",
@@ -161,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_table_names_files_and_labels() {
-        let folder = files(&["a.png", "b, c.png"]);
+        let folder = folder_of(&["a.png", "b, c.png"]);
         let table = folder.path().join("truth.csv");
         std::fs::write(&table, "file,label\na.png,a cat\n\"b, c.png\", dog \n").unwrap();
         let samples = from_table(folder.path(), &table).unwrap();
