@@ -5,9 +5,10 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Args as _, ColorChoice, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::Cli;
+use super::output::may_colour;
 use super::serve::ServeArgs;
 
 /// Reads it. Ends the program where it asks for help, or for what cannot be done.
@@ -65,7 +66,13 @@ fn parse(said: &[OsString]) -> Result<Cli, Error> {
 
 /// All commands and flags. The variables that `ignored` tells stand for nothing.
 fn grammar(ignored: &dyn Fn(&OsStr) -> bool) -> Command {
-    ignoring(Cli::command(), ignored)
+    // clap has its own mind of it: where `CI` is set, it takes a dumb terminal for one with colours.
+    let colours = if may_colour() {
+        ColorChoice::Auto
+    } else {
+        ColorChoice::Never
+    };
+    ignoring(Cli::command().color(colours), ignored)
 }
 
 fn ignoring(command: Command, ignored: &dyn Fn(&OsStr) -> bool) -> Command {

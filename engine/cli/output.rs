@@ -91,8 +91,13 @@ pub(super) fn flush() {
 
 /// True where colours are wanted (<https://no-color.org>) and the stream takes them.
 pub(super) fn takes_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && may_colour()
+}
+
+/// False where nobody wants colours, whatever they are written to.
+pub(super) fn may_colour() -> bool {
     let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !is_unwanted && !is_dumb()
+    !is_unwanted && !is_dumb()
 }
 
 /// True for a terminal that knows no escape sequences.

@@ -158,6 +158,8 @@ fn on_a_terminal(arguments: &str, environment: &[(&str, &str)]) -> Option<String
     let shown = Command::new("script")
         .args(["-qec", &format!("{program} {arguments}"), "/dev/null"])
         .env_remove("NO_COLOR")
+        // Programs that are run by a builder may think that its log takes colours.
+        .env("CI", "true")
         .env("OMNIZAP_DATA", data.path())
         .env("OMNIZAP_LISTEN", "127.0.0.1:0")
         .envs(environment.iter().copied())
