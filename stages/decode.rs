@@ -1,48 +1,38 @@
 //! `decode`: an uploaded file becomes 8-bit RGB pixels.
 //!
-//! What the file is decides its content, never its name or declared type. The header
-//! is checked against the limits before any pixel is decoded, and what it says is asked for
-//! of the room that all pictures share.
+//! What it takes, as its header says, is asked for of the room that all pictures share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use image::DynamicImage;
-use image::metadata::Orientation;
 use omnizap_contract::typed::{In, OneOf, Opt, Out, Text};
 use omnizap_contract::{
     AsyncStage, Bytes, Call, Channels, Counters, Error, Image, Inputs, Observed, OptionFault,
     Options, Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
+use omnizap_pictures::{Alpha, Decoder, Limits, Picture, limits};
 use omnizap_services::Services;
-use omnizap_services::inference::pictures::{Pictures, Room};
-
-mod fault;
-mod format;
-mod gif;
-mod jpeg;
-mod limits;
-mod pixels;
-
-use limits::Limits;
-use pixels::Alpha;
+use omnizap_services::inference::pictures::Pictures;
 
 const FILE: In<Bytes> = In::required("file", "the uploaded file");
 const IMAGE: Out<Image> = Out::new("image", "the picture, [height, width, 3], 8-bit RGB");
 
 /// By default 50 million, as of a 50 MP camera.
 const MAX_PIXELS: Opt<i64> = Opt::integer(
-    "max_pixels",
+    limits::MAX_PIXELS,
     50_000_000,
     "most pixels of a picture, checked in its header before decoding",
 )
 .within(1, 1_000_000_000);
 /// By default the longest side that JPEG and GIF can express.
-const MAX_SIDE: Opt<i64> =
-    Opt::integer("max_side", 65_535, "longest side of a picture in pixels").within(1, 1_000_000);
+const MAX_SIDE: Opt<i64> = Opt::integer(
+    limits::MAX_SIDE,
+    65_535,
+    "longest side of a picture in pixels",
+)
+.within(1, 1_000_000);
 /// By default enough for [`MAX_PIXELS`] of 16-bit RGBA.
 const MAX_ALLOC_BYTES: Opt<i64> = Opt::integer(
-    "max_alloc_bytes",
+    limits::MAX_ALLOC_BYTES,
     512 * 1024 * 1024,
     "most bytes that decoding one picture may hold",
 )
@@ -134,7 +124,7 @@ impl StageKind for Decode {
 
     async fn build(&self, options: &Options) -> Result<Runner, Error> {
         Ok(Runner::waits(Decoding {
-            decoder: Arc::new(Decoder::new(options)),
+            decoder: decoder(options),
             pictures: self.pictures.clone(),
         }))
     }
@@ -142,7 +132,7 @@ impl StageKind for Decode {
 
 /// A decoder, and what it waits for.
 struct Decoding {
-    decoder: Arc<Decoder>,
+    decoder: Decoder,
     pictures: Pictures,
 }
 
@@ -155,83 +145,45 @@ impl Observed for Decoding {
 impl AsyncStage for Decoding {
     async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
         let file = inputs.get(FILE)?.clone();
+        let decoder = self.decoder;
         let bytes = if file.len() <= LOOKED_AT_HERE {
-            self.decoder.room(&file)?
+            decoder.room(&file)?
         } else {
-            let (decoder, file) = (self.decoder.clone(), file.clone());
+            let file = file.clone();
             let looking = tokio::task::spawn_blocking(move || decoder.room(&file));
             looking.await.map_err(Error::internal)??
         };
         let room = self.pictures.room(bytes, call).await?;
-        let decoder = self.decoder.clone();
-        let decoding = self
-            .pictures
-            .decode(call, move || decoder.decode(&file, room));
+        let decoding = self.pictures.decode(call, move || {
+            let Picture {
+                width,
+                height,
+                pixels,
+            } = decoder.decode(&file)?;
+            Image::new(width, height, Channels::Rgb, room.keep(pixels))
+                .ok_or_else(|| Error::internal("a picture of other size than its pixels"))
+        });
         Ok(Outputs::new().with(IMAGE, decoding.await?))
     }
 }
 
-struct Decoder {
-    limits: Limits,
-    apply_orientation: bool,
-    alpha: Alpha,
-}
-
-impl Decoder {
-    fn new(options: &Options) -> Self {
-        let limit = |option: Opt<i64>| u64::try_from(options.get(option)).unwrap_or_default();
-        Self {
-            limits: Limits {
-                max_pixels: limit(MAX_PIXELS),
-                max_side: limit(MAX_SIDE),
-                max_alloc_bytes: limit(MAX_ALLOC_BYTES),
+fn decoder(options: &Options) -> Decoder {
+    let limit = |option: Opt<i64>| u64::try_from(options.get(option)).unwrap_or_default();
+    Decoder {
+        limits: Limits {
+            max_pixels: limit(MAX_PIXELS),
+            max_side: limit(MAX_SIDE),
+            max_alloc_bytes: limit(MAX_ALLOC_BYTES),
+        },
+        is_turned: options.get(ORIENTATION) == Turn::Apply,
+        alpha: match options.get(ALPHA) {
+            Transparency::Drop => Alpha::Drop,
+            Transparency::Compose => Alpha::Compose {
+                // It was checked: no colour is not among what may stand there.
+                background: parse_colour(options.get(BACKGROUND)).unwrap_or_default(),
             },
-            apply_orientation: options.get(ORIENTATION) == Turn::Apply,
-            alpha: match options.get(ALPHA) {
-                Transparency::Drop => Alpha::Drop,
-                Transparency::Compose => Alpha::Compose {
-                    // It was checked: no colour is not among what may stand there.
-                    background: parse_colour(options.get(BACKGROUND)).unwrap_or_default(),
-                },
-            },
-        }
+        },
     }
-
-    /// How many bytes decoding takes at most at one time.
-    fn room(&self, file: &Bytes) -> Result<u64, Error> {
-        let format = format::sniff(file)?;
-        guarded(format, || format::room(file, format, self.limits))
-    }
-
-    fn decode(&self, file: &Bytes, room: Room) -> Result<Image, Error> {
-        let format = format::sniff(file)?;
-        let (picture, orientation) = guarded(format, || format::decode(file, format, self.limits))?;
-        let rgb = pixels::to_rgb8(picture, self.alpha);
-        let orientation = match orientation {
-            // Like Pillow, which turns a TIFF while loading it: there the tag is part
-            // of the format, not an afterthought of the camera.
-            turn if format == image::ImageFormat::Tiff || self.apply_orientation => turn,
-            _ => Orientation::NoTransforms,
-        };
-        let mut rgb = DynamicImage::ImageRgb8(rgb);
-        rgb.apply_orientation(orientation);
-        let (width, height) = (rgb.width(), rgb.height());
-        let mut pixels = rgb.into_bytes();
-        // Alpha may have stood there.
-        pixels.shrink_to_fit();
-        Image::new(width, height, Channels::Rgb, room.keep(pixels))
-            .ok_or_else(|| fault::broken(format, "it has no pixels"))
-    }
-}
-
-/// Decoders of hostile input are where bugs hide: a panic in one of them is a broken picture, not
-/// the end of a worker thread.
-fn guarded<T>(
-    format: image::ImageFormat,
-    work: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
-    let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|_| Err(fault::panicked(format)))
 }
 
 /// `#rrggbb` as red, green, blue.

@@ -22,20 +22,26 @@ use crate::support::program::root;
 type File = (String, String);
 
 /// What each of our crates may depend on, of our own.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 9] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
     ("plugins/contract", &[]),
     ("plugins/sdk", &["omnizap-contract"]),
     ("plugins/host", &["omnizap-contract"]),
     ("plugins/validator", &["omnizap-contract", "omnizap-host"]),
     ("models", &["omnizap-contract"]),
     ("migrations", &[]),
+    ("stages/pictures", &["omnizap-contract"]),
     (
         "stages/services",
         &["omnizap-contract", "omnizap-models", "omnizap-migrations"],
     ),
     (
         "stages",
-        &["omnizap-contract", "omnizap-models", "omnizap-services"],
+        &[
+            "omnizap-contract",
+            "omnizap-models",
+            "omnizap-pictures",
+            "omnizap-services",
+        ],
     ),
     (
         ".",

@@ -6,7 +6,7 @@ use std::io;
 use image::{ImageError, ImageFormat};
 use omnizap_contract::{Error, ErrorKind};
 
-use super::MAX_ALLOC_BYTES;
+use super::limits::MAX_ALLOC_BYTES;
 
 /// The formats of this stage, for error messages.
 const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
@@ -101,7 +101,7 @@ pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
     match error {
         ImageError::Limits(_) => too_large(
             "that needs too much memory to decode".to_owned(),
-            MAX_ALLOC_BYTES.name(),
+            MAX_ALLOC_BYTES,
         )
         .with_source(error),
         ImageError::Unsupported(_) => rare_kind(format, error),

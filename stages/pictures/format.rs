@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{fault, gif, jpeg, pixels};
+use super::{Still, fault, gif, jpeg, pixels};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -62,11 +62,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
 /// # Errors
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
 /// `UnsupportedType` for kinds within a format that are not decoded.
-pub(super) fn decode(
-    file: &[u8],
-    format: ImageFormat,
-    limits: Limits,
-) -> Result<(DynamicImage, Orientation), Error> {
+pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result<Still, Error> {
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
@@ -78,8 +74,13 @@ pub(super) fn decode(
     decoder
         .set_limits(limits.of_image_crate())
         .map_err(failed)?;
+    let icc = decoder.icc_profile().unwrap_or_default();
     let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    Ok((image, orientation))
+    Ok(Still {
+        image,
+        turn: orientation,
+        icc,
+    })
 }
 
 /// A decoder of the image crate that has read the header, which is within the limits.

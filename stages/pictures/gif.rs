@@ -8,11 +8,11 @@ use std::io::Cursor;
 
 use ::gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, MemoryLimit};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageFormat, RgbaImage};
+use image::{ImageFormat, RgbaImage};
 use omnizap_contract::Error;
 
-use super::fault;
 use super::limits::Limits;
+use super::{Still, fault};
 
 /// How many bytes decoding takes at most at one time, as the header tells: the canvas, and on it a
 /// frame of indices.
@@ -30,7 +30,7 @@ pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
 /// # Errors
 /// `TooLarge` where the canvas or the frame exceeds a limit, `Invalid` where the
 /// content is broken.
-pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
+pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
     let mut decoder = open(file, limits)?;
     let (width, height) = (u32::from(decoder.width()), u32::from(decoder.height()));
     let global_palette = decoder.global_palette().map(<[u8]>::to_vec);
@@ -63,7 +63,11 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orien
             canvas.put_pixel(x, y, colour(index).into());
         }
     }
-    Ok((canvas.into(), Orientation::NoTransforms))
+    Ok(Still {
+        image: canvas.into(),
+        turn: Orientation::NoTransforms,
+        icc: None,
+    })
 }
 
 /// A decoder that has read the header, which is within the limits.

@@ -5,12 +5,12 @@
 //! enough to move a logit.
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{ImageFormat, RgbImage};
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 use omnizap_contract::Error;
 
-use super::limits::Limits;
-use super::{MAX_ALLOC_BYTES, fault, pixels};
+use super::limits::{Limits, MAX_ALLOC_BYTES};
+use super::{Still, fault, pixels};
 
 /// Most scans of a progressive picture; usual ones have about ten.
 const MAX_SCANS: usize = 512;
@@ -36,7 +36,7 @@ pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
 /// # Errors
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
 /// `UnsupportedType` for rare kinds of JPEG.
-pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orientation), Error> {
+pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
     let mut decoder = open(file, limits)?;
     if !is_complete(file) {
         return Err(fault::truncated(ImageFormat::Jpeg));
@@ -51,13 +51,18 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<(DynamicImage, Orien
     let picture = decoder
         .decode_image()
         .map_err(|error| failed(file, error))?;
+    let icc = picture.icc_profile().map(<[u8]>::to_vec);
     let pixels = if four_planes {
         inverted_cmyk_to_rgb(&picture.data)
     } else {
         picture.data
     };
     RgbImage::from_raw(picture.width as u32, picture.height as u32, pixels)
-        .map(|rgb| (rgb.into(), orientation))
+        .map(|rgb| Still {
+            image: rgb.into(),
+            turn: orientation,
+            icc,
+        })
         .ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
 }
 
@@ -112,7 +117,7 @@ fn failed(file: &[u8], error: JpegError) -> Error {
             let limit = if what.contains("scan") {
                 "max_scans"
             } else {
-                MAX_ALLOC_BYTES.name()
+                MAX_ALLOC_BYTES
             };
             let what = "that takes too much to decode".to_owned();
             fault::too_large(what, limit).with_source(error)

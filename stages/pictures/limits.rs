@@ -2,17 +2,24 @@
 
 use omnizap_contract::Error;
 
-use super::{MAX_ALLOC_BYTES, MAX_PIXELS, MAX_SIDE, fault};
+use super::fault;
+
+/// The names of the limits: those of the options of the stage `decode`, which messages name.
+pub const MAX_PIXELS: &str = "max_pixels";
+/// See [`Limits::max_side`].
+pub const MAX_SIDE: &str = "max_side";
+/// See [`Limits::max_alloc_bytes`].
+pub const MAX_ALLOC_BYTES: &str = "max_alloc_bytes";
 
 /// The bounds of one picture.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Most pixels.
-    pub(super) max_pixels: u64,
+    pub max_pixels: u64,
     /// Longest side in pixels.
-    pub(super) max_side: u64,
+    pub max_side: u64,
     /// Most bytes that decoding may hold.
-    pub(super) max_alloc_bytes: u64,
+    pub max_alloc_bytes: u64,
 }
 
 impl Limits {
@@ -27,14 +34,14 @@ impl Limits {
                 "of {width}x{height} pixels, over the limit of {} a side",
                 self.max_side
             );
-            return Err(fault::too_large(what, MAX_SIDE.name()));
+            return Err(fault::too_large(what, MAX_SIDE));
         }
         if width * height > self.max_pixels {
             let what = format!(
                 "of {width}x{height} pixels, over the limit of {} in all",
                 self.max_pixels
             );
-            return Err(fault::too_large(what, MAX_PIXELS.name()));
+            return Err(fault::too_large(what, MAX_PIXELS));
         }
         Ok(())
     }
@@ -49,7 +56,7 @@ impl Limits {
                 "that takes {bytes} bytes to decode, over the limit of {}",
                 self.max_alloc_bytes
             );
-            return Err(fault::too_large(what, MAX_ALLOC_BYTES.name()));
+            return Err(fault::too_large(what, MAX_ALLOC_BYTES));
         }
         Ok(())
     }

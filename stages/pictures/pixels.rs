@@ -5,7 +5,7 @@ use image::{DynamicImage, RgbImage};
 
 /// What becomes of transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alpha {
+pub enum Alpha {
     /// It is forgotten, and the colours beneath it show: Pillow's `convert("RGB")`.
     Drop,
     /// The picture is laid over a colour.

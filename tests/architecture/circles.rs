@@ -12,10 +12,11 @@ use petgraph::graph::DiGraph;
 use super::{File, files};
 
 /// The folder of each crate's sources, and its root modules' files.
-const CRATES: [(&str, &str); 10] = [
+const CRATES: [(&str, &str); 11] = [
     ("engine", "engine/lib.rs"),
     ("engine", "engine/main.rs"),
     ("stages", "stages/lib.rs"),
+    ("stages/pictures", "stages/pictures/lib.rs"),
     ("stages/services", "stages/services/lib.rs"),
     ("models", "models/lib.rs"),
     ("migrations", "migrations/lib.rs"),

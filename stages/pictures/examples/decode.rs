@@ -1,0 +1,66 @@
+//! What becomes of files: one line of JSON for each, with what the pipeline that takes the Python
+//! service's place (`compat`) and those that are shipped (`default`) make of it, and how long it took.
+//!
+//! ```sh
+//! cargo run --release -p omnizap-pictures --example decode -- FILE...
+//! ```
+
+use std::time::Instant;
+
+use omnizap_contract::common::digest::Sha256Hex;
+use omnizap_pictures::{Alpha, Decoder, Limits};
+use serde_json::{Value, json};
+
+fn main() {
+    let default = Decoder {
+        limits: Limits {
+            max_pixels: 50_000_000,
+            max_side: 65_535,
+            max_alloc_bytes: 512 << 20,
+        },
+        is_turned: true,
+        alpha: Alpha::Compose {
+            background: [0x80; 3],
+        },
+    };
+    let compat = Decoder {
+        is_turned: false,
+        alpha: Alpha::Drop,
+        ..default
+    };
+    for path in std::env::args().skip(1) {
+        let Ok(bytes) = std::fs::read(&path) else {
+            eprintln!("{path}: cannot be read");
+            continue;
+        };
+        let line = json!({
+            "file": path,
+            "compat": made(&compat, &bytes),
+            "default": made(&default, &bytes),
+        });
+        #[expect(clippy::print_stdout, reason = "what it is for")]
+        {
+            println!("{line}");
+        }
+    }
+}
+
+fn made(decoder: &Decoder, bytes: &[u8]) -> Value {
+    let start = Instant::now();
+    let decoded = decoder.room(bytes).and_then(|_| decoder.decode(bytes));
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    match decoded {
+        Ok(picture) => json!({
+            "size": [picture.width, picture.height],
+            "sha256": Sha256Hex::of(&picture.pixels).as_str(),
+            "ms": milliseconds,
+        }),
+        Err(error) => json!({
+            "status": error.kind().status(),
+            "code": error.code(),
+            "detail": error.message(),
+            "cause": std::error::Error::source(&error).map(ToString::to_string),
+            "ms": milliseconds,
+        }),
+    }
+}

@@ -1,0 +1,107 @@
+//! Pictures of every format that people send, read within limits and made into 8-bit RGB.
+//!
+//! What a file is decides its content, never its name or declared type. The header is checked
+//! against the limits before any pixel is decoded. Each format has a module, which gives the
+//! pixels that Pillow gives; what that is good for and where it differs, `docs/formats.md` tells.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageFormat};
+use omnizap_contract::Error;
+
+mod animation;
+mod fault;
+mod format;
+mod gif;
+mod jpeg;
+pub mod limits;
+mod pixels;
+
+pub use limits::Limits;
+pub use pixels::Alpha;
+
+/// How pictures are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoder {
+    /// What a picture may ask for.
+    pub limits: Limits,
+    /// Whether a picture is turned upright as its EXIF data says.
+    pub is_turned: bool,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
+}
+
+/// The first picture of a file, as a format's module gives it.
+struct Still {
+    image: DynamicImage,
+    /// How it wants to be turned.
+    turn: Orientation,
+    /// The ICC profile of its colours, as it stands in the file.
+    #[expect(dead_code, reason = "colours are taken for sRGB")]
+    icc: Option<Vec<u8>>,
+}
+
+/// A picture that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// In pixels, at least 1.
+    pub width: u32,
+    /// In pixels, at least 1.
+    pub height: u32,
+    /// `[height, width, 3]`, 8-bit RGB in rows.
+    pub pixels: Vec<u8>,
+}
+
+impl Decoder {
+    /// How many bytes decoding a file takes at most at one time, as its header tells. No pixel is
+    /// decoded.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], as far as the header tells.
+    pub fn room(&self, file: &[u8]) -> Result<u64, Error> {
+        let format = format::sniff(file)?;
+        guarded(format, || format::room(file, format, self.limits))
+    }
+
+    /// Reads the first picture of a file.
+    ///
+    /// # Errors
+    /// `TooLarge` where a limit is exceeded, which it names; `Invalid` where the file is empty, no
+    /// picture, or broken; `UnsupportedType` for formats and kinds of them that are not read.
+    pub fn decode(&self, file: &[u8]) -> Result<Picture, Error> {
+        let format = format::sniff(file)?;
+        let still = guarded(format, || format::decode(file, format, self.limits))?;
+        let rgb = pixels::to_rgb8(still.image, self.alpha);
+        let turn = match still.turn {
+            // Like Pillow, which turns a TIFF while loading it: there the tag is part of the
+            // format, not an afterthought of the camera.
+            turn if format == ImageFormat::Tiff || self.is_turned => turn,
+            _ => Orientation::NoTransforms,
+        };
+        let mut rgb = DynamicImage::ImageRgb8(rgb);
+        rgb.apply_orientation(turn);
+        let (width, height) = (rgb.width(), rgb.height());
+        if width == 0 || height == 0 {
+            return Err(fault::broken(format, "it has no pixels"));
+        }
+        let mut pixels = rgb.into_bytes();
+        // Alpha may have stood there.
+        pixels.shrink_to_fit();
+        Ok(Picture {
+            width,
+            height,
+            pixels,
+        })
+    }
+}
+
+/// Decoders of hostile input are where bugs hide: a panic in one of them is a broken picture, not
+/// the end of a worker thread.
+fn guarded<T>(format: ImageFormat, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(fault::panicked(format)))
+}
+
+#[cfg(test)]
+mod tests;
