@@ -12,6 +12,7 @@
 //! - `health`: liveness, readiness, facts
 //! - `metrics`: what is counted of requests, and the answer to a scrape
 //! - `traced`: who asks where the time of a request went, and whose it is
+//! - `spans`: what became of requests, for whoever collects traces
 //! - `admin`: what administrators ask of the service itself
 //! - `docs`: a page that shows what clients may ask for
 //! - `page`: the files of a page for people, which the program gives
@@ -33,6 +34,7 @@ mod raw;
 mod reply;
 pub mod server;
 pub mod service;
+mod spans;
 mod text;
 mod traced;
 mod trust;
@@ -44,4 +46,5 @@ pub use limits::Limits;
 pub use page::Page;
 pub use server::{Ended, serve};
 pub use service::Service;
+pub use spans::{Collector, RequestSpan, RunSpan, StageSpan};
 pub use trust::{Hosts, Keys, Origins, Trust};

@@ -23,6 +23,8 @@ mod metrics;
 mod nsfw;
 mod openapi;
 mod operator;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod overload;
 mod page;
 mod protocols;

@@ -1,8 +1,11 @@
 //! `omnizap serve`: the pipelines over HTTP, until a signal ends it.
 
 mod bounds;
+mod collected;
 mod keys;
 mod load;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod trust;
 
 use std::net::SocketAddr;
@@ -121,6 +124,8 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
     let (trust, key_files) = args.trust.read()?;
     let common = &load::pinned(common)?;
     super::config::check_database(common)?;
+    #[cfg(not(feature = "otlp"))]
+    collected::warn_of_absence();
     let grace = Duration::from_millis(args.shutdown_grace_ms);
     let terms = Terms {
         trust,
@@ -130,6 +135,8 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Result<ExitCode, Fa
             ..args.bounds.limits()?
         },
         grace,
+        #[cfg(feature = "otlp")]
+        traces: otlp::traces()?,
         page: if args.no_page {
             Page::default()
         } else {
@@ -166,6 +173,9 @@ struct Terms {
     /// What all has to end.
     grace: Duration,
     page: Page,
+    /// What traces of requests are sent by.
+    #[cfg(feature = "otlp")]
+    traces: Option<otlp::Traces>,
     /// What asks for a look at the pipelines, and at the keys.
     hangups: [Signal; 2],
 }
@@ -225,6 +235,8 @@ async fn answer(
         limits,
         grace,
         page,
+        #[cfg(feature = "otlp")]
+        traces,
         hangups: [mut hangup, hangup_of_keys],
     } = terms;
     for pipeline in &pipelines {
@@ -246,6 +258,11 @@ async fn answer(
     let service = Service::new(live.clone(), limits)
         .trusting(trust)
         .with_page(page);
+    #[cfg(feature = "otlp")]
+    let service = match &traces {
+        Some(traces) => service.collected_by(traces.collector()),
+        None => service,
+    };
     let service = Arc::new(service);
     let following = tokio::spawn(keys::follow(key_files, hangup_of_keys));
     let reload = Reload {
@@ -267,6 +284,10 @@ async fn answer(
     watching.abort();
     following.abort();
     house.end(&live).await;
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     match ended {
         Ended::Answered => tracing::info!("all requests in flight were answered, goodbye"),
         Ended::Refused => tracing::warn!(

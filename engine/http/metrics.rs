@@ -10,6 +10,7 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::health;
 use super::limits::open_files;
 use super::reply::Response;
+use super::spans::Begun;
 use crate::live::{Generation, Live};
 use crate::metrics::{Families, Format, PipelineMeters, RouteMeters, process};
 use crate::pipeline::Pipeline;
@@ -33,6 +34,8 @@ pub(super) struct Timed<'m> {
     method: &'m str,
     begun: Instant,
     routed: Routed,
+    /// Where it is collected too.
+    collected: Option<Begun>,
     is_answered: bool,
 }
 
@@ -63,12 +66,13 @@ impl Default for Meters {
 
 impl Meters {
     /// A request that comes now.
-    pub(super) fn begin<'m>(&'m self, method: &'m str) -> Timed<'m> {
+    pub(super) fn begin<'m>(&'m self, method: &'m str, collected: Option<Begun>) -> Timed<'m> {
         Timed {
             meters: self,
             method,
             begun: Instant::now(),
             routed: Routed::Other,
+            collected,
             is_answered: false,
         }
     }
@@ -151,12 +155,15 @@ impl Timed<'_> {
         self.routed = if is_settings {
             Routed::Settings(meters)
         } else {
+            if let Some(collected) = &mut self.collected {
+                collected.is_of(pipeline);
+            }
             Routed::Run(meters)
         };
     }
 
-    /// It is answered.
-    pub(super) fn answered(mut self, response: &Response) {
+    /// It is answered. Gives back what is collected of it.
+    pub(super) fn answered(mut self, response: &Response) -> Option<Begun> {
         self.is_answered = true;
         let meters = match &self.routed {
             Routed::Own(own) => {
@@ -169,6 +176,7 @@ impl Timed<'_> {
         };
         let code = response.status().as_u16();
         meters.answered(self.method, code, self.begun.elapsed());
+        self.collected.take()
     }
 }
 
@@ -289,11 +297,13 @@ mod tests {
     #[test]
     fn a_request_counts_once_whether_it_is_answered_or_not() {
         let meters = Meters::default();
-        let mut timed = meters.begin("GET");
+        let mut timed = meters.begin("GET", None);
         timed.is_of_program(OwnRoute::Live);
         timed.answered(&Response::new("".into()));
-        meters.begin("BREW").answered(&Response::new("".into()));
-        drop(meters.begin("GET"));
+        meters
+            .begin("BREW", None)
+            .answered(&Response::new("".into()));
+        drop(meters.begin("GET", None));
         assert_eq!(meters.abandoned.load(Ordering::Relaxed), 1);
         let mut all = Families::new();
         meters.tell(&mut all, &Generation::new(Vec::new()));

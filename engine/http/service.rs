@@ -38,6 +38,7 @@ use super::page::{File, Page};
 use super::query::{query_fields, split_query};
 use super::raw::{Raw, RawFields};
 use super::reply::{self, Response};
+use super::spans::{self, Begun, Collector, Wanted};
 use super::traced::{self, TRACE};
 use super::trust::{Access, Trust, is_preflight, let_read, preflight};
 use crate::live::generation::{Generation, Live, Parameters, Target};
@@ -70,6 +71,8 @@ pub struct Service {
     refused: AtomicU64,
     meters: Meters,
     page: Page,
+    /// Who collects what became of requests.
+    collector: Option<Arc<dyn Collector>>,
     shutting_down: watch::Sender<bool>,
     /// True once the time for requests in flight is over.
     giving_up: watch::Sender<bool>,
@@ -149,6 +152,7 @@ impl Service {
             refused: AtomicU64::new(0),
             meters: Meters::default(),
             page: Page::default(),
+            collector: None,
             limits,
             shutting_down: watch::Sender::new(false),
             giving_up: watch::Sender::new(false),
@@ -166,6 +170,13 @@ impl Service {
     #[must_use]
     pub fn with_page(mut self, page: Page) -> Self {
         self.page = page;
+        self
+    }
+
+    /// The same, and tells what became of requests.
+    #[must_use]
+    pub fn collected_by(mut self, collector: Arc<dyn Collector>) -> Self {
+        self.collector = Some(collector);
         self
     }
 
@@ -221,9 +232,14 @@ impl Service {
         head: Head<'_>,
         body: &mut Coming<impl Stream<Item = Result<B, E>>>,
     ) -> Response {
-        let mut timed = self.meters.begin(head.method);
-        let response = self.answer_page(head, body, &mut timed).await;
-        timed.answered(&response);
+        let begun = self.collector.as_ref().map(|_| Begun::now());
+        let mut timed = self.meters.begin(head.method, begun);
+        let mut response = self.answer_page(head, body, &mut timed).await;
+        let begun = timed.answered(&response);
+        if let (Some(begun), Some(collector)) = (begun, &self.collector) {
+            let names = [head.method, &**head.request_id];
+            begun.ended(&**collector, names, head.headers, &mut response);
+        }
         response
     }
 
@@ -378,7 +394,11 @@ impl Service {
     ) -> Response {
         let own = &pipeline.graph.file.limits;
         let limits = self.limits.within(own);
-        let (is_traced, query) = traced::asks(&pipeline.graph.file, &head);
+        let (by_client, query) = traced::asks(&pipeline.graph.file, &head);
+        let wanted = Wanted {
+            by_client,
+            by_collector: self.collector.is_some(),
+        };
         let head = Head {
             query: query.as_deref().unwrap_or(head.query),
             ..head
@@ -395,7 +415,7 @@ impl Service {
         }
         let arrived = Instant::now();
         if let Some(refused) = pipeline.refuses(arrived + pipeline.graph.file.deadline) {
-            return ended(pipeline, refused, arrived, head.request_id, is_traced);
+            return ended(pipeline, refused, arrived, head.request_id, wanted);
         }
         if head.query.len() > limits.max_query_bytes && takes_query(&pipeline.graph.file) {
             let max = limits.max_query_bytes;
@@ -437,7 +457,7 @@ impl Service {
             Err(error) => return refuse(pipeline, error, head.request_id),
         };
         let unknown = unknown_fields(sent.unknown());
-        let mut response = run_with(pipeline, sent, arrived, head.request_id, is_traced).await;
+        let mut response = run_with(pipeline, sent, arrived, head.request_id, wanted).await;
         if let Some(unknown) = unknown {
             response.headers_mut().insert(UNKNOWN_FIELDS, unknown);
         }
@@ -552,7 +572,7 @@ async fn run_with(
     sent: Sent,
     arrived: Instant,
     request_id: &Arc<str>,
-    is_traced: bool,
+    wanted: Wanted,
 ) -> Response {
     let file = &pipeline.graph.file;
     let known = match file.limits.unknown_fields {
@@ -567,12 +587,12 @@ async fn run_with(
     match runs {
         Runs::One(values) => {
             let finished = pipeline.run(values, request_id.clone(), deadline).await;
-            ended(pipeline, finished, arrived, request_id, is_traced)
+            ended(pipeline, finished, arrived, request_id, wanted)
         }
         Runs::Each(items) => {
             let finished = pipeline.run_each(items, request_id.clone(), deadline);
             let finished = Box::pin(finished).await;
-            templated::ended_each(pipeline, finished, arrived, request_id, is_traced)
+            templated::ended_each(pipeline, finished, arrived, request_id, wanted)
         }
     }
 }
@@ -583,14 +603,17 @@ fn ended(
     Finished { result, trace }: Finished,
     arrived: Instant,
     request_id: &Arc<str>,
-    is_traced: bool,
+    wanted: Wanted,
 ) -> Response {
     log(pipeline, &result, &trace, arrived, request_id);
-    let told = is_traced.then(|| (TRACE, pipeline.trace_json(&trace)));
+    let told = wanted
+        .by_client
+        .then(|| (TRACE, pipeline.trace_json(&trace)));
     let mut response = match result {
         Ok(fields) => templated::answer(pipeline, fields, request_id, told),
         Err(failure) => reply::failure_with(&failure, request_id, told),
     };
+    spans::carry(&mut response, pipeline, [&trace], wanted);
     let ran = trace.stages.iter().filter(|stage| stage.attempts > 0);
     let ran = ran.map(|stage| (pipeline.graph.stage_name(stage.node), stage.ran));
     if let Some(timing) = server_timing(ran, trace.total) {

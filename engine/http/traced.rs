@@ -46,12 +46,7 @@ fn query_pairs(query: &str) -> impl Iterator<Item = (String, &str, &str)> {
 /// What goes before the lines of the log that are about a request: the trace that it is a part of,
 /// where its caller says so. Without one it costs nothing.
 pub(super) fn span(headers: &HeaderMap) -> Span {
-    let mut said = headers.get_all(TRACEPARENT).iter();
-    let (Some(header), None) = (said.next(), said.next()) else {
-        return Span::none();
-    };
-    let context = header.to_str().ok().and_then(TraceContext::parse);
-    context.map_or_else(Span::none, |context| {
+    caller(headers).map_or_else(Span::none, |context| {
         // As loud as the loudest line, or a filter that shows only that would hold it back.
         tracing::error_span!(
             "request",
@@ -59,6 +54,15 @@ pub(super) fn span(headers: &HeaderMap) -> Span {
             parent_id = context.parent_id
         )
     })
+}
+
+/// The trace that a request is a part of, where its caller says so, once.
+pub(super) fn caller(headers: &HeaderMap) -> Option<TraceContext<'_>> {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    let (Some(header), None) = (said.next(), said.next()) else {
+        return None;
+    };
+    header.to_str().ok().and_then(TraceContext::parse)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub struct TraceContext<'h> {
     pub trace_id: &'h str,
     /// 16 hexadecimal digits.
     pub parent_id: &'h str,
+    /// Whether the caller keeps the trace.
+    pub is_sampled: bool,
 }
 
 impl<'h> TraceContext<'h> {
@@ -28,9 +30,15 @@ impl<'h> TraceContext<'h> {
         let is_known = is_version && is_whole && is_hex(flags, 2);
         let is_one = is_hex(trace_id, 32) && is_set(trace_id);
         let has_parent = is_hex(parent_id, 16) && is_set(parent_id);
+        // Its last bit.
+        let is_sampled = matches!(
+            flags.as_bytes().last()?,
+            b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'
+        );
         (is_known && is_one && has_parent).then_some(Self {
             trace_id,
             parent_id,
+            is_sampled,
         })
     }
 }
@@ -44,16 +52,20 @@ mod tests {
 
     #[test]
     fn a_caller_is_known_by_its_trace_and_span() {
-        let known = Some(TraceContext {
+        let known = |is_sampled| TraceContext {
             trace_id: TRACE,
             parent_id: PARENT,
-        });
-        for header in [
-            format!("00-{TRACE}-{PARENT}-01"),
-            format!(" 00-{TRACE}-{PARENT}-00 "),
-            format!("cc-{TRACE}-{PARENT}-01-what-comes-later"),
+            is_sampled,
+        };
+        for (header, is_sampled) in [
+            (format!("00-{TRACE}-{PARENT}-01"), true),
+            (format!(" 00-{TRACE}-{PARENT}-00 "), false),
+            (format!("00-{TRACE}-{PARENT}-fb"), true),
+            (format!("00-{TRACE}-{PARENT}-1a"), false),
+            (format!("cc-{TRACE}-{PARENT}-01-what-comes-later"), true),
         ] {
-            assert_eq!(TraceContext::parse(&header), known, "{header}");
+            let parsed = TraceContext::parse(&header);
+            assert_eq!(parsed, Some(known(is_sampled)), "{header}");
         }
     }
 

@@ -10,6 +10,7 @@ use warp::http::{HeaderValue, StatusCode, header};
 use super::headers::{SERVER_TIMING, server_timing};
 use super::{is_ours, one_line};
 use crate::http::reply::{self, Response, Told};
+use crate::http::spans::{self, Wanted};
 use crate::http::traced::TRACE;
 use crate::pipeline::Pipeline;
 use crate::pipeline::answer::{of_each, of_error, of_run};
@@ -43,13 +44,13 @@ pub(super) fn ended_each(
     finished: FinishedEach,
     arrived: Instant,
     request_id: &Arc<str>,
-    is_traced: bool,
+    wanted: Wanted,
 ) -> Response {
     let FinishedEach { result, traces } = finished;
     let (name, request_id) = (pipeline.name(), &**request_id);
     let elapsed = arrived.elapsed();
     let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
-    let told = is_traced.then(|| {
+    let told = wanted.by_client.then(|| {
         let traces = traces.iter().map(|trace| pipeline.trace_json(trace));
         (TRACE, traces.collect::<Json>())
     });
@@ -76,6 +77,7 @@ pub(super) fn ended_each(
             reply::failure_with(&failure, request_id, told)
         }
     };
+    spans::carry(&mut response, pipeline, &traces, wanted);
     if let Some(timing) = server_timing(std::iter::empty(), elapsed) {
         response.headers_mut().insert(SERVER_TIMING, timing);
     }
