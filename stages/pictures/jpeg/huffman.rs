@@ -125,8 +125,9 @@ impl<'a> Bits<'a> {
             let rest = self.data.get(self.at..).unwrap_or_default();
             if let Some(eight) = rest.first_chunk::<8>() {
                 let eight = u64::from_be_bytes(*eight);
+                // A byte of eight is 0xFF where its complement is zero.
                 let has_ff =
-                    eight & !(!eight).wrapping_sub(0x0101_0101_0101_0101) & 0x8080_8080_8080_8080;
+                    (!eight).wrapping_sub(0x0101_0101_0101_0101) & eight & 0x8080_8080_8080_8080;
                 if has_ff == 0 {
                     let bytes = ((64 - self.left) / 8).min(7);
                     self.buffer = self.buffer << (8 * bytes) | eight >> (64 - 8 * bytes);
