@@ -15,6 +15,7 @@ use omnizap_contract::Error;
 use super::limits::Limits;
 use super::{Still, fault, pixels};
 
+mod canonical;
 mod colour;
 mod exif;
 mod fault_of;
@@ -127,9 +128,10 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         rgb.ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
     };
     let colours = header.colours();
-    if quick::is_for(&header.frame, &header.scan) && is_plain(file, limits) {
+    let is_common = quick::is_for(&header.frame, &header.scan);
+    if is_common && is_plain(file, limits) {
         let divisor = header.divisor(scaled_to);
-        match quick::decode(file, colours, divisor, limits) {
+        match quick::decode(file, colours, divisor, true, limits) {
             Ok(picture) => return still(picture.width as u32, picture.height as u32, picture.data),
             Err(error) => tracing::debug!(%error, "decoding a JPEG picture the careful way"),
         }
@@ -140,7 +142,15 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         Coding::Arithmetic { .. } => arithmetic(file, &header.frame, limits)?,
         Coding::Sequential | Coding::Progressive => {
             header.stream.fill_in_tables();
-            picture::planes(&mut header.stream, &header.frame, &header.scan, limits)?
+            let decoded = picture::planes(&mut header.stream, &header.frame, &header.scan, limits)?;
+            // Smoothing is the crate's.
+            if decoded.is_unrefined
+                && is_common
+                && let Ok(picture) = quick::decode(file, colours, 1, false, limits)
+            {
+                return still(width, height, picture.data);
+            }
+            decoded.planes
         }
     };
     let mut rgb = vec![0; 3 * header.area()];

@@ -3,7 +3,7 @@
 
 use omnizap_contract::Error;
 
-use super::fault_of::broken;
+use super::fault_of::{broken, truncated};
 use super::frame::{Coding, Extent, Frame, Scan};
 use super::scan::{self, Block, Blocks, Kept};
 use super::stream::{Event, Stream, Tables};
@@ -84,6 +84,38 @@ impl Blocks for Direct {
     }
 }
 
+/// Planes of a picture.
+pub(super) struct Decoded {
+    pub(super) planes: Vec<Plane>,
+    /// Whether scans are missing that would refine it, which libjpeg makes up for by smoothing.
+    pub(super) is_unrefined: bool,
+}
+
+/// Which bits of each coefficient of a component were there; below zero are none.
+struct Progress {
+    components: Vec<[i8; 64]>,
+    is_progressive: bool,
+}
+
+impl Progress {
+    fn add(&mut self, scan: &Scan) {
+        for &(component, ..) in &scan.components {
+            let bits = &mut self.components[component];
+            let band = usize::from(scan.first)..=usize::from(scan.last);
+            for bit in bits.get_mut(band).unwrap_or_default() {
+                *bit = scan.low as i8;
+            }
+        }
+    }
+
+    /// As `smoothing_ok` of libjpeg's jdcoefct.c.
+    fn is_unrefined(&self) -> bool {
+        self.is_progressive
+            && self.components.iter().all(|bits| bits[0] >= 0)
+            && self.components.iter().any(|bits| bits[1..10] != [0; 9])
+    }
+}
+
 /// Decodes the planes of a picture whose first scan's header was just read. The frame was checked.
 ///
 /// # Errors
@@ -93,22 +125,17 @@ pub(super) fn planes(
     frame: &Frame,
     first: &Scan,
     limits: Limits,
-) -> Result<Vec<Plane>, Error> {
+) -> Result<Decoded, Error> {
     limits.check_alloc(bytes(frame, first))?;
     let extents = frame.extents();
     let is_single = is_single(frame, first);
     let mut quantization = vec![None; extents.len()];
     latch(&mut quantization, frame, first, &stream.tables)?;
-    let kept = if is_single {
-        None
+    let (kept, is_unrefined) = if is_single {
+        (None, false)
     } else {
-        Some(all_scans(
-            stream,
-            frame,
-            &extents,
-            first,
-            &mut quantization,
-        )?)
+        let (kept, progress) = all_scans(stream, frame, &extents, first, &mut quantization)?;
+        (Some(kept), progress.is_unrefined())
     };
     let of = frame.components.iter().zip(&extents);
     let mut direct = Direct {
@@ -118,7 +145,12 @@ pub(super) fn planes(
         quantization,
     };
     match kept {
-        None => scan::decode(stream, frame, &extents, first, &mut direct)?,
+        None => {
+            let is_short = scan::decode(stream, frame, &extents, first, &mut direct)?;
+            if is_short {
+                after_short_data(stream)?;
+            }
+        }
         Some(kept) => {
             for (component, extent) in extents.iter().enumerate() {
                 for (down, row) in kept.rows(component).take(extent.blocks_down).enumerate() {
@@ -132,7 +164,22 @@ pub(super) fn planes(
             }
         }
     }
-    Ok(direct.planes)
+    Ok(Decoded {
+        planes: direct.planes,
+        is_unrefined,
+    })
+}
+
+/// What follows where a scan had too little data: as with libjpeg, whatever is no marker that may
+/// stand there spoils the picture. Where nothing was missing, nobody asks.
+fn after_short_data(stream: &mut Stream<'_>) -> Result<(), Error> {
+    match stream.next() {
+        Ok(Event::End) => Ok(()),
+        Ok(Event::Scan(_)) => Err(broken("a scan after the last one")),
+        // The file ends, and the picture was complete as far as its data goes.
+        Err(error) if error.code() == truncated().code() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Decodes all scans up to the end marker.
@@ -142,18 +189,23 @@ fn all_scans(
     extents: &[Extent],
     first: &Scan,
     quantization: &mut [Option<[u16; 64]>],
-) -> Result<Kept, Error> {
+) -> Result<(Kept, Progress), Error> {
     let mut work = Work::new(frame);
     let mut kept = Kept::new(extents);
+    let mut progress = Progress {
+        components: vec![[-1; 64]; extents.len()],
+        is_progressive: frame.coding == Coding::Progressive,
+    };
     let mut next;
     let mut scan = first;
     loop {
         work.add(extents, scan)?;
         latch(quantization, frame, scan, &stream.tables)?;
         scan::decode(stream, frame, extents, scan, &mut kept)?;
+        progress.add(scan);
         match stream.next()? {
             Event::Scan(found) => next = found,
-            Event::End => return Ok(kept),
+            Event::End => return Ok((kept, progress)),
         }
         scan = &next;
     }

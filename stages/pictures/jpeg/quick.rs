@@ -10,7 +10,7 @@ use omnizap_contract::Error;
 use super::colour::Colours;
 use super::frame::{Coding, Frame, Scan};
 use super::picture::{MOST_SCANS, is_single};
-use super::{fault_of, too_many_scans};
+use super::{canonical, fault_of, too_many_scans};
 use crate::fault;
 use crate::limits::{Limits, MAX_ALLOC_BYTES};
 
@@ -30,7 +30,8 @@ pub(super) fn is_for(frame: &Frame, scan: &Scan) -> bool {
     is_plain && (frame.coding == Coding::Progressive || is_single(frame, scan))
 }
 
-/// A picture in RGB, its sides divided by `divisor`: 1, 2, 4 or 8.
+/// A picture in RGB, its sides divided by `divisor`: 1, 2, 4 or 8. Strictly, or gray where data is
+/// missing.
 ///
 /// # Errors
 /// Whatever the crate finds wrong or odd.
@@ -38,6 +39,7 @@ pub(super) fn decode(
     file: &[u8],
     colours: Colours,
     divisor: u32,
+    is_strict: bool,
     limits: Limits,
 ) -> Result<Image, JpegError> {
     let mut decoder = Decoder::new_with_limits(file, bounds(limits))?;
@@ -51,7 +53,8 @@ pub(super) fn decode(
         return Err(JpegError::CorruptData("other colours".to_owned()));
     }
     decoder.set_output_format(PixelFormat::Rgb);
-    decoder.set_stop_on_warning(true);
+    decoder.set_stop_on_warning(is_strict);
+    decoder.set_lenient(!is_strict);
     // As libjpeg by default: pictures whose last scans are missing.
     decoder.set_block_smoothing(true);
     if divisor > 1 {
@@ -65,8 +68,8 @@ pub(super) fn decode(
 /// # Errors
 /// As [`super::decode`].
 pub(super) fn lossless(file: &[u8], limits: Limits) -> Result<Vec<u8>, Error> {
-    let failed = |error| failed(file, error);
-    let mut decoder = Decoder::new_with_limits(file, bounds(limits)).map_err(failed)?;
+    let file = canonical::of(file)?;
+    let mut decoder = Decoder::new_with_limits(&file, bounds(limits)).map_err(failed)?;
     decoder.set_output_format(PixelFormat::Rgb);
     Ok(decoder.decode_image().map_err(failed)?.data)
 }
@@ -76,8 +79,8 @@ pub(super) fn lossless(file: &[u8], limits: Limits) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// As [`super::decode`].
 pub(super) fn arithmetic(file: &[u8], limits: Limits) -> Result<RawImage, Error> {
-    let failed = |error| failed(file, error);
-    let decoder = Decoder::new_with_limits(file, bounds(limits)).map_err(failed)?;
+    let file = canonical::of(file)?;
+    let decoder = Decoder::new_with_limits(&file, bounds(limits)).map_err(failed)?;
     decoder.decode_raw().map_err(failed)
 }
 
@@ -92,10 +95,9 @@ fn bounds(limits: Limits) -> DecodeLimits {
     }
 }
 
-fn failed(file: &[u8], error: JpegError) -> Error {
+fn failed(error: JpegError) -> Error {
     match error {
         JpegError::UnexpectedEof => fault_of::truncated(),
-        _ if !file.ends_with(b"\xff\xd9") => fault_of::truncated().with_source(error),
         JpegError::Unsupported(_) => fault::rare_kind(ImageFormat::Jpeg, error),
         JpegError::LimitExceeded { what, .. } if what.contains("scan") => too_many_scans(),
         JpegError::LimitExceeded { .. } => {

@@ -98,6 +98,7 @@ struct Decoding<'a> {
 }
 
 /// Decodes the data of a scan, whose header was read from `stream`, which stands behind it then.
+/// True where data was missing.
 ///
 /// # Errors
 /// `Invalid` where the scan contradicts its frame, needs tables that are not there, or ends early.
@@ -107,7 +108,7 @@ pub(super) fn decode(
     extents: &[Extent],
     scan: &Scan,
     blocks: &mut impl Blocks,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let kind = kind(frame, scan)?;
     let mut parts = parts(frame, scan, kind, &stream.tables)?;
     let (units_across, units_down) = if let [part] = parts.as_mut_slice() {
@@ -164,7 +165,7 @@ pub(super) fn decode(
     }
     stream.at = decoding.bits.at;
     stream.unread = decoding.bits.marker;
-    Ok(())
+    Ok(decoding.bits.is_short)
 }
 
 fn kind(frame: &Frame, scan: &Scan) -> Result<Kind, Error> {

@@ -196,7 +196,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The content of a segment, which is skipped. A length too small for itself is one of nothing.
-    fn segment(&mut self) -> Result<&'a [u8], Error> {
+    pub(super) fn segment(&mut self) -> Result<&'a [u8], Error> {
         let rest = self.data.get(self.at..).unwrap_or_default();
         let length = rest.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
         let length = usize::from(length.ok_or_else(truncated)?).max(2);
