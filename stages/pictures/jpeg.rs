@@ -87,6 +87,12 @@ impl<'a> Header<'a> {
         picture::bytes(&self.frame, &self.scan) + 3 * self.area() as u64
     }
 
+    /// Decodes the planes the careful way.
+    fn careful(&mut self, limits: Limits) -> Result<picture::Decoded, Error> {
+        self.stream.fill_in_tables();
+        picture::planes(&mut self.stream, &self.frame, &self.scan, limits)
+    }
+
     /// By how much the sides are divided: what is wanted stays within the picture.
     fn divisor(&self, scaled_to: Option<u32>) -> u32 {
         let side = u32::from(self.frame.width.min(self.frame.height));
@@ -141,14 +147,15 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         Coding::Lossless => return still(width, height, quick::lossless(file, limits)?),
         Coding::Arithmetic { .. } => arithmetic(file, &header.frame, limits)?,
         Coding::Sequential | Coding::Progressive => {
-            header.stream.fill_in_tables();
-            let decoded = picture::planes(&mut header.stream, &header.frame, &header.scan, limits)?;
-            // Smoothing is the crate's.
-            if decoded.is_unrefined
-                && is_common
-                && let Ok(picture) = quick::decode(file, colours, 1, false, limits)
-            {
-                return still(width, height, picture.data);
+            let mut decoded = header.careful(limits)?;
+            if decoded.is_unrefined && is_common {
+                // Smoothing is the crate's. Both at a time are more than `room` tells.
+                drop(decoded);
+                if let Ok(picture) = quick::decode(file, colours, 1, false, limits) {
+                    return still(width, height, picture.data);
+                }
+                header = Header::read(file, limits)?;
+                decoded = header.careful(limits)?;
             }
             decoded.planes
         }

@@ -12,9 +12,9 @@ use super::{idct, too_many_scans};
 use crate::limits::Limits;
 
 /// Blocks that scans may visit, besides a number of times all blocks: the work of hostile files.
-const FREE_VISITS: u64 = 32 << 20;
+const FREE_VISITS: u64 = 4 << 20;
 /// How often scans may visit all blocks.
-pub(super) const MOST_VISITS: u64 = 64;
+const MOST_VISITS: u64 = 16;
 /// Most scans; usual pictures have about ten.
 pub(super) const MOST_SCANS: usize = 512;
 
