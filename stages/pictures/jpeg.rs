@@ -22,6 +22,7 @@ mod fault_of;
 mod frame;
 mod huffman;
 mod idct;
+#[allow(dead_code, reason = "for the TIFF reader")]
 mod inner;
 mod picture;
 mod quick;
@@ -33,7 +34,7 @@ mod upsample;
 use colour::Colours;
 use fault_of::broken;
 use frame::{Coding, Frame, Scan};
-#[expect(unused_imports, reason = "for the TIFF reader")]
+#[allow(unused_imports, reason = "for the TIFF reader")]
 pub(super) use inner::{Inner, InnerColours, decode_inner};
 use stream::{AtEnd, Event, Stream, Tables};
 use upsample::Plane;
@@ -225,3 +226,6 @@ fn rows(
 fn too_many_scans() -> Error {
     fault::too_large("in too many scans".to_owned(), "max_scans")
 }
+
+#[cfg(test)]
+mod tests;
