@@ -34,9 +34,10 @@ mod upsample;
 use colour::Colours;
 use fault_of::broken;
 use frame::{Coding, Frame, Scan};
+use huffman::AtEnd;
 #[allow(unused_imports, reason = "for the TIFF reader")]
 pub(super) use inner::{Inner, InnerColours, decode_inner};
-use stream::{AtEnd, Event, Stream, Tables};
+use stream::{Event, Stream, Tables};
 use upsample::Plane;
 
 /// A file whose header was read, up to the first scan.
@@ -83,9 +84,14 @@ impl<'a> Header<'a> {
         usize::from(self.frame.width) * usize::from(self.frame.height)
     }
 
-    /// Bytes that decoding holds at most at one time.
+    /// Bytes that decoding holds at most at one time: the pixels are made when coefficients are gone.
     fn room(&self) -> u64 {
-        picture::bytes(&self.frame, &self.scan) + 3 * self.area() as u64
+        let planes = picture::bytes(&self.frame, &self.scan);
+        let made = 3 * self.area() as u64;
+        match self.frame.coding {
+            Coding::Sequential | Coding::Progressive => planes.max(self.frame.plane_bytes() + made),
+            Coding::Arithmetic { .. } | Coding::Lossless => planes + made,
+        }
     }
 
     /// Decodes the planes the careful way.
@@ -103,8 +109,8 @@ impl<'a> Header<'a> {
     }
 }
 
-/// How many bytes decoding takes at most at one time, as the header tells: what is made, a plane a
-/// component, and where the picture comes in several scans its coefficients of two bytes.
+/// How many bytes decoding takes at most at one time, as the header tells: a plane a component, then
+/// what is made, or before, where the picture comes in several scans, coefficients of two bytes.
 ///
 /// # Errors
 /// As [`decode`], as far as the header tells.

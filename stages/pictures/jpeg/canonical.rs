@@ -3,7 +3,8 @@
 
 use omnizap_contract::Error;
 
-use super::stream::{AtEnd, Stream, Tables};
+use super::huffman::AtEnd;
+use super::stream::{Stream, Tables};
 
 /// The stream of a file, up to its end marker.
 ///

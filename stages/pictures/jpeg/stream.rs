@@ -7,7 +7,7 @@ use omnizap_contract::Error;
 
 use super::fault_of::{broken, rare, truncated};
 use super::frame::{Coding, Component, Frame, Scan};
-use super::huffman::Spec;
+use super::huffman::{AtEnd, Spec};
 
 /// Zigzag to natural order; the 16 further entries catch runs that lead out of a block.
 #[rustfmt::skip]
@@ -20,15 +20,6 @@ pub(super) const NATURAL_ORDER: [u8; 80] = [
 ];
 
 const EOI: u8 = 0xD9;
-
-/// What becomes of a stream that ends before its picture does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AtEnd {
-    /// It is refused: half a picture would be taken for the whole one.
-    Refuse,
-    /// As if an end marker stood there, which leaves the rest gray: libtiff's way.
-    EndMarker,
-}
 
 /// Tables that a stream has defined so far.
 #[derive(Clone, Default)]
