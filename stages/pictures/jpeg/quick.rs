@@ -1,6 +1,8 @@
 //! The way of what cameras and programs write: the crate libjpeg-turbo-rs, which is fast and strict.
 //! Whatever it does not take goes the careful way.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use image::ImageFormat;
 use libjpeg_turbo_rs::{
     ColorSpace, DecodeLimits, Decoder, Image, JpegError, PixelFormat, RawImage, ScalingFactor,
@@ -36,6 +38,20 @@ pub(super) fn is_for(frame: &Frame, scan: &Scan) -> bool {
 /// # Errors
 /// Whatever the crate finds wrong or odd.
 pub(super) fn decode(
+    file: &[u8],
+    colours: Colours,
+    divisor: u32,
+    is_strict: bool,
+    limits: Limits,
+) -> Result<Image, JpegError> {
+    let work = || decode_guarded(file, colours, divisor, is_strict, limits);
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a JPEG decoder panicked; please report the file to its authors");
+        Err(JpegError::CorruptData("the decoder panicked".to_owned()))
+    })
+}
+
+fn decode_guarded(
     file: &[u8],
     colours: Colours,
     divisor: u32,
