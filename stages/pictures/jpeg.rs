@@ -27,6 +27,7 @@ mod inner;
 mod picture;
 mod quick;
 mod scan;
+mod smooth;
 mod standard;
 mod stream;
 mod upsample;
@@ -94,12 +95,6 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Decodes the planes the careful way.
-    fn careful(&mut self, limits: Limits) -> Result<picture::Decoded, Error> {
-        self.stream.fill_in_tables();
-        picture::planes(&mut self.stream, &self.frame, &self.scan, limits)
-    }
-
     /// By how much the sides are divided: what is wanted stays within the picture.
     fn divisor(&self, scaled_to: Option<u32>) -> u32 {
         let side = u32::from(self.frame.width.min(self.frame.height));
@@ -141,10 +136,9 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         rgb.ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
     };
     let colours = header.colours();
-    let is_common = quick::is_for(&header.frame, &header.scan);
-    if is_common && is_plain(file, limits) {
+    if quick::is_for(&header.frame, &header.scan) && is_plain(file, limits) {
         let divisor = header.divisor(scaled_to);
-        match quick::decode(file, colours, divisor, true, limits) {
+        match quick::decode(file, colours, divisor, limits) {
             Ok(picture) => return still(picture.width as u32, picture.height as u32, picture.data),
             Err(error) => tracing::debug!(%error, "decoding a JPEG picture the careful way"),
         }
@@ -154,17 +148,8 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         Coding::Lossless => return still(width, height, quick::lossless(file, limits)?),
         Coding::Arithmetic { .. } => arithmetic(file, &header.frame, limits)?,
         Coding::Sequential | Coding::Progressive => {
-            let mut decoded = header.careful(limits)?;
-            if decoded.is_unrefined && is_common {
-                // Smoothing is the crate's. Both at a time are more than `room` tells.
-                drop(decoded);
-                if let Ok(picture) = quick::decode(file, colours, 1, false, limits) {
-                    return still(width, height, picture.data);
-                }
-                header = Header::read(file, limits)?;
-                decoded = header.careful(limits)?;
-            }
-            decoded.planes
+            header.stream.fill_in_tables();
+            picture::planes(&mut header.stream, &header.frame, &header.scan, limits)?
         }
     };
     let mut rgb = vec![0; 3 * header.area()];

@@ -68,18 +68,12 @@ pub(crate) fn decode_inner(
     let components = frame.components.len();
     let size = usize::from(frame.width) * usize::from(frame.height) * components;
     limits.check_alloc(picture::bytes(&frame, &scan) + size as u64)?;
-    let decoded = picture::planes(&mut stream, &frame, &scan, limits)?;
+    let planes = picture::planes(&mut stream, &frame, &scan, limits)?;
     let is_to_rgb = colours == InnerColours::YCbCrToRgb;
     let mut samples = vec![0; size];
-    rows(
-        &frame,
-        &decoded.planes,
-        &mut samples,
-        components,
-        |rows, out| {
-            colour::interleaved(is_to_rgb, rows, out);
-        },
-    );
+    rows(&frame, &planes, &mut samples, components, |rows, out| {
+        colour::interleaved(is_to_rgb, rows, out);
+    });
     Ok(Inner {
         width,
         height,

@@ -6,6 +6,7 @@ use omnizap_contract::Error;
 use super::fault_of::{broken, truncated};
 use super::frame::{Coding, Extent, Frame, Scan};
 use super::scan::{self, Block, Blocks, Kept};
+use super::smooth::Progress;
 use super::stream::{Event, Stream, Tables};
 use super::upsample::Plane;
 use super::{idct, too_many_scans};
@@ -75,44 +76,19 @@ impl Blocks for Direct {
     ) -> Result<(), Error> {
         let mut block = [0; 64];
         decode(&mut block)?;
-        let plane = &mut self.planes[component];
-        if let Some(steps) = &self.quantization[component] {
-            let stride = plane.stride;
-            idct::block(&block, steps, plane.block(across, down), stride);
-        }
+        self.put((component, across, down), &block);
         Ok(())
     }
 }
 
-/// Planes of a picture.
-pub(super) struct Decoded {
-    pub(super) planes: Vec<Plane>,
-    /// Whether scans are missing that would refine it, which libjpeg makes up for by smoothing.
-    pub(super) is_unrefined: bool,
-}
-
-/// Which bits of each coefficient of a component were there; below zero are none.
-struct Progress {
-    components: Vec<[i8; 64]>,
-    is_progressive: bool,
-}
-
-impl Progress {
-    fn add(&mut self, scan: &Scan) {
-        for &(component, ..) in &scan.components {
-            let bits = &mut self.components[component];
-            let band = usize::from(scan.first)..=usize::from(scan.last);
-            for bit in bits.get_mut(band).unwrap_or_default() {
-                *bit = scan.low as i8;
-            }
+impl Direct {
+    #[inline]
+    fn put(&mut self, (component, across, down): (usize, usize, usize), block: &Block) {
+        let plane = &mut self.planes[component];
+        if let Some(steps) = &self.quantization[component] {
+            let stride = plane.stride;
+            idct::block(block, steps, plane.block(across, down), stride);
         }
-    }
-
-    /// As `smoothing_ok` of libjpeg's jdcoefct.c.
-    fn is_unrefined(&self) -> bool {
-        self.is_progressive
-            && self.components.iter().all(|bits| bits[0] >= 0)
-            && self.components.iter().any(|bits| bits[1..10] != [0; 9])
     }
 }
 
@@ -125,17 +101,21 @@ pub(super) fn planes(
     frame: &Frame,
     first: &Scan,
     limits: Limits,
-) -> Result<Decoded, Error> {
+) -> Result<Vec<Plane>, Error> {
     limits.check_alloc(bytes(frame, first))?;
     let extents = frame.extents();
-    let is_single = is_single(frame, first);
     let mut quantization = vec![None; extents.len()];
     latch(&mut quantization, frame, first, &stream.tables)?;
-    let (kept, is_unrefined) = if is_single {
-        (None, false)
+    let kept = if is_single(frame, first) {
+        None
     } else {
-        let (kept, progress) = all_scans(stream, frame, &extents, first, &mut quantization)?;
-        (Some(kept), progress.is_unrefined())
+        Some(all_scans(
+            stream,
+            frame,
+            &extents,
+            first,
+            &mut quantization,
+        )?)
     };
     let of = frame.components.iter().zip(&extents);
     let mut direct = Direct {
@@ -146,28 +126,33 @@ pub(super) fn planes(
     };
     match kept {
         None => {
-            let is_short = scan::decode(stream, frame, &extents, first, &mut direct)?;
-            if is_short {
+            let read = scan::decode(stream, frame, &extents, first, &mut direct)?;
+            if read.is_short {
                 after_short_data(stream)?;
             }
         }
-        Some(kept) => {
+        Some((kept, progress)) => {
+            let is_smoothed =
+                frame.coding == Coding::Progressive && progress.is_unrefined(&direct.quantization);
             for (component, extent) in extents.iter().enumerate() {
-                for (down, row) in kept.rows(component).take(extent.blocks_down).enumerate() {
-                    for (across, block) in row.iter().take(extent.blocks_across).enumerate() {
-                        direct.with(component, across, down, &mut |to| {
-                            *to = *block;
-                            Ok(())
-                        })?;
+                let Some(steps) = direct.quantization[component] else {
+                    continue;
+                };
+                for down in 0..extent.blocks_down {
+                    for across in 0..extent.blocks_across {
+                        let at = (component, across, down);
+                        if is_smoothed {
+                            let block = progress.smoothed(&kept, frame, extent, at, &steps);
+                            direct.put(at, &block);
+                        } else {
+                            direct.put(at, kept.block(component, across, down));
+                        }
                     }
                 }
             }
         }
     }
-    Ok(Decoded {
-        planes: direct.planes,
-        is_unrefined,
-    })
+    Ok(direct.planes)
 }
 
 /// What follows where a scan had too little data: as with libjpeg, whatever is no marker that may
@@ -192,17 +177,14 @@ fn all_scans(
 ) -> Result<(Kept, Progress), Error> {
     let mut work = Work::new(frame);
     let mut kept = Kept::new(extents);
-    let mut progress = Progress {
-        components: vec![[-1; 64]; extents.len()],
-        is_progressive: frame.coding == Coding::Progressive,
-    };
+    let mut progress = Progress::new(extents.len());
     let mut next;
     let mut scan = first;
     loop {
         work.add(extents, scan)?;
         latch(quantization, frame, scan, &stream.tables)?;
-        scan::decode(stream, frame, extents, scan, &mut kept)?;
-        progress.add(scan);
+        let read = scan::decode(stream, frame, extents, scan, &mut kept)?;
+        progress.add(scan, read.good_units);
         match stream.next()? {
             Event::Scan(found) => next = found,
             Event::End => return Ok((kept, progress)),

@@ -32,8 +32,7 @@ pub(super) fn is_for(frame: &Frame, scan: &Scan) -> bool {
     is_plain && (frame.coding == Coding::Progressive || is_single(frame, scan))
 }
 
-/// A picture in RGB, its sides divided by `divisor`: 1, 2, 4 or 8. Strictly, or gray where data is
-/// missing.
+/// A picture in RGB, its sides divided by `divisor`: 1, 2, 4 or 8.
 ///
 /// # Errors
 /// Whatever the crate finds wrong or odd.
@@ -41,10 +40,9 @@ pub(super) fn decode(
     file: &[u8],
     colours: Colours,
     divisor: u32,
-    is_strict: bool,
     limits: Limits,
 ) -> Result<Image, JpegError> {
-    let work = || decode_guarded(file, colours, divisor, is_strict, limits);
+    let work = || decode_guarded(file, colours, divisor, limits);
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         tracing::error!("a JPEG decoder panicked; please report the file to its authors");
         Err(JpegError::CorruptData("the decoder panicked".to_owned()))
@@ -55,7 +53,6 @@ fn decode_guarded(
     file: &[u8],
     colours: Colours,
     divisor: u32,
-    is_strict: bool,
     limits: Limits,
 ) -> Result<Image, JpegError> {
     let mut decoder = Decoder::new_with_limits(file, bounds(limits))?;
@@ -69,8 +66,7 @@ fn decode_guarded(
         return Err(JpegError::CorruptData("other colours".to_owned()));
     }
     decoder.set_output_format(PixelFormat::Rgb);
-    decoder.set_stop_on_warning(is_strict);
-    decoder.set_lenient(!is_strict);
+    decoder.set_stop_on_warning(true);
     // As libjpeg by default: pictures whose last scans are missing.
     decoder.set_block_smoothing(true);
     if divisor > 1 {
