@@ -136,7 +136,8 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         rgb.ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
     };
     let colours = header.colours();
-    if quick::is_for(&header.frame, &header.scan) && is_plain(file, limits) {
+    let is_plain = is_plain(file, limits)?;
+    if is_plain && quick::is_for(&header.frame, &header.scan) {
         let divisor = header.divisor(scaled_to);
         match quick::decode(file, colours, divisor, limits) {
             Ok(picture) => return still(picture.width as u32, picture.height as u32, picture.data),
@@ -159,23 +160,22 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
     still(width, height, rgb)
 }
 
-/// True where the scans of a file are followed by an end marker and are no more work than they should
-/// be. What comes behind (a thumbnail, a video) does not count.
-fn is_plain(file: &[u8], limits: Limits) -> bool {
-    let Ok(mut header) = Header::read(file, limits) else {
-        return false;
-    };
+/// True where the scans of a file are followed by an end marker. What comes behind (a thumbnail, a
+/// video) does not count. No pixel is decoded.
+///
+/// # Errors
+/// `TooLarge` where the scans are more work than they should be.
+fn is_plain(file: &[u8], limits: Limits) -> Result<bool, Error> {
+    let mut header = Header::read(file, limits)?;
     let extents = header.frame.extents();
     let mut work = picture::Work::new(&header.frame);
     let mut scan = header.scan;
     loop {
-        if work.add(&extents, &scan).is_err() {
-            return false;
-        }
+        work.add(&extents, &scan)?;
         match header.stream.next() {
             Ok(Event::Scan(next)) => scan = next,
-            Ok(Event::End) => return true,
-            Err(_) => return false,
+            Ok(Event::End) => return Ok(true),
+            Err(_) => return Ok(false),
         }
     }
 }
@@ -212,10 +212,6 @@ fn rows(
             .collect();
         convert(&rows, out);
     }
-}
-
-fn too_many_scans() -> Error {
-    fault::too_large("in too many scans".to_owned(), "max_scans")
 }
 
 #[cfg(test)]

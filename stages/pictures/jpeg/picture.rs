@@ -3,13 +3,13 @@
 
 use omnizap_contract::Error;
 
-use super::fault_of::{broken, truncated};
+use super::fault_of::{broken, too_many_scans, truncated};
 use super::frame::{Coding, Extent, Frame, Scan};
+use super::idct;
 use super::scan::{self, Block, Blocks, Kept};
 use super::smooth::Progress;
 use super::stream::{Event, Stream, Tables};
 use super::upsample::Plane;
-use super::{idct, too_many_scans};
 use crate::limits::Limits;
 
 /// Blocks that scans may visit, besides a number of times all blocks: the work of hostile files.

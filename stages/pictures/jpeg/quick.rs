@@ -9,10 +9,11 @@ use libjpeg_turbo_rs::{
 };
 use omnizap_contract::Error;
 
+use super::canonical;
 use super::colour::Colours;
+use super::fault_of::{too_many_scans, truncated};
 use super::frame::{Coding, Frame, Scan};
 use super::picture::{MOST_SCANS, is_single};
-use super::{canonical, fault_of, too_many_scans};
 use crate::fault;
 use crate::limits::{Limits, MAX_ALLOC_BYTES};
 
@@ -109,7 +110,7 @@ fn bounds(limits: Limits) -> DecodeLimits {
 
 fn failed(error: JpegError) -> Error {
     match error {
-        JpegError::UnexpectedEof => fault_of::truncated(),
+        JpegError::UnexpectedEof => truncated(),
         JpegError::Unsupported(_) => fault::rare_kind(ImageFormat::Jpeg, error),
         JpegError::LimitExceeded { what, .. } if what.contains("scan") => too_many_scans(),
         JpegError::LimitExceeded { .. } => {
