@@ -8,6 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Alpha, Decoder, Limits, Picture};
 
+mod odd;
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
 }
@@ -28,6 +30,7 @@ fn default() -> Decoder {
         alpha: Alpha::Compose {
             background: [0x80; 3],
         },
+        scaled_to: None,
     }
 }
 
@@ -240,7 +243,8 @@ fn what_a_header_asks_for_holds_the_pixels() {
         let image = decode(&stage, file).unwrap();
         let pixels = image.pixels.len() as u64;
         assert!(room >= pixels, "{name}: {room} bytes for {pixels}");
-        let at_most = 20 * pixels;
+        // The samples of a tiny picture fill its blocks.
+        let at_most = 20 * pixels + 1024;
         assert!(room <= at_most, "{name}: {room} bytes for {pixels}");
         looked_at += 1;
     }
