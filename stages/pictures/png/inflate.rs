@@ -77,14 +77,18 @@ impl<'a, Parts: Iterator<Item = &'a [u8]>> Inflate<'a, Parts> {
         }
     }
 
-    /// Looks whether the stream ends with the picture, with the right checksum. What goes on, or was
-    /// cut, holds no pixel any more.
+    /// Looks whether the stream ends with the picture, with the right checksum, as far as the part
+    /// tells in which the last pixel was: Pillow looks no farther either. What goes on, or was cut,
+    /// holds no pixel any more.
     ///
     /// # Errors
     /// Where the stream is damaged.
     pub(super) fn finish(mut self) -> Result<(), DecompressionError> {
-        self.wanted = 1;
-        self.inflate()?;
+        // Room for one byte more, which shows that it goes on.
+        self.window.truncate(self.filled);
+        self.window.push(0);
+        self.state
+            .read(self.part, &mut self.window, self.filled, false)?;
         Ok(())
     }
 
