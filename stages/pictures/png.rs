@@ -8,6 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 use omnizap_contract::Error;
 
+use super::animation::Animation;
 use super::limits::Limits;
 use super::{Still, fault, pixels};
 use chunks::{Chunk, Chunks, End, ImageData};
@@ -15,6 +16,8 @@ use expand::Expand;
 use header::Header;
 use raster::Flaw;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "frames are not asked for yet"))]
+mod apng;
 mod chunks;
 mod expand;
 mod header;
@@ -73,6 +76,19 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
         turn: png.turn,
         icc,
     })
+}
+
+/// The frames of an APNG; none where the file is a still picture, or one that stands for an animation
+/// that is broken.
+///
+/// # Errors
+/// As [`room`].
+#[cfg_attr(not(test), expect(dead_code, reason = "frames are not asked for yet"))]
+pub(super) fn animation<'a>(
+    file: &'a [u8],
+    limits: Limits,
+) -> Result<Option<Box<dyn Animation + 'a>>, Error> {
+    apng::animation(file, limits)
 }
 
 impl Png<'_> {
