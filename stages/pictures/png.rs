@@ -16,7 +16,6 @@ use expand::Expand;
 use header::Header;
 use raster::Flaw;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "frames are not asked for yet"))]
 mod apng;
 mod chunks;
 mod expand;
