@@ -408,6 +408,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_damaged_byte_leaves_frames_or_an_error() {
+        let whole = fixture("odd/png_apng_first_previous.png");
+        for at in 0..whole.len() {
+            for flip in [0xFF, 0x80, 0x01] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                let Ok(Some(mut frames)) = animation(&damaged, LIMITS) else {
+                    continue;
+                };
+                while let Ok(Some(canvas)) = frames.next() {
+                    assert_eq!(canvas.dimensions(), (20, 12));
+                }
+            }
+        }
+    }
+
     /// The examples are those of the specification's formula, by hand.
     #[test]
     fn a_pixel_is_laid_over_another_by_their_alphas() {
