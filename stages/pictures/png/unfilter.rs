@@ -47,33 +47,52 @@ fn leftward<const BYTES: usize>(filter: u8, previous: &[u8], row: &mut [u8]) {
                 left = *pixel;
             }
         }
-        _ => {
-            // In numbers that hold what is computed with them, of all bytes of a pixel at one time.
-            let mut left = [0i16; BYTES];
-            let mut corner = [0i16; BYTES];
-            for (pixel, above) in pixels.iter_mut().zip(above) {
-                let above = above.map(i16::from);
-                let mut new = [0; BYTES];
-                for i in 0..BYTES {
-                    new[i] = pixel[i].wrapping_add(paeth(left[i], above[i], corner[i]));
-                }
-                *pixel = new;
-                left = new.map(i16::from);
-                corner = above;
-            }
-        }
+        _ if BYTES < 3 => nearest::<BYTES, BYTES>(pixels, above),
+        _ => nearest::<BYTES, 8>(pixels, above),
     }
+}
+
+/// The filter of Paeth. All bytes of a pixel are computed at one time, in numbers that hold what is
+/// computed with them: `LANES` of them, since eight fill a register and are the quickest.
+#[inline(always)]
+fn nearest<const BYTES: usize, const LANES: usize>(
+    pixels: &mut [[u8; BYTES]],
+    above: &[[u8; BYTES]],
+) {
+    let mut left = [0; LANES];
+    let mut corner = [0; LANES];
+    for (pixel, above) in pixels.iter_mut().zip(above) {
+        let above = widened(above);
+        let filtered: [i16; LANES] = widened(pixel);
+        let mut new = [0; LANES];
+        for i in 0..LANES {
+            new[i] = (filtered[i] + paeth(left[i], above[i], corner[i])) & 0xFF;
+        }
+        for (byte, number) in pixel.iter_mut().zip(new) {
+            *byte = number as u8;
+        }
+        left = new;
+        corner = above;
+    }
+}
+
+#[inline(always)]
+fn widened<const BYTES: usize, const LANES: usize>(bytes: &[u8; BYTES]) -> [i16; LANES] {
+    let mut numbers = [0; LANES];
+    for (number, byte) in numbers.iter_mut().zip(bytes) {
+        *number = i16::from(*byte);
+    }
+    numbers
 }
 
 /// The one of three neighbours that is nearest to `left + above - corner`. Without branches: where the
 /// corner lies outside the two others, the farther of them is the nearest, and between them it is itself.
 #[inline(always)]
-fn paeth(left: i16, above: i16, corner: i16) -> u8 {
+fn paeth(left: i16, above: i16, corner: i16) -> i16 {
     let bound = 3 * corner - (left + above);
     let (low, high) = (left.min(above), left.max(above));
     let inner = if high <= bound { low } else { corner };
-    let nearest = if bound <= low { high } else { inner };
-    nearest as u8
+    if bound <= low { high } else { inner }
 }
 
 #[cfg(test)]
@@ -81,15 +100,15 @@ mod tests {
     use super::*;
 
     /// As the specification writes it (section 9.4).
-    fn by_distance(left: i16, above: i16, corner: i16) -> u8 {
+    fn by_distance(left: i16, above: i16, corner: i16) -> i16 {
         let estimate = left + above - corner;
         let [to_left, to_above, to_corner] = [left, above, corner].map(|n| (estimate - n).abs());
         if to_left <= to_above && to_left <= to_corner {
-            left as u8
+            left
         } else if to_above <= to_corner {
-            above as u8
+            above
         } else {
-            corner as u8
+            corner
         }
     }
 
