@@ -87,9 +87,14 @@ impl<'a, Parts: Iterator<Item = &'a [u8]>> Inflate<'a, Parts> {
         // Room for one byte more, which shows that it goes on.
         self.window.truncate(self.filled);
         self.window.push(0);
-        self.state
-            .read(self.part, &mut self.window, self.filled, false)?;
-        Ok(())
+        let end = self
+            .state
+            .read(self.part, &mut self.window, self.filled, false);
+        match end {
+            // It would go on with a copy of what was never there: no pixel comes of that.
+            Ok(_) | Err(DecompressionError::DistanceTooFarBack) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Inflates some more; all before has been given out. False where there is no more.

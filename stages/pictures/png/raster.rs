@@ -120,9 +120,10 @@ pub(super) fn decode<'a>(
             if header.is_interlaced {
                 sparse.resize(channels * width as usize, 0);
                 make(expand, has_alpha, samples, &mut sparse);
-                let to = out.chunks_exact_mut(channels).skip(left).step_by(across);
-                for (to, from) in to.zip(sparse.chunks_exact(channels)) {
-                    to.copy_from_slice(from);
+                if has_alpha {
+                    scatter::<4>(&sparse, out, left, across);
+                } else {
+                    scatter::<3>(&sparse, out, left, across);
                 }
             } else {
                 make(expand, has_alpha, samples, out);
@@ -139,5 +140,14 @@ fn make(expand: &Expand, has_alpha: bool, samples: &[u8], out: &mut [u8]) {
         expand.rgba(samples, out);
     } else {
         expand.rgb(samples, out);
+    }
+}
+
+/// Puts the pixels of a pass at their places in a row.
+fn scatter<const BYTES: usize>(pixels: &[u8], out: &mut [u8], left: usize, across: usize) {
+    let places = out.as_chunks_mut::<BYTES>().0.iter_mut();
+    let pixels = pixels.as_chunks::<BYTES>().0;
+    for (place, pixel) in places.skip(left).step_by(across).zip(pixels) {
+        *place = *pixel;
     }
 }
