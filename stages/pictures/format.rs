@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels};
+use super::{Still, fault, gif, jpeg, pixels, png};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -42,6 +42,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
 pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u64, Error> {
     match format {
         ImageFormat::Jpeg => return jpeg::room(file, limits),
+        ImageFormat::Png => return png::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
         _ => {}
     }
@@ -70,6 +71,7 @@ pub(super) fn decode(
 ) -> Result<Still, Error> {
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits, scaled_to),
+        ImageFormat::Png => return png::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
         _ => {}
     }

@@ -11,12 +11,14 @@ use image::{DynamicImage, ImageFormat};
 use omnizap_contract::Error;
 
 mod animation;
+mod exif;
 mod fault;
 mod format;
 mod gif;
 mod jpeg;
 pub mod limits;
 mod pixels;
+mod png;
 
 pub use limits::Limits;
 pub use pixels::Alpha;
