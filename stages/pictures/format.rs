@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels};
+use super::{Still, fault, gif, jpeg, pixels, tiff};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -21,6 +21,8 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     }
     match image::guess_format(file) {
         Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(format),
+        // Kinds of its header that the image crate does not know.
+        _ if tiff::is_tiff(file) => Ok(Tiff),
         Ok(other) => Err(fault::unsupported_format(fault::name(other))),
         // What phones send: a container of the same family as MP4 (ISO 14496-12).
         Err(_)
@@ -43,6 +45,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
     match format {
         ImageFormat::Jpeg => return jpeg::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
+        ImageFormat::Tiff => return tiff::room(file, limits),
         _ => {}
     }
     let mut decoder = open(file, format, limits)?;
@@ -66,6 +69,7 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
+        ImageFormat::Tiff => return tiff::decode(file, limits),
         _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);

@@ -17,6 +17,7 @@ mod gif;
 mod jpeg;
 pub mod limits;
 mod pixels;
+mod tiff;
 
 pub use limits::Limits;
 pub use pixels::Alpha;

@@ -1,0 +1,174 @@
+//! Strips and tiles: where they are in the file, and their rows.
+
+use image::ImageFormat;
+use omnizap_contract::Error;
+
+use super::canvas::{Canvas, Place};
+use super::compression::{Compression, fault_of};
+use super::ifd::{Directory, Values, tag};
+use super::inner_jpeg;
+use super::layout::{Colours, Layout};
+use super::samples::Narrow;
+use crate::fault;
+use crate::limits::Limits;
+
+/// Reads all strips or tiles.
+///
+/// # Errors
+/// `Invalid` where one is broken or ends early, `UnsupportedType` where a JPEG within is of a kind
+/// that is not read.
+pub(super) fn read(
+    directory: &Directory<'_>,
+    layout: &Layout,
+    limits: Limits,
+) -> Result<Canvas, Error> {
+    let mut canvas = Canvas::new(layout);
+    if layout.compression == Compression::OldJpeg {
+        inner_jpeg::read_old(directory, layout, limits, &mut canvas)?;
+        return Ok(canvas);
+    }
+    let narrow = Narrow::of(layout);
+    let jpeg = inner_jpeg::Reader::of(directory);
+    let mut chunks = Chunks::of(directory, layout)?;
+    let planes: Vec<Option<usize>> = if layout.is_planar {
+        let channels = 0..layout.used();
+        channels
+            .map(|channel| Some(layout.sample_of(channel)))
+            .collect()
+    } else {
+        vec![None]
+    };
+    let grid = layout.grid;
+    for plane in planes {
+        for down in 0..grid.down {
+            for across in 0..grid.across {
+                let place = Place {
+                    plane,
+                    left: across * grid.width,
+                    top: down * grid.height,
+                };
+                let index = (plane.unwrap_or(0) as u64 * u64::from(grid.down) + u64::from(down))
+                    * u64::from(grid.across)
+                    + u64::from(across);
+                let bytes = chunks.bytes(index)?;
+                if layout.compression == Compression::Jpeg {
+                    jpeg.read(bytes, layout, limits, &mut canvas, &narrow, place)?;
+                } else if layout.is_bit_reversed {
+                    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.reverse_bits()).collect();
+                    read_rows(&bytes, layout, &mut canvas, &narrow, place)?;
+                } else {
+                    read_rows(bytes, layout, &mut canvas, &narrow, place)?;
+                }
+            }
+        }
+    }
+    Ok(canvas)
+}
+
+/// Reads those rows of a strip or a tile that are within the picture.
+fn read_rows(
+    bytes: &[u8],
+    layout: &Layout,
+    canvas: &mut Canvas,
+    narrow: &Narrow,
+    place: Place,
+) -> Result<(), Error> {
+    let grid = layout.grid;
+    let mut source = layout.compression.open(bytes, grid.width)?;
+    let lines = place.top..layout.height.min(place.top + grid.height);
+    if let Colours::YCbCr(ycbcr) = &layout.colours
+        && ycbcr.is_subsampled()
+    {
+        let mut blocks = vec![0; ycbcr.block_row_bytes(grid.width)];
+        let mut pixels = vec![[0; 3]; grid.width as usize];
+        for top in lines {
+            let line = (top - place.top) % ycbcr.down;
+            if line == 0 {
+                source.row(&mut blocks).map_err(fault_of)?;
+            }
+            ycbcr.row(&blocks, line, &mut pixels);
+            canvas.put_pixels(layout, &pixels, Place { top, ..place });
+        }
+        return Ok(());
+    }
+    let mut row = vec![0; layout.row_bytes() as usize];
+    for top in lines {
+        source.row(&mut row).map_err(fault_of)?;
+        let step = layout.samples_of_chunk();
+        layout
+            .predictor
+            .undo(&mut row, layout.bits, step, layout.order);
+        canvas.put(layout, narrow, &row, Place { top, ..place });
+    }
+    Ok(())
+}
+
+/// Where the strips or tiles are.
+struct Chunks<'a> {
+    file: &'a [u8],
+    offsets: Values<'a>,
+    counts: Option<Values<'a>>,
+    is_raw: bool,
+    is_only_one: bool,
+    /// How many bytes of the file may still be read, those that are read twice counted twice.
+    left: u64,
+}
+
+impl<'a> Chunks<'a> {
+    fn of(directory: &Directory<'a>, layout: &Layout) -> Result<Self, Error> {
+        let grid = layout.grid;
+        let (offsets, counts) = if grid.is_tiled {
+            (tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS)
+        } else {
+            (tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS)
+        };
+        let offsets = directory.find(offsets);
+        let offsets = offsets.ok_or_else(|| {
+            fault::broken(ImageFormat::Tiff, "it does not say where its pixels are")
+        })?;
+        let planes = if layout.is_planar { layout.samples } else { 1 };
+        let of_rows = layout.row_bytes() * u64::from(grid.across) * u64::from(layout.height);
+        Ok(Self {
+            file: directory.file,
+            offsets,
+            counts: directory.find(counts),
+            is_raw: layout.compression == Compression::Raw,
+            is_only_one: u64::from(grid.across) * u64::from(grid.down) * planes as u64 == 1,
+            // Compressed data are hardly larger than what they were.
+            left: 2 * (directory.file.len() as u64 + of_rows * planes as u64) + (1 << 20),
+        })
+    }
+
+    /// The bytes of one strip or tile; to the file's end where nothing says how many they are, or
+    /// where that does not matter.
+    fn bytes(&mut self, index: u64) -> Result<&'a [u8], Error> {
+        let truncated = || fault::truncated(ImageFormat::Tiff);
+        let broken = |reason| fault::broken(ImageFormat::Tiff, reason);
+        let mut index = usize::try_from(index).unwrap_or(usize::MAX);
+        if self.is_only_one && self.is_raw {
+            // Of several offsets where one is needed Pillow takes the last.
+            index = self.offsets.len().saturating_sub(1);
+        }
+        let offset = self.offsets.get(index);
+        let offset = offset.ok_or_else(|| broken("it has too few strips or tiles"))?;
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.file.get(offset..).filter(|rest| !rest.is_empty());
+        let rest = rest.ok_or_else(truncated)?;
+        if self.is_raw {
+            return Ok(rest);
+        }
+        let bytes = match self.counts.map(|counts| counts.get(index)) {
+            None => rest,
+            Some(None) => return Err(broken("it does not say how long its strips are")),
+            Some(Some(0)) if self.is_only_one => rest,
+            Some(Some(0)) => return Err(broken("a strip or a tile is empty")),
+            Some(Some(count)) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                rest.get(..count).ok_or_else(truncated)?
+            }
+        };
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(|| broken("its strips or tiles lie one over another"))?;
+        Ok(bytes)
+    }
+}
