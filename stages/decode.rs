@@ -176,6 +176,7 @@ fn decoder(options: &Options) -> Decoder {
             max_alloc_bytes: limit(MAX_ALLOC_BYTES),
         },
         is_turned: options.get(ORIENTATION) == Turn::Apply,
+        scaled_to: None,
         alpha: match options.get(ALPHA) {
             Transparency::Drop => Alpha::Drop,
             Transparency::Compose => Alpha::Compose {

@@ -65,9 +65,14 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
 /// # Errors
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
 /// `UnsupportedType` for kinds within a format that are not decoded.
-pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result<Still, Error> {
+pub(super) fn decode(
+    file: &[u8],
+    format: ImageFormat,
+    limits: Limits,
+    scaled_to: Option<u32>,
+) -> Result<Still, Error> {
     match format {
-        ImageFormat::Jpeg => return jpeg::decode(file, limits),
+        ImageFormat::Jpeg => return jpeg::decode(file, limits, scaled_to),
         ImageFormat::Gif => return gif::decode(file, limits),
         ImageFormat::Tiff => return tiff::decode(file, limits),
         _ => {}

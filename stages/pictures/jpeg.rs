@@ -3,17 +3,97 @@
 //! Its "fancy" chroma upsampling and its integer transform are part of that: a decoder
 //! which rounds otherwise shifts the colours of a 4:2:0 picture by up to half a level,
 //! enough to move a logit.
+//!
+//! There are two ways. What is common goes the quick one, a crate. What is odd - stray bytes, no end
+//! marker, damage, four colours, rare scans and samplings - goes the careful one, which does what
+//! libjpeg-turbo does there.
 
 use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
-use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 use omnizap_contract::Error;
 
-use super::limits::{Limits, MAX_ALLOC_BYTES};
+use super::limits::Limits;
 use super::{Still, fault, pixels};
 
-/// Most scans of a progressive picture; usual ones have about ten.
-const MAX_SCANS: usize = 512;
+mod colour;
+mod exif;
+mod fault_of;
+mod frame;
+mod huffman;
+mod idct;
+mod inner;
+mod picture;
+mod quick;
+mod scan;
+mod standard;
+mod stream;
+mod upsample;
+
+use colour::Colours;
+use fault_of::broken;
+use frame::{Coding, Frame, Scan};
+#[expect(unused_imports, reason = "for the TIFF reader")]
+pub(super) use inner::{Inner, InnerColours, decode_inner};
+use stream::{AtEnd, Event, Stream, Tables};
+use upsample::Plane;
+
+/// A file whose header was read, up to the first scan.
+struct Header<'a> {
+    stream: Stream<'a>,
+    frame: Frame,
+    scan: Scan,
+}
+
+impl<'a> Header<'a> {
+    /// Reads the header, which is within the limits.
+    fn read(file: &'a [u8], limits: Limits) -> Result<Self, Error> {
+        let mut stream = Stream::new(file, AtEnd::Refuse, Tables::default())?;
+        let scan = loop {
+            match stream.next()? {
+                Event::Scan(scan) => break scan,
+                // Tables alone: the picture follows, in a stream of its own.
+                Event::End if stream.frame.is_none() => stream.restart()?,
+                Event::End => return Err(broken("a frame without a scan")),
+            }
+        };
+        let frame = stream.frame.clone();
+        let frame = frame.ok_or_else(|| broken("a scan without a frame"))?;
+        frame.check(limits)?;
+        Ok(Self {
+            stream,
+            frame,
+            scan,
+        })
+    }
+
+    fn orientation(&self) -> Orientation {
+        let exif = self.stream.exif.and_then(exif::orientation);
+        let value = exif.or_else(|| self.stream.xmp.and_then(exif::orientation_of_xmp));
+        let orientation = value.and_then(Orientation::from_exif);
+        orientation.unwrap_or(Orientation::NoTransforms)
+    }
+
+    fn colours(&self) -> Colours {
+        Colours::of(&self.frame, self.stream.is_jfif, self.stream.adobe)
+    }
+
+    fn area(&self) -> usize {
+        usize::from(self.frame.width) * usize::from(self.frame.height)
+    }
+
+    /// Bytes that decoding holds at most at one time.
+    fn room(&self) -> u64 {
+        picture::bytes(&self.frame, &self.scan) + 3 * self.area() as u64
+    }
+
+    /// By how much the sides are divided: what is wanted stays within the picture.
+    fn divisor(&self, scaled_to: Option<u32>) -> u32 {
+        let side = u32::from(self.frame.width.min(self.frame.height));
+        let is_enough =
+            |&divisor: &u32| scaled_to.is_some_and(|wanted| side / divisor >= wanted.max(1));
+        [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
+    }
+}
 
 /// How many bytes decoding takes at most at one time, as the header tells: what is made, a plane a
 /// component, and where the picture comes in several scans its coefficients of two bytes.
@@ -21,180 +101,110 @@ const MAX_SCANS: usize = 512;
 /// # Errors
 /// As [`decode`], as far as the header tells.
 pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
-    let decoder = open(file, limits)?;
-    let header = decoder.header();
-    let rgb = pixels::rgb8_bytes(header.width.into(), header.height.into());
-    let (area, planes) = (rgb / 3, header.components.len() as u64);
-    let made = if is_four_planes(&decoder) { 4 } else { 3 };
-    let coefficients = if header.is_progressive { 2 * planes } else { 0 };
-    let decoding = area * (made + planes + coefficients);
-    Ok(decoding.max(pixels::turned_bytes(rgb, orientation(&decoder))))
+    let header = Header::read(file, limits)?;
+    let rgb = pixels::rgb8_bytes(header.frame.width.into(), header.frame.height.into());
+    Ok(header
+        .room()
+        .max(pixels::turned_bytes(rgb, header.orientation())))
 }
 
-/// Decodes a picture, and how it wants to be turned.
+/// Decodes a picture, and how it wants to be turned. Where only so many pixels of the shorter side
+/// are needed as `scaled_to` says, sides may be divided by 2, 4 or 8.
 ///
 /// # Errors
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
 /// `UnsupportedType` for rare kinds of JPEG.
-pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
-    let mut decoder = open(file, limits)?;
-    if !is_complete(file) {
-        return Err(fault::truncated(ImageFormat::Jpeg));
-    }
-    let orientation = orientation(&decoder);
-    let four_planes = is_four_planes(&decoder);
-    decoder.set_output_format(if four_planes {
-        PixelFormat::Cmyk
-    } else {
-        PixelFormat::Rgb
-    });
-    let picture = decoder
-        .decode_image()
-        .map_err(|error| failed(file, error))?;
-    let icc = picture.icc_profile().map(<[u8]>::to_vec);
-    let pixels = if four_planes {
-        inverted_cmyk_to_rgb(&picture.data)
-    } else {
-        picture.data
-    };
-    RgbImage::from_raw(picture.width as u32, picture.height as u32, pixels)
-        .map(|rgb| Still {
+pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Result<Still, Error> {
+    let mut header = Header::read(file, limits)?;
+    limits.check_alloc(header.room())?;
+    let (turn, icc) = (header.orientation(), header.stream.icc());
+    let still = |width, height, rgb| {
+        let rgb = RgbImage::from_raw(width, height, rgb).map(|rgb| Still {
             image: rgb.into(),
-            turn: orientation,
+            turn,
             icc,
-        })
-        .ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
-}
-
-/// A decoder that has read the header, which is within the limits.
-fn open(file: &[u8], limits: Limits) -> Result<Decoder<'_>, Error> {
-    let bounds = DecodeLimits {
-        // Sides and pixels are checked below, where the message names our own limits.
-        max_width: usize::MAX,
-        max_height: usize::MAX,
-        max_pixels: u64::MAX,
-        max_scans: MAX_SCANS,
-        max_memory: Some(limits.max_alloc_bytes),
+        });
+        rgb.ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
     };
-    let decoder = Decoder::new_with_limits(file, bounds).map_err(|error| failed(file, error))?;
-    let header = decoder.header();
-    limits.check(header.width.into(), header.height.into())?;
-    Ok(decoder)
-}
-
-fn is_four_planes(decoder: &Decoder<'_>) -> bool {
-    matches!(
-        decoder.jpeg_color_space(),
-        ColorSpace::Cmyk | ColorSpace::Ycck
-    )
-}
-
-fn orientation(decoder: &Decoder<'_>) -> Orientation {
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
-    orientation.unwrap_or(Orientation::NoTransforms)
-}
-
-/// `v * k / 255` for each channel, rounded to the nearest. Like Pillow this takes four
-/// planes for inverted ink, as Adobe's programs write it: 255 is no ink.
-fn inverted_cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
-    let pixels = samples.as_chunks::<4>().0;
-    let times = |a: u8, b: u8| {
-        let product = u32::from(a) * u32::from(b) + 128;
-        (((product >> 8) + product) >> 8) as u8
-    };
-    let rgb = pixels
-        .iter()
-        .flat_map(|&[c, m, y, k]| [times(c, k), times(m, k), times(y, k)]);
-    rgb.collect()
-}
-
-fn failed(file: &[u8], error: JpegError) -> Error {
-    match error {
-        JpegError::UnexpectedEof => fault::truncated(ImageFormat::Jpeg),
-        _ if !is_complete(file) => fault::truncated(ImageFormat::Jpeg).with_source(error),
-        JpegError::Unsupported(_) => fault::rare_kind(ImageFormat::Jpeg, error),
-        JpegError::LimitExceeded { what, .. } => {
-            let limit = if what.contains("scan") {
-                "max_scans"
-            } else {
-                MAX_ALLOC_BYTES
-            };
-            let what = "that takes too much to decode".to_owned();
-            fault::too_large(what, limit).with_source(error)
-        }
-        error => fault::broken(ImageFormat::Jpeg, error),
-    }
-}
-
-/// Whether a file is whole: what is missing would be filled with gray, and a half-gray
-/// picture would be classified as if it were the whole one.
-///
-/// True where the file's scans are followed by an end-of-image marker, as ITU T.81
-/// section B.2.1 demands. What comes after it (a thumbnail, a video) does not count.
-fn is_complete(file: &[u8]) -> bool {
-    const EOI: u8 = 0xD9;
-    let mut at = 2; // behind the start-of-image marker
-    while let Some(found) = next_marker(file, at) {
-        let (marker, behind) = found;
-        match marker {
-            EOI => return true,
-            // Restart markers and TEM stand alone; a second SOI is a stray one.
-            0x01 | 0xD0..=0xD8 => at = behind,
-            // Entropy-coded data follows the scan's header: 0xFF bytes in it are
-            // stuffed, so looking for the next marker skips it.
-            _ => {
-                let Some(&[high, low]) = file.get(behind..).and_then(|rest| rest.first_chunk())
-                else {
-                    return false;
-                };
-                at = behind + usize::from(u16::from_be_bytes([high, low]));
-            }
+    let colours = header.colours();
+    if quick::is_for(&header.frame, &header.scan) && is_plain(file, limits) {
+        let divisor = header.divisor(scaled_to);
+        match quick::decode(file, colours, divisor, limits) {
+            Ok(picture) => return still(picture.width as u32, picture.height as u32, picture.data),
+            Err(error) => tracing::debug!(%error, "decoding a JPEG picture the careful way"),
         }
     }
-    false
+    let (width, height) = (header.frame.width.into(), header.frame.height.into());
+    let planes = match header.frame.coding {
+        Coding::Lossless => return still(width, height, quick::lossless(file, limits)?),
+        Coding::Arithmetic { .. } => arithmetic(file, &header.frame, limits)?,
+        Coding::Sequential | Coding::Progressive => {
+            header.stream.fill_in_tables();
+            picture::planes(&mut header.stream, &header.frame, &header.scan, limits)?
+        }
+    };
+    let mut rgb = vec![0; 3 * header.area()];
+    rows(&header.frame, &planes, &mut rgb, 3, |rows, out| {
+        colour::to_rgb(colours, rows, out);
+    });
+    still(width, height, rgb)
 }
 
-/// The first marker at or behind `at`, and the position behind it.
-fn next_marker(file: &[u8], mut at: usize) -> Option<(u8, usize)> {
+/// True where the scans of a file are followed by an end marker and are no more work than they should
+/// be. What comes behind (a thumbnail, a video) does not count.
+fn is_plain(file: &[u8], limits: Limits) -> bool {
+    let Ok(mut header) = Header::read(file, limits) else {
+        return false;
+    };
+    let extents = header.frame.extents();
+    let mut work = picture::Work::new(&header.frame);
+    let mut scan = header.scan;
     loop {
-        let rest = file.get(at..)?;
-        at += rest.iter().position(|&byte| byte == 0xFF)?;
-        // Any number of 0xFF may fill the space before a marker.
-        at += file[at..].iter().position(|&byte| byte != 0xFF)?;
-        let marker = file[at];
-        at += 1;
-        if marker != 0 {
-            return Some((marker, at));
+        if work.add(&extents, &scan).is_err() {
+            return false;
+        }
+        match header.stream.next() {
+            Ok(Event::Scan(next)) => scan = next,
+            Ok(Event::End) => return true,
+            Err(_) => return false,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::is_complete;
+fn arithmetic(file: &[u8], frame: &Frame, limits: Limits) -> Result<Vec<Plane>, Error> {
+    let raw = quick::arithmetic(file, limits)?;
+    let extents = frame.extents();
+    let of = frame.components.iter().zip(&extents).zip(raw.planes);
+    let planes = of.map(|((component, extent), samples)| {
+        let mut plane = Plane::new(frame, component, extent);
+        if samples.len() != plane.samples.len() {
+            return Err(broken("the decoder gave planes of a wrong size"));
+        }
+        plane.samples = samples;
+        Ok(plane)
+    });
+    planes.collect()
+}
 
-    const HEAD: &[u8] = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x03x";
-
-    fn whole(tail: &[u8]) -> bool {
-        is_complete(&[HEAD, tail].concat())
+/// Fills `out`, of `channels` bytes a pixel, row by row from those of the planes.
+fn rows(
+    frame: &Frame,
+    planes: &[Plane],
+    out: &mut [u8],
+    channels: usize,
+    convert: impl Fn(&[&[u8]], &mut [u8]),
+) {
+    let width = usize::from(frame.width);
+    let mut spare = vec![vec![0; width + 8]; planes.len()];
+    for (at, out) in out.chunks_exact_mut(channels * width).enumerate() {
+        let rows = planes.iter().zip(&mut spare);
+        let rows: Vec<&[u8]> = rows
+            .map(|(plane, spare)| plane.picture_row(at, spare))
+            .collect();
+        convert(&rows, out);
     }
+}
 
-    #[test]
-    fn the_end_marker_decides() {
-        assert!(whole(b"scan\xff\xd9"));
-        assert!(whole(b"scan\xff\xff\xd9")); // fill bytes
-        assert!(whole(b"scan\xff\xd0scan\xff\xd9trailing"));
-        assert!(!whole(b"scan"));
-        assert!(!whole(b"scan\xff"));
-        assert!(!whole(b""));
-    }
-
-    #[test]
-    fn an_end_marker_inside_a_segment_or_stuffing_is_none() {
-        assert!(!is_complete(b"\xff\xd8\xff\xe1\x00\x06\xff\xd9\x00\x00"));
-        assert!(!whole(b"\xff\x00\xd9"));
-        assert!(!is_complete(b"\xff\xd8\xff\xe1"));
-        assert!(!is_complete(b"\xff\xd8"));
-        assert!(!is_complete(b""));
-    }
+fn too_many_scans() -> Error {
+    fault::too_large("in too many scans".to_owned(), "max_scans")
 }

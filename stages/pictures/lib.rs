@@ -31,6 +31,9 @@ pub struct Decoder {
     pub is_turned: bool,
     /// What becomes of transparency.
     pub alpha: Alpha,
+    /// How many pixels of the shorter side are needed at least. A larger picture may come at a half,
+    /// a quarter or an eighth of its size where that is decoded faster, never below this.
+    pub scaled_to: Option<u32>,
 }
 
 /// The first picture of a file, as a format's module gives it.
@@ -72,7 +75,9 @@ impl Decoder {
     /// picture, or broken; `UnsupportedType` for formats and kinds of them that are not read.
     pub fn decode(&self, file: &[u8]) -> Result<Picture, Error> {
         let format = format::sniff(file)?;
-        let still = guarded(format, || format::decode(file, format, self.limits))?;
+        let still = guarded(format, || {
+            format::decode(file, format, self.limits, self.scaled_to)
+        })?;
         let rgb = pixels::to_rgb8(still.image, self.alpha);
         let turn = match still.turn {
             // Like Pillow, which turns a TIFF while loading it: there the tag is part of the

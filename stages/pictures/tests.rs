@@ -28,6 +28,7 @@ fn default() -> Decoder {
         alpha: Alpha::Compose {
             background: [0x80; 3],
         },
+        scaled_to: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn main() {
         alpha: Alpha::Compose {
             background: [0x80; 3],
         },
+        scaled_to: None,
     };
     let compat = Decoder {
         is_turned: false,

@@ -1,0 +1,27 @@
+//! Refusals of JPEG in short: see `fault.rs`.
+
+use image::ImageFormat::Jpeg;
+use omnizap_contract::{Error, ErrorKind};
+
+use crate::fault;
+
+/// The stream contradicts itself.
+pub(super) fn broken(reason: impl Into<String>) -> Error {
+    fault::broken(Jpeg, reason.into())
+}
+
+/// The stream ends before the picture does.
+pub(super) fn truncated() -> Error {
+    fault::truncated(Jpeg)
+}
+
+/// A kind that is not decoded; `what` it is completes "a JPEG picture ...".
+pub(super) fn rare(what: &str) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedType,
+        format!(
+            "file is a JPEG picture {what}, which is not supported; save it as plain JPEG or PNG"
+        ),
+    )
+    .with_code("unsupported_format")
+}
