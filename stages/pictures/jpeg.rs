@@ -32,7 +32,6 @@ mod upsample;
 use colour::Colours;
 use fault_of::broken;
 use frame::{Coding, Frame, Scan};
-#[expect(unused_imports, reason = "for the TIFF reader")]
 pub(super) use inner::{Inner, InnerColours, decode_inner};
 use stream::{AtEnd, Event, Stream, Tables};
 use upsample::Plane;

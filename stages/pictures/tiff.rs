@@ -42,7 +42,8 @@ pub(super) fn is_tiff(file: &[u8]) -> bool {
 pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
     let directory = Directory::open(file)?;
     let layout = Layout::of(&directory, limits)?;
-    Ok(layout.room(orientation(&directory)))
+    let is_progressive = chunks::is_progressive(&directory, &layout)?;
+    Ok(layout.room(orientation(&directory), is_progressive))
 }
 
 /// Decodes the first picture, and how it wants to be turned.
@@ -54,7 +55,8 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
     let directory = Directory::open(file)?;
     let layout = Layout::of(&directory, limits)?;
     let turn = orientation(&directory);
-    limits.check_alloc(layout.room(turn))?;
+    let is_progressive = chunks::is_progressive(&directory, &layout)?;
+    limits.check_alloc(layout.room(turn, is_progressive))?;
     let canvas = chunks::read(&directory, &layout, limits)?;
     Ok(Still {
         image: canvas.finish(&layout)?,

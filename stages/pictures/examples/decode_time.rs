@@ -27,7 +27,10 @@ fn main() {
             Err(error) => format!("{{\"error\": \"{error}\"}}"),
         };
         let mut out = stdout();
-        if writeln!(out, "{answer}").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{answer}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             return;
         }
     }

@@ -23,13 +23,46 @@ pub(super) fn read(
     limits: Limits,
 ) -> Result<Canvas, Error> {
     let mut canvas = Canvas::new(layout);
-    if layout.compression == Compression::OldJpeg {
-        inner_jpeg::read_old(directory, layout, limits, &mut canvas)?;
-        return Ok(canvas);
-    }
     let narrow = Narrow::of(layout);
-    let jpeg = inner_jpeg::Reader::of(directory);
+    let mut jpeg = inner_jpeg::Reader::of(directory, limits);
     let mut chunks = Chunks::of(directory, layout)?;
+    for (index, place) in places(layout) {
+        let bytes = chunks.bytes(index)?;
+        if is_jpeg(layout) {
+            jpeg.read(bytes, layout, &mut canvas, &narrow, place)?;
+        } else if layout.is_bit_reversed {
+            let bytes: Vec<u8> = bytes.iter().map(|byte| byte.reverse_bits()).collect();
+            read_rows(&bytes, layout, &mut canvas, &narrow, place)?;
+        } else {
+            read_rows(bytes, layout, &mut canvas, &narrow, place)?;
+        }
+    }
+    Ok(canvas)
+}
+
+fn is_jpeg(layout: &Layout) -> bool {
+    matches!(layout.compression, Compression::Jpeg | Compression::OldJpeg)
+}
+
+/// Whether some strip or tile is a progressive JPEG, which takes more memory than others.
+///
+/// # Errors
+/// As [`read`], as far as the directory tells.
+pub(super) fn is_progressive(directory: &Directory<'_>, layout: &Layout) -> Result<bool, Error> {
+    if !is_jpeg(layout) {
+        return Ok(false);
+    }
+    let mut chunks = Chunks::of(directory, layout)?;
+    for (index, _) in places(layout) {
+        if inner_jpeg::is_progressive(chunks.bytes(index)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The strips or tiles that are of use: their numbers, and where they belong.
+fn places(layout: &Layout) -> impl Iterator<Item = (u64, Place)> {
     let planes: Vec<Option<usize>> = if layout.is_planar {
         let channels = 0..layout.used();
         channels
@@ -39,30 +72,20 @@ pub(super) fn read(
         vec![None]
     };
     let grid = layout.grid;
-    for plane in planes {
-        for down in 0..grid.down {
-            for across in 0..grid.across {
-                let place = Place {
-                    plane,
-                    left: across * grid.width,
-                    top: down * grid.height,
-                };
-                let index = (plane.unwrap_or(0) as u64 * u64::from(grid.down) + u64::from(down))
-                    * u64::from(grid.across)
-                    + u64::from(across);
-                let bytes = chunks.bytes(index)?;
-                if layout.compression == Compression::Jpeg {
-                    jpeg.read(bytes, layout, limits, &mut canvas, &narrow, place)?;
-                } else if layout.is_bit_reversed {
-                    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.reverse_bits()).collect();
-                    read_rows(&bytes, layout, &mut canvas, &narrow, place)?;
-                } else {
-                    read_rows(bytes, layout, &mut canvas, &narrow, place)?;
-                }
-            }
-        }
-    }
-    Ok(canvas)
+    let of_plane = u64::from(grid.across) * u64::from(grid.down);
+    planes.into_iter().flat_map(move |plane| {
+        let first = plane.unwrap_or(0) as u64 * of_plane;
+        (0..of_plane).map(move |number| {
+            let across = (number % u64::from(grid.across)) as u32;
+            let down = (number / u64::from(grid.across)) as u32;
+            let place = Place {
+                plane,
+                left: across * grid.width,
+                top: down * grid.height,
+            };
+            (first + number, place)
+        })
+    })
 }
 
 /// Reads those rows of a strip or a tile that are within the picture.
@@ -106,9 +129,13 @@ fn read_rows(
 /// Where the strips or tiles are.
 struct Chunks<'a> {
     file: &'a [u8],
-    offsets: Values<'a>,
+    /// All there is to read, where it is one stream that strips do not tell of.
+    only: Option<&'a [u8]>,
+    offsets: Option<Values<'a>>,
     counts: Option<Values<'a>>,
     is_raw: bool,
+    /// Bytes of a raw strip or tile.
+    raw_bytes: usize,
     is_only_one: bool,
     /// How many bytes of the file may still be read, those that are read twice counted twice.
     left: u64,
@@ -122,16 +149,20 @@ impl<'a> Chunks<'a> {
         } else {
             (tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS)
         };
-        let offsets = directory.find(offsets);
-        let offsets = offsets.ok_or_else(|| {
-            fault::broken(ImageFormat::Tiff, "it does not say where its pixels are")
-        })?;
+        let only = match layout.compression {
+            Compression::OldJpeg => Some(inner_jpeg::old_stream(directory)?),
+            _ => None,
+        };
         let planes = if layout.is_planar { layout.samples } else { 1 };
+        let rows = u64::from(grid.height.min(layout.height));
+        let raw_bytes = rows * layout.row_bytes() + layout.ycbcr_bytes() * rows;
         let of_rows = layout.row_bytes() * u64::from(grid.across) * u64::from(layout.height);
         Ok(Self {
             file: directory.file,
-            offsets,
+            only,
+            offsets: directory.find(offsets),
             counts: directory.find(counts),
+            raw_bytes: usize::try_from(raw_bytes).unwrap_or(usize::MAX),
             is_raw: layout.compression == Compression::Raw,
             is_only_one: u64::from(grid.across) * u64::from(grid.down) * planes as u64 == 1,
             // Compressed data are hardly larger than what they were.
@@ -144,18 +175,23 @@ impl<'a> Chunks<'a> {
     fn bytes(&mut self, index: u64) -> Result<&'a [u8], Error> {
         let truncated = || fault::truncated(ImageFormat::Tiff);
         let broken = |reason| fault::broken(ImageFormat::Tiff, reason);
+        if let Some(bytes) = self.only {
+            return Ok(bytes);
+        }
+        let offsets = self.offsets;
+        let offsets = offsets.ok_or_else(|| broken("it does not say where its pixels are"))?;
         let mut index = usize::try_from(index).unwrap_or(usize::MAX);
         if self.is_only_one && self.is_raw {
             // Of several offsets where one is needed Pillow takes the last.
-            index = self.offsets.len().saturating_sub(1);
+            index = offsets.len().saturating_sub(1);
         }
-        let offset = self.offsets.get(index);
+        let offset = offsets.get(index);
         let offset = offset.ok_or_else(|| broken("it has too few strips or tiles"))?;
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let rest = self.file.get(offset..).filter(|rest| !rest.is_empty());
         let rest = rest.ok_or_else(truncated)?;
         if self.is_raw {
-            return Ok(rest);
+            return Ok(&rest[..rest.len().min(self.raw_bytes)]);
         }
         let bytes = match self.counts.map(|counts| counts.get(index)) {
             None => rest,

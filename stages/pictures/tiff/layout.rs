@@ -8,6 +8,7 @@ use omnizap_contract::Error;
 
 use super::compression::{Compression, ZSTD_WINDOW};
 use super::ifd::{Directory, Order, tag};
+use super::inner_jpeg;
 use super::predictor::Predictor;
 use super::ycbcr::YCbCr;
 use crate::limits::{Limits, MAX_PIXELS};
@@ -15,6 +16,8 @@ use crate::{fault, pixels};
 
 /// A strip or a tile takes about as long as so many pixels, be it ever so small.
 const PIXELS_OF_A_CHUNK: u64 = 1024;
+/// One with tables of its own takes longer.
+const PIXELS_OF_A_JPEG: u64 = 8192;
 
 /// What the samples of a pixel mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +80,8 @@ pub(super) struct Layout {
     pub(super) colours: Colours,
     pub(super) alpha: Option<AlphaSample>,
     pub(super) grid: Grid,
+    /// Whether the JPEG streams within have YCbCr colours, which their decoder makes RGB.
+    pub(super) is_jpeg_ycbcr: bool,
     /// Bytes of the whole file.
     stored: u64,
 }
@@ -124,7 +129,12 @@ impl Layout {
         let samples = samples as usize;
         let bits = bits(directory, samples)?;
         let numbers = numbers(directory)?;
-        let colours = colours(directory, photometric, samples, bits)?;
+        let is_planar = value(tag::PLANAR_CONFIGURATION, 1) == 2 && samples > 1;
+        let mut colours = colours(directory, photometric, samples, bits)?;
+        let is_jpeg_ycbcr = is_jpeg && !is_planar && matches!(colours, Colours::YCbCr(_));
+        if is_jpeg_ycbcr {
+            colours = Colours::Rgb;
+        }
         let alpha = alpha(directory, &colours, samples);
         let predictor = if compression.has_predictor() {
             let is_float = numbers == Numbers::Float;
@@ -142,10 +152,11 @@ impl Layout {
             bits,
             numbers,
             samples,
-            is_planar: value(tag::PLANAR_CONFIGURATION, 1) == 2 && samples > 1,
+            is_planar,
             colours,
             alpha,
-            grid: grid(directory, width, height, limits)?,
+            grid: grid(directory, compression, (width, height), limits)?,
+            is_jpeg_ycbcr,
             stored: directory.file.len() as u64,
         };
         layout.check_samples()?;
@@ -229,8 +240,8 @@ impl Layout {
     }
 
     /// How many bytes decoding takes at most at one time: what is read, what becomes of it, and a
-    /// few rows.
-    pub(super) fn room(&self, turn: Orientation) -> u64 {
+    /// few rows, or a JPEG picture within, which may be progressive.
+    pub(super) fn room(&self, turn: Orientation, is_progressive: bool) -> u64 {
         let area = u64::from(self.width) * u64::from(self.height);
         let rgb = pixels::rgb8_bytes(self.width, self.height);
         let used = self.used() as u64;
@@ -241,9 +252,7 @@ impl Layout {
         };
         let in_work = match self.compression {
             Compression::Zstd => 3 * self.row_bytes() + 2 * ZSTD_WINDOW,
-            Compression::Jpeg | Compression::OldJpeg => {
-                super::inner_jpeg::room(self.grid.width, self.grid.height.min(self.height))
-            }
+            Compression::Jpeg | Compression::OldJpeg => inner_jpeg::room(self, is_progressive),
             _ => 3 * self.row_bytes(),
         };
         let reversed = if self.is_bit_reversed { self.stored } else { 0 };
@@ -268,7 +277,7 @@ impl Layout {
     }
 
     /// Subsampled colours come in rows of blocks.
-    fn ycbcr_bytes(&self) -> u64 {
+    pub(super) fn ycbcr_bytes(&self) -> u64 {
         match &self.colours {
             Colours::YCbCr(ycbcr) => ycbcr.block_row_bytes(self.grid.width) as u64,
             _ => 0,
@@ -400,8 +409,23 @@ fn alpha(directory: &Directory<'_>, colours: &Colours, samples: usize) -> Option
 
 /// How the picture is cut. The strips and tiles are held against the picture's size: no file makes
 /// more work than a picture at the limit would.
-fn grid(directory: &Directory<'_>, width: u32, height: u32, limits: Limits) -> Result<Grid, Error> {
+fn grid(
+    directory: &Directory<'_>,
+    compression: Compression,
+    (width, height): (u32, u32),
+    limits: Limits,
+) -> Result<Grid, Error> {
     let number = |tag| directory.value(tag);
+    if compression == Compression::OldJpeg {
+        // One stream, whatever strips there are.
+        return Ok(Grid {
+            is_tiled: false,
+            width,
+            height,
+            across: 1,
+            down: 1,
+        });
+    }
     let is_tiled = directory.find(tag::STRIP_OFFSETS).is_none()
         && (number(tag::TILE_WIDTH).is_some() || directory.find(tag::TILE_OFFSETS).is_some());
     let (wide, high) = if is_tiled {
@@ -421,7 +445,11 @@ fn grid(directory: &Directory<'_>, width: u32, height: u32, limits: Limits) -> R
     let wide = u32::try_from(wide).map_err(|_| too_far())?;
     let high = u32::try_from(high).map_err(|_| too_far())?;
     let (across, down) = (width.div_ceil(wide), height.div_ceil(high));
-    let each = (u64::from(wide) * u64::from(high)).max(PIXELS_OF_A_CHUNK);
+    let least = match compression {
+        Compression::Jpeg => PIXELS_OF_A_JPEG,
+        _ => PIXELS_OF_A_CHUNK,
+    };
+    let each = (u64::from(wide) * u64::from(high)).max(least);
     let all = each.saturating_mul(u64::from(across) * u64::from(down));
     // Tiles of usual sizes reach beyond small pictures.
     if all > 2 * limits.max_pixels.max(1 << 20) + (1 << 20) {
