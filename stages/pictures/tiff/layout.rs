@@ -343,7 +343,10 @@ fn colours(
     bits: u32,
 ) -> Result<Colours, Error> {
     let colours = match photometric {
-        0 => Colours::Gray { is_inverted: true },
+        // Where nothing is said, numbers of many bits are not taken for darkness: Pillow's way.
+        0 => Colours::Gray {
+            is_inverted: bits <= 8 || directory.find(tag::PHOTOMETRIC).is_some(),
+        },
         1 => Colours::Gray { is_inverted: false },
         2 => Colours::Rgb,
         3 => Colours::Palette(palette(directory, bits)?),
