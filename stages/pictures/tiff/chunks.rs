@@ -88,7 +88,7 @@ fn places(layout: &Layout) -> impl Iterator<Item = (u64, Place)> {
     })
 }
 
-/// Reads those rows of a strip or a tile that are within the picture.
+/// Reads the rows of a strip or a tile that are within the picture.
 fn read_rows(
     bytes: &[u8],
     layout: &Layout,
@@ -98,32 +98,40 @@ fn read_rows(
 ) -> Result<(), Error> {
     let grid = layout.grid;
     let mut source = layout.compression.open(bytes, grid.width)?;
-    let lines = place.top..layout.height.min(place.top + grid.height);
-    if let Colours::YCbCr(ycbcr) = &layout.colours
-        && ycbcr.is_subsampled()
-    {
-        let mut blocks = vec![0; ycbcr.block_row_bytes(grid.width)];
-        let mut pixels = vec![[0; 3]; grid.width as usize];
-        for top in lines {
-            let line = (top - place.top) % ycbcr.down;
-            if line == 0 {
-                source.row(&mut blocks).map_err(fault_of)?;
-            }
-            ycbcr.row(&blocks, line, &mut pixels);
-            canvas.put_pixels(layout, &pixels, Place { top, ..place });
-        }
-        return Ok(());
-    }
-    let mut row = vec![0; layout.row_bytes() as usize];
-    for top in lines {
+    let bottom = layout.height.min(place.top.saturating_add(grid.height));
+    let subsampled = match &layout.colours {
+        Colours::YCbCr(ycbcr) if ycbcr.is_subsampled() => Some(ycbcr),
+        _ => None,
+    };
+    let (size, down) = match subsampled {
+        Some(ycbcr) => (ycbcr.block_row_bytes(grid.width), ycbcr.down),
+        None => (layout.row_bytes() as usize, 1),
+    };
+    let mut row = vec![0; size];
+    let mut pixels = vec![[0; 3]; subsampled.map_or(0, |_| grid.width as usize)];
+    for top in (place.top..bottom).step_by(down as usize) {
         source.row(&mut row).map_err(fault_of)?;
-        let step = layout.samples_of_chunk();
-        layout
-            .predictor
-            .undo(&mut row, layout.bits, step, layout.order);
-        canvas.put(layout, narrow, &row, Place { top, ..place });
+        if let Some(ycbcr) = subsampled {
+            for line in 0..down.min(bottom - top) {
+                ycbcr.row(&row, line, &mut pixels);
+                let top = top + line;
+                canvas.put_pixels(layout, &pixels, Place { top, ..place });
+            }
+        } else {
+            let step = layout.samples_of_chunk();
+            layout
+                .predictor
+                .undo(&mut row, layout.bits, step, layout.order);
+            canvas.put(layout, narrow, &row, Place { top, ..place });
+        }
     }
-    Ok(())
+    // A tile is whole where the picture is not: what is missing shows that it is broken.
+    if grid.is_tiled && layout.compression != Compression::Raw {
+        for _ in bottom.div_ceil(down)..place.top.saturating_add(grid.height).div_ceil(down) {
+            source.row(&mut row).map_err(fault_of)?;
+        }
+    }
+    source.finish().map_err(fault_of)
 }
 
 /// Where the strips or tiles are.

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use flate2::bufread::ZlibDecoder;
+use flate2::bufread::DeflateDecoder;
 use image::ImageFormat;
+use lzma_rust2::XzReader;
 use omnizap_contract::Error;
 use ruzstd::decoding::StreamingDecoder;
 use weezl::{BitOrder, LzwStatus, decode::Decoder as Lzw};
@@ -14,6 +15,9 @@ use crate::fault;
 
 /// The most that zstandard may look back: what it takes at its level 19.
 pub(super) const ZSTD_WINDOW: u64 = 8 << 20;
+
+/// The most that LZMA may take: its highest preset looks back 64 MiB.
+pub(super) const LZMA_MEMORY: u64 = 66 << 20;
 
 /// How strips and tiles are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub(super) enum Compression {
     Jpeg,
     Deflate,
     PackBits,
+    Lzma,
     Zstd,
 }
 
@@ -49,6 +54,7 @@ impl Compression {
             8 | 32946 => return Ok(Self::Deflate),
             32771 => return Ok(Self::Fax(Scheme::Runs { is_word: true })),
             32773 => return Ok(Self::PackBits),
+            34925 => return Ok(Self::Lzma),
             50000 => return Ok(Self::Zstd),
             32766 => "NeXT",
             32809 => "ThunderScan",
@@ -58,7 +64,6 @@ impl Compression {
             34676 | 34677 => "SGI Log",
             34887 => "LERC",
             34892 => "lossy DNG",
-            34925 => "LZMA",
             50001 => "WebP",
             50002 | 52546 => "JPEG XL",
             other => return Err(unread(&format!("compression {other}"))),
@@ -68,7 +73,7 @@ impl Compression {
 
     /// Whether rows may hold differences; elsewhere libtiff does not look at the predictor.
     pub(super) fn has_predictor(self) -> bool {
-        matches!(self, Self::Lzw | Self::Deflate | Self::Zstd)
+        matches!(self, Self::Lzw | Self::Deflate | Self::Lzma | Self::Zstd)
     }
 
     /// Begins to decompress a strip or a tile that is `width` pixels wide.
@@ -80,7 +85,11 @@ impl Compression {
             Self::Raw => Box::new(Streamed(bytes)),
             Self::Fax(scheme) => Box::new(Fax::new(bytes, scheme, width)),
             Self::Lzw => Box::new(Streamed(LzwReader::new(bytes))),
-            Self::Deflate => Box::new(Streamed(ZlibDecoder::new(bytes))),
+            Self::Deflate => Box::new(Deflated::new(bytes)?),
+            Self::Lzma => {
+                let kib = (LZMA_MEMORY >> 10) as u32;
+                Box::new(Streamed(XzReader::new_mem_limit(bytes, false, kib)))
+            }
             Self::PackBits => Box::new(PackBits {
                 bytes,
                 run: Run::Literal(0),
@@ -106,6 +115,14 @@ pub(super) trait Rows {
     /// # Errors
     /// `UnexpectedEof` where the data ends before the row does, another where it is broken.
     fn row(&mut self, row: &mut [u8]) -> io::Result<()>;
+
+    /// Looks at what is behind the last row.
+    ///
+    /// # Errors
+    /// Where that shows that the rows were broken.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(super) fn ends_early() -> io::Error {
@@ -131,6 +148,63 @@ struct Streamed<R>(R);
 impl<R: Read> Rows for Streamed<R> {
     fn row(&mut self, row: &mut [u8]) -> io::Result<()> {
         self.0.read_exact(row)
+    }
+}
+
+/// Deflated data with a header before them and a checksum behind (RFC 1950).
+struct Deflated<'a> {
+    reader: DeflateDecoder<&'a [u8]>,
+    /// The two sums of the checksum.
+    sums: (u32, u32),
+}
+
+impl<'a> Deflated<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+        let header = bytes.split_at_checked(2);
+        let (header, rest) = header.ok_or_else(|| fault::truncated(ImageFormat::Tiff))?;
+        let (method, flags) = (header[0], header[1]);
+        let is_known = method & 0x0F == 8
+            && u16::from_be_bytes([method, flags]) % 31 == 0
+            && flags & 0x20 == 0;
+        if !is_known {
+            let reason = "deflated data have no header";
+            return Err(fault::broken(ImageFormat::Tiff, reason));
+        }
+        Ok(Self {
+            reader: DeflateDecoder::new(rest),
+            sums: (1, 0),
+        })
+    }
+}
+
+impl Rows for Deflated<'_> {
+    fn row(&mut self, row: &mut [u8]) -> io::Result<()> {
+        self.reader.read_exact(row)?;
+        // So many bytes do not overflow the sums.
+        for part in row.chunks(5552) {
+            let (mut one, mut two) = self.sums;
+            for &byte in part {
+                one += u32::from(byte);
+                two += one;
+            }
+            self.sums = (one % 65_521, two % 65_521);
+        }
+        Ok(())
+    }
+
+    /// The checksum counts where the data end with the last row and it is there, as with libtiff.
+    fn finish(&mut self) -> io::Result<()> {
+        if !matches!(self.reader.read(&mut [0]), Ok(0)) {
+            return Ok(());
+        }
+        let stored = self.reader.get_ref().first_chunk();
+        let (one, two) = self.sums;
+        match stored {
+            Some(&stored) if u32::from_be_bytes(stored) != two << 16 | one => {
+                Err(damaged("the checksum of deflated data is another"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

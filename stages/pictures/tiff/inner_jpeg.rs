@@ -101,7 +101,10 @@ impl<'a> Reader<'a> {
         place: Place,
     ) -> Result<(), Error> {
         let inner = self.decode(stream, layout)?;
-        let lines = place.top..layout.height.min(place.top + layout.grid.height);
+        let lines = place.top
+            ..layout
+                .height
+                .min(place.top.saturating_add(layout.grid.height));
         let row_bytes = layout.row_bytes() as usize;
         if inner.width != layout.grid.width || inner.height < lines.end - lines.start {
             return Err(broken("its JPEG stream is smaller than its place"));

@@ -6,7 +6,7 @@ use image::ImageFormat;
 use image::metadata::Orientation;
 use omnizap_contract::Error;
 
-use super::compression::{Compression, ZSTD_WINDOW};
+use super::compression::{Compression, LZMA_MEMORY, ZSTD_WINDOW};
 use super::ifd::{Directory, Order, tag};
 use super::inner_jpeg;
 use super::predictor::Predictor;
@@ -252,6 +252,7 @@ impl Layout {
         };
         let in_work = match self.compression {
             Compression::Zstd => 3 * self.row_bytes() + 2 * ZSTD_WINDOW,
+            Compression::Lzma => 3 * self.row_bytes() + LZMA_MEMORY,
             Compression::Jpeg | Compression::OldJpeg => inner_jpeg::room(self, is_progressive),
             _ => 3 * self.row_bytes(),
         };
