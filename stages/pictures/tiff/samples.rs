@@ -119,23 +119,30 @@ impl Wide {
     /// What gray numbers of any range become.
     ///
     /// Nothing in the file says which of them is white. What people write has one of a few
-    /// ranges, and the largest number tells which: those of a byte, as they are; of 16 bits; of
-    /// all bits; for fractions those up to 1 too.
+    /// ranges: those of a byte, as they are; of 16 bits; of all bits; for fractions those up to 1
+    /// too. It is the first that all but a few numbers are in: a pixel that went wrong shall not
+    /// make the others dark.
     pub(super) fn gray(&self, values: &[f32]) -> Vec<u8> {
-        let top = values.iter().copied().filter(|value| value.is_finite());
-        let top = top.fold(0.0, f32::max);
-        let is_float = self.numbers == Numbers::Float;
+        let is_within = |most: f32| {
+            let above = values.iter().filter(|&&value| value > most).count();
+            above.saturating_mul(1000) <= values.len()
+        };
+        let top = || {
+            let finite = values.iter().copied().filter(|value| value.is_finite());
+            finite.fold(0.0, f32::max)
+        };
+        let is_fraction = self.numbers == Numbers::Float && is_within(1.0);
         let factor = match (self.numbers, self.size) {
-            (Numbers::Float, _) if top <= 1.0 => 255.0,
-            _ if top <= 255.0 => 1.0,
+            _ if is_fraction => 255.0,
+            _ if is_within(255.0) => 1.0,
             (Numbers::Signed, 2) => 1.0 / 128.0,
-            _ if top <= 65_535.0 => 1.0 / 256.0,
-            (Numbers::Float, _) => 255.0 / top,
+            _ if is_within(65_535.0) => 1.0 / 256.0,
+            (Numbers::Float, _) => 255.0 / top(),
             (Numbers::Signed, _) => 1.0 / (1 << 23) as f32,
             (Numbers::Unsigned, _) => 1.0 / (1 << 24) as f32,
         };
         // Fractions are rounded, parts of whole numbers are cut as elsewhere.
-        let half = if is_float && top <= 1.0 { 0.5 } else { 0.0 };
+        let half = if is_fraction { 0.5 } else { 0.0 };
         let byte = |&value: &f32| (value * factor + half) as u8;
         values.iter().map(byte).collect()
     }

@@ -220,6 +220,49 @@ fn kinds_that_are_not_read_are_named() {
     assert!(error.message().contains("LERC compression"), "{error}");
 }
 
+#[test]
+fn gray_of_any_range_is_shown_by_the_range_that_it_is_in() {
+    let picture = |numbers: &[u32], format: u32| {
+        let data: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        let file = file(
+            &data,
+            &[
+                (256, LONG, vec![numbers.len() as u32]),
+                (257, LONG, vec![1]),
+                (258, SHORT, vec![32]),
+                (259, SHORT, vec![1]),
+                (262, SHORT, vec![1]),
+                (273, LONG, vec![8]),
+                (277, SHORT, vec![1]),
+                (339, SHORT, vec![format]),
+            ],
+        );
+        decode(&file, LIMITS).unwrap().image.into_bytes()
+    };
+    const UNSIGNED: u32 = 1;
+    const SIGNED: u32 = 2;
+    const FLOAT: u32 = 3;
+    assert_eq!(picture(&[0, 100, 255], UNSIGNED), [0, 100, 255]);
+    assert_eq!(picture(&[0, 100 << 8, 65_535], UNSIGNED), [0, 100, 255]);
+    assert_eq!(picture(&[0, 100 << 24, u32::MAX], UNSIGNED), [0, 100, 255]);
+    assert_eq!(
+        picture(&[u32::MAX, 100 << 23, i32::MAX as u32], SIGNED),
+        [0, 100, 255]
+    );
+    let floats = |values: [f32; 4]| picture(&values.map(f32::to_bits), FLOAT);
+    assert_eq!(floats([0.0, 0.5, 1.0, f32::NAN]), [0, 128, 255, 0]);
+    assert_eq!(floats([-9.0, 0.5, 1.0, 200.9]), [0, 0, 1, 200]);
+    assert_eq!(floats([0.0, 25_600.0, 65_535.0, 0.0]), [0, 100, 255, 0]);
+    assert_eq!(floats([0.0, 5e8, 1e9, -1.0]), [0, 127, 255, 0]);
+    // One number of a thousand is no range.
+    let mut numbers = vec![100; 999];
+    numbers.push(u32::MAX);
+    assert_eq!(picture(&numbers, UNSIGNED)[998..], [100, 255]);
+}
+
 /// Bits as text, to bytes.
 fn bits(text: &str) -> Vec<u8> {
     let bits: Vec<u8> = text
