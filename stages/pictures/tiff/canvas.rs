@@ -63,6 +63,10 @@ impl Canvas {
             own.copy_from_slice(&row[..own.len()]);
             return;
         }
+        if self.used == 1 && step == 1 {
+            narrow.row(row, own);
+            return;
+        }
         for channel in 0..self.used {
             let sample = layout.sample_of(channel);
             let sample = match place.plane {

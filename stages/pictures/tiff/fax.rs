@@ -35,12 +35,17 @@ impl Bits<'_> {
         self.at >= 8 * self.data.len()
     }
 
+    #[inline]
     fn next(&self, count: u8) -> u16 {
-        let byte = |index: usize| u32::from(self.data.get(index).copied().unwrap_or(0));
-        let first = self.at / 8;
-        let three = byte(first) << 16 | byte(first + 1) << 8 | byte(first + 2);
-        let bits = three << (8 + self.at % 8) >> (32 - u32::from(count));
-        bits as u16
+        let rest = self.data.get(self.at / 8..).unwrap_or_default();
+        let four = match rest.first_chunk() {
+            Some(&four) => u32::from_be_bytes(four),
+            None => rest
+                .iter()
+                .zip([24, 16, 8])
+                .fold(0, |four, (&byte, shift)| four | u32::from(byte) << shift),
+        };
+        (four << (self.at % 8) >> (32 - u32::from(count))) as u16
     }
 
     /// No code begins with so many zeros: the mark of a line, or fill before it.
@@ -230,7 +235,14 @@ impl<'a> Fax<'a> {
             let opposite = near + usize::from((near % 2 == 1) != is_black);
             let above = |index: usize| self.above.get(index).copied().unwrap_or(self.width);
             let b1 = above(opposite);
-            match mode::decode(&mut self.bits) {
+            // Most often the colour changes where it does above.
+            let mode = if self.bits.next(1) == 1 {
+                self.bits.at += 1;
+                Some(Mode::Vertical(0))
+            } else {
+                mode::decode(&mut self.bits)
+            };
+            match mode {
                 Some(Mode::Pass) => {
                     at = above(opposite + 1);
                     is_first = false;

@@ -38,7 +38,7 @@ impl Lab {
         let z = 0.824_9 * part(lightness - f32::from(b as i8) / 200.0);
         // XYZ under D50 to linear sRGB (Bradford's adaptation to D65 is in it).
         [
-            3.133_856_1 * x - 1.616_866_7 * y - 0.490_614_6 * z,
+            3.133_856 * x - 1.616_866_7 * y - 0.490_614_6 * z,
             -0.978_768_4 * x + 1.916_141_5 * y + 0.033_454 * z,
             0.071_945_3 * x - 0.228_991_4 * y + 1.405_242_7 * z,
         ]

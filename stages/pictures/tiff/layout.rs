@@ -142,6 +142,7 @@ impl Layout {
         } else {
             Predictor::None
         };
+        let planes = if is_planar { samples } else { 1 };
         let layout = Self {
             width,
             height,
@@ -155,7 +156,7 @@ impl Layout {
             is_planar,
             colours,
             alpha,
-            grid: grid(directory, compression, (width, height), limits)?,
+            grid: grid(directory, compression, (width, height), planes, limits)?,
             is_jpeg_ycbcr,
             stored: directory.file.len() as u64,
         };
@@ -417,6 +418,7 @@ fn grid(
     directory: &Directory<'_>,
     compression: Compression,
     (width, height): (u32, u32),
+    planes: usize,
     limits: Limits,
 ) -> Result<Grid, Error> {
     let number = |tag| directory.value(tag);
@@ -453,7 +455,7 @@ fn grid(
         Compression::Jpeg => PIXELS_OF_A_JPEG,
         _ => PIXELS_OF_A_CHUNK,
     };
-    let each = (u64::from(wide) * u64::from(high)).max(least);
+    let each = (u64::from(wide) * u64::from(high)).max(least * planes as u64);
     let all = each.saturating_mul(u64::from(across) * u64::from(down));
     // Tiles of usual sizes reach beyond small pictures.
     if all > 2 * limits.max_pixels.max(1 << 20) + (1 << 20) {

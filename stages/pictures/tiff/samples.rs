@@ -83,6 +83,29 @@ impl Narrow {
     }
 }
 
+impl Narrow {
+    /// A row of one sample a pixel.
+    pub(super) fn row(&self, row: &[u8], out: &mut [u8]) {
+        match self {
+            Self::Few { bits, bytes } if 8 % bits == 0 => {
+                let pixels = out.chunks_mut(8 / bits);
+                for (&byte, pixels) in row.iter().zip(pixels) {
+                    let mut rest = byte;
+                    for pixel in pixels {
+                        *pixel = bytes[usize::from(rest >> (8 - bits))];
+                        rest = rest.checked_shl(*bits as u32).unwrap_or(0);
+                    }
+                }
+            }
+            _ => {
+                for (index, pixel) in out.iter_mut().enumerate() {
+                    *pixel = self.get(row, index);
+                }
+            }
+        }
+    }
+}
+
 /// How a sample becomes a number.
 #[derive(Clone, Copy)]
 pub(super) struct Wide {
