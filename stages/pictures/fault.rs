@@ -97,6 +97,18 @@ pub(super) fn rare_kind(
     .with_source(reason)
 }
 
+/// The format is ours and what the picture has within it is not: `what` stands behind "with".
+pub(super) fn unread_kind(format: ImageFormat, what: &str) -> Error {
+    let name = name(format);
+    Error::new(
+        ErrorKind::UnsupportedType,
+        format!(
+            "file is a {name} picture with {what}, which is not supported; save it as plain RGB"
+        ),
+    )
+    .with_code("unsupported_format")
+}
+
 /// A decoder gave up in the middle of its work.
 pub(super) fn panicked(format: ImageFormat) -> Error {
     tracing::error!(

@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels, png};
+use super::{Still, fault, gif, jpeg, pixels, png, tiff};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -21,6 +21,8 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     }
     match image::guess_format(file) {
         Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(format),
+        // Kinds of its header that the image crate does not know.
+        _ if tiff::is_tiff(file) => Ok(Tiff),
         Ok(other) => Err(fault::unsupported_format(fault::name(other))),
         // What phones send: a container of the same family as MP4 (ISO 14496-12).
         Err(_)
@@ -44,6 +46,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
         ImageFormat::Jpeg => return jpeg::room(file, limits),
         ImageFormat::Png => return png::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
+        ImageFormat::Tiff => return tiff::room(file, limits),
         _ => {}
     }
     let mut decoder = open(file, format, limits)?;
@@ -73,6 +76,7 @@ pub(super) fn decode(
         ImageFormat::Jpeg => return jpeg::decode(file, limits, scaled_to),
         ImageFormat::Png => return png::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
+        ImageFormat::Tiff => return tiff::decode(file, limits),
         _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);

@@ -22,7 +22,6 @@ mod fault_of;
 mod frame;
 mod huffman;
 mod idct;
-#[allow(dead_code, reason = "for the TIFF reader")]
 mod inner;
 mod picture;
 mod quick;
@@ -36,7 +35,6 @@ use colour::Colours;
 use fault_of::broken;
 use frame::{Coding, Frame, Scan};
 use huffman::AtEnd;
-#[allow(unused_imports, reason = "for the TIFF reader")]
 pub(super) use inner::{Inner, InnerColours, decode_inner};
 use stream::{Event, Stream, Tables};
 use upsample::Plane;

@@ -19,6 +19,7 @@ mod jpeg;
 pub mod limits;
 mod pixels;
 mod png;
+mod tiff;
 
 pub use limits::Limits;
 pub use pixels::Alpha;

@@ -10,7 +10,7 @@ use super::{Alpha, Decoder, Limits, Picture};
 
 mod odd;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
 }
 

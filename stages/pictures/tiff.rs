@@ -1,0 +1,88 @@
+//! The first picture of a TIFF: what scanners, fax gateways, cameras and picture editors write.
+//!
+//! The container (header, directory, strips and tiles) and the layouts of samples are read here;
+//! compressed data by a decoder for each compression. The pixels are those of Pillow, which asks
+//! libtiff for what is compressed.
+//!
+//! A directory may claim anything. What it claims is held against the picture's size, which is
+//! within the limits: rows are decompressed one at a time and never more of them than the picture
+//! has, so that no strip or tile takes more memory than its rows.
+
+mod canvas;
+mod chunks;
+mod compression;
+mod fax;
+mod ifd;
+mod inner_jpeg;
+mod lab;
+mod layout;
+mod predictor;
+mod samples;
+#[cfg(test)]
+mod tests;
+mod ycbcr;
+
+use image::metadata::Orientation;
+use omnizap_contract::Error;
+
+use self::ifd::{Directory, tag};
+use self::layout::Layout;
+use super::Still;
+use super::limits::Limits;
+
+/// True where a file begins as a TIFF does: that of 1992, and `BigTIFF` with its 64-bit offsets.
+pub(super) fn is_tiff(file: &[u8]) -> bool {
+    ifd::is_tiff(file)
+}
+
+/// How many bytes decoding takes at most at one time, as the directory tells.
+///
+/// # Errors
+/// As [`decode`], as far as the directory tells.
+pub(super) fn room(file: &[u8], limits: Limits) -> Result<u64, Error> {
+    let directory = Directory::open(file)?;
+    let layout = Layout::of(&directory, limits)?;
+    let is_progressive = chunks::is_progressive(&directory, &layout)?;
+    Ok(layout.room(orientation(&directory), is_progressive))
+}
+
+/// Decodes the first picture, and how it wants to be turned.
+///
+/// # Errors
+/// `TooLarge` where the directory exceeds a limit, `Invalid` where the content is broken or ends
+/// early, `UnsupportedType` for kinds of TIFF that are not read.
+pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
+    let directory = Directory::open(file)?;
+    let layout = Layout::of(&directory, limits)?;
+    let turn = orientation(&directory);
+    let is_progressive = chunks::is_progressive(&directory, &layout)?;
+    limits.check_alloc(layout.room(turn, is_progressive))?;
+    let canvas = chunks::read(&directory, &layout, limits)?;
+    Ok(Still {
+        image: canvas.finish(&layout)?,
+        turn,
+        icc: directory
+            .find(tag::ICC_PROFILE)
+            .map(|values| values.bytes().to_vec()),
+    })
+}
+
+/// How the picture wants to be turned: the directory says it, or else its XMP data.
+fn orientation(directory: &Directory<'_>) -> Orientation {
+    let of_xmp = || {
+        let xmp = directory.find(tag::XMP)?.bytes();
+        [&b"tiff:Orientation=\""[..], b"tiff:Orientation>"]
+            .iter()
+            .find_map(|name| {
+                let at = xmp.windows(name.len()).position(|part| part == *name)?;
+                let digit = xmp.get(at + name.len())?;
+                digit.is_ascii_digit().then(|| digit - b'0')
+            })
+    };
+    let value = match directory.find(tag::ORIENTATION) {
+        Some(values) => values.get(0).and_then(|value| u8::try_from(value).ok()),
+        None => of_xmp(),
+    };
+    let orientation = value.and_then(Orientation::from_exif);
+    orientation.unwrap_or(Orientation::NoTransforms)
+}
