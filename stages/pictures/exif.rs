@@ -216,7 +216,10 @@ mod tests {
                 (true, 3, [0, number, 0, 0]),
                 (true, 4, [0, 0, 0, number]),
             ] {
-                let plain = exif(is_big, &[(256, 3, 1, [9; 4]), (ORIENTATION, kind, 1, value)]);
+                let plain = exif(
+                    is_big,
+                    &[(256, 3, 1, [9; 4]), (ORIENTATION, kind, 1, value)],
+                );
                 assert_eq!(orientation_of(&plain), expected);
                 let prefixed = [PREFIX, &plain].concat();
                 assert_eq!(orientation_of(&prefixed), expected);

@@ -18,6 +18,7 @@ mod gif;
 mod jpeg;
 pub mod limits;
 mod pixels;
+mod webp;
 
 pub use limits::Limits;
 pub use pixels::Alpha;
