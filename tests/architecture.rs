@@ -57,7 +57,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
 ];
 
 /// The only places with unsafe code, files or the folders beside them: the two sides of the plugin
-/// boundary, the constants that cross it, and the mapping of a model's file.
+/// boundary, the constants that cross it, the mapping of a model's file, and the call of libwebp.
 const UNSAFE: [&str; 10] = [
     "models/files/record/mapping",
     "plugins/contract/src/abi",

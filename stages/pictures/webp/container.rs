@@ -153,7 +153,7 @@ impl<'a> Container<'a> {
                 continue;
             }
             match self.frame(chunk.content) {
-                Ok(frame) => self.frames.push(frame),
+                Ok(frame) => self.frames.extend(frame),
                 Err(error) if self.frames.is_empty() => return Err(error),
                 Err(_) => break,
             }
@@ -164,12 +164,13 @@ impl<'a> Container<'a> {
         Ok(self)
     }
 
-    fn frame(&self, content: &'a [u8]) -> Result<Frame<'a>, Error> {
+    /// One without any picture is passed over, as libwebp does.
+    fn frame(&self, content: &'a [u8]) -> Result<Option<Frame<'a>>, Error> {
         let Some((fields, chunks)) = content.split_first_chunk::<16>() else {
             return Err(broken("a frame is too short"));
         };
         let Some(mut frame) = picture(chunks, true)? else {
-            return Err(broken("there is no picture in a frame"));
+            return Ok(None);
         };
         frame.left = 2 * u24(fields, 0);
         frame.top = 2 * u24(fields, 3);
@@ -180,7 +181,7 @@ impl<'a> Container<'a> {
         {
             return Err(broken("a frame lies outside of its canvas"));
         }
-        Ok(frame)
+        Ok(Some(frame))
     }
 
     /// The first of each kind counts, and only what the flags speak of.

@@ -158,13 +158,13 @@ fn over(front: [u8; 4], back: [u8; 4]) -> [u8; 4] {
         255 => return front,
         _ => {}
     }
-    let behind = u32::from(back[3]) * (256 - alpha) >> 8;
+    let behind = (u32::from(back[3]) * (256 - alpha)) >> 8;
     let whole = alpha + behind;
     let scale = (1 << 24) / whole;
     let blend = |front: u8, back: u8| {
         let sum = u32::from(front) * alpha + u32::from(back) * behind;
         // Below 2^32: the sum is at most 255 times the whole.
-        (sum * scale >> 24) as u8
+        ((sum * scale) >> 24) as u8
     };
     [
         blend(front[0], back[0]),
