@@ -24,8 +24,11 @@ pub(super) struct Frames<'a> {
     /// How many of them were shown.
     shown: usize,
     canvas: RgbaImage,
-    /// Whether the canvas may be seen through.
+    /// Whether the canvas may be seen through. Where it may not, its pixels may be clear all the
+    /// same: that shows as soon as it may, when it grows.
     has_alpha: bool,
+    /// The canvas as it is seen, where it has clear pixels and may not be seen through.
+    opaque: Option<RgbaImage>,
     /// What becomes of the canvas before the next frame.
     leftover: Option<Leftover>,
     is_broken: bool,
@@ -70,6 +73,7 @@ impl<'a> Frames<'a> {
             shown: 0,
             canvas: RgbaImage::default(),
             has_alpha: false,
+            opaque: None,
             leftover: None,
             is_broken: false,
         }))
@@ -88,6 +92,12 @@ impl<'a> Frames<'a> {
             self.draw(&frame)?;
         }
         self.shown += 1;
+        self.opaque = None;
+        if !self.has_alpha && self.canvas.pixels().any(|pixel| pixel[3] != 255) {
+            let mut opaque = self.canvas.clone();
+            opaque.pixels_mut().for_each(|pixel| pixel[3] = 255);
+            self.opaque = Some(opaque);
+        }
         Ok(true)
     }
 
@@ -117,7 +127,7 @@ impl<'a> Frames<'a> {
         // What is broken leaves the canvas as it was.
         let rows = Rows::decode(frame)?;
         if let Some(leftover) = self.leftover.take() {
-            leftover.apply(&mut self.canvas, self.has_alpha);
+            leftover.apply(&mut self.canvas);
         }
         self.leftover = match frame.disposal {
             Disposal::Clear => Some(Leftover::fill(frame, self.cleared(frame))),
@@ -164,28 +174,20 @@ impl<'a> Frames<'a> {
         for (to, from) in canvas.chunks_exact_mut(4 * width as usize).zip(rows) {
             to[..row].copy_from_slice(from);
         }
-        if !self.has_alpha {
-            for pixel in canvas.pixels_mut() {
-                pixel[3] = 255;
-            }
-        }
         self.canvas = canvas;
     }
 
     /// The sides of a canvas that takes up a frame, within the limits; two of them are held while
-    /// it grows, and what a frame leaves to restore.
+    /// it grows and where it is seen otherwise, and what a frame leaves to restore.
     fn size_with(&self, frame: &Frame<'_>, width: u32, height: u32) -> Result<(u32, u32), Error> {
         let wide = width.max(frame.right());
         let high = height.max(frame.bottom());
         self.limits.check(wide, high)?;
         let of = |width: u32, height: u32| 4 * u64::from(width) * u64::from(height);
-        let grown = if (wide, high) == self.canvas.dimensions() {
-            0
-        } else {
-            of(wide, high)
-        };
+        let is_one = (wide, high) == self.canvas.dimensions() && self.has_alpha;
+        let other = if is_one { 0 } else { of(wide, high) };
         let held = of(self.canvas.width(), self.canvas.height());
-        self.limits.check_alloc(held + grown + 5 * frame.area())?;
+        self.limits.check_alloc(held + other + 5 * frame.area())?;
         Ok((wide, high))
     }
 }
@@ -198,7 +200,7 @@ impl Animation for Frames<'_> {
     fn next(&mut self) -> Result<Option<&RgbaImage>, Error> {
         let step = self.step();
         self.is_broken = step.is_err();
-        Ok(step?.then_some(&self.canvas))
+        Ok(step?.then(|| self.opaque.as_ref().unwrap_or(&self.canvas)))
     }
 }
 
@@ -227,16 +229,13 @@ impl Leftover {
         }
     }
 
-    /// Where the canvas has no alpha, what is clear shows its colour.
-    fn apply(self, canvas: &mut RgbaImage, has_alpha: bool) {
-        let least = if has_alpha { 0 } else { 255 };
+    fn apply(self, canvas: &mut RgbaImage) {
         match self.to {
             Former::Colour {
                 width,
                 height,
-                mut colour,
+                colour,
             } => {
-                colour[3] = colour[3].max(least);
                 let right = (self.left + width).min(canvas.width());
                 for y in self.top..(self.top + height).min(canvas.height()) {
                     for x in self.left..right {
@@ -244,10 +243,7 @@ impl Leftover {
                     }
                 }
             }
-            Former::Pixels(mut pixels) => {
-                for pixel in pixels.pixels_mut() {
-                    pixel[3] = pixel[3].max(least);
-                }
+            Former::Pixels(pixels) => {
                 image::imageops::replace(canvas, &pixels, self.left.into(), self.top.into());
             }
         }
