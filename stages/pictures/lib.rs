@@ -20,6 +20,7 @@ pub mod limits;
 mod pixels;
 mod png;
 mod tiff;
+mod webp;
 
 pub use limits::Limits;
 pub use pixels::Alpha;
