@@ -8,6 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Alpha, Decoder, Limits, Picture};
 
+mod odd;
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
 }
