@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels};
+use super::{Still, bmp, fault, gif, jpeg, pixels};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -22,6 +22,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     match image::guess_format(file) {
         Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(format),
         Ok(other) => Err(fault::unsupported_format(fault::name(other))),
+        Err(_) if bmp::is_bare(file) => Ok(Bmp),
         // What phones send: a container of the same family as MP4 (ISO 14496-12).
         Err(_)
             if matches!(
@@ -43,6 +44,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
     match format {
         ImageFormat::Jpeg => return jpeg::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
+        ImageFormat::Bmp => return bmp::room(file, limits),
         _ => {}
     }
     let mut decoder = open(file, format, limits)?;
@@ -66,6 +68,7 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
+        ImageFormat::Bmp => return bmp::decode(file, limits),
         _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);

@@ -11,6 +11,7 @@ use image::{DynamicImage, ImageFormat};
 use omnizap_contract::Error;
 
 mod animation;
+mod bmp;
 mod fault;
 mod format;
 mod gif;
