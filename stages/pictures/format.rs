@@ -1,4 +1,4 @@
-//! Which format a file has, and its first picture, within limits.
+//! The first picture of a file of any format, within limits.
 
 use std::io::Cursor;
 
@@ -8,33 +8,6 @@ use omnizap_contract::Error;
 
 use super::limits::Limits;
 use super::{Still, bmp, fault, gif, jpeg, pixels};
-
-/// The format that the content has, one of those that [`decode`] knows.
-///
-/// # Errors
-/// `Invalid` where the file is empty or no picture, `UnsupportedType` where it is a
-/// picture of another format.
-pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    if file.is_empty() {
-        return Err(fault::empty());
-    }
-    match image::guess_format(file) {
-        Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(format),
-        Ok(other) => Err(fault::unsupported_format(fault::name(other))),
-        Err(_) if bmp::is_bare(file) => Ok(Bmp),
-        // What phones send: a container of the same family as MP4 (ISO 14496-12).
-        Err(_)
-            if matches!(
-                file.get(4..12),
-                Some(b"ftypheic" | b"ftypheix" | b"ftypmif1")
-            ) =>
-        {
-            Err(fault::unsupported_format("HEIC"))
-        }
-        Err(_) => Err(fault::not_an_image()),
-    }
-}
 
 /// How many bytes decoding takes at most at one time, as the header tells. No pixel is decoded.
 ///

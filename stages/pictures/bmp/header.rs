@@ -7,6 +7,7 @@ use omnizap_contract::Error;
 
 use super::masks::Masks;
 use super::palette::Palette;
+use crate::colour::MAX_PROFILE;
 use crate::fault;
 use crate::limits::Limits;
 
@@ -24,8 +25,6 @@ const OS2_LEAST: usize = 16;
 const OS2: usize = 64;
 /// Most entries of a palette, of which 256 count.
 const MAX_ENTRIES: u32 = 65_536;
-/// Most bytes of an ICC profile.
-const MAX_PROFILE: usize = 4 << 20;
 /// `MBED`: the profile is in the file.
 const EMBEDDED: u32 = 0x4D42_4544;
 

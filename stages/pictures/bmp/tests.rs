@@ -34,9 +34,15 @@ fn an_odd_run_of_many_colours_keeps_its_last_pixel() {
 #[test]
 fn an_empty_row_is_a_row() {
     let runs = [0, 0, 4, 0x55, 0, 0];
-    assert_eq!(blues(&of_runs(2, &runs)), Some(vec![5, 5, 5, 5, 0, 0, 0, 0]));
+    assert_eq!(
+        blues(&of_runs(2, &runs)),
+        Some(vec![5, 5, 5, 5, 0, 0, 0, 0])
+    );
     let ended = [4, 0x55, 0, 0, 0, 1];
-    assert_eq!(blues(&of_runs(2, &ended)), Some(vec![0, 0, 0, 0, 5, 5, 5, 5]));
+    assert_eq!(
+        blues(&of_runs(2, &ended)),
+        Some(vec![0, 0, 0, 0, 5, 5, 5, 5])
+    );
 }
 
 #[test]
@@ -62,7 +68,9 @@ fn what_is_hostile_is_refused_before_anything_is_made() {
     let with = |at: usize, value: u32| {
         let mut file = of_runs(1, &[4, 0x12]);
         file[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        decode(&file, LIMITS).err().map(|error| error.code().to_owned())
+        decode(&file, LIMITS)
+            .err()
+            .map(|error| error.code().to_owned())
     };
     assert_eq!(with(10, u32::MAX).as_deref(), Some("truncated_image"));
     assert_eq!(with(14, u32::MAX).as_deref(), Some("broken_image"));
