@@ -8,8 +8,8 @@ use omnizap_contract::{Error, ErrorKind};
 
 use super::limits::MAX_ALLOC_BYTES;
 
-/// The formats of this stage, for error messages.
-const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+/// What to send: the formats that are read.
+const SEND: &str = "send JPEG, PNG, WebP, GIF, BMP or TIFF";
 
 /// No byte at all.
 pub(super) fn empty() -> Error {
@@ -18,25 +18,25 @@ pub(super) fn empty() -> Error {
 
 /// The content is that of no picture that we know.
 pub(super) fn not_an_image() -> Error {
-    no_picture(format!("send {FORMATS}"))
+    no_picture(SEND)
 }
 
 /// The content is known, and no picture: "plain text".
 pub(super) fn not_an_image_but(what: &str) -> Error {
-    no_picture(format!("send {FORMATS}, not {what}"))
+    no_picture(&format!("{SEND}, not {what}"))
 }
 
 /// A picture stands behind bytes that are none of it.
 pub(super) fn begins_late(format: ImageFormat, bytes: usize) -> Error {
-    no_picture(format!(
-        "a {} picture begins only behind {bytes} other bytes; send it without them",
-        name(format)
+    let (name, plural) = (name(format), if bytes == 1 { "" } else { "s" });
+    no_picture(&format!(
+        "a {name} picture begins only after {bytes} byte{plural}; send it alone"
     ))
 }
 
 /// The content is a picture that was encoded as text: in `base64`.
 pub(super) fn encoded(of: &str) -> Error {
-    no_picture(format!(
+    no_picture(&format!(
         "it is the {of} text of one; decode it and send the bytes that it stands for, or send base64 in \
          a field of JSON"
     ))
@@ -45,17 +45,13 @@ pub(super) fn encoded(of: &str) -> Error {
 /// The content was a picture before it was taken for text.
 pub(super) fn mangled() -> Error {
     no_picture(
-        "it was one, and was treated as text on its way, which changed its bytes; send it as binary data"
-            .to_owned(),
+        "it was one, and was treated as text on its way, which changed its bytes; send it as binary data",
     )
 }
 
-fn no_picture(what_to_do: String) -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("file is no picture; {what_to_do}"),
-    )
-    .with_code("not_an_image")
+fn no_picture(what_to_do: &str) -> Error {
+    let message = format!("file is no picture; {what_to_do}");
+    Error::new(ErrorKind::Invalid, message).with_code("not_an_image")
 }
 
 /// What a file is that is known and not read.
@@ -82,7 +78,7 @@ impl Foreign {
     /// What it is called, and what to do instead.
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Picture => ("a picture", "send JPEG, PNG, WebP, GIF, BMP or TIFF"),
+            Self::Picture => ("a picture", SEND),
             Self::Raw => ("a camera's raw picture", "make a JPEG of it and send that"),
             Self::Drawing => ("a drawing", "make a PNG of it and send that"),
             Self::Document => ("a document", "make a PNG or JPEG of the page and send that"),
@@ -94,7 +90,7 @@ impl Foreign {
                 "an animated sticker or a video",
                 "send one frame of it, or its thumbnail, as JPEG, PNG or WebP",
             ),
-            Self::Sound => ("sound", "send JPEG, PNG, WebP, GIF, BMP or TIFF"),
+            Self::Sound => ("sound", SEND),
             Self::Archive => ("an archive", "unpack it and send the pictures in it"),
             Self::Page => (
                 "a web page",

@@ -47,6 +47,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     if let Some(format) = begins(file) {
         return match containers::within(format, file) {
             Some((foreign, name)) => Err(fault::foreign(foreign, name)),
+            None if text::is_surely_mangled(head) => Err(fault::mangled()),
             None => Ok(format),
         };
     }
@@ -55,7 +56,10 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     }
     let found = containers::find(file).or_else(|| signatures::find(file));
     if let Some((foreign, name)) = found {
-        return Err(fault::foreign(foreign, name));
+        // Some signatures are letters with which any text may begin.
+        if signatures::OF_TEXT.contains(&name) || !text::is_plain(head) {
+            return Err(fault::foreign(foreign, name));
+        }
     }
     if file.iter().all(|&byte| byte == 0) {
         return Err(fault::not_an_image_but("a file of zeros"));

@@ -96,6 +96,9 @@ const SIGNATURES: &[Signature] = &[
     (257, b"ustar", Foreign::Archive, "TAR"),
 ];
 
+/// Of these the formats that are text, wholly or at their beginning.
+pub(super) const OF_TEXT: [&str; 7] = ["XPM", "FITS", "PostScript", "PDF", "RTF", "PNM", "HDR"];
+
 /// What ends a TGA of the newer kind; the older one cannot be told from numbers.
 const TGA_FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
 

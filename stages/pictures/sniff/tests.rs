@@ -162,15 +162,15 @@ fn what_is_no_picture_is_told_in_words() {
         (b"ffd8ffe000104a46494600010100", "hexadecimal"),
         (
             b"\n\xFF\xD8\xFF\xE0\0\x10JFIF",
-            "a JPEG picture begins only behind 1 other bytes",
+            "a JPEG picture begins only after 1 byte;",
         ),
         (
             b"\x07\x01\x89PNG\r\n\x1A\n\0\0\0\rIHDR",
-            "a PNG picture begins only behind 2 other bytes",
+            "a PNG picture begins only after 2 bytes;",
         ),
         (
             b"HTTP/1.1 200 OK\r\n\r\nGIF89a\x01\0\x01",
-            "a GIF picture begins only behind 19",
+            "a GIF picture begins only after 19 bytes;",
         ),
     ] {
         let (message, is_415) = refused(file);
@@ -207,6 +207,7 @@ fn bytes_that_were_taken_for_text_are_told() {
     let gif =
         b"GIF89a\x01\0\x01\0\x80\0\0\xFF\xFF\xFF\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
     for file in [as_text(gif), lost(gif)] {
+        // Too few bytes to be sure.
         assert_eq!(sniff(&file).ok(), Some(ImageFormat::Gif));
         let broken = fault::truncated(ImageFormat::Gif);
         assert!(
@@ -214,6 +215,20 @@ fn bytes_that_were_taken_for_text_are_told() {
                 .message()
                 .contains("was treated as text")
         );
+    }
+}
+
+#[test]
+fn a_text_is_no_format_whose_letters_it_begins_with() {
+    for text in [
+        "BZhang wrote it",
+        "ID3 is a tag",
+        "FWS, CWS",
+        "the ftyp box",
+        "RIFF    WAVE",
+    ] {
+        let (message, _) = refused(text.as_bytes());
+        assert!(message.ends_with("not plain text"), "{text}: {message}");
     }
 }
 

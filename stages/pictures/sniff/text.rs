@@ -26,6 +26,9 @@ const ENCODED: [(&[u8], &str); 10] = [
 /// How many letters of base64 must follow.
 const LEAST_ENCODED: usize = 24;
 
+/// More letters beyond ASCII in a picture are no chance.
+const SURE: usize = 12;
+
 /// What is said of a file that is text, or that was a picture.
 pub(super) fn explain(head: &[u8]) -> Option<Error> {
     if is_mangled(head) || is_mangled_png(head) {
@@ -116,6 +119,13 @@ pub(super) fn is_mangled(head: &[u8]) -> bool {
     !is_plain(head)
         && (signs.iter().any(|sign| contains(start, sign))
             || begins.iter().any(|begin| start.starts_with(begin)))
+}
+
+/// True for a picture that is UTF-8 with so many letters beyond ASCII that chance is no reason. Some
+/// formats begin with ASCII, and what is behind may be read as other pixels.
+pub(super) fn is_surely_mangled(head: &[u8]) -> bool {
+    let begin_letters = |byte: &&u8| **byte >= 0xC0;
+    is_unicode(head) && head.iter().filter(begin_letters).nth(SURE).is_some()
 }
 
 /// True for a PNG whose line ends were changed, or whose first byte was made ASCII: its signature is
