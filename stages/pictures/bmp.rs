@@ -109,18 +109,27 @@ fn colours(header: &Header, data: &[u8], bytes: u8, masks: &Masks) -> Result<Vec
     let rows = rows(header, data, 8 * u64::from(bytes))?;
     let mut made = Vec::with_capacity(size(header) as usize);
     for row in rows {
-        for pixel in row.chunks_exact(bytes.into()) {
-            let mut number = [0; 4];
-            number[..pixel.len()].copy_from_slice(pixel);
-            let number = u32::from_le_bytes(number);
-            if masks.has_alpha() {
-                made.extend_from_slice(&masks.rgba(number));
-            } else {
-                made.extend_from_slice(&masks.rgb(number));
-            }
+        match bytes {
+            2 => add(&mut made, row, masks, |[a, b]| [a, b, 0, 0]),
+            3 => add(&mut made, row, masks, |[a, b, c]| [a, b, c, 0]),
+            _ => add(&mut made, row, masks, |pixel: [u8; 4]| pixel),
         }
     }
     Ok(made)
+}
+
+/// Adds the pixels of a row, whose bytes `widened` makes a number.
+fn add<const N: usize>(
+    made: &mut Vec<u8>,
+    row: &[u8],
+    masks: &Masks,
+    widened: impl Fn([u8; N]) -> [u8; 4],
+) {
+    for &pixel in row.as_chunks::<N>().0 {
+        let rgba = masks.rgba(u32::from_le_bytes(widened(pixel)));
+        let samples = if masks.has_alpha() { 4 } else { 3 };
+        made.extend_from_slice(&rgba[..samples]);
+    }
 }
 
 #[cfg(test)]

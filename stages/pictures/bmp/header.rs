@@ -88,21 +88,24 @@ struct Parts<'f> {
     entries: u32,
 }
 
-/// True where a file begins with the header of a bitmap, without a file header.
+/// True where a file begins with the header of a bitmap, without a file header: numbers that fit
+/// together, since there is no signature.
 pub(crate) fn is_bare(file: &[u8]) -> bool {
-    let Some(length) = number(file, 0) else {
+    let Some(length) = number(file, 0).map(|length| length as usize) else {
         return false;
     };
-    let is_usual = [CORE, INFO, V2, V3, OS2, V4, V5].contains(&(length as usize));
-    let (planes, bits) = if length as usize == CORE {
-        (8, 10)
-    } else {
-        (12, 14)
-    };
-    is_usual
-        && short(file, planes) == Some(1)
-        && matches!(short(file, bits), Some(1 | 2 | 4 | 8 | 16 | 24 | 32))
-        && (length as usize == CORE || number(file, 16).is_some_and(|compression| compression <= 6))
+    let has_depth = |at| matches!(short(file, at), Some(1 | 2 | 4 | 8 | 16 | 24 | 32));
+    match length {
+        CORE => short(file, 8) == Some(1) && has_depth(10),
+        INFO | V2 | V3 | OS2 | V4 | V5 => {
+            matches!(number(file, 4), Some(1..=0xFF_FFFF))
+                // Some write 0 planes.
+                && matches!(short(file, 12), Some(0 | 1))
+                && has_depth(14)
+                && matches!(number(file, 16), Some(0..=6))
+        }
+        _ => false,
+    }
 }
 
 /// Reads the headers and the palette.
@@ -223,8 +226,8 @@ fn compression(parts: &Parts) -> Result<Compression, Error> {
     use Runs::{Rle4, Rle8, Rle24};
     let reason = match (parts.compression, parts.bits) {
         (0, _) => return Ok(Compression::None),
-        (1, ..=8) => return Ok(Compression::Runs(Rle8)),
-        (2, ..=8) => return Ok(Compression::Runs(Rle4)),
+        (1, 1 | 2 | 4 | 8) => return Ok(Compression::Runs(Rle8)),
+        (2, 1 | 2 | 4 | 8) => return Ok(Compression::Runs(Rle4)),
         (4, 24) if parts.is_os2() => return Ok(Compression::Runs(Rle24)),
         (3, 16 | 24 | 32) => return Ok(Compression::Masks(3)),
         (6, 16 | 24 | 32) => return Ok(Compression::Masks(4)),

@@ -3,54 +3,39 @@
 use std::array;
 
 /// Where the bits of one colour are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Channel {
     mask: u32,
-    /// What makes 8 bits of the bits: 255 times them over their most, rounded down as Pillow
-    /// does. Of more than 8 bits the highest 8 count.
-    scale: Scale,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Scale {
-    /// For each value what it becomes.
-    Table(Box<[u8; 256]>),
-    /// Bits to leave out.
-    Shift(u32),
+    /// How many bits are to the right of those that count, which are the 8 highest.
+    shift: u32,
+    /// What each value becomes: 255 times it over the most there is, rounded down as Pillow does.
+    scaled: Box<[u8; 256]>,
 }
 
 impl Channel {
     fn new(mask: u32) -> Self {
-        let most = mask.checked_shr(mask.trailing_zeros()).unwrap_or_default();
-        let bits = u32::BITS - most.leading_zeros();
-        let scale = if bits > 8 {
-            Scale::Shift(bits - 8)
-        } else {
-            let scaled = |value| (255 * value as u32 / most.max(1)).min(255) as u8;
-            Scale::Table(Box::new(array::from_fn(scaled)))
-        };
-        Self { mask, scale }
+        let bits = u32::BITS - mask.leading_zeros();
+        let least = if mask == 0 { 0 } else { mask.trailing_zeros() };
+        let shift = least.max(bits.saturating_sub(8));
+        let most = (mask >> shift).max(1);
+        let scaled = |value| (255 * value as u32 / most).min(255) as u8;
+        Self {
+            mask,
+            shift,
+            scaled: Box::new(array::from_fn(scaled)),
+        }
     }
 
     fn of(&self, pixel: u32) -> u8 {
-        if self.mask == 0 {
-            return 0;
-        }
-        let value = (pixel & self.mask) >> self.mask.trailing_zeros();
-        match &self.scale {
-            // It has 8 bits at most.
-            Scale::Table(table) => table[value as usize & 0xFF],
-            Scale::Shift(shift) => (value >> shift) as u8,
-        }
+        // It has 8 bits at most.
+        self.scaled[((pixel & self.mask) >> self.shift) as usize & 0xFF]
     }
 }
 
 /// The masks of a pixel's colours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Masks {
-    red: Channel,
-    green: Channel,
-    blue: Channel,
+    colours: [Channel; 3],
     alpha: Option<Channel>,
 }
 
@@ -58,9 +43,7 @@ impl Masks {
     /// Of red, green, blue and alpha, which may be none.
     pub(super) fn new([red, green, blue, alpha]: [u32; 4]) -> Self {
         Self {
-            red: Channel::new(red),
-            green: Channel::new(green),
-            blue: Channel::new(blue),
+            colours: [red, green, blue].map(Channel::new),
             alpha: (alpha != 0).then(|| Channel::new(alpha)),
         }
     }
@@ -69,17 +52,9 @@ impl Masks {
         self.alpha.is_some()
     }
 
-    pub(super) fn rgb(&self, pixel: u32) -> [u8; 3] {
-        [
-            self.red.of(pixel),
-            self.green.of(pixel),
-            self.blue.of(pixel),
-        ]
-    }
-
     pub(super) fn rgba(&self, pixel: u32) -> [u8; 4] {
-        let [red, green, blue] = self.rgb(pixel);
+        let [red, green, blue] = &self.colours;
         let alpha = self.alpha.as_ref().map_or(255, |alpha| alpha.of(pixel));
-        [red, green, blue, alpha]
+        [red.of(pixel), green.of(pixel), blue.of(pixel), alpha]
     }
 }
