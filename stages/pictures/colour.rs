@@ -9,21 +9,24 @@ use moxcms::{
 
 /// Most bytes of a profile; those of printers have up to three million.
 pub(super) const MAX_PROFILE: usize = 4 << 20;
-/// Most bytes that a profile and what is made of it take: its tables may stand for several purposes.
+/// Most bytes that a profile and what is made of it take.
 pub(super) const ROOM: u64 = 8 * MAX_PROFILE as u64;
-/// Most parts of a profile; usual ones have about twenty.
-const MAX_PARTS: u32 = 100;
-/// How often the bytes of a profile may be used: several parts may share them.
-const MAX_SHARED: u64 = 4;
+/// Most entries of a curve.
+const MAX_CURVE: usize = 1 << 16;
 /// Where the number of the parts is, and the parts behind it: a name, a place and a length each.
 const PARTS: usize = 128;
 const PART: usize = 12;
+/// The parts that colours need. The others are texts and the way back, which may take any time to read.
+const NEEDED: [&[u8; 4]; 12] = [
+    b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC", b"wtpt", b"chad", b"cicp",
+    b"A2B0", b"A2B1",
+];
 /// How many samples are converted at one time: of whole pixels, three or four each.
 const AT_ONCE: usize = 12 * 1024;
 
 /// The picture in sRGB. A profile that is broken, or is for other colours than the picture's, is taken
 /// for none. Of samples of 16 bits the high byte is left.
-pub(super) fn managed(picture: DynamicImage, profile: &[u8]) -> DynamicImage {
+pub(super) fn managed(picture: DynamicImage, profile: Vec<u8>) -> DynamicImage {
     let Some(profile) = read(profile) else {
         return picture;
     };
@@ -35,29 +38,27 @@ pub(super) fn managed(picture: DynamicImage, profile: &[u8]) -> DynamicImage {
 }
 
 /// The profile, within limits that its reader does not know.
-fn read(profile: &[u8]) -> Option<ColorProfile> {
+fn read(mut profile: Vec<u8>) -> Option<ColorProfile> {
     if profile.len() > MAX_PROFILE {
         return None;
     }
-    let number = |at: usize| -> Option<u32> {
-        let bytes = profile.get(at..)?.first_chunk()?;
-        Some(u32::from_be_bytes(*bytes))
-    };
-    let parts = number(PARTS)?;
-    if parts > MAX_PARTS {
-        return None;
-    }
-    let length = |part| number(PARTS + 4 + PART * part + 8).map(u64::from);
-    let used: u64 = (0..parts as usize).map(length).sum::<Option<u64>>()?;
-    if used > MAX_SHARED * profile.len() as u64 {
-        return None;
+    let count = *profile.get(PARTS..)?.first_chunk()?;
+    let count = u32::from_be_bytes(count) as usize;
+    let mut left = NEEDED.to_vec();
+    for part in profile[PARTS + 4..].chunks_exact_mut(PART).take(count) {
+        match left.iter().position(|name| part.starts_with(*name)) {
+            // Each stands there once.
+            Some(place) => drop(left.swap_remove(place)),
+            // A part of this name is passed over.
+            None => part[..4].fill(0),
+        }
     }
     let options = ParsingOptions {
         max_profile_size: MAX_PROFILE + 1,
         max_allowed_clut_size: MAX_PROFILE,
-        max_allowed_trc_size: MAX_PROFILE,
+        max_allowed_trc_size: MAX_CURVE,
     };
-    ColorProfile::new_from_slice_with_options(profile, options).ok()
+    ColorProfile::new_from_slice_with_options(&profile, options).ok()
 }
 
 /// A profile of colours says nothing of grays.

@@ -83,7 +83,7 @@ impl Decoder {
             .map_err(|error| sniff::explained(file, error))?;
         let image = match still.icc {
             Some(icc) if self.is_managed => {
-                guarded(format, || Ok(colour::managed(still.image, &icc)))?
+                guarded(format, || Ok(colour::managed(still.image, icc)))?
             }
             _ => still.image,
         };

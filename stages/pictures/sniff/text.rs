@@ -63,6 +63,9 @@ fn of_letters(text: &[u8]) -> Error {
         [b'{', ..] if contains(text, b"\"layers\"") && contains(text, b"\"fr\"") => {
             fault::foreign(Foreign::Sticker, "Lottie")
         }
+        [b'#', ..] if contains(text, b"_width ") && contains(text, b"_bits[") => {
+            fault::foreign(Foreign::Picture, "XBM")
+        }
         [b'{' | b'[', ..] => fault::not_an_image_but("JSON"),
         [b'-', b'-', ..]
             if contains(text, b"Content-Disposition:")
