@@ -35,6 +35,16 @@ const READ: [(&[u8], ImageFormat); 12] = [
     (b"MM*\0", ImageFormat::Tiff),
 ];
 
+/// What begins files that are no pictures and come in place of some.
+const NONE: [(&[u8], &str); 6] = [
+    (b"\0\x05\x16\x07", "what macOS keeps beside a file (._NAME)"),
+    (b"version https://git-lfs", "a pointer of Git LFS"),
+    (b"SQLite format 3\0", "a database"),
+    (b"MZ", "a program"),
+    (b"\x7FELF", "a program"),
+    (b"wOF", "a font"),
+];
+
 /// The format that the content has, one of those that are read.
 ///
 /// # Errors
@@ -59,6 +69,12 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
         // Some signatures are letters with which any text may begin.
         if signatures::OF_TEXT.contains(&name) || !text::is_plain(head) {
             return Err(fault::foreign(foreign, name));
+        }
+    }
+    if let Some((signature, what)) = NONE.iter().find(|(begin, _)| file.starts_with(begin)) {
+        // Two letters may begin a text.
+        if signature.len() > 2 || !text::is_plain(head) {
+            return Err(fault::not_an_image_but(what));
         }
     }
     if file.iter().all(|&byte| byte == 0) {

@@ -10,8 +10,9 @@ use crate::fault;
 /// The marks before a text that say it is Unicode.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// How pictures begin as base64, plain and for addresses, and as hexadecimal digits.
-const ENCODED: [(&[u8], &str); 10] = [
+/// How pictures begin that were written as text: base64, plain and for addresses, hexadecimal digits,
+/// the ways of mails, of addresses and of programs.
+const ENCODED: [(&[u8], &str); 18] = [
     (b"iVBORw0KGgo", "base64"),
     (b"/9j/", "base64"),
     (b"_9j_", "base64"),
@@ -22,9 +23,28 @@ const ENCODED: [(&[u8], &str); 10] = [
     (b"89504E47", "hexadecimal"),
     (b"FFD8FFE", "hexadecimal"),
     (b"52494646", "hexadecimal"),
+    (b"=89PNG", "quoted-printable"),
+    (b"=FF=D8=FF", "quoted-printable"),
+    (b"%89PNG", "URL-encoded"),
+    (b"%FF%D8%FF", "URL-encoded"),
+    (b"b'\\x89PNG", "escaped"),
+    (b"b'\\xff\\xd8", "escaped"),
+    (b"b\"\\x89PNG", "escaped"),
+    (b"b\"\\xff\\xd8", "escaped"),
 ];
-/// How many letters of base64 must follow.
+/// How many letters are looked at, and how many there must be: some beginnings are short.
+const ENCODED_START: usize = 64;
 const LEAST_ENCODED: usize = 24;
+/// How pictures begin as lists of numbers.
+const NUMBERS: [&[u8]; 4] = [
+    b"137,80,78,71,",
+    b"255,216,255,",
+    b"-119,80,78,71,",
+    b"-1,-40,-1,",
+];
+
+/// How addresses begin.
+const ADDRESSES: [&[u8]; 4] = [b"http://", b"https://", b"blob:", b"file://"];
 
 /// More letters beyond ASCII in a picture are no chance.
 const SURE: usize = 12;
@@ -35,7 +55,11 @@ pub(super) fn explain(head: &[u8]) -> Option<Error> {
         return Some(fault::mangled());
     }
     if head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF") {
-        return Some(fault::not_an_image_but("plain text"));
+        return Some(if is_wide_picture(head) {
+            fault::mangled()
+        } else {
+            fault::not_an_image_but("plain text")
+        });
     }
     if !is_plain(head) {
         return None;
@@ -65,6 +89,11 @@ fn of_letters(text: &[u8]) -> Error {
         }
         [b'#', ..] if contains(text, b"_width ") && contains(text, b"_bits[") => {
             fault::foreign(Foreign::Picture, "XBM")
+        }
+        // What browsers write where a file was expected, and addresses of pictures.
+        _ if text.starts_with(b"[object ") => fault::not_an_image_but("plain text"),
+        _ if ADDRESSES.iter().any(|begin| text.starts_with(begin)) => {
+            fault::not_an_image_but("the address of one")
         }
         [b'{' | b'[', ..] => fault::not_an_image_but("JSON"),
         [b'-', b'-', ..]
@@ -165,20 +194,41 @@ fn encoding(text: &[u8]) -> Option<&'static str> {
         .or_else(|| text.strip_prefix(b"0x"))
         .unwrap_or(text);
     let letters = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let start: Vec<u8> = letters.take(LEAST_ENCODED).copied().collect();
-    let is_encoded = start.len() == LEAST_ENCODED
-        && start
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte));
-    let fits = |(begin, of): &&(&[u8], &str)| {
-        let start = &start[..begin.len()];
-        start == *begin || *of == "hexadecimal" && start.eq_ignore_ascii_case(begin)
+    let start: Vec<u8> = letters.take(ENCODED_START).copied().collect();
+    if NUMBERS.iter().any(|numbers| contains(&start, numbers)) {
+        return Some("decimal");
+    }
+    if start.len() < LEAST_ENCODED {
+        return None;
+    }
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+    let is_dense = start[..LEAST_ENCODED].iter().all(is_base64);
+    let fits = |(begin, of): &&(&[u8], &str)| match *of {
+        "base64" => is_dense && start.starts_with(begin),
+        "escaped" => start.starts_with(begin),
+        _ => start[..begin.len()].eq_ignore_ascii_case(begin),
     };
-    ENCODED
+    ENCODED.iter().find(fits).map(|(_, of)| *of)
+}
+
+/// True for UTF-16 in which a picture's name stands, with a mark before it: what a shell makes of the
+/// output of a program.
+fn is_wide_picture(head: &[u8]) -> bool {
+    let is_little = head.starts_with(b"\xFF\xFE");
+    let units = head[2..head.len().min(66)].as_chunks::<2>().0;
+    let letters: Vec<u8> = units
         .iter()
-        .filter(|_| is_encoded)
-        .find(fits)
-        .map(|(_, of)| *of)
+        .map(|&[first, second]| {
+            if is_little {
+                [first, second]
+            } else {
+                [second, first]
+            }
+        })
+        .map(|[low, high]| if high == 0 { low } else { b'?' })
+        .collect();
+    let names: [&[u8]; 5] = [b"PNG\r", b"JFIF", b"Exif", b"GIF8", b"WEBP"];
+    names.iter().any(|name| contains(&letters, name))
 }
 
 /// The name of the first element of markup, without its prefix; that of a document type counts too.
