@@ -42,6 +42,12 @@ const ORIENTATION: Opt<OneOf<Turn>> = Opt::one_of(
     Turn::Apply as usize,
     "whether a picture is turned upright as its EXIF data says",
 );
+const COLOR: Opt<OneOf<Colours>> = Opt::one_of(
+    "color",
+    Colours::AssumeSrgb as usize,
+    "an ICC profile in the picture: `assume-srgb` ignores it, `managed` converts its colours to sRGB, \
+     as browsers show them",
+);
 const ALPHA: Opt<OneOf<Transparency>> = Opt::one_of(
     "alpha",
     Transparency::Compose as usize,
@@ -61,6 +67,14 @@ choices! {
     enum Turn {
         Apply = "apply",
         Ignore = "ignore",
+    }
+}
+
+choices! {
+    /// What colours are taken for.
+    enum Colours {
+        AssumeSrgb = "assume-srgb",
+        Managed = "managed",
     }
 }
 
@@ -97,6 +111,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         MAX_SIDE.spec(),
         MAX_ALLOC_BYTES.spec(),
         ORIENTATION.spec(),
+        COLOR.spec(),
         ALPHA.spec(),
         BACKGROUND.spec(),
     ];
@@ -177,6 +192,7 @@ fn decoder(options: &Options) -> Decoder {
         },
         is_turned: options.get(ORIENTATION) == Turn::Apply,
         scaled_to: None,
+        is_managed: options.get(COLOR) == Colours::Managed,
         alpha: match options.get(ALPHA) {
             Transparency::Drop => Alpha::Drop,
             Transparency::Compose => Alpha::Compose {

@@ -58,6 +58,16 @@ fn pixels_take_room_for_as_long_as_somebody_holds_them() {
 }
 
 #[test]
+fn colours_are_taken_for_srgb_unless_they_are_to_be_managed() {
+    let kind = Decode::new(&Services::new(ServicesConfig::default()));
+    assert!(!decoder(&options(&kind, [])).is_managed);
+    for (given, expected) in [("assume-srgb", false), ("managed", true)] {
+        let options = options(&kind, [("color", given.into())]);
+        assert_eq!(decoder(&options).is_managed, expected, "{given}");
+    }
+}
+
+#[test]
 fn a_colour_is_six_hexadecimal_digits() {
     assert_eq!(super::parse_colour("#0aFF10"), Some([10, 255, 16]));
     for bad in ["", "#", "#fff", "0aff10", "#0aff1g", "#+aff10", "#0aff100"] {

@@ -8,8 +8,8 @@ use omnizap_contract::{Error, ErrorKind};
 
 use super::limits::MAX_ALLOC_BYTES;
 
-/// The formats of this stage, for error messages.
-const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+/// What to send: the formats that are read.
+const SEND: &str = "send JPEG, PNG, WebP, GIF, BMP or TIFF";
 
 /// No byte at all.
 pub(super) fn empty() -> Error {
@@ -18,18 +18,94 @@ pub(super) fn empty() -> Error {
 
 /// The content is that of no picture that we know.
 pub(super) fn not_an_image() -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("file is no picture; send {FORMATS}"),
-    )
-    .with_code("not_an_image")
+    no_picture(SEND)
 }
 
-/// The content is a picture of a format that is not decoded here.
-pub(super) fn unsupported_format(name: &str) -> Error {
+/// The content is known, and no picture: "plain text".
+pub(super) fn not_an_image_but(what: &str) -> Error {
+    no_picture(&format!("{SEND}, not {what}"))
+}
+
+/// A picture stands behind bytes that are none of it.
+pub(super) fn begins_late(format: ImageFormat, bytes: usize) -> Error {
+    let (name, plural) = (name(format), if bytes == 1 { "" } else { "s" });
+    no_picture(&format!(
+        "a {name} picture begins only after {bytes} byte{plural}; send it alone"
+    ))
+}
+
+/// The content is a picture that was encoded as text: in `base64`.
+pub(super) fn encoded(of: &str) -> Error {
+    no_picture(&format!(
+        "it is the {of} text of one; decode it and send the bytes that it stands for, or send base64 in \
+         a field of JSON"
+    ))
+}
+
+/// The content was a picture before it was taken for text.
+pub(super) fn mangled() -> Error {
+    no_picture(
+        "it was one, and was treated as text on its way, which changed its bytes; send it as binary data",
+    )
+}
+
+fn no_picture(what_to_do: &str) -> Error {
+    let message = format!("file is no picture; {what_to_do}");
+    Error::new(ErrorKind::Invalid, message).with_code("not_an_image")
+}
+
+/// What a file is that is known and not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// Of pixels.
+    Picture,
+    /// What a camera's sensor saw.
+    Raw,
+    /// Of lines and areas.
+    Drawing,
+    /// Of pages.
+    Document,
+    Video,
+    /// Of a messenger; it may be a video.
+    Sticker,
+    Sound,
+    Archive,
+    /// Of the web.
+    Page,
+}
+
+impl Foreign {
+    /// What it is called, and what to do instead.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Picture => ("a picture", SEND),
+            Self::Raw => ("a camera's raw picture", "make a JPEG of it and send that"),
+            Self::Drawing => ("a drawing", "make a PNG of it and send that"),
+            Self::Document => ("a document", "make a PNG or JPEG of the page and send that"),
+            Self::Video => (
+                "a video",
+                "send one frame of it, or its thumbnail, as JPEG, PNG or WebP",
+            ),
+            Self::Sticker => (
+                "an animated sticker or a video",
+                "send one frame of it, or its thumbnail, as JPEG, PNG or WebP",
+            ),
+            Self::Sound => ("sound", SEND),
+            Self::Archive => ("an archive", "unpack it and send the pictures in it"),
+            Self::Page => (
+                "a web page",
+                "send the picture itself, not the page that shows it",
+            ),
+        }
+    }
+}
+
+/// The content is known, and not read here.
+pub(super) fn foreign(foreign: Foreign, name: &str) -> Error {
+    let (what, what_to_do) = foreign.words();
     Error::new(
         ErrorKind::UnsupportedType,
-        format!("file is a picture of the type {name}, which is not supported; send {FORMATS}"),
+        format!("file is {what} of the type {name}, which is not supported; {what_to_do}"),
     )
     .with_code("unsupported_format")
 }
@@ -158,14 +234,6 @@ pub(super) fn name(format: ImageFormat) -> &'static str {
         ImageFormat::Gif => "GIF",
         ImageFormat::Bmp => "BMP",
         ImageFormat::Tiff => "TIFF",
-        ImageFormat::Avif => "AVIF",
-        ImageFormat::Ico => "ICO",
-        ImageFormat::Pnm => "PNM",
-        ImageFormat::Dds => "DDS",
-        ImageFormat::Hdr => "HDR",
-        ImageFormat::OpenExr => "OpenEXR",
-        ImageFormat::Farbfeld => "farbfeld",
-        ImageFormat::Qoi => "QOI",
         _ => "unknown",
     }
 }

@@ -1,41 +1,10 @@
-//! Which format a file has, and its first picture, within limits.
+//! The first picture of a file of any format, and its frames, within limits.
 
-use std::io::Cursor;
-
-use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::ImageFormat;
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels, png, tiff, webp};
-
-/// The format that the content has, one of those that [`decode`] knows.
-///
-/// # Errors
-/// `Invalid` where the file is empty or no picture, `UnsupportedType` where it is a
-/// picture of another format.
-pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    if file.is_empty() {
-        return Err(fault::empty());
-    }
-    match image::guess_format(file) {
-        Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(format),
-        // Kinds of its header that the image crate does not know.
-        _ if tiff::is_tiff(file) => Ok(Tiff),
-        Ok(other) => Err(fault::unsupported_format(fault::name(other))),
-        // What phones send: a container of the same family as MP4 (ISO 14496-12).
-        Err(_)
-            if matches!(
-                file.get(4..12),
-                Some(b"ftypheic" | b"ftypheix" | b"ftypmif1")
-            ) =>
-        {
-            Err(fault::unsupported_format("HEIC"))
-        }
-        Err(_) => Err(fault::not_an_image()),
-    }
-}
+use super::{Still, bmp, fault, gif, jpeg, png, tiff, webp};
 
 /// How many bytes decoding takes at most at one time, as the header tells. No pixel is decoded.
 ///
@@ -43,26 +12,18 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
 /// As [`decode`], as far as the header tells.
 pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u64, Error> {
     match format {
-        ImageFormat::Jpeg => return jpeg::room(file, limits),
-        ImageFormat::Png => return png::room(file, limits),
-        ImageFormat::Gif => return gif::room(file, limits),
-        ImageFormat::Tiff => return tiff::room(file, limits),
-        ImageFormat::WebP => return webp::room(file, limits),
-        _ => {}
+        ImageFormat::Jpeg => jpeg::room(file, limits),
+        ImageFormat::Png => png::room(file, limits),
+        ImageFormat::Gif => gif::room(file, limits),
+        ImageFormat::Tiff => tiff::room(file, limits),
+        ImageFormat::WebP => webp::room(file, limits),
+        ImageFormat::Bmp => bmp::room(file, limits),
+        other => Err(fault::unsupported_format(fault::name(other))),
     }
-    let mut decoder = open(file, format, limits)?;
-    let (width, height) = decoder.dimensions();
-    let rgb = pixels::rgb8_bytes(width, height);
-    // What has eight bits a sample and colours becomes RGB where it is.
-    let made = match decoder.color_type() {
-        ColorType::Rgb8 | ColorType::Rgba8 => 0,
-        _ => rgb,
-    };
-    let turn = orientation(&mut decoder);
-    Ok((decoder.total_bytes() + made).max(pixels::turned_bytes(rgb, turn)))
 }
 
-/// Decodes the first picture of a file, and how it wants to be turned.
+/// Decodes the first picture of a file, and how it wants to be turned. Where less will do, as
+/// `scaled_to` says, a JPEG may come smaller than it is.
 ///
 /// # Errors
 /// `TooLarge` where the header exceeds a limit, `Invalid` where the content is broken,
@@ -74,41 +35,12 @@ pub(super) fn decode(
     scaled_to: Option<u32>,
 ) -> Result<Still, Error> {
     match format {
-        ImageFormat::Jpeg => return jpeg::decode(file, limits, scaled_to),
-        ImageFormat::Png => return png::decode(file, limits),
-        ImageFormat::Gif => return gif::decode(file, limits),
-        ImageFormat::Tiff => return tiff::decode(file, limits),
-        ImageFormat::WebP => return webp::decode(file, limits),
-        _ => {}
+        ImageFormat::Jpeg => jpeg::decode(file, limits, scaled_to),
+        ImageFormat::Png => png::decode(file, limits),
+        ImageFormat::Gif => gif::decode(file, limits),
+        ImageFormat::Tiff => tiff::decode(file, limits),
+        ImageFormat::WebP => webp::decode(file, limits),
+        ImageFormat::Bmp => bmp::decode(file, limits),
+        other => Err(fault::unsupported_format(fault::name(other))),
     }
-    let failed = |error| fault::from_decoder(format, error);
-    let mut decoder = open(file, format, limits)?;
-    let orientation = orientation(&mut decoder);
-    decoder
-        .set_limits(limits.of_image_crate())
-        .map_err(failed)?;
-    let icc = decoder.icc_profile().unwrap_or_default();
-    let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    Ok(Still {
-        image,
-        turn: orientation,
-        icc,
-    })
-}
-
-/// A decoder of the image crate that has read the header, which is within the limits.
-fn open(file: &[u8], format: ImageFormat, limits: Limits) -> Result<impl ImageDecoder, Error> {
-    let failed = |error| fault::from_decoder(format, error);
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    reader.limits(limits.of_image_crate());
-    let decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    limits.check(width, height)?;
-    limits.check_alloc(decoder.total_bytes())?;
-    Ok(decoder)
-}
-
-/// How a picture wants to be turned. Broken EXIF data does not spoil a good picture.
-fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
-    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }

@@ -11,6 +11,8 @@ use image::{DynamicImage, ImageFormat};
 use omnizap_contract::Error;
 
 mod animation;
+mod bmp;
+mod colour;
 mod exif;
 mod fault;
 mod format;
@@ -19,6 +21,7 @@ mod jpeg;
 pub mod limits;
 mod pixels;
 mod png;
+mod sniff;
 mod tiff;
 mod webp;
 
@@ -32,6 +35,9 @@ pub struct Decoder {
     pub limits: Limits,
     /// Whether a picture is turned upright as its EXIF data says.
     pub is_turned: bool,
+    /// Whether colours are made into those of sRGB where an ICC profile says which they are; they are
+    /// taken for sRGB otherwise.
+    pub is_managed: bool,
     /// What becomes of transparency.
     pub alpha: Alpha,
     /// How many pixels of the shorter side are needed at least. A larger picture may come at a half,
@@ -45,7 +51,6 @@ struct Still {
     /// How it wants to be turned.
     turn: Orientation,
     /// The ICC profile of its colours, as it stands in the file.
-    #[expect(dead_code, reason = "colours are taken for sRGB")]
     icc: Option<Vec<u8>>,
 }
 
@@ -67,8 +72,11 @@ impl Decoder {
     /// # Errors
     /// As [`Self::decode`], as far as the header tells.
     pub fn room(&self, file: &[u8]) -> Result<u64, Error> {
-        let format = format::sniff(file)?;
-        guarded(format, || format::room(file, format, self.limits))
+        let format = sniff::sniff(file)?;
+        let room = guarded(format, || format::room(file, format, self.limits))
+            .map_err(|error| sniff::explained(file, error))?;
+        let of_profile = if self.is_managed { colour::ROOM } else { 0 };
+        Ok(room + of_profile)
     }
 
     /// Reads the first picture of a file.
@@ -77,11 +85,18 @@ impl Decoder {
     /// `TooLarge` where a limit is exceeded, which it names; `Invalid` where the file is empty, no
     /// picture, or broken; `UnsupportedType` for formats and kinds of them that are not read.
     pub fn decode(&self, file: &[u8]) -> Result<Picture, Error> {
-        let format = format::sniff(file)?;
+        let format = sniff::sniff(file)?;
         let still = guarded(format, || {
             format::decode(file, format, self.limits, self.scaled_to)
-        })?;
-        let rgb = pixels::to_rgb8(still.image, self.alpha);
+        });
+        let still = still.map_err(|error| sniff::explained(file, error))?;
+        let image = match still.icc {
+            Some(icc) if self.is_managed => {
+                guarded(format, || Ok(colour::managed(still.image, icc)))?
+            }
+            _ => still.image,
+        };
+        let rgb = pixels::to_rgb8(image, self.alpha);
         let turn = match still.turn {
             // Like Pillow, which turns a TIFF while loading it: there the tag is part of the
             // format, not an afterthought of the camera.

@@ -27,6 +27,7 @@ fn default() -> Decoder {
             max_alloc_bytes: 512 << 20,
         },
         is_turned: true,
+        is_managed: false,
         alpha: Alpha::Compose {
             background: [0x80; 3],
         },
@@ -138,7 +139,7 @@ fn what_cannot_be_decoded_is_refused_with_the_reason() {
         ("empty.png", Invalid, "empty_file"),
         ("text.png", Invalid, "not_an_image"),
         ("noise.jpg", Invalid, "not_an_image"),
-        ("drawing.svg", Invalid, "not_an_image"),
+        ("drawing.svg", UnsupportedType, "unsupported_format"),
         ("picture.avif", UnsupportedType, "unsupported_format"),
         ("picture.heic", UnsupportedType, "unsupported_format"),
         ("bomb.png", TooLarge, "image_too_large"),

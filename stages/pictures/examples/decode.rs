@@ -19,6 +19,7 @@ fn main() {
             max_alloc_bytes: 512 << 20,
         },
         is_turned: true,
+        is_managed: false,
         alpha: Alpha::Compose {
             background: [0x80; 3],
         },
