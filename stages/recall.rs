@@ -17,6 +17,7 @@ use omnizap_contract::{
     Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
 use omnizap_services::inference::clip::{self, ClipModel};
+use omnizap_services::inference::frames::{FRAMES, MAX_FRAMES};
 use omnizap_services::inference::nsfw::{self, is_classes};
 use omnizap_services::store::{Store, StoreError};
 use omnizap_services::{Services, space};
@@ -85,6 +86,8 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         clip::MODEL.spec(),
         clip::PRETRAINED.spec(),
         clip::PREPARED.spec(),
+        FRAMES.spec(),
+        MAX_FRAMES.spec(),
         NSFW_MODE.spec(),
     ];
     let doc = "finds what was made of an image that was seen before";

@@ -37,6 +37,7 @@ fn pixels_take_room_for_as_long_as_somebody_holds_them() {
     let kind = Decode::new(&Services::new(ServicesConfig::default()));
     let stage = Decoding {
         decoder: decoder(&options(&kind, [])),
+        frames: super::wanted(&options(&kind, [])),
         pictures: kind.pictures.clone(),
     };
     let taken = || {

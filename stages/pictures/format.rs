@@ -6,6 +6,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use omnizap_contract::Error;
 
+use super::animation::Animation;
 use super::limits::Limits;
 use super::{Still, fault, gif, jpeg, pixels};
 
@@ -81,6 +82,21 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result
         turn: orientation,
         icc,
     })
+}
+
+/// The frames of a file; none of one that does not move.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn animation<'a>(
+    file: &'a [u8],
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<Option<Box<dyn Animation + 'a>>, Error> {
+    let _ = (file, limits);
+    match format {
+        _ => Ok(None),
+    }
 }
 
 /// A decoder of the image crate that has read the header, which is within the limits.

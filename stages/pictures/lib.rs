@@ -13,11 +13,13 @@ use omnizap_contract::Error;
 mod animation;
 mod fault;
 mod format;
+mod frames;
 mod gif;
 mod jpeg;
 pub mod limits;
 mod pixels;
 
+pub use frames::{Choice, Frame, Frames, LOOKED_AT_FRAMES, LOOKED_AT_PIXELS, MOST_IN_SAMPLE};
 pub use limits::Limits;
 pub use pixels::Alpha;
 
@@ -38,7 +40,6 @@ struct Still {
     /// How it wants to be turned.
     turn: Orientation,
     /// The ICC profile of its colours, as it stands in the file.
-    #[expect(dead_code, reason = "colours are taken for sRGB")]
     icc: Option<Vec<u8>>,
 }
 
@@ -72,6 +73,11 @@ impl Decoder {
     pub fn decode(&self, file: &[u8]) -> Result<Picture, Error> {
         let format = format::sniff(file)?;
         let still = guarded(format, || format::decode(file, format, self.limits))?;
+        self.finished(format, still)
+    }
+
+    /// A picture as it was asked for.
+    fn finished(&self, format: ImageFormat, still: Still) -> Result<Picture, Error> {
         let rgb = pixels::to_rgb8(still.image, self.alpha);
         let turn = match still.turn {
             // Like Pillow, which turns a TIFF while loading it: there the tag is part of the
