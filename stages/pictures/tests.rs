@@ -6,18 +6,21 @@ use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 
+use super::animation::Animation;
 use super::{Alpha, Decoder, Limits, Picture};
+
+mod odd;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
 }
 
-fn file(name: &str) -> Vec<u8> {
+pub(crate) fn file(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// As the pipelines that are shipped.
-fn default() -> Decoder {
+pub(crate) fn default() -> Decoder {
     Decoder {
         limits: Limits {
             max_pixels: 50_000_000,
@@ -62,6 +65,35 @@ fn check(name: &str, image: &Picture, golden: &Json) -> Result<(), String> {
 fn goldens() -> serde_json::Map<String, Json> {
     let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
     serde_json::from_str(&text).unwrap()
+}
+
+/// Compares the frames of what moves with those of Pillow; how many files were compared.
+pub(crate) fn check_frames<'a>(
+    suffix: &str,
+    animation: impl Fn(&'a [u8], Limits) -> Result<Option<Box<dyn Animation + 'a>>, Error>,
+) -> usize {
+    let text = std::fs::read_to_string(folder().join("frames.json")).unwrap();
+    let all: serde_json::Map<String, Json> = serde_json::from_str(&text).unwrap();
+    let all = all.iter().filter(|(name, _)| name.ends_with(suffix));
+    let mut looked_at = 0;
+    for (name, golden) in all {
+        let file = file(&format!("odd/{name}")).leak();
+        let mut frames = animation(file, default().limits).unwrap().unwrap();
+        let durations = golden["durations"].as_array().unwrap();
+        assert_eq!(
+            json!(frames.durations()[..durations.len()]),
+            json!(durations),
+            "{name}"
+        );
+        assert_eq!(frames.durations().len(), golden["count"], "{name}");
+        for (number, digest) in golden["sha256"].as_array().unwrap().iter().enumerate() {
+            let frame = frames.next().unwrap().unwrap();
+            let ours = Sha256Hex::of(frame.as_raw());
+            assert_eq!(*digest, *ours.as_str(), "{name}, frame {number}");
+        }
+        looked_at += 1;
+    }
+    looked_at
 }
 
 #[test]
