@@ -34,6 +34,16 @@ pub(super) fn unsupported_format(name: &str) -> Error {
     .with_code("unsupported_format")
 }
 
+/// What Xcode makes of the PNG pictures in an app.
+pub(super) fn apple_png() -> Error {
+    Error::new(
+        ErrorKind::UnsupportedType,
+        "file is a picture in Apple's own variant of PNG (CgBI), as it stands in apps for iPhone and \
+         iPad; open it there or with Apple's pngcrush (-revert-iphone-optimizations) and save it as plain PNG",
+    )
+    .with_code("unsupported_format")
+}
+
 /// The header asks for more than `limit`.
 pub(super) fn too_large(what: String, limit: &'static str) -> Error {
     Error::new(

@@ -8,7 +8,7 @@ use omnizap_contract::Error;
 
 use super::animation::Animation;
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels};
+use super::{Still, fault, gif, jpeg, pixels, png};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -43,6 +43,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
 pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u64, Error> {
     match format {
         ImageFormat::Jpeg => return jpeg::room(file, limits),
+        ImageFormat::Png => return png::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
         _ => {}
     }
@@ -66,6 +67,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
 pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result<Still, Error> {
     match format {
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
+        ImageFormat::Png => return png::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
         _ => {}
     }
@@ -93,8 +95,9 @@ pub(super) fn animation<'a>(
     format: ImageFormat,
     limits: Limits,
 ) -> Result<Option<Box<dyn Animation + 'a>>, Error> {
-    let _ = (file, limits);
     match format {
+        ImageFormat::Gif => gif::animation(file, limits),
+        ImageFormat::Png => png::animation(file, limits),
         _ => Ok(None),
     }
 }

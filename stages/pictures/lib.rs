@@ -11,6 +11,7 @@ use image::{DynamicImage, ImageFormat};
 use omnizap_contract::Error;
 
 mod animation;
+mod exif;
 mod fault;
 mod format;
 mod frames;
@@ -18,6 +19,7 @@ mod gif;
 mod jpeg;
 pub mod limits;
 mod pixels;
+mod png;
 
 pub use frames::{Choice, Frame, Frames, LOOKED_AT_FRAMES, LOOKED_AT_PIXELS, MOST_IN_SAMPLE};
 pub use limits::Limits;
