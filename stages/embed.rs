@@ -166,3 +166,74 @@ impl AsyncStage for Embedder {
         Ok(outputs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use omnizap_contract::{Bytes, Channels, Value};
+    use omnizap_services::ServicesConfig;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{call, fits, inputs_with, options};
+
+    const SIDE: u32 = 8;
+
+    /// A picture of two halves.
+    fn pixels(left: u8, right: u8) -> Vec<u8> {
+        let half = SIDE as usize * 3 / 2;
+        let row = [vec![left; half], vec![right; half]].concat();
+        row.repeat(SIDE as usize)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_sample_has_the_mean_of_its_frames_and_names_the_nearest() {
+        let services = Services::new(ServicesConfig::default());
+        let kind = Embed::new(&services);
+        let set = [("frames", json!("sample"))];
+        let options = options(&kind, set.clone());
+        let Runner::Async(stage) = kind.build(&options).await.unwrap() else {
+            panic!("an async stage");
+        };
+        let run = async |frames: &[Vec<u8>], weights: &[f32], numbers: &[i64]| {
+            let given = Sample::put(
+                Outputs::new(),
+                [SIDE, SIDE],
+                Bytes::from(frames.concat()),
+                weights.to_vec(),
+                numbers.to_vec(),
+            );
+            let given = given.unwrap();
+            let of = |port: &str| given.value(port).cloned();
+            let values = [
+                ("frames", of("frames")),
+                ("frame_weights", of("frame_weights")),
+                ("frame_numbers", of("frame_numbers")),
+                ("frames_looked_at", Some(Value::from(9i64))),
+            ];
+            let inputs = inputs_with(&kind, set.clone(), values);
+            let outputs = stage.run(&inputs, &call()).await.unwrap();
+            fits(&kind.ports(&options), &outputs).unwrap();
+            assert_eq!(outputs.get(FRAMES_SEEN), Some(9));
+            let embedding = outputs.get(EMBEDDING).unwrap().clone();
+            assert!(embedding.model.ends_with("+frames:sample-8"));
+            (embedding.vector.clone(), outputs.get(FRAME).unwrap())
+        };
+        let model = services.model(None, None).await.unwrap();
+        let alone = async |pixels: &[u8]| {
+            let pixels = Bytes::copy_from_slice(pixels);
+            let image = Image::new(SIDE, SIDE, Channels::Rgb, pixels).unwrap();
+            model.embed_image(image.into(), &call()).await.unwrap()
+        };
+        let frames = [pixels(0, 255), pixels(200, 90)];
+        let vectors = vec![alone(&frames[0]).await, alone(&frames[1]).await];
+        let (one, number) = run(&frames[..1], &[1.0], &[4]).await;
+        assert_eq!((&one, number), (&vectors[0], 4));
+        let weights = [0.125, 0.875];
+        let (both, number) = run(&frames, &weights, &[4, 6]).await;
+        let (expected, _) = mean::of(vectors, &weights).unwrap();
+        for (number, expected) in both.iter().zip(&*expected) {
+            assert!((number - expected).abs() < 1e-5);
+        }
+        assert_eq!(number, 6);
+    }
+}

@@ -218,6 +218,42 @@ fn what_is_looked_at_is_bounded() {
 }
 
 #[test]
+fn frames_of_files_are_those_of_their_formats() {
+    let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join("../../tests/fixtures/images");
+    let decoder = Decoder {
+        limits: Limits {
+            max_pixels: 1 << 20,
+            ..DECODER.limits
+        },
+        ..DECODER
+    };
+    let chosen = |name: &str, frames| {
+        let file = std::fs::read(folder.join(name)).unwrap();
+        let choice = decoder.choose(&file, frames).unwrap();
+        let room = decoder.room_of(&file, frames).unwrap();
+        assert!(room >= choice.pixels.len() as u64, "{name}");
+        (choice, decoder.decode(&file).unwrap().pixels)
+    };
+    let blank = "odd/gif_moving_first_blank.gif";
+    let (choice, first) = chosen(blank, Frames::Content);
+    assert!(choice.frames[0].index > 0 && choice.seen > 1, "{choice:?}");
+    assert_ne!(choice.pixels, first);
+    let (choice, first) = chosen(blank, Frames::First);
+    assert_eq!((choice.seen, choice.pixels), (1, first));
+    for name in ["animated.gif", "animated.png"] {
+        let (choice, first) = chosen(name, Frames::Content);
+        assert_eq!((choice.seen, &choice.pixels), (1, &first), "{name}");
+        let (choice, _) = chosen(name, Frames::Sample { most: 8 });
+        assert!(choice.frames.len() > 1, "{name}");
+        assert_eq!(choice.pixels[..first.len()], first, "{name}");
+        assert_eq!(choice.pixels.len(), first.len() * choice.frames.len());
+        let all: f32 = choice.frames.iter().map(|frame| frame.weight).sum();
+        assert!((all - 1.0).abs() < 1e-6, "{name}");
+    }
+}
+
+#[test]
 fn a_picture_that_does_not_move_is_its_own_frame() {
     let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     for name in ["rgba.png", "baseline_420.jpg", "lossy.webp"] {

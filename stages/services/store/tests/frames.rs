@@ -16,7 +16,8 @@ async fn frames_are_kept_with_the_embedding_until_the_image_is_forgotten() {
     for database in databases().await {
         let store = database.store();
         let known = async |name: &str| {
-            let found = store.image_with_frames(&hash(name), "m@1", limits::READ);
+            let hash = hash(name);
+            let found = store.image_with_frames(&hash, "m@1", limits::READ);
             found.await.unwrap()
         };
         assert_eq!(known("x").await, None, "{}", database.kind);
