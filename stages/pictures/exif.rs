@@ -13,10 +13,6 @@ const PREFIX: &[u8] = b"Exif\0\0";
 const ORIENTATION: u16 = 274;
 
 /// How EXIF data turns a picture. The bytes begin with the TIFF header, or with `Exif\0\0` and that.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the other formats are to use it")
-)]
 pub(super) fn orientation_of(exif: &[u8]) -> Orientation {
     orientation_tag(exif)
         .and_then(Orientation::from_exif)

@@ -8,7 +8,7 @@ use omnizap_contract::Error;
 
 use super::animation::Animation;
 use super::limits::Limits;
-use super::{Still, fault, gif, jpeg, pixels, png};
+use super::{Still, fault, gif, jpeg, pixels, png, webp};
 
 /// The format that the content has, one of those that [`decode`] knows.
 ///
@@ -45,6 +45,7 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
         ImageFormat::Jpeg => return jpeg::room(file, limits),
         ImageFormat::Png => return png::room(file, limits),
         ImageFormat::Gif => return gif::room(file, limits),
+        ImageFormat::WebP => return webp::room(file, limits),
         _ => {}
     }
     let mut decoder = open(file, format, limits)?;
@@ -69,6 +70,7 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, limits: Limits) -> Result
         ImageFormat::Jpeg => return jpeg::decode(file, limits),
         ImageFormat::Png => return png::decode(file, limits),
         ImageFormat::Gif => return gif::decode(file, limits),
+        ImageFormat::WebP => return webp::decode(file, limits),
         _ => {}
     }
     let failed = |error| fault::from_decoder(format, error);
@@ -98,15 +100,13 @@ pub(super) fn animation<'a>(
     match format {
         ImageFormat::Gif => gif::animation(file, limits),
         ImageFormat::Png => png::animation(file, limits),
+        ImageFormat::WebP => webp::animation(file, limits),
         _ => Ok(None),
     }
 }
 
 /// A decoder of the image crate that has read the header, which is within the limits.
 fn open(file: &[u8], format: ImageFormat, limits: Limits) -> Result<impl ImageDecoder, Error> {
-    if format == ImageFormat::WebP && !riff_is_complete(file) {
-        return Err(fault::truncated(format));
-    }
     let failed = |error| fault::from_decoder(format, error);
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
     reader.limits(limits.of_image_crate());
@@ -120,11 +120,4 @@ fn open(file: &[u8], format: ImageFormat, limits: Limits) -> Result<impl ImageDe
 /// How a picture wants to be turned. Broken EXIF data does not spoil a good picture.
 fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
-}
-
-/// True where the file is as long as its RIFF header says (WebP container, section
-/// "WebP file header").
-fn riff_is_complete(file: &[u8]) -> bool {
-    let size = file.get(4..8).and_then(|bytes| bytes.first_chunk());
-    size.is_some_and(|size| file.len() as u64 >= u64::from(u32::from_le_bytes(*size)) + 8)
 }

@@ -20,6 +20,7 @@ mod jpeg;
 pub mod limits;
 mod pixels;
 mod png;
+mod webp;
 
 pub use frames::{Choice, Frame, Frames, LOOKED_AT_FRAMES, LOOKED_AT_PIXELS, MOST_IN_SAMPLE};
 pub use limits::Limits;

@@ -35,7 +35,7 @@ pub(crate) fn default() -> Decoder {
 }
 
 /// With the choices of the Python service.
-fn compat() -> Decoder {
+pub(crate) fn compat() -> Decoder {
     Decoder {
         is_turned: false,
         alpha: Alpha::Drop,
@@ -43,7 +43,7 @@ fn compat() -> Decoder {
     }
 }
 
-fn decode(decoder: &Decoder, bytes: Vec<u8>) -> Result<Picture, Error> {
+pub(crate) fn decode(decoder: &Decoder, bytes: Vec<u8>) -> Result<Picture, Error> {
     decoder.decode(&bytes)
 }
 
