@@ -140,15 +140,29 @@ impl Order {
         })
     }
 
-    /// The first value where its type is one of whole numbers and it is a small one. A BYTE is none to
-    /// Pillow, which takes it for text.
+    /// The first value where its type is one of numbers and it is a whole one of those that a tag of
+    /// this kind has. A BYTE is none to Pillow, which takes it for text.
     fn number(self, kind: u16, data: &[u8]) -> Option<u8> {
+        let second = || self.long(data.get(4..)?);
+        let whole = |value: f64| (1..=8).find(|number| f64::from(*number) == value);
         match kind {
             3 | 8 => self.short(data)?.try_into().ok(),
             4 | 9 | 13 => self.long(data)?.try_into().ok(),
             6 => data.first().copied(),
+            5 | 10 => whole(f64::from(self.long(data)?) / f64::from(second()?)),
+            11 => whole(f32::from_bits(self.long(data)?).into()),
+            12 => whole(f64::from_bits(self.long8(data)?)),
+            16 => self.long8(data)?.try_into().ok(),
             _ => None,
         }
+    }
+
+    fn long8(self, bytes: &[u8]) -> Option<u64> {
+        let bytes = *bytes.first_chunk()?;
+        Some(match self {
+            Self::Little => u64::from_le_bytes(bytes),
+            Self::Big => u64::from_be_bytes(bytes),
+        })
     }
 }
 
@@ -168,7 +182,7 @@ fn orientation_in_xmp(xmp: &[u8]) -> Option<u8> {
     None
 }
 
-/// Where `part` begins first. The first byte is looked for alone: it is rare in what is searched here.
+/// Where `part` begins first.
 fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }
@@ -227,6 +241,37 @@ mod tests {
         }
     }
 
+    /// Nobody should write them so; Pillow turns them.
+    #[test]
+    fn numbers_of_other_types_are_read_as_pillow_does() {
+        let at_the_end = 8 + 2 + 12 + 4;
+        let pointer = u32::to_le_bytes(at_the_end);
+        let fraction = |numerator: u32, denominator: u32| {
+            [numerator.to_le_bytes(), denominator.to_le_bytes()].concat()
+        };
+        for (kind, value, behind, expected) in [
+            (6, [6, 0, 0, 0], Vec::new(), 6),
+            (8, [6, 0, 0, 0], Vec::new(), 6),
+            (9, [6, 0, 0, 0], Vec::new(), 6),
+            (13, [6, 0, 0, 0], Vec::new(), 6),
+            (11, 6f32.to_le_bytes(), Vec::new(), 6),
+            (11, f32::NAN.to_le_bytes(), Vec::new(), 1),
+            (5, pointer, fraction(12, 2), 6),
+            (10, pointer, fraction(6, 1), 6),
+            (5, pointer, fraction(13, 2), 1),
+            (5, pointer, fraction(6, 0), 1),
+            (12, pointer, 6f64.to_le_bytes().to_vec(), 6),
+            (16, pointer, 6u64.to_le_bytes().to_vec(), 6),
+            (1, [6, 0, 0, 0], Vec::new(), 1),
+            (7, [6, 0, 0, 0], Vec::new(), 1),
+        ] {
+            let mut bytes = exif(false, &[(ORIENTATION, kind, 1, value)]);
+            bytes.extend(behind);
+            let expected = Orientation::from_exif(expected).unwrap();
+            assert_eq!(orientation_of(&bytes), expected, "type {kind}");
+        }
+    }
+
     #[test]
     fn what_is_broken_turns_nothing() {
         let six = [6, 0, 0, 0];
@@ -242,7 +287,7 @@ mod tests {
             assert_eq!(cut, expected, "cut at {length}");
         }
         for entries in [
-            // No number, a number that is none of the eight, text, fractions, no value at all.
+            // No number, a number that is none of the eight, text, a fraction elsewhere, no value at all.
             &[(ORIENTATION, 99, 1, six)][..],
             &[(ORIENTATION, 3, 1, [9, 0, 0, 0])],
             &[(ORIENTATION, 4, 1, [6, 0, 1, 0])],

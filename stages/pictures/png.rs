@@ -200,3 +200,6 @@ fn flawed(flaw: Flaw) -> Error {
         Flaw::Filter => broken("there is no such filter"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,16 @@
 //! As Pillow finds it: of two that say the same the later counts, and it may stand behind the pixels,
 //! where ImageMagick puts it.
 
+use std::borrow::Cow;
+
 use fdeflate::decompress_to_vec_bounded;
 use image::metadata::Orientation;
 
 use super::super::exif;
 use super::chunks::Chunk;
 
-/// Most bytes that a text or a profile may have when it is inflated, as for Pillow: more are a bomb.
+/// Most bytes that a text or a profile may have, inflated where it was packed, as for Pillow: more are a
+/// bomb.
 pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// The keyword of EXIF data as lines of hexadecimal digits, which is how ImageMagick wrote it.
@@ -81,11 +84,11 @@ impl<'a> Turn<'a> {
 }
 
 impl<'a> Text<'a> {
-    fn read(&self) -> Option<Vec<u8>> {
+    fn read(&self) -> Option<Cow<'a, [u8]>> {
         if self.is_packed {
-            inflated(self.bytes)
+            inflated(self.bytes).map(Cow::Owned)
         } else {
-            Some(self.bytes.to_vec())
+            (self.bytes.len() <= MAX_TEXT_BYTES).then_some(Cow::Borrowed(self.bytes))
         }
     }
 }

@@ -65,20 +65,43 @@ fn leftward<const BYTES: usize>(filter: u8, previous: &[u8], row: &mut [u8]) {
     }
 }
 
-/// The one of three neighbours that is nearest to `left + above - corner`.
+/// The one of three neighbours that is nearest to `left + above - corner`. Without branches: where the
+/// corner lies outside the two others, the farther of them is the nearest, and between them it is itself.
 #[inline(always)]
 fn paeth(left: i16, above: i16, corner: i16) -> u8 {
-    let to_left = (above - corner).abs();
-    let to_above = (left - corner).abs();
-    let to_corner = (left - corner + above - corner).abs();
-    let mut nearest = left;
-    let mut distance = to_left;
-    if to_above < distance {
-        nearest = above;
-        distance = to_above;
-    }
-    if to_corner < distance {
-        nearest = corner;
-    }
+    let bound = 3 * corner - (left + above);
+    let (low, high) = (left.min(above), left.max(above));
+    let inner = if high <= bound { low } else { corner };
+    let nearest = if bound <= low { high } else { inner };
     nearest as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the specification writes it (section 9.4).
+    fn by_distance(left: i16, above: i16, corner: i16) -> u8 {
+        let estimate = left + above - corner;
+        let [to_left, to_above, to_corner] = [left, above, corner].map(|n| (estimate - n).abs());
+        if to_left <= to_above && to_left <= to_corner {
+            left as u8
+        } else if to_above <= to_corner {
+            above as u8
+        } else {
+            corner as u8
+        }
+    }
+
+    #[test]
+    fn the_nearest_neighbour_is_that_of_the_specification() {
+        for left in 0..256 {
+            for above in 0..256 {
+                for corner in 0..256 {
+                    let nearest = paeth(left, above, corner);
+                    assert_eq!(nearest, by_distance(left, above, corner));
+                }
+            }
+        }
+    }
 }
