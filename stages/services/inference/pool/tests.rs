@@ -236,7 +236,10 @@ async fn frames_of_one_picture_wait_as_many_at_a_time_as_one_batch_takes() {
         seen.extend(batch);
         control.allow();
     }
-    assert_eq!(seen, ["image 1", "image 2", "image 3", "image 4", "image 5"]);
+    assert_eq!(
+        seen,
+        ["image 1", "image 2", "image 3", "image 4", "image 5"]
+    );
     assert_eq!(running.await.unwrap().unwrap().len(), 5);
     // Where not all of a batch may wait, none does.
     let _running = image(&pool, 1, call());
