@@ -29,6 +29,7 @@ mod m20261126_000006_image_changes;
 mod m20261126_000007_nsfw_classes;
 mod m20261126_000008_image_assets;
 mod m20261126_000009_themes;
+mod m20261126_000010_frames;
 mod triggers;
 
 use sea_orm_migration::sea_orm::{
@@ -66,12 +67,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000007_nsfw_classes::Migration),
             Box::new(m20261126_000008_image_assets::Migration),
             Box::new(m20261126_000009_themes::Migration),
+            Box::new(m20261126_000010_frames::Migration),
         ]
     }
 }
 
 /// The tables that there are once every step was applied, each with the step that makes it.
-pub const TABLES: [(&str, &str); 12] = [
+pub const TABLES: [(&str, &str); 13] = [
     (
         "clip_image_embedding_cache",
         "m20261122_000001_image_embeddings",
@@ -93,6 +95,7 @@ pub const TABLES: [(&str, &str); 12] = [
     ("omnizap_image_changes", "m20261126_000006_image_changes"),
     ("omnizap_nsfw_classes", "m20261126_000007_nsfw_classes"),
     ("omnizap_image_assets", "m20261126_000008_image_assets"),
+    ("omnizap_frames", "m20261126_000010_frames"),
 ];
 
 /// One step and whether a database has it.

@@ -9,12 +9,21 @@ use omnizap_contract::{
     AsyncStage, Bytes, Call, Channels, Counters, Error, Image, Inputs, Observed, OptionFault,
     Options, Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
-use omnizap_pictures::{Alpha, Decoder, Limits, Picture, limits};
+use omnizap_pictures::{Alpha, Choice, Decoder, Frame, Frames, Limits, limits};
 use omnizap_services::Services;
+use omnizap_services::inference::frames::{self, FRAMES, MAX_FRAMES, Sample, Which};
 use omnizap_services::inference::pictures::Pictures;
 
 const FILE: In<Bytes> = In::required("file", "the uploaded file");
 const IMAGE: Out<Image> = Out::new("image", "the picture, [height, width, 3], 8-bit RGB");
+const FRAME_NUMBER: Out<i64> = Out::new(
+    "frame_number",
+    "which frame of the file the picture is, from 0",
+);
+const FRAMES_LOOKED_AT: Out<i64> = Out::new(
+    "frames_looked_at",
+    "how many frames of the file were looked at: 1 of a picture that does not move",
+);
 
 /// By default 50 million, as of a 50 MP camera.
 const MAX_PIXELS: Opt<i64> = Opt::integer(
@@ -105,7 +114,8 @@ impl Decode {
 }
 
 static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
-    let doc = "decodes JPEG, PNG, WebP, GIF, BMP and TIFF (the first frame) to 8-bit RGB";
+    let doc = "decodes JPEG, PNG, WebP, GIF, BMP and TIFF to 8-bit RGB, of pictures that move one \
+               frame or several";
     let options = [
         MAX_PIXELS.spec(),
         MAX_SIDE.spec(),
@@ -114,6 +124,8 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         COLOR.spec(),
         ALPHA.spec(),
         BACKGROUND.spec(),
+        FRAMES.spec(),
+        MAX_FRAMES.spec(),
     ];
     StageSpec::new("decode", doc, options).pure()
 });
@@ -123,8 +135,13 @@ impl StageKind for Decode {
         &SPEC
     }
 
-    fn ports(&self, _: &Options) -> Ports {
-        Ports::new([FILE.port()], [IMAGE.port()])
+    fn ports(&self, options: &Options) -> Ports {
+        let image = IMAGE.port().of_space(Some(frames::space_of_one(options)));
+        let mut outputs = vec![image, FRAME_NUMBER.port(), FRAMES_LOOKED_AT.port()];
+        if options.get(FRAMES) == Which::Sample {
+            outputs.extend(frames::given(options));
+        }
+        Ports::new([FILE.port()], outputs)
     }
 
     fn check(&self, options: &Options) -> Result<(), Vec<OptionFault>> {
@@ -140,6 +157,7 @@ impl StageKind for Decode {
     async fn build(&self, options: &Options) -> Result<Runner, Error> {
         Ok(Runner::waits(Decoding {
             decoder: decoder(options),
+            frames: wanted(options),
             pictures: self.pictures.clone(),
         }))
     }
@@ -148,6 +166,7 @@ impl StageKind for Decode {
 /// A decoder, and what it waits for.
 struct Decoding {
     decoder: Decoder,
+    frames: Frames,
     pictures: Pictures,
 }
 
@@ -160,25 +179,61 @@ impl Observed for Decoding {
 impl AsyncStage for Decoding {
     async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
         let file = inputs.get(FILE)?.clone();
-        let decoder = self.decoder;
+        let (decoder, frames) = (self.decoder, self.frames);
         let bytes = if file.len() <= LOOKED_AT_HERE {
-            decoder.room(&file)?
+            decoder.room_of(&file, frames)?
         } else {
             let file = file.clone();
-            let looking = tokio::task::spawn_blocking(move || decoder.room(&file));
+            let looking = tokio::task::spawn_blocking(move || decoder.room_of(&file, frames));
             looking.await.map_err(Error::internal)??
         };
         let room = self.pictures.room(bytes, call).await?;
         let decoding = self.pictures.decode(call, move || {
-            let Picture {
-                width,
-                height,
-                pixels,
-            } = decoder.decode(&file)?;
-            Image::new(width, height, Channels::Rgb, room.keep(pixels))
-                .ok_or_else(|| Error::internal("a picture of other size than its pixels"))
+            let mut choice = decoder.choose(&file, frames)?;
+            let pixels = room.keep(std::mem::take(&mut choice.pixels));
+            given(&choice, pixels, frames)
         });
-        Ok(Outputs::new().with(IMAGE, decoding.await?))
+        decoding.await
+    }
+}
+
+/// The frames that were taken, at their ports. They share their pixels.
+fn given(choice: &Choice, pixels: Bytes, wanted: Frames) -> Result<Outputs, Error> {
+    let Choice { width, height, .. } = *choice;
+    let [first, ..] = &*choice.frames else {
+        return Err(Error::internal("a picture without a frame"));
+    };
+    let size = pixels.len() / choice.frames.len();
+    let image = Image::new(width, height, Channels::Rgb, pixels.slice(..size))
+        .ok_or_else(|| Error::internal("a picture of other size than its pixels"))?;
+    let outputs = Outputs::new()
+        .with(IMAGE, image)
+        .with(FRAME_NUMBER, number(first))
+        .with(
+            FRAMES_LOOKED_AT,
+            i64::try_from(choice.seen).unwrap_or(i64::MAX),
+        );
+    match wanted {
+        Frames::First | Frames::Content => Ok(outputs),
+        Frames::Sample { .. } => {
+            let weights = choice.frames.iter().map(|frame| frame.weight).collect();
+            let numbers = choice.frames.iter().map(number).collect();
+            Sample::put(outputs, [height, width], pixels, weights, numbers)
+        }
+    }
+}
+
+fn number(frame: &Frame) -> i64 {
+    i64::try_from(frame.index).unwrap_or(i64::MAX)
+}
+
+fn wanted(options: &Options) -> Frames {
+    match options.get(FRAMES) {
+        Which::First => Frames::First,
+        Which::Content => Frames::Content,
+        Which::Sample => Frames::Sample {
+            most: options.get(MAX_FRAMES),
+        },
     }
 }
 

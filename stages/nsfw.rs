@@ -10,6 +10,7 @@ use omnizap_contract::{
     StageSpec, choices,
 };
 use omnizap_services::inference::clip;
+use omnizap_services::inference::frames::{self, FRAMES, MAX_FRAMES, Which};
 use omnizap_services::{Services, space};
 use serde_json::Value as Json;
 
@@ -100,6 +101,8 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         clip::MODEL.spec(),
         clip::PRETRAINED.spec(),
         clip::PREPARED.spec(),
+        FRAMES.spec(),
+        MAX_FRAMES.spec(),
     ];
     StageSpec::new("nsfw", "tells whether a picture is safe to show", options).pure()
 });
@@ -119,10 +122,15 @@ impl StageKind for Nsfw {
                 let space = Some(space::of_nsfw(options));
                 let recalled = model::NSFW_RECALLED.port().of_space(space.clone());
                 let given = model::NSFW_PROBABILITIES.port().of_space(space);
-                Ports::new(
-                    [model::IMAGE.port(), recalled, threshold],
-                    [score, is_nsfw, CLASSES.port(), given],
-                )
+                let mut inputs = vec![recalled, threshold];
+                match options.get(FRAMES) {
+                    Which::First | Which::Content => inputs.push(model::IMAGE.port()),
+                    Which::Sample => inputs.extend(
+                        model::FRAMES
+                            .map(|port| port.port().of_space(Some(frames::space(options)))),
+                    ),
+                }
+                Ports::new(inputs, [score, is_nsfw, CLASSES.port(), given])
             }
             Mode::Contrast => {
                 let space = self.services.space_of(options);

@@ -10,7 +10,7 @@ use omnizap_contract::{
     AsyncStage, Call, Counters, Embedding, Error, ErrorKind, Facts, Health, Inputs, Observed,
     Options, Outputs, Ports, Runner, Scores, StageKind, StageSpec, choices,
 };
-use omnizap_services::store::{ImageRecord, Look, LookLabels, Store, label_set, limits};
+use omnizap_services::store::{Frames, ImageRecord, Look, LookLabels, Store, label_set, limits};
 
 const EMBEDDING: In<Embedding> = In::required("embedding", "the picture's vector");
 const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
@@ -32,6 +32,10 @@ const NSFW_PROBABILITIES: In<Option<Embedding>> = In::optional(
     "nsfw_probabilities",
     "what the nsfw model gave its classes, where it is new",
 );
+
+const FRAME: In<Option<i64>> = In::optional("frame", "which frame of the file decided");
+const FRAMES_SEEN: In<Option<i64>> =
+    In::optional("frames_seen", "how many frames of the file were looked at");
 
 const WRITE: Opt<OneOf<Write>> = Opt::one_of(
     "write",
@@ -87,6 +91,8 @@ impl StageKind for Persist {
                 CLIP_SCORES.port(),
                 DEFAULT_LABELS.port(),
                 NSFW_PROBABILITIES.port(),
+                FRAME.port(),
+                FRAMES_SEEN.port(),
             ],
             [],
         )
@@ -140,6 +146,7 @@ impl AsyncStage for Persister {
             embedding: inputs.get(EMBEDDING)?.clone(),
             keep_embedding: self.embeddings,
             look: look(inputs)?,
+            frames: frames(inputs)?,
             nsfw: inputs.get(NSFW_PROBABILITIES)?.cloned(),
         };
         if !self.before {
@@ -156,6 +163,13 @@ impl AsyncStage for Persister {
     async fn close(&self) {
         self.store.flush().await;
     }
+}
+
+/// The frames that the embedding is of, where that is known.
+fn frames(inputs: &Inputs) -> Result<Option<Frames>, Error> {
+    let (frame, seen) = (inputs.get(FRAME)?, inputs.get(FRAMES_SEEN)?);
+    let frames = frame.zip(seen);
+    Ok(frames.map(|(frame, seen)| Frames { frame, seen }))
 }
 
 /// What a client sent as one line of text, trimmed; the pipeline file usually has checked it.

@@ -17,8 +17,9 @@ use omnizap_contract::{
     Outputs, Ports, Runner, StageKind, StageSpec, choices,
 };
 use omnizap_services::inference::clip::{self, ClipModel};
+use omnizap_services::inference::frames::{FRAMES, MAX_FRAMES};
 use omnizap_services::inference::nsfw::{self, is_classes};
-use omnizap_services::store::{Store, StoreError};
+use omnizap_services::store::{Frames, Store, StoreError};
 use omnizap_services::{Services, space};
 
 const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
@@ -37,6 +38,16 @@ const MODEL: Out<Text> = Out::new(
 const DEVICE: Out<Text> = Out::new("device", "what that model runs on")
     .optional()
     .published("null");
+const FRAME: Out<i64> = Out::new(
+    "frame",
+    "which frame of the file decided, where the embedding was found",
+)
+.optional();
+const FRAMES_SEEN: Out<i64> = Out::new(
+    "frames_seen",
+    "how many frames of the file were looked at, where the embedding was found",
+)
+.optional();
 const NSFW_RECALLED: Out<Embedding> = Out::new(
     "nsfw_recalled",
     "what the nsfw model gave its classes, where it was found",
@@ -85,6 +96,8 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         clip::MODEL.spec(),
         clip::PRETRAINED.spec(),
         clip::PREPARED.spec(),
+        FRAMES.spec(),
+        MAX_FRAMES.spec(),
         NSFW_MODE.spec(),
     ];
     let doc = "finds what was made of an image that was seen before";
@@ -107,6 +120,8 @@ impl StageKind for Recall {
                 EMBEDDING.port().of_space(self.services.space_of(options)),
                 MODEL.port(),
                 DEVICE.port(),
+                FRAME.port(),
+                FRAMES_SEEN.port(),
                 NSFW_RECALLED.port().of_space(of_nsfw),
                 NSFW_UNKNOWN.port(),
             ],
@@ -154,16 +169,15 @@ struct Recaller {
 
 impl Recaller {
     /// The embedding of an image, if it is known.
-    async fn embedding(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
+    async fn embedding(&self, content_hash: &str, call: &Call) -> Option<(Embedding, Frames)> {
         // Where there is much to do, what is stored is there sooner than it is computed again.
         let limit = call.remaining() / TIME_SHARE;
-        let found = self.store.image_embedding(content_hash, &self.id, limit);
-        let vector = logged(found.await, call)?;
+        let found = self.store.image_with_frames(content_hash, &self.id, limit);
+        let (vector, frames) = logged(found.await, call)?;
         // A row that was cut or changed by hand would be scored wrongly: it is embedded anew.
-        self.model.can_have_made(&vector).then(|| Embedding {
-            model: self.id.clone(),
-            vector: vector.into(),
-        })
+        let can_be = self.model.can_have_made(&vector);
+        let (model, vector) = (self.id.clone(), vector.into());
+        can_be.then_some((Embedding { model, vector }, frames))
     }
 
     /// What the nsfw model said of an image, if that is wanted and known.
@@ -214,11 +228,13 @@ impl AsyncStage for Recaller {
         let mut outputs = Outputs::new()
             .with(RECALLED, is_found)
             .with(NSFW_UNKNOWN, unknown);
-        if let Some(embedding) = embedding {
+        if let Some((embedding, frames)) = embedding {
             outputs = outputs
                 .with(EMBEDDING, embedding)
                 .with(MODEL, self.model.name().clone())
-                .with(DEVICE, self.model.device());
+                .with(DEVICE, self.model.device())
+                .with(FRAME, frames.frame)
+                .with(FRAMES_SEEN, frames.seen);
         }
         if let Some(nsfw) = nsfw {
             outputs = outputs.with(NSFW_RECALLED, nsfw);
@@ -261,6 +277,7 @@ mod tests {
             }),
             keep_embedding: true,
             look: None,
+            frames: None,
             nsfw: None,
         };
         services.store().remember(record).await.unwrap();

@@ -349,6 +349,7 @@ mod tests {
                 embedding: Arc::new(embedding(vector)),
                 keep_embedding: true,
                 look: None,
+                frames: None,
                 nsfw: None,
             });
         }

@@ -1,6 +1,7 @@
 //! The program as its users meet it.
 
 mod admin;
+mod animations;
 mod answers;
 mod bodies;
 mod budgets;

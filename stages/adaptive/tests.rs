@@ -154,6 +154,7 @@ async fn remember_as(store: &Store, content: &str, name: &str, look: Look) {
         }),
         keep_embedding: true,
         look: Some(look),
+        frames: None,
         nsfw: None,
     };
     store.remember(record).await.unwrap();

@@ -37,6 +37,7 @@ fn pixels_take_room_for_as_long_as_somebody_holds_them() {
     let kind = Decode::new(&Services::new(ServicesConfig::default()));
     let stage = Decoding {
         decoder: decoder(&options(&kind, [])),
+        frames: super::wanted(&options(&kind, [])),
         pictures: kind.pictures.clone(),
     };
     let taken = || {
@@ -64,6 +65,42 @@ fn colours_are_taken_for_srgb_unless_they_are_to_be_managed() {
     for (given, expected) in [("assume-srgb", false), ("managed", true)] {
         let options = options(&kind, [("color", given.into())]);
         assert_eq!(decoder(&options).is_managed, expected, "{given}");
+    }
+}
+
+#[test]
+fn the_frames_of_a_sample_share_their_pixels_with_the_picture() {
+    let sample = [("frames", serde_json::json!("sample"))];
+    let options = options(&*KIND, sample);
+    let stage = Decoding {
+        decoder: decoder(&options),
+        frames: super::wanted(&options),
+        pictures: KIND.pictures.clone(),
+    };
+    for (name, least) in [("animated.gif", 2), ("rgba.png", 1)] {
+        let values = [("file", Some(Value::Bytes(file(name).into())))];
+        let inputs = inputs(&*KIND, values);
+        let outputs = RUNTIME
+            .block_on(AsyncStage::run(&stage, &inputs, &call()))
+            .unwrap();
+        fits(&KIND.ports(&options), &outputs).unwrap();
+        let image = outputs.get(IMAGE).unwrap();
+        let frames = outputs.get(super::frames::GIVEN_FRAMES).unwrap();
+        let [count, height, width, 3] = frames.shape[..] else {
+            panic!("{name}: {:?}", frames.shape);
+        };
+        assert!(count >= least, "{name}");
+        assert_eq!(
+            (width, height),
+            (image.width as usize, image.height as usize)
+        );
+        let omnizap_contract::TensorData::U8(pixels) = &frames.data else {
+            panic!("{name}: no pixels");
+        };
+        assert_eq!(pixels.as_ptr(), image.pixels.as_ptr(), "{name}");
+        assert_eq!(outputs.get(super::FRAME_NUMBER), Some(0), "{name}");
+        let seen = outputs.get(super::FRAMES_LOOKED_AT).unwrap();
+        assert!(seen >= i64::try_from(count).unwrap(), "{name}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mode `model`: a classifier of its own, which knows neither the request's labels nor the model
-//! that embeds pictures. What it said of a picture before is not computed again.
+//! that embeds pictures. What it said of a picture before is not computed again. Of a sample of
+//! frames it looks at each, and what it says of the least safe one is said of all: one frame is
+//! enough for a picture that must not be shown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use omnizap_contract::typed::{In, Out};
 use omnizap_contract::{
     AsyncStage, Call, Counters, Embedding, Error, Facts, Health, Image, Inputs, Observed, Options,
-    Outputs, Runner,
+    Outputs, Runner, Tensor,
 };
 use omnizap_services::Services;
+use omnizap_services::inference::frames::{self, Sample, Which};
 use omnizap_services::inference::nsfw::{self, NSFW_CLASSES, NsfwClasses, NsfwModel, is_classes};
 use serde_json::{Map, Value as Json, json};
 
@@ -20,6 +23,12 @@ pub(super) const IMAGE: In<Option<Image>> = In::optional(
     "the decoded picture; not needed where `nsfw_recalled` is there",
 )
 .unless(NSFW_RECALLED);
+/// The same where several frames stand for the picture.
+pub(super) const FRAMES: [In<Option<Tensor>>; 3] = [
+    frames::TAKEN_FRAMES.unless(NSFW_RECALLED),
+    frames::TAKEN_WEIGHTS.unless(NSFW_RECALLED),
+    frames::TAKEN_NUMBERS.unless(NSFW_RECALLED),
+];
 pub(super) const NSFW_RECALLED: In<Option<Embedding>> = In::optional(
     "nsfw_recalled",
     "what the model gave its classes when it saw the picture before",
@@ -39,6 +48,7 @@ pub(super) async fn build(
     Ok(Runner::waits(ByModel {
         id: nsfw::id(options)?,
         model,
+        frames: options.get(frames::FRAMES),
         threshold,
         computed: AtomicU64::new(0),
     }))
@@ -48,6 +58,7 @@ struct ByModel {
     model: Arc<NsfwModel>,
     /// Under which its probabilities are kept.
     id: Arc<str>,
+    frames: Which,
     threshold: f64,
     /// Pictures that the model looked at.
     computed: AtomicU64,
@@ -87,18 +98,29 @@ impl AsyncStage for ByModel {
         if let Some(known) = self.recalled(inputs)? {
             return answer(&known, threshold);
         }
-        let Some(image) = inputs.get(IMAGE)? else {
-            return Err(Error::misconfigured(
-                "nothing is known of the picture and it was not decoded: `decode` must run where \
-                 `recall` says `nsfw_unknown`, whose option `nsfw_mode` must be `model`",
-            ));
+        let vector = match self.frames {
+            Which::First | Which::Content => {
+                let image = inputs.get(IMAGE)?.ok_or_else(not_decoded)?;
+                self.model.classify(image.clone(), call).await?
+            }
+            Which::Sample => {
+                let sample = Sample::of(inputs)?.ok_or_else(not_decoded)?;
+                self.model.classify_frames(&sample.images, call).await?
+            }
         };
-        let vector = self.model.classify(image.clone(), call).await?;
         self.computed.fetch_add(1, Ordering::Relaxed);
         let outputs = answer(&vector, threshold)?;
         let model = self.id.clone();
         Ok(outputs.with(NSFW_PROBABILITIES, Embedding { model, vector }))
     }
+}
+
+fn not_decoded() -> Error {
+    Error::misconfigured(
+        "nothing is known of the picture and it was not decoded: `decode` must run where `recall` \
+         says `nsfw_unknown`, whose option `nsfw_mode` must be `model`, and all three must have the \
+         same `frames` and `max_frames`",
+    )
 }
 
 /// The verdict on what the model gave its classes.

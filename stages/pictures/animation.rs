@@ -4,7 +4,6 @@ use image::RgbaImage;
 use omnizap_contract::Error;
 
 /// The frames of a file, in their order, each as the whole canvas that is seen at its time.
-#[cfg_attr(not(test), expect(dead_code, reason = "frames are not asked for yet"))]
 pub(crate) trait Animation {
     /// How long each frame is shown, in milliseconds, as the file says; 0 where it says nothing.
     fn durations(&self) -> &[u32];

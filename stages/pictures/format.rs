@@ -3,6 +3,7 @@
 use image::ImageFormat;
 use omnizap_contract::Error;
 
+use super::animation::Animation;
 use super::limits::Limits;
 use super::{Still, bmp, fault, gif, jpeg, png, tiff, webp};
 
@@ -42,5 +43,22 @@ pub(super) fn decode(
         ImageFormat::WebP => webp::decode(file, limits),
         ImageFormat::Bmp => bmp::decode(file, limits),
         other => Err(fault::unsupported_format(fault::name(other))),
+    }
+}
+
+/// The frames of a file; none of one that does not move.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn animation<'a>(
+    file: &'a [u8],
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<Option<Box<dyn Animation + 'a>>, Error> {
+    match format {
+        ImageFormat::Gif => gif::animation(file, limits),
+        ImageFormat::Png => png::animation(file, limits),
+        ImageFormat::WebP => webp::animation(file, limits),
+        _ => Ok(None),
     }
 }

@@ -16,6 +16,7 @@ mod colour;
 mod exif;
 mod fault;
 mod format;
+mod frames;
 mod gif;
 mod jpeg;
 pub mod limits;
@@ -25,6 +26,7 @@ mod sniff;
 mod tiff;
 mod webp;
 
+pub use frames::{Choice, Frame, Frames, LOOKED_AT_FRAMES, LOOKED_AT_PIXELS, MOST_IN_SAMPLE};
 pub use limits::Limits;
 pub use pixels::Alpha;
 
@@ -73,10 +75,13 @@ impl Decoder {
     /// As [`Self::decode`], as far as the header tells.
     pub fn room(&self, file: &[u8]) -> Result<u64, Error> {
         let format = sniff::sniff(file)?;
-        let room = guarded(format, || format::room(file, format, self.limits))
-            .map_err(|error| sniff::explained(file, error))?;
-        let of_profile = if self.is_managed { colour::ROOM } else { 0 };
-        Ok(room + of_profile)
+        let room = guarded(format, || format::room(file, format, self.limits));
+        let room = room.map_err(|error| sniff::explained(file, error))?;
+        Ok(room + self.room_of_profile())
+    }
+
+    fn room_of_profile(&self) -> u64 {
+        if self.is_managed { colour::ROOM } else { 0 }
     }
 
     /// Reads the first picture of a file.
@@ -90,6 +95,11 @@ impl Decoder {
             format::decode(file, format, self.limits, self.scaled_to)
         });
         let still = still.map_err(|error| sniff::explained(file, error))?;
+        self.finished(format, still)
+    }
+
+    /// A picture as it was asked for.
+    fn finished(&self, format: ImageFormat, still: Still) -> Result<Picture, Error> {
         let image = match still.icc {
             Some(icc) if self.is_managed => {
                 guarded(format, || Ok(colour::managed(still.image, icc)))?

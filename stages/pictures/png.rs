@@ -82,7 +82,6 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
 ///
 /// # Errors
 /// As [`room`].
-#[cfg_attr(not(test), expect(dead_code, reason = "frames are not asked for yet"))]
 pub(super) fn animation<'a>(
     file: &'a [u8],
     limits: Limits,

@@ -5,6 +5,7 @@
 //! - [`pool`]: one open model with its queues, batches and threads, whatever model it is
 //! - [`clip`]: the model that embeds pictures and texts: its names, its numbers, its pool
 //! - [`nsfw`]: the classifier of unsafe pictures, in a pool of its own
+//! - [`frames`]: which frames of a picture that moves count
 //! - [`pictures`]: the room and the threads for what is decoded
 //!
 //! # Invariants
@@ -14,6 +15,7 @@
 //! - Decoded pixels take no more than [`pictures::PictureLimits`] say, whoever holds them.
 
 pub mod clip;
+pub mod frames;
 pub mod nsfw;
 pub mod pictures;
 pub mod pool;

@@ -34,6 +34,7 @@ async fn what_waits_is_written_before_the_services_close() {
         }),
         keep_embedding: true,
         look: None,
+        frames: None,
         nsfw: None,
     });
     assert!(queued);

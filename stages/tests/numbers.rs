@@ -233,6 +233,7 @@ async fn remember(store: &Store, number: usize, vector: &[f32], scores: &Scores)
         .iter()
         .map(|score| (&*score.label, score.probability));
     let record = ImageRecord {
+        frames: None,
         nsfw: None,
         content_hash: hash(number).into(),
         image_hash: hash(number).into(),

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 type Field = (&'static str, fn(&Json) -> bool);
 
 /// Every field of an answer to `POST /classify`, with the type of its value.
-pub(super) const FIELDS: [Field; 28] = [
+pub(super) const FIELDS: [Field; 30] = [
     ("category", Json::is_string),
     ("confidence", Json::is_f64),
     ("all_scores", Json::is_object),
@@ -38,6 +38,8 @@ pub(super) const FIELDS: [Field; 28] = [
     ("image_hash", Json::is_string),
     ("model", Json::is_string),
     ("device", Json::is_string),
+    ("frame", Json::is_u64),
+    ("frames_seen", Json::is_u64),
     ("labels", Json::is_array),
     ("filename", Json::is_string),
     ("content_type", Json::is_string),

@@ -264,6 +264,9 @@ export function restOf(item, fields) {
   const model = fields.take("model", isText);
   const device = fields.take("device", isText);
   if (model !== undefined) fact("Model", device === undefined ? model : `${model} on ${device}`);
+  const frame = fields.take("frame", isNumber);
+  const seen = fields.take("frames_seen", isNumber);
+  if (seen > 1) fact("Frame", `${frame + 1}, of ${seen} that were looked at`);
   const type = fields.take("content_type", isText);
   fields.take("filename", (value) => isText(value) || value === null);
   if (type !== undefined) fact("Content type", type);

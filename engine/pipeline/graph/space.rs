@@ -2,7 +2,7 @@
 //! from one to the other. What is switched off crosses nothing, and what is of no known space fits
 //! all.
 
-use omnizap_contract::{Input, Presence};
+use omnizap_contract::{Input, PortType, Presence};
 
 use super::binder::Binder;
 use super::{Asked, Source};
@@ -38,6 +38,15 @@ impl Binder<'_> {
         source: Source,
     ) -> Option<String> {
         let [own, other] = self.two_spaces(index, input, source)?;
+        if input.ty != PortType::Embedding {
+            return Some(format!(
+                "input `{}` of `{}` takes what is made with `{own}` and `{}` is made with `{other}`: \
+                 give both stages the same options",
+                input.name,
+                self.file.stages[index].name.get_ref(),
+                self.source_name(source)
+            ));
+        }
         Some(format!(
             "input `{}` of `{}` is of the model `{own}` and `{}` of `{other}`: \
              give both stages the same model",

@@ -12,6 +12,7 @@ use omnizap_contract::{
 use omnizap_models::{Cache, Device, Model, Source};
 use tokio::task::JoinHandle;
 
+use crate::inference::frames;
 use crate::inference::pool::{ModelPool, PoolLimits, TextForm};
 use crate::store::Store;
 
@@ -182,6 +183,18 @@ impl ClipModel {
         self.pool.embed_image(image, call).await
     }
 
+    /// The embeddings of the frames of a picture in their order, L2 norm 1.
+    ///
+    /// # Errors
+    /// As [`crate::inference::pool::Pool::embed_image`].
+    pub async fn embed_frames(
+        &self,
+        frames: &[Arc<Image>],
+        call: &Call,
+    ) -> Result<Vec<Arc<[f32]>>, Error> {
+        self.pool.embed_frames(frames, call).await
+    }
+
     /// The embeddings of texts in their order, L2 norm 1.
     ///
     /// # Errors
@@ -270,12 +283,16 @@ impl ClipModel {
     }
 }
 
-/// A model with its weights, and how pictures were prepared for it.
+/// A model with its weights, and how pictures were prepared for it: the name for that, and which
+/// frames of those that move were taken. No name holds the colon of a mark.
 pub(crate) fn prepared_id(key: &Arc<str>, options: &Options) -> Arc<str> {
-    match options.get(PREPARED) {
-        "" => key.clone(),
-        name => format!("{key}{PREPARED_MARK}{name}").into(),
-    }
+    let name = Some(options.get(PREPARED)).filter(|name| !name.is_empty());
+    let frames = frames::mark(options, name.is_some());
+    let marks = name.into_iter().chain(frames.as_deref());
+    let id = marks.fold(String::from(&**key), |id, mark| {
+        format!("{id}{PREPARED_MARK}{mark}")
+    });
+    id.into()
 }
 
 /// A model with its weights.
@@ -341,7 +358,7 @@ const PREPARED_MARK: char = '+';
 pub const PREPARED: Opt<Text> = Opt::text(
     "prepared",
     "",
-    "a name for how `decode` prepares pictures, when that is not its default: an embedding is recalled only where the name is the same",
+    "a name for how `decode` prepares pictures, when that is not its default: an embedding is recalled only where the name and the option `frames` are the same",
 );
 
 /// Checks the option `prepared`.

@@ -57,6 +57,35 @@ impl NsfwModel {
     pub async fn classify(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
         self.pool.embed_image(image, call).await
     }
+
+    /// Those of the frame of a picture that is the least safe to show.
+    ///
+    /// # Errors
+    /// As [`Pool::embed_image`].
+    pub async fn classify_frames(
+        &self,
+        frames: &[Arc<Image>],
+        call: &Call,
+    ) -> Result<Arc<[f32]>, Error> {
+        let all = self.pool.embed_frames(frames, call).await?;
+        worst(all).ok_or_else(|| Error::internal("the nsfw model was given no frame"))
+    }
+}
+
+/// The probabilities with the largest score, the first of those that are alike. What are none score
+/// nothing here, and are found where the score is told.
+fn worst(all: Vec<Arc<[f32]>>) -> Option<Arc<[f32]>> {
+    let score = |classes: &Arc<[f32]>| {
+        let classes = <[f32; NSFW_CLASSES.len()]>::try_from(&**classes);
+        classes.map_or(0.0, |classes| NsfwClasses(classes).score())
+    };
+    all.into_iter().reduce(|worst, next| {
+        if score(&next) > score(&worst) {
+            next
+        } else {
+            worst
+        }
+    })
 }
 
 /// What tells the probabilities of pictures apart: the model with its weights, and how the
@@ -79,4 +108,24 @@ pub fn is_classes(vector: &[f32]) -> bool {
     vector.len() == NSFW_CLASSES.len()
         && vector.iter().all(|share| (0.0..=1.0).contains(share))
         && (sum - 1.0).abs() < 1e-3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frame_that_is_least_safe_is_that_of_all() {
+        let of = |unsafe_share: f32| {
+            let classes = NSFW_CLASSES.map(|name| match &*name.to_lowercase() {
+                "porn" => unsafe_share,
+                "neutral" => 1.0 - unsafe_share,
+                _ => 0.0,
+            });
+            Arc::<[f32]>::from(classes.to_vec())
+        };
+        let worst = worst(vec![of(0.1), of(0.9), of(0.3)]).unwrap();
+        assert_eq!(worst, of(0.9));
+        assert!(super::worst(Vec::new()).is_none());
+    }
 }

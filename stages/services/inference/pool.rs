@@ -172,10 +172,41 @@ impl<E: Encoder> Pool<E> {
     pub async fn embed_image(&self, image: Arc<Image>, call: &Call) -> Result<Arc<[f32]>, Error> {
         let (reply, answer) = Reply::new(call);
         let job = ImageJob { image, reply };
-        if !self.shared.queue.push_image(job) && !self.shared.queue.is_closed() {
+        if !self.shared.queue.push_images(vec![job]) && !self.shared.queue.is_closed() {
             return Err(busy("pictures", "max_waiting_images"));
         }
         self.received(answer).await
+    }
+
+    /// The embeddings of the frames of one picture in their order, L2 norm 1. They wait together,
+    /// as many at a time as one run of the model takes: however many a request has, no more of them
+    /// take the places of others.
+    ///
+    /// # Errors
+    /// As [`Pool::embed_image`]; [`ErrorKind::Busy`] where not all of one run may wait.
+    pub async fn embed_frames(
+        &self,
+        frames: &[Arc<Image>],
+        call: &Call,
+    ) -> Result<Vec<Arc<[f32]>>, Error> {
+        let limits = &self.shared.limits;
+        let at_once = limits.max_batch_images.min(limits.max_waiting_images);
+        let mut vectors = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(at_once.max(1)) {
+            let waiting = frames.iter().map(|image| {
+                let (reply, answer) = Reply::new(call);
+                let image = image.clone();
+                (ImageJob { image, reply }, answer)
+            });
+            let (jobs, answers): (Vec<_>, Vec<_>) = waiting.unzip();
+            if !self.shared.queue.push_images(jobs) && !self.shared.queue.is_closed() {
+                return Err(busy("pictures", "max_waiting_images"));
+            }
+            for answer in answers {
+                vectors.push(self.received(answer).await?);
+            }
+        }
+        Ok(vectors)
     }
 
     /// The embeddings of texts in their order, L2 norm 1.

@@ -14,8 +14,8 @@ use sea_orm::{
 use super::evidence::{Pictures, Seen};
 use super::image_embedding::{Column, Entity};
 use super::{
-    Inner, Store, StoreError, evidence, image_asset, image_embedding, image_name, limits,
-    nsfw_classes, theme_feedback,
+    Inner, Store, StoreError, evidence, image_asset, image_embedding, image_frames, image_name,
+    limits, nsfw_classes, theme_feedback,
 };
 use crate::vectors::Row;
 
@@ -74,6 +74,7 @@ async fn forget_evidence<C: ConnectionTrait>(
 ) -> Result<Forgotten, DbErr> {
     if !pictures.contents.is_empty() {
         nsfw_classes::forget(db, pictures.contents).await?;
+        image_frames::forget(db, pictures.contents).await?;
     }
     Ok(evidence::forget(db, pictures).await?.into())
 }

@@ -6,6 +6,22 @@ use omnizap_contract::Embedding;
 
 use super::look::Look;
 
+/// The frames that an image's embedding is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    /// The one that decided, from 0.
+    pub frame: i64,
+    /// How many were looked at.
+    pub seen: i64,
+}
+
+impl Default for Frames {
+    /// Those of a picture that does not move.
+    fn default() -> Self {
+        Self { frame: 0, seen: 1 }
+    }
+}
+
 /// One image as the store keeps it.
 #[derive(Clone, Debug)]
 pub struct ImageRecord {
@@ -20,6 +36,8 @@ pub struct ImageRecord {
     pub embedding: Arc<Embedding>,
     /// False where the vector is not to be kept, nor found by searches.
     pub keep_embedding: bool,
+    /// The frames that it is of; nothing is changed where that is not there.
+    pub frames: Option<Frames>,
     /// What the model saw in it, if it was asked.
     pub look: Option<Look>,
     /// What the nsfw model gave its classes, and the model; nothing is changed where it is not
@@ -46,6 +64,7 @@ impl ImageRecord {
         if self.asset_id.is_none() {
             self.asset_id.clone_from(&before.asset_id);
         }
+        self.frames = before.frames.or(self.frames);
         if self.nsfw.is_none() {
             self.nsfw.clone_from(&before.nsfw);
         }

@@ -177,6 +177,7 @@ mod tests {
                 default_labels: true,
                 labels: LookLabels::of([("cat", 0.75), ("dog", 0.25)]),
             }),
+            frames: None,
             nsfw: None,
         }
     }

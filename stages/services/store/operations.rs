@@ -7,9 +7,9 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use super::clock::Patience;
 use super::{
-    Asked, Feedback, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit, evidence,
-    expansion, image_embedding, image_name, judgement, label_embedding, limits, look, nsfw_classes,
-    theme_feedback,
+    Asked, Feedback, Frames, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit,
+    evidence, expansion, image_embedding, image_frames, image_name, judgement, label_embedding,
+    limits, look, nsfw_classes, theme_feedback,
 };
 use crate::vectors::Row;
 
@@ -97,6 +97,31 @@ impl Store {
             .await?;
         if found.is_none() {
             // Whatever was written of it before: it is to be written again.
+            self.0.queue.unlearn(content_hash, model);
+        }
+        Ok(found)
+    }
+
+    /// The same with the frames that it is of.
+    ///
+    /// # Errors
+    /// As [`Store::image_embedding`].
+    pub async fn image_with_frames(
+        &self,
+        content_hash: &str,
+        model: &str,
+        limit: Duration,
+    ) -> Result<Option<(Vec<f32>, Frames)>, StoreError> {
+        let doing = "reading an image's embedding";
+        let patience = Patience::of_answer(limit);
+        let found = self
+            .0
+            .read_for_answer(doing, patience, |connection| async move {
+                image_frames::find(&connection, content_hash, model).await
+            })
+            .await?;
+        if found.is_none() {
+            // As above.
             self.0.queue.unlearn(content_hash, model);
         }
         Ok(found)
@@ -327,6 +352,9 @@ async fn save_image<C: ConnectionTrait>(db: &C, record: &ImageRecord) -> Result<
             vector: &record.embedding.vector,
         };
         image_embedding::save(db, image).await?;
+        if let Some(frames) = record.frames {
+            image_frames::save(db, image.content_hash, image.model, frames).await?;
+        }
         if let Some(nsfw) = &record.nsfw {
             nsfw_classes::save(db, &record.content_hash, &nsfw.model, &nsfw.vector).await?;
         }

@@ -23,6 +23,7 @@ mod ending;
 mod faults;
 mod fixture;
 mod forget;
+mod frames;
 mod gone;
 mod late;
 mod load;
@@ -55,6 +56,7 @@ fn image(name: &str, vector: &[f32], labels: &[(&str, f64)]) -> ImageRecord {
             default_labels: true,
             labels: LookLabels::of(labels.iter().copied()),
         }),
+        frames: None,
         nsfw: None,
     }
 }

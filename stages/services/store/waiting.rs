@@ -129,6 +129,7 @@ mod tests {
                 default_labels: false,
                 labels: LookLabels::of([("cat", 0.75), ("dog", 0.25)]),
             }),
+            frames: None,
             nsfw: None,
         }
     }

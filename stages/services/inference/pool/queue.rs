@@ -82,7 +82,7 @@ pub(super) struct Queue<P> {
 }
 
 struct State<P> {
-    /// Pictures anywhere between `push_image` and `next_batch`.
+    /// Pictures anywhere between `push_images` and `next_batch`.
     waiting_images: usize,
     images: FairQueue<ImageJob>,
     prepared: FairQueue<PreparedJob<P>>,
@@ -106,21 +106,25 @@ impl<P> Queue<P> {
         }
     }
 
-    /// Adds a picture; false where there is no room.
+    /// Adds pictures; false, and none is added, where there is no room for all.
     #[must_use]
-    pub(super) fn push_image(&self, job: ImageJob) -> bool {
+    pub(super) fn push_images(&self, jobs: Vec<ImageJob>) -> bool {
+        let more = jobs.len();
         let mut state = self.lock();
-        if state.waiting_images >= self.max_waiting_images {
+        if state.waiting_images + more > self.max_waiting_images {
             // Requests that were given up make room before anyone is refused.
             state.drop_images_over();
         }
-        let has_room = !state.closed && state.waiting_images < self.max_waiting_images;
-        let is_taken = has_room && state.images.push(job);
-        if is_taken {
-            state.waiting_images += 1;
-            self.to_prepare.notify_one();
+        let has_room = !state.closed && state.waiting_images + more <= self.max_waiting_images;
+        let are_taken = has_room && state.images.push_all(jobs);
+        if are_taken {
+            state.waiting_images += more;
+            match more {
+                1 => self.to_prepare.notify_one(),
+                _ => self.to_prepare.notify_all(),
+            }
         }
-        is_taken
+        are_taken
     }
 
     /// Adds a request's texts, each with who waits for it, as long as `asker` is held.

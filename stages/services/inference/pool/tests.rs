@@ -216,6 +216,45 @@ async fn what_does_not_fit_is_refused_at_once_with_the_limits_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_one_picture_wait_as_many_at_a_time_as_one_batch_takes() {
+    let (pool, control) = pool(|_| {});
+    let frames: Vec<_> = (1..=5)
+        .map(|width| {
+            let pixels = Bytes::from(vec![0; width as usize]);
+            Arc::new(Image::new(width, 1, Channels::Gray, pixels).unwrap())
+        })
+        .collect();
+    let running = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.embed_frames(&frames, &call()).await }
+    });
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let batch = control.next();
+        let (waiting, _) = pool.shared.queue.waiting();
+        assert!(batch.len() + waiting <= 2, "{batch:?} and {waiting}");
+        seen.extend(batch);
+        control.allow();
+    }
+    assert_eq!(
+        seen,
+        ["image 1", "image 2", "image 3", "image 4", "image 5"]
+    );
+    assert_eq!(running.await.unwrap().unwrap().len(), 5);
+    // Where not all of a batch may wait, none does.
+    let _running = image(&pool, 1, call());
+    control.next();
+    let _waiting: Vec<_> = (2..5).map(|width| image(&pool, width, call())).collect();
+    waiting(&pool, 3).await;
+    let pixels = Bytes::from(vec![0; 1]);
+    let frame = Arc::new(Image::new(1, 1, Channels::Gray, pixels).unwrap());
+    let frames = [frame.clone(), frame];
+    let error = pool.embed_frames(&frames, &call()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    waiting(&pool, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_is_over_never_reaches_the_model() {
     let (pool, control) = pool(|_| {});
     let running = image(&pool, 1, call());
