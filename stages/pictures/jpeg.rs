@@ -15,6 +15,7 @@ use omnizap_contract::Error;
 use super::limits::Limits;
 use super::{Still, fault, pixels};
 
+mod canonical;
 mod colour;
 mod exif;
 mod fault_of;
@@ -25,6 +26,7 @@ mod inner;
 mod picture;
 mod quick;
 mod scan;
+mod smooth;
 mod standard;
 mod stream;
 mod upsample;
@@ -32,8 +34,9 @@ mod upsample;
 use colour::Colours;
 use fault_of::broken;
 use frame::{Coding, Frame, Scan};
+use huffman::AtEnd;
 pub(super) use inner::{Inner, InnerColours, decode_inner};
-use stream::{AtEnd, Event, Stream, Tables};
+use stream::{Event, Stream, Tables};
 use upsample::Plane;
 
 /// A file whose header was read, up to the first scan.
@@ -80,9 +83,14 @@ impl<'a> Header<'a> {
         usize::from(self.frame.width) * usize::from(self.frame.height)
     }
 
-    /// Bytes that decoding holds at most at one time.
+    /// Bytes that decoding holds at most at one time: the pixels are made when coefficients are gone.
     fn room(&self) -> u64 {
-        picture::bytes(&self.frame, &self.scan) + 3 * self.area() as u64
+        let planes = picture::bytes(&self.frame, &self.scan);
+        let made = 3 * self.area() as u64;
+        match self.frame.coding {
+            Coding::Sequential | Coding::Progressive => planes.max(self.frame.plane_bytes() + made),
+            Coding::Arithmetic { .. } | Coding::Lossless => planes + made,
+        }
     }
 
     /// By how much the sides are divided: what is wanted stays within the picture.
@@ -94,8 +102,8 @@ impl<'a> Header<'a> {
     }
 }
 
-/// How many bytes decoding takes at most at one time, as the header tells: what is made, a plane a
-/// component, and where the picture comes in several scans its coefficients of two bytes.
+/// How many bytes decoding takes at most at one time, as the header tells: a plane a component, then
+/// what is made, or before, where the picture comes in several scans, coefficients of two bytes.
 ///
 /// # Errors
 /// As [`decode`], as far as the header tells.
@@ -126,7 +134,8 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
         rgb.ok_or_else(|| fault::broken(ImageFormat::Jpeg, "the decoder gave too few pixels"))
     };
     let colours = header.colours();
-    if quick::is_for(&header.frame, &header.scan) && is_plain(file, limits) {
+    let is_plain = is_plain(file, limits)?;
+    if is_plain && quick::is_for(&header.frame, &header.scan) {
         let divisor = header.divisor(scaled_to);
         match quick::decode(file, colours, divisor, limits) {
             Ok(picture) => return still(picture.width as u32, picture.height as u32, picture.data),
@@ -149,23 +158,22 @@ pub(super) fn decode(file: &[u8], limits: Limits, scaled_to: Option<u32>) -> Res
     still(width, height, rgb)
 }
 
-/// True where the scans of a file are followed by an end marker and are no more work than they should
-/// be. What comes behind (a thumbnail, a video) does not count.
-fn is_plain(file: &[u8], limits: Limits) -> bool {
-    let Ok(mut header) = Header::read(file, limits) else {
-        return false;
-    };
+/// True where the scans of a file are followed by an end marker. What comes behind (a thumbnail, a
+/// video) does not count. No pixel is decoded.
+///
+/// # Errors
+/// `TooLarge` where the scans are more work than they should be.
+fn is_plain(file: &[u8], limits: Limits) -> Result<bool, Error> {
+    let mut header = Header::read(file, limits)?;
     let extents = header.frame.extents();
     let mut work = picture::Work::new(&header.frame);
     let mut scan = header.scan;
     loop {
-        if work.add(&extents, &scan).is_err() {
-            return false;
-        }
+        work.add(&extents, &scan)?;
         match header.stream.next() {
             Ok(Event::Scan(next)) => scan = next,
-            Ok(Event::End) => return true,
-            Err(_) => return false,
+            Ok(Event::End) => return Ok(true),
+            Err(_) => return Ok(false),
         }
     }
 }
@@ -204,6 +212,5 @@ fn rows(
     }
 }
 
-fn too_many_scans() -> Error {
-    fault::too_large("in too many scans".to_owned(), "max_scans")
-}
+#[cfg(test)]
+mod tests;

@@ -243,7 +243,8 @@ fn what_a_header_asks_for_holds_the_pixels() {
         let image = decode(&stage, file).unwrap();
         let pixels = image.pixels.len() as u64;
         assert!(room >= pixels, "{name}: {room} bytes for {pixels}");
-        let at_most = 20 * pixels;
+        // The samples of a tiny picture fill its blocks.
+        let at_most = 20 * pixels + 1024;
         assert!(room <= at_most, "{name}: {room} bytes for {pixels}");
         looked_at += 1;
     }

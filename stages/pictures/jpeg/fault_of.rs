@@ -25,3 +25,12 @@ pub(super) fn rare(what: &str) -> Error {
     )
     .with_code("unsupported_format")
 }
+
+/// The scans of a progressive picture are more work than they should be.
+pub(super) fn too_many_scans() -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        "file is a JPEG picture in too many scans; save it anew, not as progressive, and send that",
+    )
+    .with_code("image_too_large")
+}

@@ -3,12 +3,20 @@
 use omnizap_contract::Error;
 
 use super::fault_of::{broken, truncated};
-use super::stream::AtEnd;
 
 /// How many bits are looked up at once.
 const LOOKAHEAD: u32 = 8;
 /// The buffer is filled up to this many bits.
 const FILLED: u32 = 57;
+
+/// What becomes of a stream that ends before its picture does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtEnd {
+    /// It is refused: half a picture would be taken for the whole one.
+    Refuse,
+    /// As if an end marker stood there, which leaves the rest gray: libtiff's way.
+    EndMarker,
+}
 
 /// A table as a file holds it.
 pub(super) struct Spec {

@@ -4,7 +4,8 @@ use omnizap_contract::Error;
 
 use super::fault_of::broken;
 use super::frame::Coding;
-use super::stream::{AtEnd, Event, Stream, Tables};
+use super::huffman::AtEnd;
+use super::stream::{Event, Stream, Tables};
 use super::{colour, picture, rows};
 use crate::limits::Limits;
 

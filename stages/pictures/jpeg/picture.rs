@@ -3,18 +3,19 @@
 
 use omnizap_contract::Error;
 
-use super::fault_of::broken;
+use super::fault_of::{broken, too_many_scans, truncated};
 use super::frame::{Coding, Extent, Frame, Scan};
+use super::idct;
 use super::scan::{self, Block, Blocks, Kept};
+use super::smooth::Progress;
 use super::stream::{Event, Stream, Tables};
 use super::upsample::Plane;
-use super::{idct, too_many_scans};
 use crate::limits::Limits;
 
 /// Blocks that scans may visit, besides a number of times all blocks: the work of hostile files.
-const FREE_VISITS: u64 = 32 << 20;
+const FREE_VISITS: u64 = 4 << 20;
 /// How often scans may visit all blocks.
-pub(super) const MOST_VISITS: u64 = 64;
+const MOST_VISITS: u64 = 16;
 /// Most scans; usual pictures have about ten.
 pub(super) const MOST_SCANS: usize = 512;
 
@@ -75,12 +76,19 @@ impl Blocks for Direct {
     ) -> Result<(), Error> {
         let mut block = [0; 64];
         decode(&mut block)?;
+        self.put((component, across, down), &block);
+        Ok(())
+    }
+}
+
+impl Direct {
+    #[inline]
+    fn put(&mut self, (component, across, down): (usize, usize, usize), block: &Block) {
         let plane = &mut self.planes[component];
         if let Some(steps) = &self.quantization[component] {
             let stride = plane.stride;
-            idct::block(&block, steps, plane.block(across, down), stride);
+            idct::block(block, steps, plane.block(across, down), stride);
         }
-        Ok(())
     }
 }
 
@@ -96,10 +104,9 @@ pub(super) fn planes(
 ) -> Result<Vec<Plane>, Error> {
     limits.check_alloc(bytes(frame, first))?;
     let extents = frame.extents();
-    let is_single = is_single(frame, first);
     let mut quantization = vec![None; extents.len()];
     latch(&mut quantization, frame, first, &stream.tables)?;
-    let kept = if is_single {
+    let kept = if is_single(frame, first) {
         None
     } else {
         Some(all_scans(
@@ -118,21 +125,46 @@ pub(super) fn planes(
         quantization,
     };
     match kept {
-        None => scan::decode(stream, frame, &extents, first, &mut direct)?,
-        Some(kept) => {
+        None => {
+            let read = scan::decode(stream, frame, &extents, first, &mut direct)?;
+            if read.is_short {
+                after_short_data(stream)?;
+            }
+        }
+        Some((kept, progress)) => {
+            let is_smoothed =
+                frame.coding == Coding::Progressive && progress.is_unrefined(&direct.quantization);
             for (component, extent) in extents.iter().enumerate() {
-                for (down, row) in kept.rows(component).take(extent.blocks_down).enumerate() {
-                    for (across, block) in row.iter().take(extent.blocks_across).enumerate() {
-                        direct.with(component, across, down, &mut |to| {
-                            *to = *block;
-                            Ok(())
-                        })?;
+                let Some(steps) = direct.quantization[component] else {
+                    continue;
+                };
+                for down in 0..extent.blocks_down {
+                    for across in 0..extent.blocks_across {
+                        let at = (component, across, down);
+                        if is_smoothed {
+                            let block = progress.smoothed(&kept, frame, extent, at, &steps);
+                            direct.put(at, &block);
+                        } else {
+                            direct.put(at, kept.block(component, across, down));
+                        }
                     }
                 }
             }
         }
     }
     Ok(direct.planes)
+}
+
+/// What follows where a scan had too little data: as with libjpeg, whatever is no marker that may
+/// stand there spoils the picture. Where nothing was missing, nobody asks.
+fn after_short_data(stream: &mut Stream<'_>) -> Result<(), Error> {
+    match stream.next() {
+        Ok(Event::End) => Ok(()),
+        Ok(Event::Scan(_)) => Err(broken("a scan after the last one")),
+        // The file ends, and the picture was complete as far as its data goes.
+        Err(error) if error.code() == truncated().code() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Decodes all scans up to the end marker.
@@ -142,18 +174,20 @@ fn all_scans(
     extents: &[Extent],
     first: &Scan,
     quantization: &mut [Option<[u16; 64]>],
-) -> Result<Kept, Error> {
+) -> Result<(Kept, Progress), Error> {
     let mut work = Work::new(frame);
     let mut kept = Kept::new(extents);
+    let mut progress = Progress::new(extents.len());
     let mut next;
     let mut scan = first;
     loop {
         work.add(extents, scan)?;
         latch(quantization, frame, scan, &stream.tables)?;
-        scan::decode(stream, frame, extents, scan, &mut kept)?;
+        let read = scan::decode(stream, frame, extents, scan, &mut kept)?;
+        progress.add(scan, read.good_units);
         match stream.next()? {
             Event::Scan(found) => next = found,
-            Event::End => return Ok(kept),
+            Event::End => return Ok((kept, progress)),
         }
         scan = &next;
     }

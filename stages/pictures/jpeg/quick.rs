@@ -1,16 +1,19 @@
 //! The way of what cameras and programs write: the crate libjpeg-turbo-rs, which is fast and strict.
 //! Whatever it does not take goes the careful way.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use image::ImageFormat;
 use libjpeg_turbo_rs::{
     ColorSpace, DecodeLimits, Decoder, Image, JpegError, PixelFormat, RawImage, ScalingFactor,
 };
 use omnizap_contract::Error;
 
+use super::canonical;
 use super::colour::Colours;
+use super::fault_of::{too_many_scans, truncated};
 use super::frame::{Coding, Frame, Scan};
 use super::picture::{MOST_SCANS, is_single};
-use super::{fault_of, too_many_scans};
 use crate::fault;
 use crate::limits::{Limits, MAX_ALLOC_BYTES};
 
@@ -35,6 +38,19 @@ pub(super) fn is_for(frame: &Frame, scan: &Scan) -> bool {
 /// # Errors
 /// Whatever the crate finds wrong or odd.
 pub(super) fn decode(
+    file: &[u8],
+    colours: Colours,
+    divisor: u32,
+    limits: Limits,
+) -> Result<Image, JpegError> {
+    let work = || decode_guarded(file, colours, divisor, limits);
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a JPEG decoder panicked; please report the file to its authors");
+        Err(JpegError::CorruptData("the decoder panicked".to_owned()))
+    })
+}
+
+fn decode_guarded(
     file: &[u8],
     colours: Colours,
     divisor: u32,
@@ -65,8 +81,8 @@ pub(super) fn decode(
 /// # Errors
 /// As [`super::decode`].
 pub(super) fn lossless(file: &[u8], limits: Limits) -> Result<Vec<u8>, Error> {
-    let failed = |error| failed(file, error);
-    let mut decoder = Decoder::new_with_limits(file, bounds(limits)).map_err(failed)?;
+    let file = canonical::of(file)?;
+    let mut decoder = Decoder::new_with_limits(&file, bounds(limits)).map_err(failed)?;
     decoder.set_output_format(PixelFormat::Rgb);
     Ok(decoder.decode_image().map_err(failed)?.data)
 }
@@ -76,8 +92,8 @@ pub(super) fn lossless(file: &[u8], limits: Limits) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// As [`super::decode`].
 pub(super) fn arithmetic(file: &[u8], limits: Limits) -> Result<RawImage, Error> {
-    let failed = |error| failed(file, error);
-    let decoder = Decoder::new_with_limits(file, bounds(limits)).map_err(failed)?;
+    let file = canonical::of(file)?;
+    let decoder = Decoder::new_with_limits(&file, bounds(limits)).map_err(failed)?;
     decoder.decode_raw().map_err(failed)
 }
 
@@ -92,10 +108,9 @@ fn bounds(limits: Limits) -> DecodeLimits {
     }
 }
 
-fn failed(file: &[u8], error: JpegError) -> Error {
+fn failed(error: JpegError) -> Error {
     match error {
-        JpegError::UnexpectedEof => fault_of::truncated(),
-        _ if !file.ends_with(b"\xff\xd9") => fault_of::truncated().with_source(error),
+        JpegError::UnexpectedEof => truncated(),
         JpegError::Unsupported(_) => fault::rare_kind(ImageFormat::Jpeg, error),
         JpegError::LimitExceeded { what, .. } if what.contains("scan") => too_many_scans(),
         JpegError::LimitExceeded { .. } => {

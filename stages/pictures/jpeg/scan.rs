@@ -45,10 +45,9 @@ impl Kept {
         }
     }
 
-    /// The blocks of a component, row by row.
-    pub(super) fn rows(&self, component: usize) -> impl Iterator<Item = &[Block]> {
-        let (across, blocks) = &self.components[component];
-        blocks.chunks_exact(*across)
+    pub(super) fn block(&self, component: usize, across: usize, down: usize) -> &Block {
+        let (row, blocks) = &self.components[component];
+        &blocks[down * row + across]
     }
 }
 
@@ -86,6 +85,14 @@ enum Kind {
     AcRefined,
 }
 
+/// What came of a scan.
+pub(super) struct Read {
+    /// Whether data was missing at its end.
+    pub(super) is_short: bool,
+    /// The last row of units of the picture for which there was data.
+    pub(super) good_units: usize,
+}
+
 /// The state of a scan.
 struct Decoding<'a> {
     bits: Bits<'a>,
@@ -107,11 +114,13 @@ pub(super) fn decode(
     extents: &[Extent],
     scan: &Scan,
     blocks: &mut impl Blocks,
-) -> Result<(), Error> {
+) -> Result<Read, Error> {
     let kind = kind(frame, scan)?;
     let mut parts = parts(frame, scan, kind, &stream.tables)?;
+    let mut rows_in_unit = 1;
     let (units_across, units_down) = if let [part] = parts.as_mut_slice() {
         // A scan of one component has no more blocks than the picture needs.
+        rows_in_unit = part.down;
         (part.across, part.down) = (1, 1);
         let extent = extents[part.component];
         (extent.blocks_across, extent.blocks_down)
@@ -132,8 +141,12 @@ pub(super) fn decode(
     };
     let interval = u32::from(stream.restart_interval);
     let (mut to_go, mut next_restart) = (interval, 0);
+    let mut good_units = 0;
     for down in 0..units_down {
         for across in 0..units_across {
+            if !decoding.bits.is_short {
+                good_units = down / rows_in_unit;
+            }
             if interval > 0 {
                 if to_go == 0 {
                     restart(stream, &mut decoding, next_restart)?;
@@ -164,7 +177,10 @@ pub(super) fn decode(
     }
     stream.at = decoding.bits.at;
     stream.unread = decoding.bits.marker;
-    Ok(())
+    Ok(Read {
+        is_short: decoding.bits.is_short,
+        good_units,
+    })
 }
 
 fn kind(frame: &Frame, scan: &Scan) -> Result<Kind, Error> {

@@ -7,7 +7,7 @@ use omnizap_contract::Error;
 
 use super::fault_of::{broken, rare, truncated};
 use super::frame::{Coding, Component, Frame, Scan};
-use super::huffman::Spec;
+use super::huffman::{AtEnd, Spec};
 
 /// Zigzag to natural order; the 16 further entries catch runs that lead out of a block.
 #[rustfmt::skip]
@@ -20,15 +20,6 @@ pub(super) const NATURAL_ORDER: [u8; 80] = [
 ];
 
 const EOI: u8 = 0xD9;
-
-/// What becomes of a stream that ends before its picture does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AtEnd {
-    /// It is refused: half a picture would be taken for the whole one.
-    Refuse,
-    /// As if an end marker stood there, which leaves the rest gray: libtiff's way.
-    EndMarker,
-}
 
 /// Tables that a stream has defined so far.
 #[derive(Clone, Default)]
@@ -137,6 +128,14 @@ impl<'a> Stream<'a> {
                 0xD0..=0xD7 | 0x01 => {}
                 0xD8 => return Err(broken("a second start marker")),
                 0xDA => return Ok(Event::Scan(self.scan()?)),
+                0xC5..=0xC7 | 0xCD..=0xCF => {
+                    return Err(rare("of several resolutions (hierarchical JPEG)"));
+                }
+                0xF7 => return Err(rare("coded by JPEG-LS")),
+                // No length stands behind these as far as anybody knows.
+                0x02..=0xBF | 0xC8 | 0xDE | 0xDF | 0xF0..=0xFD => {
+                    return Err(broken(format!("an unknown marker 0xFF{marker:02X}")));
+                }
                 _ => {
                     let segment = self.segment()?;
                     self.take_in(marker, segment)?;
@@ -196,7 +195,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The content of a segment, which is skipped. A length too small for itself is one of nothing.
-    fn segment(&mut self) -> Result<&'a [u8], Error> {
+    pub(super) fn segment(&mut self) -> Result<&'a [u8], Error> {
         let rest = self.data.get(self.at..).unwrap_or_default();
         let length = rest.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
         let length = usize::from(length.ok_or_else(truncated)?).max(2);
@@ -212,8 +211,6 @@ impl<'a> Stream<'a> {
             0xC3 | 0xCB => self.start_frame(content, Coding::Lossless),
             0xC9 => self.start_frame(content, Coding::Arithmetic { progressive: false }),
             0xCA => self.start_frame(content, Coding::Arithmetic { progressive: true }),
-            0xC5..=0xC7 | 0xCD..=0xCF => Err(rare("of several resolutions (hierarchical JPEG)")),
-            0xF7 => Err(rare("coded by JPEG-LS")),
             0xC4 => self.huffman_tables(content),
             0xDB => self.quantization_tables(content),
             0xDD => match content {
@@ -250,8 +247,7 @@ impl<'a> Stream<'a> {
                 Ok(())
             }
             // Other applications' data, comments, conditioning of the arithmetic coder, a height.
-            0xE3..=0xED | 0xEF | 0xFE | 0xCC | 0xDC => Ok(()),
-            other => Err(broken(format!("an unknown marker 0xFF{other:02X}"))),
+            _ => Ok(()),
         }
     }
 

@@ -64,7 +64,7 @@ impl Plane {
     /// A row of the picture. `spare` is at least two longer than the picture is wide.
     pub(super) fn picture_row<'a>(&'a self, at: usize, spare: &'a mut [u8]) -> &'a [u8] {
         // The row above or below that is mixed in.
-        let other = if at % 2 == 0 {
+        let other = if at.is_multiple_of(2) {
             (at / 2).saturating_sub(1)
         } else {
             at / 2 + 1
@@ -73,7 +73,7 @@ impl Plane {
             How::AsIs => return self.row(at),
             How::Across => across(self.row(at), spare),
             How::Down => {
-                let bias = if at % 2 == 0 { 1 } else { 2 };
+                let bias = if at.is_multiple_of(2) { 1 } else { 2 };
                 let rows = self.row(at / 2).iter().zip(self.row(other));
                 for (to, (&near, &far)) in spare.iter_mut().zip(rows) {
                     *to = ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8;
