@@ -80,7 +80,16 @@ pub(super) enum Order {
 
 impl Order {
     /// The number that up to eight bytes make.
+    #[inline]
     pub(super) fn number(self, bytes: &[u8]) -> u64 {
+        // Samples are so many that the usual sizes count.
+        match (self, bytes) {
+            (Self::Little, &[a, b]) => return u16::from_le_bytes([a, b]).into(),
+            (Self::Big, &[a, b]) => return u16::from_be_bytes([a, b]).into(),
+            (Self::Little, &[a, b, c, d]) => return u32::from_le_bytes([a, b, c, d]).into(),
+            (Self::Big, &[a, b, c, d]) => return u32::from_be_bytes([a, b, c, d]).into(),
+            _ => {}
+        }
         let add = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
         match self {
             Self::Little => bytes.iter().rev().fold(0, add),
