@@ -1,9 +1,10 @@
 //! The one place that calls libwebp, which decodes the pixels.
 //!
-//! Why a library in C and not the image crate's decoder: that takes twice the time of libwebp, with
-//! lossy and with lossless pictures alike, and WebP is what messengers send. libwebp is what browsers
-//! and Pillow decode with, so its pixels are the right ones by definition. It is under continuous
-//! fuzzing by OSS-Fuzz; the version that is built here is 1.6, behind the repair of CVE-2023-4863
+//! Why a library in C and not the image crate's decoder: that takes three times as long with lossy
+//! pictures (12 million pixels: 740 ms of one core, here 240) and half as long again with lossless
+//! ones, and WebP is what messengers send. libwebp is what browsers and Pillow decode with, so its
+//! pixels are the right ones by definition. Against it stands unsafe code on hostile input: it is
+//! under continuous fuzzing by OSS-Fuzz; the version that is built here is 1.6, behind the repair of CVE-2023-4863
 //! (1.3.2). Only its decoder of one picture is called: the container, which is where sizes are
 //! claimed, is read in Rust. It builds in half a minute of one core, by the C compiler that other
 //! crates want too.
