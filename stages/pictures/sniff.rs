@@ -55,9 +55,10 @@ pub(super) fn sniff(file: &[u8]) -> Result<ImageFormat, Error> {
     }
     let head = &file[..file.len().min(HEAD)];
     if let Some(format) = begins(file) {
+        let is_packed = matches!(format, ImageFormat::Gif | ImageFormat::WebP);
         return match containers::within(format, file) {
             Some((foreign, name)) => Err(fault::foreign(foreign, name)),
-            None if text::is_surely_mangled(head) => Err(fault::mangled()),
+            None if is_packed && text::is_surely_mangled(head) => Err(fault::mangled()),
             None => Ok(format),
         };
     }

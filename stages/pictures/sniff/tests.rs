@@ -219,6 +219,15 @@ fn bytes_that_were_taken_for_text_are_told() {
 }
 
 #[test]
+fn pixels_that_are_text_by_chance_are_pixels() {
+    let mut bitmap =
+        b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x40\0\0\0\x40\0\0\0\x01\0\x18\0".to_vec();
+    bitmap.extend([0; 24]);
+    bitmap.extend(b"\xC3\x80\x20".repeat(64 * 64));
+    assert_eq!(sniff(&bitmap).ok(), Some(ImageFormat::Bmp));
+}
+
+#[test]
 fn a_text_is_no_format_whose_letters_it_begins_with() {
     for text in [
         "BZhang wrote it",

@@ -46,7 +46,7 @@ const NUMBERS: [&[u8]; 4] = [
 /// How addresses begin.
 const ADDRESSES: [&[u8]; 4] = [b"http://", b"https://", b"blob:", b"file://"];
 
-/// More letters beyond ASCII in a picture are no chance.
+/// More different letters beyond ASCII in a picture are no chance.
 const SURE: usize = 12;
 
 /// What is said of a file that is text, or that was a picture.
@@ -120,9 +120,15 @@ pub(super) fn is_plain(head: &[u8]) -> bool {
 }
 
 fn is_unicode(head: &[u8]) -> bool {
+    unicode(head).is_some()
+}
+
+/// The head as text; it may end within a character.
+fn unicode(head: &[u8]) -> Option<&str> {
     match str::from_utf8(head) {
-        Ok(_) => true,
-        Err(error) => error.error_len().is_none(),
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_some() => None,
+        Err(error) => str::from_utf8(&head[..error.valid_up_to()]).ok(),
     }
 }
 
@@ -154,10 +160,22 @@ pub(super) fn is_mangled(head: &[u8]) -> bool {
 }
 
 /// True for a picture that is UTF-8 with so many letters beyond ASCII that chance is no reason. Some
-/// formats begin with ASCII, and what is behind may be read as other pixels.
+/// formats begin with ASCII, and what is behind may be read as other pixels. Only for those that are
+/// packed: plain pixels of one colour may be UTF-8.
 pub(super) fn is_surely_mangled(head: &[u8]) -> bool {
-    let begin_letters = |byte: &&u8| **byte >= 0xC0;
-    is_unicode(head) && head.iter().filter(begin_letters).nth(SURE).is_some()
+    let Some(text) = unicode(head) else {
+        return false;
+    };
+    let mut letters: Vec<char> = text.chars().filter(|letter| !letter.is_ascii()).collect();
+    let lost = letters
+        .iter()
+        .filter(|letter| **letter == char::REPLACEMENT_CHARACTER);
+    if lost.count() > SURE {
+        return true;
+    }
+    letters.sort_unstable();
+    letters.dedup();
+    letters.len() > SURE
 }
 
 /// True for a PNG whose line ends were changed, or whose first byte was made ASCII: its signature is
