@@ -68,6 +68,17 @@ def star(draw, side):
     draw.polygon(points, fill="#ffac33")
 
 
+def sun(draw, side):
+    middle = side / 2
+    for ray in range(8):
+        angle = math.pi * ray / 4
+        points = []
+        for radius, turn in ((0.33, -0.28), (0.49, 0), (0.33, 0.28)):
+            points.append((middle + side * radius * math.cos(angle + turn), middle + side * radius * math.sin(angle + turn)))
+        draw.polygon(points, fill="#ffac33")
+    draw.ellipse((side * 0.22, side * 0.22, side * 0.78, side * 0.78), fill="#ffac33")
+
+
 def smiley(draw, side):
     at = lambda *box: tuple(side * share for share in box)
     draw.ellipse(at(0.02, 0.02, 0.98, 0.98), fill="#ffcc4d")
@@ -90,10 +101,10 @@ THINGS = [
     ("pizza", {"pizza"}, lambda: sample("pizza-sticker.webp")),
     ("bar-chart", {"bar chart"}, lambda: sample("bar-chart.png")),
     ("qr-code", {"QR code", "qr code"}, lambda: sample("qr-code.png")),
-    ("chat", {"chat", "chat screenshot", "screenshot"}, lambda: sample("chat.png")),
-    ("heart", {"heart"}, lambda: drawn(heart)),
+    ("sun", {"sun"}, lambda: drawn(sun)),
+    ("heart", {"heart", "love"}, lambda: drawn(heart)),
     ("star", {"star"}, lambda: drawn(star)),
-    ("smiley", {"smiling face", "smiley", "emoji"}, lambda: drawn(smiley)),
+    ("smiley", {"happy face"}, lambda: drawn(smiley)),
     ("traffic-light", {"traffic light"}, lambda: drawn(traffic_light)),
 ]
 
