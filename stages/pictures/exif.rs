@@ -182,7 +182,7 @@ fn orientation_in_xmp(xmp: &[u8]) -> Option<u8> {
     None
 }
 
-/// Where `part` begins first.
+/// Where `part` begins first. The first byte is looked for alone: it is rare in what is searched here.
 fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }

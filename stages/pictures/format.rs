@@ -19,7 +19,8 @@ pub(super) fn room(file: &[u8], format: ImageFormat, limits: Limits) -> Result<u
         ImageFormat::Tiff => tiff::room(file, limits),
         ImageFormat::WebP => webp::room(file, limits),
         ImageFormat::Bmp => bmp::room(file, limits),
-        other => Err(fault::unsupported_format(fault::name(other))),
+        // None that `sniff` tells.
+        other => Err(fault::foreign(fault::Foreign::Picture, fault::name(other))),
     }
 }
 
@@ -42,7 +43,8 @@ pub(super) fn decode(
         ImageFormat::Tiff => tiff::decode(file, limits),
         ImageFormat::WebP => webp::decode(file, limits),
         ImageFormat::Bmp => bmp::decode(file, limits),
-        other => Err(fault::unsupported_format(fault::name(other))),
+        // None that `sniff` tells.
+        other => Err(fault::foreign(fault::Foreign::Picture, fault::name(other))),
     }
 }
 

@@ -6,6 +6,7 @@ use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 
+use super::animation::Animation;
 use super::{Alpha, Decoder, Limits, Picture};
 
 mod odd;
@@ -14,12 +15,12 @@ pub(crate) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images")
 }
 
-fn file(name: &str) -> Vec<u8> {
+pub(crate) fn file(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// As the pipelines that are shipped.
-fn default() -> Decoder {
+pub(crate) fn default() -> Decoder {
     Decoder {
         limits: Limits {
             max_pixels: 50_000_000,
@@ -36,7 +37,7 @@ fn default() -> Decoder {
 }
 
 /// With the choices of the Python service.
-fn compat() -> Decoder {
+pub(crate) fn compat() -> Decoder {
     Decoder {
         is_turned: false,
         alpha: Alpha::Drop,
@@ -44,7 +45,7 @@ fn compat() -> Decoder {
     }
 }
 
-fn decode(decoder: &Decoder, bytes: Vec<u8>) -> Result<Picture, Error> {
+pub(crate) fn decode(decoder: &Decoder, bytes: Vec<u8>) -> Result<Picture, Error> {
     decoder.decode(&bytes)
 }
 
