@@ -12,14 +12,8 @@ const PREFIX: &[u8] = b"Exif\0\0";
 /// The tag (TIFF 6.0, section 8; EXIF 2.32, section 4.6.4).
 const ORIENTATION: u16 = 274;
 
-/// How EXIF data turns a picture. The bytes begin with the TIFF header, or with `Exif\0\0` and that.
-pub(super) fn orientation_of(exif: &[u8]) -> Orientation {
-    orientation_tag(exif)
-        .and_then(Orientation::from_exif)
-        .unwrap_or(Orientation::NoTransforms)
-}
-
-/// How a picture wants to be turned: as its EXIF data says, and as its XMP packet says where there is
+/// How a picture wants to be turned: as its EXIF data says, which begins with the TIFF header or with
+/// `Exif\0\0` and that, and as its XMP packet says where there is
 /// no such tag in the EXIF data.
 pub(super) fn turn(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     exif.and_then(orientation_tag)
@@ -190,6 +184,10 @@ fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn orientation_of(exif: &[u8]) -> Orientation {
+        turn(Some(exif), None)
+    }
 
     /// A TIFF header and one directory of the entries given.
     fn exif(is_big: bool, entries: &[(u16, u16, u32, [u8; 4])]) -> Vec<u8> {

@@ -1,12 +1,9 @@
 //! Why a file could not be decoded, in words for the client who sent it.
 
 use std::error::Error as StdError;
-use std::io;
 
-use image::{ImageError, ImageFormat};
+use image::ImageFormat;
 use omnizap_contract::{Error, ErrorKind};
-
-use super::limits::MAX_ALLOC_BYTES;
 
 /// What to send: the formats that are read.
 const SEND: &str = "send JPEG, PNG, WebP, GIF, BMP or TIFF";
@@ -192,37 +189,6 @@ pub(super) fn panicked(format: ImageFormat) -> Error {
         "an image decoder panicked; please report the file to its authors"
     );
     broken(format, "the decoder panicked")
-}
-
-/// What a decoder reported.
-pub(super) fn from_decoder(format: ImageFormat, error: ImageError) -> Error {
-    match error {
-        ImageError::Limits(_) => too_large(
-            "that needs too much memory to decode".to_owned(),
-            MAX_ALLOC_BYTES,
-        )
-        .with_source(error),
-        ImageError::Unsupported(_) => rare_kind(format, error),
-        error if ends_early(&error) => truncated(format).with_source(error),
-        error => broken(format, error),
-    }
-}
-
-/// True where the error or some cause of it is the end of the file.
-fn ends_early(error: &ImageError) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = match error {
-        // Its own source is that of the inner error.
-        ImageError::IoError(error) => Some(error),
-        error => Some(error),
-    };
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// The format's name as people write it.

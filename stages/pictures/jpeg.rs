@@ -13,11 +13,10 @@ use image::{ImageFormat, RgbImage};
 use omnizap_contract::Error;
 
 use super::limits::Limits;
-use super::{Still, fault, pixels};
+use super::{Still, exif, fault, pixels};
 
 mod canonical;
 mod colour;
-mod exif;
 mod fault_of;
 mod frame;
 mod huffman;
@@ -69,10 +68,7 @@ impl<'a> Header<'a> {
     }
 
     fn orientation(&self) -> Orientation {
-        let exif = self.stream.exif.and_then(exif::orientation);
-        let value = exif.or_else(|| self.stream.xmp.and_then(exif::orientation_of_xmp));
-        let orientation = value.and_then(Orientation::from_exif);
-        orientation.unwrap_or(Orientation::NoTransforms)
+        exif::turn(self.stream.exif, self.stream.xmp)
     }
 
     fn colours(&self) -> Colours {

@@ -60,11 +60,4 @@ impl Limits {
         }
         Ok(())
     }
-
-    /// The bound that the image crate keeps by itself: the others are checked here.
-    pub(super) fn of_image_crate(&self) -> image::Limits {
-        let mut limits = image::Limits::no_limits();
-        limits.max_alloc = Some(self.max_alloc_bytes);
-        limits
-    }
 }

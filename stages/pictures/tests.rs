@@ -64,6 +64,35 @@ fn check(name: &str, image: &Picture, golden: &Json) -> Result<(), String> {
     Ok(())
 }
 
+/// Compares the frames of what moves with those of Pillow; how many files were compared.
+pub(crate) fn check_frames<'a>(
+    suffix: &str,
+    animation: impl Fn(&'a [u8], Limits) -> Result<Option<Box<dyn Animation + 'a>>, Error>,
+) -> usize {
+    let text = std::fs::read_to_string(folder().join("frames.json")).unwrap();
+    let all: serde_json::Map<String, Json> = serde_json::from_str(&text).unwrap();
+    let all = all.iter().filter(|(name, _)| name.ends_with(suffix));
+    let mut looked_at = 0;
+    for (name, golden) in all {
+        let file = file(&format!("odd/{name}")).leak();
+        let mut frames = animation(file, default().limits).unwrap().unwrap();
+        let durations = golden["durations"].as_array().unwrap();
+        assert_eq!(
+            json!(frames.durations()[..durations.len()]),
+            json!(durations),
+            "{name}"
+        );
+        assert_eq!(frames.durations().len(), golden["count"], "{name}");
+        for (number, digest) in golden["sha256"].as_array().unwrap().iter().enumerate() {
+            let frame = frames.next().unwrap().unwrap();
+            let ours = Sha256Hex::of(frame.as_raw());
+            assert_eq!(*digest, *ours.as_str(), "{name}, frame {number}");
+        }
+        looked_at += 1;
+    }
+    looked_at
+}
+
 fn goldens() -> serde_json::Map<String, Json> {
     let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
     serde_json::from_str(&text).unwrap()

@@ -30,11 +30,6 @@ use self::layout::Layout;
 use super::Still;
 use super::limits::Limits;
 
-/// True where a file begins as a TIFF does: that of 1992, and `BigTIFF` with its 64-bit offsets.
-pub(super) fn is_tiff(file: &[u8]) -> bool {
-    ifd::is_tiff(file)
-}
-
 /// How many bytes decoding takes at most at one time, as the directory tells.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ fn main() {
             },
             is_turned: false,
             alpha: Alpha::Drop,
+            is_managed: false,
             scaled_to: words.next().and_then(|word| word.parse().ok()),
         };
         let answer = match std::fs::read(path) {

@@ -69,9 +69,11 @@ const DECODER: Decoder = Decoder {
         max_alloc_bytes: 1 << 20,
     },
     is_turned: true,
+    is_managed: false,
     alpha: Alpha::Compose {
         background: [0x80; 3],
     },
+    scaled_to: None,
 };
 
 fn picture(canvas: &RgbaImage) -> Picture {

@@ -110,10 +110,6 @@ fn header(file: &[u8]) -> Option<(Order, bool)> {
     }
 }
 
-pub(super) fn is_tiff(file: &[u8]) -> bool {
-    header(file).is_some()
-}
-
 /// The values of one tag, where they stand in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Values<'a> {
