@@ -68,6 +68,15 @@ const BACKGROUND: Opt<Text> = Opt::text(
     "the colour beneath transparent pixels, as #rrggbb",
 );
 
+/// Off by default: the pixels differ a little from those of the whole picture scaled down.
+const SCALED_TO: Opt<i64> = Opt::integer(
+    "scaled_to",
+    0,
+    "pixels of the shorter side that are needed at least: a larger JPEG is decoded at a half, a \
+     quarter or an eighth of its size where no more is needed; 0 decodes the whole",
+)
+.within(0, 65_535);
+
 /// A white sticker and a black one both stay visible on it.
 const MID_GRAY: &str = "#808080";
 
@@ -124,6 +133,7 @@ static SPEC: LazyLock<StageSpec> = LazyLock::new(|| {
         COLOR.spec(),
         ALPHA.spec(),
         BACKGROUND.spec(),
+        SCALED_TO.spec(),
         FRAMES.spec(),
         MAX_FRAMES.spec(),
     ];
@@ -246,7 +256,9 @@ fn decoder(options: &Options) -> Decoder {
             max_alloc_bytes: limit(MAX_ALLOC_BYTES),
         },
         is_turned: options.get(ORIENTATION) == Turn::Apply,
-        scaled_to: None,
+        scaled_to: u32::try_from(options.get(SCALED_TO))
+            .ok()
+            .filter(|side| *side > 0),
         is_managed: options.get(COLOR) == Colours::Managed,
         alpha: match options.get(ALPHA) {
             Transparency::Drop => Alpha::Drop,
