@@ -590,7 +590,10 @@ fn what_a_model_makes_is_of_its_space_and_so_is_what_it_takes() {
         let outputs = ports.outputs.into_iter();
         let outputs = outputs.map(|port| (port.ty, port.name, port.space));
         let vectors = inputs.chain(outputs).filter(|(ty, _, space)| {
-            assert!(*ty == PortType::Embedding || space.is_none(), "{stage}");
+            // Of a picture the space says which of its frames it is.
+            let of_frames = |space: &str| space.starts_with("frames = ");
+            let is_of_frames = space.as_deref().is_none_or(of_frames);
+            assert!(*ty == PortType::Embedding || is_of_frames, "{stage}");
             *ty == PortType::Embedding
         });
         vectors
@@ -636,6 +639,27 @@ fn what_a_model_makes_is_of_its_space_and_so_is_what_it_takes() {
         assert!(!found.is_empty(), "{stage}");
         assert!(found.iter().all(|(_, space)| space.is_none()), "{found:?}");
     }
+}
+
+#[test]
+fn what_is_embedded_is_of_the_frames_that_are_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = services(&folder);
+    let image = |stage: &str, frames: &str| {
+        let kind = kind(&services, stage);
+        let ports = kind.ports(&options_of(&*kind, &json!({"frames": frames})));
+        let inputs = ports.inputs.into_iter();
+        let inputs = inputs.map(|port| (port.name, port.space));
+        let outputs = ports.outputs.into_iter();
+        let mut all = inputs.chain(outputs.map(|port| (port.name, port.space)));
+        let found = all.find(|(name, _)| name == "image");
+        found.map(|(_, space)| space.unwrap().into_owned())
+    };
+    for frames in ["first", "content"] {
+        let given = image("decode", frames).unwrap();
+        assert_eq!(image("embed", frames).unwrap(), given);
+    }
+    assert_ne!(image("decode", "first"), image("decode", "content"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod inner_jpeg;
 mod lab;
 mod layout;
 mod predictor;
+mod rows;
 mod samples;
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,7 @@ fn a_reload_is_answered_once_the_files_are_live_or_with_what_is_wrong_with_them(
             .unwrap()
             .contains("holds no pipeline")
     );
-    assert!(server.log().contains("nothing reloaded"));
+    server.log_with("nothing reloaded");
 }
 
 #[test]

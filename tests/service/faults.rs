@@ -42,7 +42,7 @@ fn broken_pictures_are_refused_with_the_reason() {
         ("bomb.jpg", 413, "pixels"),
         ("bomb.bmp", 413, "pixels"),
         ("text.png", 422, "not_an_image"),
-        ("drawing.svg", 422, "stage"),
+        ("drawing.svg", 415, "SVG"),
     ] {
         let data = picture(name);
         let answer = client.post_form("/classify", &[file(&data)]);

@@ -2,11 +2,14 @@
 //! from one to the other. What is switched off crosses nothing, and what is of no known space fits
 //! all.
 
-use omnizap_contract::{Input, PortType, Presence};
+use omnizap_contract::{Input, Presence};
 
 use super::binder::Binder;
 use super::{Asked, Source};
 use crate::pipeline::diagnostic::Diagnostic;
+
+/// What the name of a space has that is no model's, but options: `name = value`.
+const SETTING: &str = " = ";
 
 impl Binder<'_> {
     /// The space of an input and that of a source, where they are not one.
@@ -38,7 +41,7 @@ impl Binder<'_> {
         source: Source,
     ) -> Option<String> {
         let [own, other] = self.two_spaces(index, input, source)?;
-        if input.ty != PortType::Embedding {
+        if own.contains(SETTING) {
             return Some(format!(
                 "input `{}` of `{}` takes what is made with `{own}` and `{}` is made with `{other}`: \
                  give both stages the same options",

@@ -4,10 +4,11 @@ use image::ImageFormat;
 use omnizap_contract::Error;
 
 use super::canvas::{Canvas, Place};
-use super::compression::{Compression, fault_of};
+use super::compression::Compression;
 use super::ifd::{Directory, Values, tag};
 use super::inner_jpeg;
 use super::layout::{Colours, Layout};
+use super::rows::fault_of;
 use super::samples::Narrow;
 use crate::fault;
 use crate::limits::Limits;

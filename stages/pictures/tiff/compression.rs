@@ -10,7 +10,8 @@ use ruzstd::decoding::StreamingDecoder;
 use weezl::{BitOrder, LzwStatus, decode::Decoder as Lzw};
 
 use super::fax::{Fax, Scheme};
-use super::layout::unread;
+use super::ifd::unread;
+use super::rows::{Rows, damaged, ends_early};
 use crate::fault;
 
 /// The most that zstandard may look back: what it takes at its level 19.
@@ -105,40 +106,6 @@ impl Compression {
                 return Err(fault::broken(ImageFormat::Tiff, "a JPEG has no rows"));
             }
         })
-    }
-}
-
-/// Rows of samples, one after another.
-pub(super) trait Rows {
-    /// Fills the next row.
-    ///
-    /// # Errors
-    /// `UnexpectedEof` where the data ends before the row does, another where it is broken.
-    fn row(&mut self, row: &mut [u8]) -> io::Result<()>;
-
-    /// Looks at what is behind the last row.
-    ///
-    /// # Errors
-    /// Where that shows that the rows were broken.
-    fn finish(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-pub(super) fn ends_early() -> io::Error {
-    io::ErrorKind::UnexpectedEof.into()
-}
-
-pub(super) fn damaged(reason: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-/// What the client hears of a row that could not be read.
-pub(super) fn fault_of(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        fault::truncated(ImageFormat::Tiff)
-    } else {
-        fault::broken(ImageFormat::Tiff, error)
     }
 }
 

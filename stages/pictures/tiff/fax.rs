@@ -10,7 +10,7 @@ use std::io;
 use ::fax::BitReader;
 use ::fax::maps::{Mode, black, mode, white};
 
-use super::compression::{Rows, damaged, ends_early};
+use super::rows::{Rows, damaged, ends_early};
 
 /// How lines follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

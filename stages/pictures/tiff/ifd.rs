@@ -110,6 +110,11 @@ fn header(file: &[u8]) -> Option<(Order, bool)> {
     }
 }
 
+/// A kind of TIFF that is not read: `what` it has.
+pub(super) fn unread(what: &str) -> Error {
+    fault::unread_kind(ImageFormat::Tiff, what)
+}
+
 /// The values of one tag, where they stand in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Values<'a> {

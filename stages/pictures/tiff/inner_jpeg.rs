@@ -7,8 +7,8 @@ use image::ImageFormat;
 use omnizap_contract::Error;
 
 use super::canvas::{Canvas, Place};
-use super::ifd::{Directory, tag};
-use super::layout::Layout;
+use super::ifd::{Directory, tag, unread};
+use super::layout::{BLOCK, Layout};
 use super::samples::Narrow;
 use crate::fault;
 use crate::jpeg::{Inner, InnerColours, decode_inner};
@@ -16,17 +16,6 @@ use crate::limits::Limits;
 
 /// How often scans may go over a picture at the limit.
 const MOST_PASSES: u64 = 16;
-/// The last strip may be as high as the others, and end with a whole row of blocks.
-const BLOCK: u32 = 16;
-
-/// How many bytes decoding a strip or a tile holds at most at one time.
-pub(super) fn room(layout: &Layout, is_progressive: bool) -> u64 {
-    let side = |pixels: u32| u64::from(pixels).next_multiple_of(BLOCK.into()) + u64::from(BLOCK);
-    let area = side(layout.grid.width) * side(layout.grid.height);
-    // Planes and the samples made of them, and coefficients.
-    let each = if is_progressive { 4 } else { 2 };
-    each * area * layout.samples_of_chunk() as u64
-}
 
 /// Whether a stream keeps coefficients: it comes in several scans, or may do so.
 pub(super) fn is_progressive(stream: &[u8]) -> bool {
@@ -125,7 +114,7 @@ pub(super) fn old_stream<'a>(directory: &Directory<'a>) -> Result<&'a [u8], Erro
     let start = usize::try_from(start).unwrap_or(usize::MAX);
     let stream = directory.file.get(start..).unwrap_or_default();
     if start == 0 || !stream.starts_with(b"\xff\xd8") {
-        return Err(super::layout::unread("a JPEG of the way of 1992 in parts"));
+        return Err(unread("a JPEG of the way of 1992 in parts"));
     }
     let length = directory.value(tag::JPEG_STREAM_LENGTH).unwrap_or(0);
     match usize::try_from(length) {

@@ -10,12 +10,14 @@ use omnizap_contract::Error;
 
 use self::tags::{alpha, bits, colours, grid, numbers};
 use super::compression::{Compression, LZMA_MEMORY, ZSTD_WINDOW};
-use super::ifd::{Directory, Order, tag};
-use super::inner_jpeg;
+use super::ifd::{Directory, Order, tag, unread};
 use super::predictor::Predictor;
 use super::ycbcr::YCbCr;
 use crate::limits::Limits;
 use crate::{fault, pixels};
+
+/// The last strip of JPEG may be as high as the others, and end with a whole row of blocks.
+pub(super) const BLOCK: u32 = 16;
 
 /// What the samples of a pixel mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,11 +84,6 @@ pub(super) struct Layout {
     pub(super) is_jpeg_ycbcr: bool,
     /// Bytes of the whole file.
     stored: u64,
-}
-
-/// A kind of TIFF that is not read: `what` it has.
-pub(super) fn unread(what: &str) -> Error {
-    fault::unread_kind(ImageFormat::Tiff, what)
 }
 
 fn broken(reason: &'static str) -> Error {
@@ -235,6 +232,16 @@ impl Layout {
         (samples * u64::from(self.bits)).div_ceil(8)
     }
 
+    /// How many bytes decoding a strip or a tile of JPEG holds at most at one time.
+    fn room_of_jpeg(&self, is_progressive: bool) -> u64 {
+        let side =
+            |pixels: u32| u64::from(pixels).next_multiple_of(BLOCK.into()) + u64::from(BLOCK);
+        let area = side(self.grid.width) * side(self.grid.height);
+        // Planes and the samples made of them, and coefficients.
+        let each = if is_progressive { 4 } else { 2 };
+        each * area * self.samples_of_chunk() as u64
+    }
+
     /// How many bytes decoding takes at most at one time: what is read, what becomes of it, and a
     /// few rows, or a JPEG picture within, which may be progressive.
     pub(super) fn room(&self, turn: Orientation, is_progressive: bool) -> u64 {
@@ -249,7 +256,7 @@ impl Layout {
         let in_work = match self.compression {
             Compression::Zstd => 3 * self.row_bytes() + 2 * ZSTD_WINDOW,
             Compression::Lzma => 3 * self.row_bytes() + LZMA_MEMORY,
-            Compression::Jpeg | Compression::OldJpeg => inner_jpeg::room(self, is_progressive),
+            Compression::Jpeg | Compression::OldJpeg => self.room_of_jpeg(is_progressive),
             _ => 3 * self.row_bytes(),
         };
         let reversed = if self.is_bit_reversed { self.stored } else { 0 };

@@ -2,8 +2,7 @@
 
 use omnizap_contract::Error;
 
-use super::ifd::Order;
-use super::layout::unread;
+use super::ifd::{Order, unread};
 
 /// How a row was made smaller before it was compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

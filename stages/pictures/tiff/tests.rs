@@ -3,9 +3,9 @@
 
 use omnizap_contract::{Error, ErrorKind};
 
-use super::compression::Rows;
 use super::fax::{Fax, Scheme};
 use super::lab::Lab;
+use super::rows::Rows;
 use super::{decode, room};
 use crate::limits::Limits;
 use crate::tests::folder;

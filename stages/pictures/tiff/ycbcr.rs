@@ -2,8 +2,7 @@
 
 use omnizap_contract::Error;
 
-use super::ifd::{Directory, tag};
-use super::layout::unread;
+use super::ifd::{Directory, tag, unread};
 
 /// Tables of the conversion, and how many pixels share a colour.
 #[derive(Clone, Debug, PartialEq)]
