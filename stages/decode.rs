@@ -25,24 +25,21 @@ const FRAMES_LOOKED_AT: Out<i64> = Out::new(
     "how many frames of the file were looked at: 1 of a picture that does not move",
 );
 
-/// By default 50 million, as of a 50 MP camera.
 const MAX_PIXELS: Opt<i64> = Opt::integer(
     limits::MAX_PIXELS,
-    50_000_000,
+    Limits::DEFAULT.max_pixels.cast_signed(),
     "most pixels of a picture, checked in its header before decoding",
 )
 .within(1, 1_000_000_000);
-/// By default the longest side that JPEG and GIF can express.
 const MAX_SIDE: Opt<i64> = Opt::integer(
     limits::MAX_SIDE,
-    65_535,
+    Limits::DEFAULT.max_side.cast_signed(),
     "longest side of a picture in pixels",
 )
 .within(1, 1_000_000);
-/// By default enough for [`MAX_PIXELS`] of 16-bit RGBA.
 const MAX_ALLOC_BYTES: Opt<i64> = Opt::integer(
     limits::MAX_ALLOC_BYTES,
-    512 * 1024 * 1024,
+    Limits::DEFAULT.max_alloc_bytes.cast_signed(),
     "most bytes that decoding one picture may hold",
 )
 .within(1 << 20, 1 << 36);

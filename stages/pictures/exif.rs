@@ -5,6 +5,7 @@
 //! nothing.
 
 use image::metadata::Orientation;
+use memchr::memmem;
 
 /// What some writers put in front of the TIFF header, as in a JPEG's segment.
 const PREFIX: &[u8] = b"Exif\0\0";
@@ -164,7 +165,7 @@ impl Order {
 fn orientation_in_xmp(xmp: &[u8]) -> Option<u8> {
     const NAME: &[u8] = b"tiff:Orientation";
     let mut rest = xmp;
-    while let Some(at) = position(rest, NAME) {
+    while let Some(at) = memmem::find(rest, NAME) {
         rest = rest.get(at + NAME.len()..)?;
         let value = rest.strip_prefix(b"=\"").or(rest.strip_prefix(b">"));
         if let Some(digit) = value.and_then(|value| value.first())
@@ -174,11 +175,6 @@ fn orientation_in_xmp(xmp: &[u8]) -> Option<u8> {
         }
     }
     None
-}
-
-/// Where `part` begins first. The first byte is looked for alone: it is rare in what is searched here.
-fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
 }
 
 #[cfg(test)]

@@ -68,16 +68,31 @@ pub struct Picture {
 }
 
 impl Decoder {
+    /// As the pipelines that are shipped read pictures: upright, over gray.
+    pub const DEFAULT: Self = Self {
+        limits: Limits::DEFAULT,
+        is_turned: true,
+        is_managed: false,
+        alpha: Alpha::Compose {
+            background: [0x80; 3],
+        },
+        scaled_to: None,
+    };
+
+    /// As Pillow's `convert("RGB")` does, and so the Python service.
+    pub const AS_PILLOW: Self = Self {
+        is_turned: false,
+        alpha: Alpha::Drop,
+        ..Self::DEFAULT
+    };
+
     /// How many bytes decoding a file takes at most at one time, as its header tells. No pixel is
     /// decoded.
     ///
     /// # Errors
     /// As [`Self::decode`], as far as the header tells.
     pub fn room(&self, file: &[u8]) -> Result<u64, Error> {
-        let format = sniff::sniff(file)?;
-        let room = guarded(format, || format::room(file, format, self.limits));
-        let room = room.map_err(|error| sniff::explained(file, error))?;
-        Ok(room + self.room_of_profile())
+        self.room_of(file, Frames::First)
     }
 
     fn room_of_profile(&self) -> u64 {
@@ -90,12 +105,17 @@ impl Decoder {
     /// `TooLarge` where a limit is exceeded, which it names; `Invalid` where the file is empty, no
     /// picture, or broken; `UnsupportedType` for formats and kinds of them that are not read.
     pub fn decode(&self, file: &[u8]) -> Result<Picture, Error> {
-        let format = sniff::sniff(file)?;
-        let still = guarded(format, || {
-            format::decode(file, format, self.limits, self.scaled_to)
-        });
-        let still = still.map_err(|error| sniff::explained(file, error))?;
-        self.finished(format, still)
+        let Choice {
+            width,
+            height,
+            pixels,
+            ..
+        } = self.choose(file, Frames::First)?;
+        Ok(Picture {
+            width,
+            height,
+            pixels,
+        })
     }
 
     /// A picture as it was asked for.

@@ -23,6 +23,14 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The options' defaults: 50 million pixels, as of a 50 MP camera; the longest side that JPEG and
+    /// GIF can express; memory for that many pixels of 16-bit RGBA.
+    pub const DEFAULT: Self = Self {
+        max_pixels: 50_000_000,
+        max_side: 65_535,
+        max_alloc_bytes: 512 << 20,
+    };
+
     /// Checks what a header promises.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! words what the file looks like. At most the first [`HEAD`] bytes are searched.
 
 use image::ImageFormat;
+use memchr::memmem;
 use omnizap_contract::Error;
 
 use super::{bmp, fault};
@@ -141,13 +142,8 @@ fn matches(file: &[u8], at: usize, signature: &[u8]) -> bool {
         .all(|(byte, sign)| byte == sign || *sign == b'?')
 }
 
-/// Where `needle` is first.
-fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    hay.windows(needle.len()).position(|found| found == needle)
-}
-
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    position(hay, needle).is_some()
+    memmem::find(hay, needle).is_some()
 }
 
 #[cfg(test)]

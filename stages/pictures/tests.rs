@@ -21,28 +21,12 @@ pub(crate) fn file(name: &str) -> Vec<u8> {
 
 /// As the pipelines that are shipped.
 pub(crate) fn default() -> Decoder {
-    Decoder {
-        limits: Limits {
-            max_pixels: 50_000_000,
-            max_side: 65_535,
-            max_alloc_bytes: 512 << 20,
-        },
-        is_turned: true,
-        is_managed: false,
-        alpha: Alpha::Compose {
-            background: [0x80; 3],
-        },
-        scaled_to: None,
-    }
+    Decoder::DEFAULT
 }
 
 /// With the choices of the Python service.
 pub(crate) fn compat() -> Decoder {
-    Decoder {
-        is_turned: false,
-        alpha: Alpha::Drop,
-        ..default()
-    }
+    Decoder::AS_PILLOW
 }
 
 pub(crate) fn decode(decoder: &Decoder, bytes: Vec<u8>) -> Result<Picture, Error> {

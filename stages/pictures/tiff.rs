@@ -28,8 +28,8 @@ use omnizap_contract::Error;
 
 use self::ifd::{Directory, tag};
 use self::layout::Layout;
-use super::Still;
 use super::limits::Limits;
+use super::{Still, exif};
 
 /// How many bytes decoding takes at most at one time, as the directory tells.
 ///
@@ -65,20 +65,10 @@ pub(super) fn decode(file: &[u8], limits: Limits) -> Result<Still, Error> {
 
 /// How the picture wants to be turned: the directory says it, or else its XMP data.
 fn orientation(directory: &Directory<'_>) -> Orientation {
-    let of_xmp = || {
-        let xmp = directory.find(tag::XMP)?.bytes();
-        [&b"tiff:Orientation=\""[..], b"tiff:Orientation>"]
-            .iter()
-            .find_map(|name| {
-                let at = xmp.windows(name.len()).position(|part| part == *name)?;
-                let digit = xmp.get(at + name.len())?;
-                digit.is_ascii_digit().then(|| digit - b'0')
-            })
+    let Some(values) = directory.find(tag::ORIENTATION) else {
+        return exif::turn(None, directory.find(tag::XMP).map(|values| values.bytes()));
     };
-    let value = match directory.find(tag::ORIENTATION) {
-        Some(values) => values.get(0).and_then(|value| u8::try_from(value).ok()),
-        None => of_xmp(),
-    };
+    let value = values.get(0).and_then(|value| u8::try_from(value).ok());
     let orientation = value.and_then(Orientation::from_exif);
     orientation.unwrap_or(Orientation::NoTransforms)
 }

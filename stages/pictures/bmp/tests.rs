@@ -2,11 +2,7 @@
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    max_pixels: 50_000_000,
-    max_side: 65_535,
-    max_alloc_bytes: 512 << 20,
-};
+const LIMITS: Limits = Limits::DEFAULT;
 
 /// A bitmap of 4x1 pixels of 4 bits, whose runs are these, with the indices' colours 0 to 15.
 fn of_runs(height: u32, runs: &[u8]) -> Vec<u8> {

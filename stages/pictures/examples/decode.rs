@@ -8,28 +8,10 @@
 use std::time::Instant;
 
 use omnizap_contract::common::digest::Sha256Hex;
-use omnizap_pictures::{Alpha, Decoder, Limits};
+use omnizap_pictures::Decoder;
 use serde_json::{Value, json};
 
 fn main() {
-    let default = Decoder {
-        limits: Limits {
-            max_pixels: 50_000_000,
-            max_side: 65_535,
-            max_alloc_bytes: 512 << 20,
-        },
-        is_turned: true,
-        is_managed: false,
-        alpha: Alpha::Compose {
-            background: [0x80; 3],
-        },
-        scaled_to: None,
-    };
-    let compat = Decoder {
-        is_turned: false,
-        alpha: Alpha::Drop,
-        ..default
-    };
     for path in std::env::args().skip(1) {
         let Ok(bytes) = std::fs::read(&path) else {
             eprintln!("{path}: cannot be read");
@@ -37,8 +19,8 @@ fn main() {
         };
         let line = json!({
             "file": path,
-            "compat": made(&compat, &bytes),
-            "default": made(&default, &bytes),
+            "compat": made(&Decoder::AS_PILLOW, &bytes),
+            "default": made(&Decoder::DEFAULT, &bytes),
         });
         #[expect(clippy::print_stdout, reason = "what it is for")]
         {

@@ -5,7 +5,7 @@
 use std::io::{Write as _, stdin, stdout};
 use std::time::Instant;
 
-use omnizap_pictures::{Alpha, Decoder, Limits};
+use omnizap_pictures::Decoder;
 
 fn main() {
     for line in stdin().lines().map_while(Result::ok) {
@@ -13,15 +13,8 @@ fn main() {
         let path = words.next().unwrap_or_default();
         let repeat: u32 = words.next().and_then(|word| word.parse().ok()).unwrap_or(1);
         let decoder = Decoder {
-            limits: Limits {
-                max_pixels: 50_000_000,
-                max_side: 65_535,
-                max_alloc_bytes: 512 << 20,
-            },
-            is_turned: false,
-            alpha: Alpha::Drop,
-            is_managed: false,
             scaled_to: words.next().and_then(|word| word.parse().ok()),
+            ..Decoder::AS_PILLOW
         };
         let answer = match std::fs::read(path) {
             Ok(bytes) => timed(&decoder, &bytes, repeat),

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use omnizap_contract::{Error, ErrorKind};
@@ -6,17 +5,9 @@ use omnizap_contract::{Error, ErrorKind};
 use super::{InnerColours, decode, decode_inner, room};
 use crate::Still;
 use crate::limits::Limits;
+use crate::tests::file;
 
-const LIMITS: Limits = Limits {
-    max_pixels: 50_000_000,
-    max_side: 65_535,
-    max_alloc_bytes: 512 << 20,
-};
-
-fn file(name: &str) -> Vec<u8> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images");
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
+const LIMITS: Limits = Limits::DEFAULT;
 
 fn rgb(file: &[u8]) -> Result<Vec<u8>, Error> {
     decode(file, LIMITS, None).map(|still| still.image.into_bytes())

@@ -5,11 +5,7 @@ use std::time::Instant;
 use super::chunks::SIGNATURE;
 use super::*;
 
-const LIMITS: Limits = Limits {
-    max_pixels: 50_000_000,
-    max_side: 65_535,
-    max_alloc_bytes: 512 << 20,
-};
+const LIMITS: Limits = Limits::DEFAULT;
 
 fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let mut hasher = crc32fast::Hasher::new();

@@ -251,7 +251,8 @@ fn is_wide_picture(head: &[u8]) -> bool {
 
 /// The name of the first element of markup, without its prefix; that of a document type counts too.
 fn element(mut text: &[u8]) -> Option<&[u8]> {
-    let behind = |text: &'_ [u8], end: &[u8]| super::position(text, end).map(|at| at + end.len());
+    let behind =
+        |text: &'_ [u8], end: &[u8]| memchr::memmem::find(text, end).map(|at| at + end.len());
     loop {
         text = text.trim_ascii_start();
         let inner = text.strip_prefix(b"<")?;

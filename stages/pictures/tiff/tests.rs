@@ -10,11 +10,7 @@ use super::{decode, room};
 use crate::limits::Limits;
 use crate::tests::folder;
 
-const LIMITS: Limits = Limits {
-    max_pixels: 50_000_000,
-    max_side: 65_535,
-    max_alloc_bytes: 512 << 20,
-};
+const LIMITS: Limits = Limits::DEFAULT;
 
 const SHORT: u16 = 3;
 const LONG: u16 = 4;

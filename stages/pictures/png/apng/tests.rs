@@ -1,21 +1,11 @@
 //! Frames against those of Pillow, and broken ones.
 
-use std::path::Path;
-
 use omnizap_contract::common::digest::Sha256Hex;
 
 use super::*;
+use crate::tests::file;
 
-const LIMITS: Limits = Limits {
-    max_pixels: 50_000_000,
-    max_side: 65_535,
-    max_alloc_bytes: 512 << 20,
-};
-
-fn fixture(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/images");
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
+const LIMITS: Limits = Limits::DEFAULT;
 
 /// The digest of each canvas, and how long it is shown.
 fn seen(file: &[u8]) -> Vec<(String, u32)> {
@@ -34,12 +24,12 @@ fn seen(file: &[u8]) -> Vec<(String, u32)> {
 #[test]
 fn frames_are_the_canvases_that_pillow_seeks() {
     let table: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&fixture("frames_png.json")).unwrap();
+        serde_json::from_slice(&file("frames_png.json")).unwrap();
     assert!(!table.is_empty());
     for (name, frames) in table {
         let expected: Vec<(String, u32)> = serde_json::from_value(frames).unwrap();
         assert!(expected.len() > 2);
-        assert_eq!(seen(&fixture(&format!("odd/{name}"))), expected, "{name}");
+        assert_eq!(seen(&file(&format!("odd/{name}"))), expected, "{name}");
     }
 }
 
@@ -56,16 +46,13 @@ fn what_is_no_animation_has_no_frames() {
         "odd/png_apng_fctl_short.png",
         "odd/png_apng_control_twice.png",
     ] {
-        assert!(
-            animation(&fixture(name), LIMITS).unwrap().is_none(),
-            "{name}"
-        );
+        assert!(animation(&file(name), LIMITS).unwrap().is_none(), "{name}");
     }
 }
 
 #[test]
 fn a_broken_frame_does_not_spoil_those_before_it() {
-    let whole = fixture("odd/png_apng_operations.png");
+    let whole = file("odd/png_apng_operations.png");
     let frames = seen(&whole);
     for length in (0..whole.len()).step_by(37) {
         let Ok(Some(mut cut)) = animation(&whole[..length], LIMITS) else {
@@ -86,7 +73,7 @@ fn a_broken_frame_does_not_spoil_those_before_it() {
 
 #[test]
 fn every_damaged_byte_leaves_frames_or_an_error() {
-    let whole = fixture("odd/png_apng_first_previous.png");
+    let whole = file("odd/png_apng_first_previous.png");
     for at in 0..whole.len() {
         for flip in [0xFF, 0x80, 0x01] {
             let mut damaged = whole.clone();
