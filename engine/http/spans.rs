@@ -9,7 +9,7 @@ use super::traced;
 use crate::metrics::TraceContext;
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::Route;
-use crate::pipeline::trace::{Outcome, Trace};
+use crate::pipeline::trace::{StageTrace, Trace};
 
 /// Takes what became of each request that was meant for a pipeline. It is called where the request
 /// is answered, so it must not wait.
@@ -55,16 +55,8 @@ pub struct RunSpan {
 pub struct StageSpan {
     /// Its name.
     pub name: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// From the beginning of the run until all that it depends on had ended.
-    pub ready: Duration,
-    /// Waiting for a place.
-    pub queued: Duration,
-    /// Running, over all attempts.
-    pub ran: Duration,
-    /// Attempts made.
-    pub attempts: u32,
+    /// What became of it, its times from the beginning of the run.
+    pub trace: StageTrace,
 }
 
 /// What the answer to a request carries to where it is collected.
@@ -98,11 +90,7 @@ pub(super) fn carry<'t>(
             .iter()
             .map(|stage| StageSpan {
                 name: pipeline.graph.stage_name(stage.node).to_owned(),
-                outcome: stage.outcome.clone(),
-                ready: stage.ready,
-                queued: stage.queued,
-                ran: stage.ran,
-                attempts: stage.attempts,
+                trace: stage.clone(),
             })
             .collect(),
     };

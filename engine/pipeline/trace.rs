@@ -17,6 +17,19 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// The word for it, and why, where that is told.
+    #[must_use]
+    pub fn told(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Ran => ("ran", None),
+            Self::Skipped(reason) => ("skipped", Some(reason)),
+            Self::Failed(code) => ("failed", Some(code)),
+            Self::Abandoned => ("abandoned", None),
+        }
+    }
+}
+
 /// One stage of one request.
 #[derive(Clone, Debug)]
 pub struct StageTrace {
@@ -90,12 +103,7 @@ impl Trace {
             .stages
             .iter()
             .map(|stage| {
-                let (outcome, reason) = match &stage.outcome {
-                    Outcome::Ran => ("ran", None),
-                    Outcome::Skipped(reason) => ("skipped", Some(reason)),
-                    Outcome::Failed(code) => ("failed", Some(code)),
-                    Outcome::Abandoned => ("abandoned", None),
-                };
+                let (outcome, reason) = stage.outcome.told();
                 json!({
                     "stage": name(stage.node), "outcome": outcome, "reason": reason,
                     "ready_us": micros(stage.ready), "queued_us": micros(stage.queued),

@@ -1,7 +1,7 @@
 //! Traces of requests, as a collector of OpenTelemetry gets them: protobuf over HTTP, read by the
 //! definitions of the protocol.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use super::answers::file;
-use crate::support::http::{Client, multipart};
-use crate::support::program::{Server, Settings, picture};
+use super::traces;
+use crate::support::http::{Client, read_request};
+use crate::support::program::{Server, Settings};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT_ID: &str = "00f067aa0ba902b7";
@@ -75,43 +75,18 @@ impl Collector {
 
 fn take(socket: TcpStream, came: &Came) -> std::io::Result<()> {
     let mut socket = BufReader::new(socket);
-    loop {
-        let (mut head, mut length) = (String::new(), 0);
-        loop {
-            let from = head.len();
-            if socket.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-            let line = head[from..].trim().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        socket.read_exact(&mut body)?;
+    while let Some((head, body)) = read_request(&mut socket)? {
         let batch = ExportTraceServiceRequest::decode(&*body).expect("a batch of spans");
         came.lock().unwrap().push((head, batch));
         let answer =
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
         socket.get_mut().write_all(answer)?;
     }
+    Ok(())
 }
 
 fn classify(client: &mut Client, headers: &[(&str, &str)]) -> u16 {
-    let data = picture("baseline_420.jpg");
-    let form = multipart(&[file(&data)]);
-    let boundary = String::from_utf8_lossy(&form[2..])
-        .lines()
-        .next()
-        .map(str::to_owned);
-    let content_type = format!("multipart/form-data; boundary={}", boundary.unwrap());
-    let mut all = vec![("Content-Type", content_type.as_str())];
-    all.extend(headers);
-    let answer = client.send("POST", "/classify", &all, &form);
-    answer.unwrap().status
+    traces::classify(client, "/classify", headers).status
 }
 
 fn started(environment: &[(&str, &str)]) -> Server {

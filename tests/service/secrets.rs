@@ -4,7 +4,7 @@
 mod planted;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use self::planted::Planted;
 use super::answers::file;
-use crate::support::http::{Part, connect, multipart};
+use crate::support::http::{Part, connect, multipart, read_request};
 use crate::support::program::{Server, Settings, omnizap, picture, root};
 
 /// Variables of which each one holds a secret of its own in these tests, or a file with one.
@@ -121,20 +121,9 @@ fn echo() -> SocketAddr {
 
 fn repeat(socket: TcpStream) -> std::io::Result<()> {
     let mut socket = BufReader::new(socket);
-    let mut said = String::new();
-    let mut length = 0;
-    loop {
-        let from = said.len();
-        socket.read_line(&mut said)?;
-        let line = said[from..].trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    socket.read_exact(&mut vec![0; length])?;
+    let Some((said, _)) = read_request(&mut socket)? else {
+        return Ok(());
+    };
     let status = if said.starts_with("CONNECT") {
         407
     } else {

@@ -10,7 +10,8 @@ use crate::support::program::{Server, Settings, omnizap, picture};
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT_ID: &str = "00f067aa0ba902b7";
 
-fn classify(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Answer {
+/// Asks what a picture is.
+pub(super) fn classify(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Answer {
     let data = picture("baseline_420.jpg");
     let form = multipart(&[file(&data)]);
     let boundary = String::from_utf8_lossy(&form[2..])

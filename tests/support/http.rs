@@ -1,7 +1,7 @@
 //! A small HTTP client over a plain socket, so that tests can also send what a
 //! well-behaved client never would.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -225,6 +225,29 @@ pub(crate) fn begin_form(
     stream.write_all(head(address, ("POST", path), &headers, body.len()).as_bytes())?;
     stream.write_all(&body)?;
     Ok(stream)
+}
+
+/// Reads a request as a server does: its head, as it came, and its body; none where no more comes.
+pub(crate) fn read_request(
+    stream: &mut impl BufRead,
+) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let from = head.len();
+        if stream.read_line(&mut head)? == 0 {
+            return Ok(None);
+        }
+        let line = head[from..].trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(Some((head, body)))
 }
 
 pub(crate) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {

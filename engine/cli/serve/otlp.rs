@@ -158,31 +158,27 @@ impl Collector for Spans {
 impl Spans {
     fn stage(&self, run: &RunSpan, stage: &StageSpan, request: &Context) {
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let (outcome, reason) = match &stage.outcome {
-            Outcome::Ran => ("ran", None),
-            Outcome::Skipped(reason) => ("skipped", Some(reason)),
-            Outcome::Failed(code) => ("failed", Some(code)),
-            Outcome::Abandoned => ("abandoned", None),
-        };
+        let StageSpan { name, trace } = stage;
+        let (outcome, reason) = trace.outcome.told();
         let mut attributes = vec![
             KeyValue::new("omnizap.outcome", outcome),
-            KeyValue::new("omnizap.attempts", i64::from(stage.attempts)),
-            KeyValue::new("omnizap.queued_us", micros(stage.queued)),
+            KeyValue::new("omnizap.attempts", i64::from(trace.attempts)),
+            KeyValue::new("omnizap.queued_us", micros(trace.queued)),
         ];
         if let Some(reason) = reason {
-            attributes.push(KeyValue::new("omnizap.reason", reason.clone()));
+            attributes.push(KeyValue::new("omnizap.reason", reason.to_owned()));
         }
-        let began: SystemTime = run.began + stage.ready;
-        let mut span = SpanBuilder::from_name(stage.name.clone())
+        let began: SystemTime = run.began + trace.ready;
+        let mut span = SpanBuilder::from_name(name.clone())
             .with_kind(SpanKind::Internal)
             .with_start_time(began)
             .with_attributes(attributes)
             .start_with_context(&self.tracer, request);
-        if let Outcome::Failed(code) = &stage.outcome {
+        if let Outcome::Failed(code) = &trace.outcome {
             span.set_attribute(KeyValue::new("error.type", code.clone()));
             span.set_status(Status::error(""));
         }
-        span.end_with_timestamp(began + stage.queued + stage.ran);
+        span.end_with_timestamp(run.began + trace.end());
     }
 }
 
