@@ -49,8 +49,8 @@ const SIMILAR_MORE: Out<bool> = Out::new(
 );
 const SIMILAR_COMPLETE: Out<bool> = Out::new(
     "similar_complete",
-    "false where stored images may be missing: they are being loaded, the database is away, or \
-     it holds more than the index does",
+    "false where stored images may be missing: they are being loaded, the database is away, it \
+     holds more than the index does, or a compact index could not read all that decides",
 );
 
 const THRESHOLD: Opt<f64> = Opt::number(
@@ -159,10 +159,13 @@ struct Searcher {
 impl Observed for Searcher {
     fn health(&self) -> Health {
         let index = self.store.index();
-        let facts = Facts::new()
+        let mut facts = Facts::new()
             .with("images_indexed", index.len())
             .with("images_partitioned", index.partitioned())
             .with("index_loaded", self.store.is_loaded());
+        if let Some(said) = said_of_room(index.made_room(), index.config().max_rows) {
+            facts = facts.with("index_full", said);
+        }
         let health = self.store.health();
         let is_starting = self.waits && health.degraded.is_none() && !self.store.is_loaded();
         Health {
@@ -176,8 +179,22 @@ impl Observed for Searcher {
         let index = self.store.index();
         Counters::new()
             .gauge("images_indexed", index.len() as f64)
+            .gauge("max_images_indexed", index.config().max_rows as f64)
             .gauge("images_partitioned", index.partitioned() as f64)
+            .gauge("images_unstored", index.unstored() as f64)
+            .total("images_made_room", index.made_room())
+            .total("searches_estimated", self.store.stats().searches_estimated)
     }
+}
+
+/// What health says of an index that is too small for what is stored.
+fn said_of_room(made_room: u64, most: usize) -> Option<String> {
+    (made_room > 0).then(|| {
+        format!(
+            "since the start {made_room} of the oldest images made room for newer ones and are not \
+             found any more: the index holds {most} a model (OMNIZAP_MAX_INDEXED_IMAGES)"
+        )
+    })
 }
 
 impl AsyncStage for Searcher {
@@ -196,7 +213,8 @@ impl AsyncStage for Searcher {
             content_hash: inputs.get(CONTENT_HASH)?.cloned(),
         };
         let is_complete = self.store.is_complete();
-        let hits = self.store.similar(query).await;
+        let similar = self.store.similar_images(query).await;
+        let (hits, is_complete) = (similar.images, is_complete && similar.is_exact);
         let page = hits.iter().skip(offset).take(limit);
         let images: Vec<_> = page.map(published).collect();
         Ok(Outputs::new()
@@ -252,7 +270,8 @@ mod tests {
     use std::sync::Arc;
 
     use omnizap_contract::Value;
-    use omnizap_services::store::ImageRecord;
+    use omnizap_services::store::{ImageRecord, StoreConfig};
+    use omnizap_services::vectors::{IndexConfig, Kept, Row};
 
     use super::*;
     use crate::testing::{call, fits, inputs, options, store};
@@ -368,6 +387,51 @@ mod tests {
         assert_eq!(images, expected);
         let renamed = run(&store, "another name", None, None).await.unwrap();
         assert_eq!(renamed, expected, "the same bytes under another name");
+    }
+
+    #[test]
+    fn what_fell_out_of_the_index_is_said_in_plain_words() {
+        assert_eq!(said_of_room(0, 1024), None);
+        let said = said_of_room(256, 1024).unwrap();
+        assert!(said.contains("256 of the oldest images"), "{said}");
+        assert!(said.contains("holds 1024 a model"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn health_and_counters_tell_of_an_index_that_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreConfig {
+            data_dir: folder.path().into(),
+            index: IndexConfig {
+                max_rows: 1024,
+                kept: Kept::Vectors,
+            },
+            ..StoreConfig::default()
+        });
+        let kind = Similarity::new(store.clone());
+        let Runner::Async(stage) = kind.build(&options(&kind, [])).await.unwrap() else {
+            panic!("an async stage");
+        };
+        assert_eq!(stage.health().facts.value("index_full"), None);
+        assert_eq!(stage.counters().to_json()["images_made_room"], 0);
+        for number in 0..1025 {
+            let row = Row {
+                image_hash: number.to_string().into(),
+                content_hash: None,
+                asset_id: None,
+            };
+            assert!(store.index().insert("m@1", row, &[1.0, 0.0]));
+        }
+        let said = stage.health().facts.value("index_full").cloned().unwrap();
+        assert!(
+            said.as_str().unwrap().contains("256 of the oldest"),
+            "{said}"
+        );
+        let numbers = stage.counters().to_json();
+        assert_eq!(numbers["images_made_room"], 256);
+        assert_eq!(numbers["max_images_indexed"], 1024);
+        assert_eq!(numbers["images_indexed"], 769);
+        assert!(!store.is_complete());
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ pub(crate) fn store(folder: &Path) -> Store {
     Store::new(StoreConfig {
         data_dir: folder.into(),
         url: None,
+        ..StoreConfig::default()
     })
 }
 

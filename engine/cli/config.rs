@@ -7,6 +7,7 @@ use omnizap_services::ServicesConfig;
 use omnizap_services::inference::pictures::PictureLimits;
 use omnizap_services::inference::pool::PoolLimits;
 use omnizap_services::store::{Store, StoreConfig, host_and_port};
+use omnizap_services::vectors::{IndexConfig, Kept};
 
 use super::{Common, Failure, value};
 
@@ -23,10 +24,12 @@ fn word(name: &str) -> Option<String> {
     variable(name).map(|value| value.trim().to_owned())
 }
 
-/// The services' settings: data folder, database, model, LLM, and how much of each may wait.
+/// The services' settings: data folder, database, index, model, LLM, and how much of each may
+/// wait.
 pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig> {
     let (model_limits, picture_limits) = limits(&variable)?;
     Ok(ServicesConfig {
+        index: index(&variable)?,
         model_limits,
         picture_limits,
         data_dir: common.data.clone(),
@@ -55,6 +58,30 @@ fn limits(
     Ok((models, pictures))
 }
 
+/// Fewest images that an index is for: it makes room for newer ones by 256 at once.
+const FEWEST_INDEXED: u64 = 1024;
+
+/// How many stored images are kept in memory, and what of each.
+fn index(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<IndexConfig> {
+    let mut index = IndexConfig::default();
+    if let Some(images) = whole(
+        variable,
+        "OMNIZAP_MAX_INDEXED_IMAGES",
+        FEWEST_INDEXED,
+        1 << 30,
+    )? {
+        index.max_rows = usize::try_from(images)?;
+    }
+    if let Some(text) = variable("OMNIZAP_COMPACT_INDEX") {
+        let is_compact = value::switch(&text)
+            .map_err(|expected| anyhow!("OMNIZAP_COMPACT_INDEX: {expected}, found {text:?}"))?;
+        if is_compact {
+            index.kept = Kept::Codes;
+        }
+    }
+    Ok(index)
+}
+
 /// A whole number within bounds, where the variable is set.
 fn whole(
     variable: &dyn Fn(&str) -> Option<String>,
@@ -77,6 +104,7 @@ pub(super) fn check_database(common: &Common) -> Result<(), Failure> {
     let store = Store::new(StoreConfig {
         data_dir: config.data_dir,
         url: config.database_url,
+        index: config.index,
     });
     let said_by = match variable("DATABASE_URL") {
         Some(_) => "DATABASE_URL",
@@ -136,7 +164,9 @@ fn percent_encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{database_url, limits};
+    use omnizap_services::vectors::{IndexConfig, Kept};
+
+    use super::{database_url, index, limits};
 
     fn check(variables: &[(&str, &str)], expected: Option<&str>) {
         let variable = |name: &str| {
@@ -167,6 +197,34 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains("OMNIZAP_MAX_WAITING_IMAGES"), "{error}");
             assert!(error.contains("from 1 to 65536"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_index_is_as_large_and_as_compact_as_is_said() {
+        let of = |name: &'static str, value: &'static str| {
+            index(&move |asked| (asked == name).then(|| value.to_owned()))
+        };
+        let default = of("", "").expect("defaults");
+        assert_eq!(default, IndexConfig::default());
+        assert_eq!((default.max_rows, default.kept), (1_000_000, Kept::Vectors));
+        let many = of("OMNIZAP_MAX_INDEXED_IMAGES", "5_000_000").expect("a number");
+        assert_eq!((many.max_rows, many.kept), (5_000_000, Kept::Vectors));
+        for (text, kept) in [
+            ("true", Kept::Codes),
+            (" On\r", Kept::Codes),
+            ("0", Kept::Vectors),
+        ] {
+            assert_eq!(of("OMNIZAP_COMPACT_INDEX", text).expect(text).kept, kept);
+        }
+        for (name, wrong) in [
+            ("OMNIZAP_MAX_INDEXED_IMAGES", "1023"),
+            ("OMNIZAP_MAX_INDEXED_IMAGES", "2000000000"),
+            ("OMNIZAP_MAX_INDEXED_IMAGES", "all"),
+            ("OMNIZAP_COMPACT_INDEX", "int8"),
+        ] {
+            let error = of(name, wrong).expect_err(wrong).to_string();
+            assert!(error.starts_with(&format!("{name}: expected")), "{error}");
         }
     }
 

@@ -50,6 +50,7 @@ use crate::inference::pictures::{PictureLimits, Pictures};
 use crate::inference::pool::PoolLimits;
 use crate::llm::{Llm, LlmConfig};
 use crate::store::{Store, StoreConfig};
+use crate::vectors::IndexConfig;
 
 pub mod inference;
 pub mod labels;
@@ -76,6 +77,8 @@ pub struct ServicesConfig {
     pub model_pretrained: Option<String>,
     /// The bounds of every model's queue, batches, caches and threads.
     pub model_limits: PoolLimits,
+    /// How much of what is stored is kept in memory, to be searched.
+    pub index: IndexConfig,
     /// The bounds of what is decoded.
     pub picture_limits: PictureLimits,
     /// The key for label expansion; without it the stage says `no_api_key`.
@@ -111,6 +114,7 @@ impl Services {
         let store = Store::new(StoreConfig {
             data_dir: config.data_dir.clone(),
             url: config.database_url.clone(),
+            index: config.index,
         });
         let llm = LlmConfig {
             api_key: config.openai_api_key.clone(),

@@ -30,13 +30,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use omnizap_contract::{Error, ErrorKind};
 use omnizap_migrations::Step;
 use tokio::sync::Mutex;
 
-use crate::vectors::{Hit, Query, VectorIndex};
+use crate::vectors::{Found, Hit, IndexConfig, Query, Similar, VectorIndex};
 
 pub use self::address::host_and_port;
 pub use self::connect::FILE_NAME;
@@ -108,6 +108,8 @@ pub struct StoreConfig {
     pub data_dir: PathBuf,
     /// The database's URL; the embedded one where unset or blank.
     pub url: Option<String>,
+    /// How much of what is stored is kept in memory, to be searched.
+    pub index: IndexConfig,
 }
 
 /// The store. Cloning shares it.
@@ -120,6 +122,8 @@ struct Inner {
     health: Health,
     queue: WriteBehind,
     index: Arc<VectorIndex>,
+    /// Searches that were answered by estimates.
+    estimated: AtomicU64,
     /// True while a thread builds what the index is due.
     tending: AtomicBool,
     /// True once the index is kept in step with the table.
@@ -175,19 +179,24 @@ pub struct StoreStats {
     pub images_dropped: u64,
     /// Images in the vector index.
     pub images_indexed: u64,
+    /// Images that the vector index had no room for any more.
+    pub images_made_room: u64,
+    /// Searches that were answered by estimates, at least in part.
+    pub searches_estimated: u64,
 }
 
 impl Store {
     /// A store that opens nothing yet.
     #[must_use]
     pub fn new(config: StoreConfig) -> Self {
-        let index = VectorIndex::kept_in(config.data_dir.join(INDEX_FOLDER));
+        let index = VectorIndex::kept_in(config.data_dir.join(INDEX_FOLDER), config.index);
         Self(Arc::new(Inner {
             config,
             slot: Slot::default(),
             health: Health::default(),
             queue: WriteBehind::default(),
             index: Arc::new(index),
+            estimated: AtomicU64::new(0),
             tending: AtomicBool::new(false),
             reading: Mutex::default(),
             following: AtomicBool::new(false),
@@ -275,6 +284,8 @@ impl Store {
             images_written: counts.written.load(Ordering::Relaxed),
             images_dropped: counts.dropped.load(Ordering::Relaxed),
             images_indexed: self.0.index.len() as u64,
+            images_made_room: self.0.index.made_room(),
+            searches_estimated: self.0.estimated.load(Ordering::Relaxed),
         }
     }
 
@@ -299,13 +310,29 @@ impl Store {
 
     /// The images most like the one asked about; long scans run on a thread of their own.
     pub async fn similar(&self, query: Query) -> Vec<Hit> {
-        if self.0.index.cost(&query) <= INLINE_SCAN_ROWS {
-            return self.0.index.search(&query);
+        self.similar_images(query).await.images
+    }
+
+    /// The same, and whether similarities and order are exact. They are not where the index keeps
+    /// codes alone, and the database is away or more of it would have to be read than
+    /// [`limits::EXACT_ROWS`]: then they are estimates.
+    pub async fn similar_images(&self, query: Query) -> Similar {
+        let found = if self.0.index.cost(&query) <= INLINE_SCAN_ROWS {
+            self.0.index.look(&query)
+        } else {
+            let inner = self.0.clone();
+            let search = tokio::task::spawn_blocking(move || inner.index.look(&query));
+            // It can only fail by a panic, or at shutdown.
+            let nothing = Found::Answer(Vec::new());
+            search.await.unwrap_or(nothing)
+        };
+        match found {
+            Found::Answer(images) => Similar {
+                images,
+                is_exact: true,
+            },
+            Found::Shortlist(list) => self.0.rank(list).await,
         }
-        let inner = self.0.clone();
-        let search = tokio::task::spawn_blocking(move || inner.index.search(&query));
-        // It can only fail by a panic, or at shutdown.
-        search.await.unwrap_or_default()
     }
 
     /// Remembers an image: at once for searches, behind the answer in the database, unless that

@@ -7,13 +7,14 @@
 //!
 //! # Layout
 //!
-//! - `key` (what tells one image from another), `view` (rows in the order of their coming,
+//! - `query` (what is asked and told), `key` (what tells one image from another), `view` (rows in the order of their coming,
 //!   as they are at one moment), `matrix` (the same as they are written), `codes` (rows in
 //!   bytes, and what that costs), `kernels` (sums of products)
 //! - `search` (which rows a question looks at), `scan` (all rows: exact), `partition` (the
 //!   approximate index, an inverted file), `stop` (how many of its lists are enough), `train`
 //!   (k-means), `freedom` (what `stop` goes by, measured), `file` (the partition on disk)
-//! - `collect` (what a scan leaves over, and its exact order)
+//! - `collect` (what a scan leaves over, and its exact order), `shortlist` (the same where codes
+//!   alone are kept)
 //!
 //! # What a search looks at
 //!
@@ -24,6 +25,16 @@
 //! are soon compared) is looked at in whole. So no image is out of reach. Every similarity
 //! that is told is computed from the vectors themselves; only which older images are looked
 //! at is approximate.
+//!
+//! # Codes alone
+//!
+//! With [`Kept::Codes`] a row is its codes and what is known of the image, a third of the memory.
+//! The codes and their margins say which rows may be answers ([`VectorIndex::look`]), the
+//! database is asked for the vectors of those few, and they are ranked by them
+//! ([`Shortlist::ranked`]): the answer is the one of [`Kept::Vectors`], but for what is told
+//! ([`Similar::is_exact`]). Images that the database has not got are kept with their vectors,
+//! [`MAX_UNSTORED`] of them. Centroids and lists are made of what the codes say, and the file
+//! is the same.
 //!
 //! # What the database says
 //!
@@ -51,7 +62,9 @@ use self::key::Key;
 use self::matrix::Matrix;
 use self::partition::Partition;
 
-pub use self::search::{Hit, Query};
+pub use self::query::{Hit, Query, Similar};
+pub use self::search::Found;
+pub use self::shortlist::{Shortlist, Stored};
 
 mod codes;
 mod collect;
@@ -61,23 +74,58 @@ mod kernels;
 mod key;
 mod matrix;
 mod partition;
+mod query;
 mod scan;
 mod search;
+mod shortlist;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod train;
 mod view;
 
-/// Most images kept in memory for one model; past it the oldest make room. With vectors of
-/// 520 numbers that is about 3 GiB.
+/// Where nothing else is said, most images kept in memory for one model. With vectors of 512
+/// numbers that is about 3 GB, or 0.9 GB where codes alone are kept.
 pub const MAX_ROWS: usize = 1_000_000;
+
+/// Where codes alone are kept, most images of a model that the database has no id for. Their
+/// vectors are kept as well; past it the oldest go, and come again once the database has them.
+pub const MAX_UNSTORED: usize = 4096;
 
 /// Images from which on a model's are partitioned; fewer are soon scanned.
 pub const PARTITION_FROM: usize = 2048;
 
 /// Parts a model id into the model's name and the fingerprint of its weights.
 pub const FINGERPRINT_MARK: char = '@';
+
+/// What is kept in memory of each vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it, and its codes: five bytes a number.
+    #[default]
+    Vectors,
+    /// Its codes alone, a byte a number. The vectors of those that may be answers are read from
+    /// the database.
+    Codes,
+}
+
+/// How much the index keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexConfig {
+    /// Most images kept in memory for one model; past it the oldest 256 make room.
+    pub max_rows: usize,
+    /// What is kept of each vector.
+    pub kept: Kept,
+}
+
+impl Default for IndexConfig {
+    fn default() -> Self {
+        Self {
+            max_rows: MAX_ROWS,
+            kept: Kept::default(),
+        }
+    }
+}
 
 /// What is known of an image beside its vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +141,7 @@ pub struct Row {
 /// The embeddings of all models.
 #[derive(Default)]
 pub struct VectorIndex {
+    config: IndexConfig,
     /// Where partitions are kept over restarts.
     folder: Option<PathBuf>,
     models: RwLock<HashMap<Arc<str>, Matrix>>,
@@ -106,13 +155,28 @@ pub struct VectorIndex {
 }
 
 impl VectorIndex {
-    /// An empty index that keeps its partitions in a folder, made when needed.
+    /// An empty index.
     #[must_use]
-    pub fn kept_in(folder: PathBuf) -> Self {
+    pub fn new(config: IndexConfig) -> Self {
         Self {
-            folder: Some(folder),
+            config,
             ..Self::default()
         }
+    }
+
+    /// An empty index that keeps its partitions in a folder, made when needed.
+    #[must_use]
+    pub fn kept_in(folder: PathBuf, config: IndexConfig) -> Self {
+        Self {
+            folder: Some(folder),
+            ..Self::new(config)
+        }
+    }
+
+    /// How much it keeps.
+    #[must_use]
+    pub fn config(&self) -> IndexConfig {
+        self.config
     }
 
     /// Reads the partitions that were kept. Blocks: for tens of
@@ -121,7 +185,7 @@ impl VectorIndex {
         let Some(folder) = &self.folder else {
             return;
         };
-        for (model, partition) in file::load_all(folder) {
+        for (model, partition) in file::load_all(folder, self.config.max_rows) {
             let mut models = self.write();
             match models.get_mut(model.as_str()) {
                 Some(matrix) if matrix.partition.is_none() => adopt(matrix, &model, partition),
@@ -301,10 +365,30 @@ impl VectorIndex {
         ids.collect()
     }
 
-    /// True while no image had to make room for a newer one, see [`MAX_ROWS`].
+    /// True while no image had to make room for a newer one, see [`IndexConfig::max_rows`].
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.read().values().any(|matrix| matrix.has_made_room)
+        self.made_room() == 0
+    }
+
+    /// Images that made room for newer ones since the start. One that came again counts each
+    /// time.
+    #[must_use]
+    pub fn made_room(&self) -> u64 {
+        self.read().values().map(|matrix| matrix.made_room).sum()
+    }
+
+    /// Where codes alone are kept, images that the database has no id for; at most
+    /// [`MAX_UNSTORED`] a model.
+    #[must_use]
+    pub fn unstored(&self) -> usize {
+        self.read().values().map(Matrix::unstored).sum()
+    }
+
+    /// Of those, how many had to go since the start.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.read().values().map(|matrix| matrix.given_up).sum()
     }
 
     /// The matrix of a model, made where it is the first image's.
@@ -315,7 +399,7 @@ impl VectorIndex {
         dim: usize,
     ) -> &'a mut Matrix {
         models.entry(model.into()).or_insert_with(|| {
-            let mut matrix = Matrix::new(dim, MAX_ROWS);
+            let mut matrix = Matrix::new(dim, self.config);
             let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(partition) = restored.remove(model) {
                 adopt(&mut matrix, model, partition);

@@ -21,7 +21,7 @@ const OURS: &str = "OMNIZAP_";
 const OTHERS: [&str; 3] = ["OMNIZAP_TEST_", "OMNIZAP_SERVICE_", "OMNIZAP_PORT"];
 
 /// Variables that stand for no flag.
-const WITHOUT_FLAG: [&str; 21] = [
+const WITHOUT_FLAG: [&str; 23] = [
     "CLIP_MODEL_NAME",
     "CLIP_MODEL_PRETRAINED",
     "DATABASE_URL",
@@ -37,7 +37,9 @@ const WITHOUT_FLAG: [&str; 21] = [
     "NO_COLOR",
     "OMNIZAP_ADMIN_KEYS",
     "OMNIZAP_API_KEYS",
+    "OMNIZAP_COMPACT_INDEX",
     "OMNIZAP_MAX_DECODED_BYTES",
+    "OMNIZAP_MAX_INDEXED_IMAGES",
     "OMNIZAP_MAX_WAITING_IMAGES",
     "OMNIZAP_MAX_WAITING_TEXTS",
     "OMNIZAP_TOP_KEY",

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufWriter, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use omnizap_services::vectors::{Query, Row, VectorIndex};
+use omnizap_services::vectors::{IndexConfig, Query, Row, VectorIndex};
 
 const MODEL: &str = "measured@1";
 
@@ -54,14 +54,14 @@ fn main() {
     let questions = floats(&folder.join("questions.f32"));
     let kept = folder.join("index");
     let (before, begun) = (resident(), Instant::now());
-    let index = VectorIndex::kept_in(kept.clone());
+    let index = VectorIndex::kept_in(kept.clone(), IndexConfig::default());
     fill(&index, &rows, dim);
     let inserted = begun.elapsed().as_secs_f64();
     index.tend();
     let built = begun.elapsed().as_secs_f64();
     let bytes = (resident() - before) / index.len() as f64;
     let begun = Instant::now();
-    let second = VectorIndex::kept_in(kept);
+    let second = VectorIndex::kept_in(kept, IndexConfig::default());
     second.restore();
     let read = begun.elapsed().as_secs_f64();
     fill(&second, &rows, dim);

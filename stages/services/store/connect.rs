@@ -475,6 +475,7 @@ mod tests {
         Target::of(&StoreConfig {
             data_dir: "/data".into(),
             url: url.map(str::to_owned),
+            ..StoreConfig::default()
         })
     }
 

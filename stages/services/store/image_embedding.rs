@@ -4,7 +4,7 @@
 //! A row is written once. It keeps the names that the image came with first, for whoever reads
 //! this table alone; what it is called since is in `image_asset`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
@@ -18,6 +18,7 @@ use sea_orm::{
 
 use super::image_asset::Called;
 use super::{image_asset, image_change, vector};
+use crate::vectors::Stored;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "clip_image_embedding_cache")]
@@ -171,6 +172,48 @@ pub(super) async fn page<C: ConnectionTrait>(
         .all(db)
         .await?;
     as_called(db, rows).await
+}
+
+/// The vectors of the rows with those ids, with what tells that they are still the same; what is
+/// no vector is left out. One statement.
+pub(super) async fn vectors<C: ConnectionTrait>(
+    db: &C,
+    ids: &[i64],
+) -> Result<HashMap<i64, Stored>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // Connections keep the statements that they have prepared: so there are few of them.
+    let last = ids.last().copied();
+    let spare = ids.len().next_power_of_two() - ids.len();
+    let asked = ids
+        .iter()
+        .copied()
+        .chain(last.into_iter().cycle().take(spare));
+    let columns = [
+        Column::Id,
+        Column::ImageHash,
+        Column::ContentHash,
+        Column::Embedding,
+    ];
+    let rows: Vec<(i64, String, Option<String>, Vec<u8>)> = Entity::find()
+        .select_only()
+        .columns(columns)
+        .filter(Column::Id.is_in(asked))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let stored = rows
+        .into_iter()
+        .filter_map(|(id, image_hash, content_hash, bytes)| {
+            let stored = Stored {
+                image_hash,
+                content_hash,
+                vector: vector::from_bytes(&bytes)?,
+            };
+            Some((id, stored))
+        });
+    Ok(stored.collect())
 }
 
 /// Ids above `after`, without the rows, at most `limit`, oldest first.

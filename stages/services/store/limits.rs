@@ -133,6 +133,19 @@ pub const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Changes deleted in one transaction.
 pub const PRUNE_PAGE: i64 = 8192;
 
+/// Where the index keeps codes alone, most vectors that are read for one search: as many wait
+/// behind each other's margins where thousands of pictures are nearly the same. The others are
+/// ranked by their estimates.
+pub const EXACT_ROWS: usize = 2048;
+/// Most bytes of those vectors: no more of them are read where they are long.
+pub const EXACT_BYTES: usize = 4 << 20;
+
+/// Most vectors of so many numbers that are read for one search.
+pub(super) fn exact_rows(dim: usize) -> usize {
+    let bytes = dim.max(1) * size_of::<f32>();
+    (EXACT_BYTES / bytes).clamp(1, EXACT_ROWS)
+}
+
 /// Images forgotten in one transaction.
 pub const FORGET_BATCH: usize = 256;
 /// Ids looked through at once for images to be forgotten, where no index tells them.

@@ -1,6 +1,8 @@
 //! What the stages ask of the store, as transactions and reads over its tables.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -11,7 +13,7 @@ use super::{
     evidence, expansion, image_embedding, image_frames, image_name, judgement, label_embedding,
     limits, look, nsfw_classes, theme_feedback,
 };
-use crate::vectors::Row;
+use crate::vectors::{Row, Shortlist, Similar};
 
 impl Store {
     /// Counts one judgement. Once this returns, it is on the disk.
@@ -233,6 +235,34 @@ impl Store {
 }
 
 impl Inner {
+    /// The answers of a search of codes alone, by the vectors that the database has; by their
+    /// estimates where it does not say them.
+    pub(super) async fn rank(self: &Arc<Self>, list: Shortlist) -> Similar {
+        let ids = list.ids(limits::exact_rows(list.dim()));
+        let similar = match ids.is_empty() {
+            true => list.ranked(&[], &HashMap::new()),
+            false => {
+                let (asked, doing) = (&ids, "reading vectors of similar images");
+                let patience = Patience::of_answer(limits::READ_PATIENCE);
+                let stored = self.read_for_answer(doing, patience, |connection| async move {
+                    image_embedding::vectors(&connection, asked).await
+                });
+                match stored.await {
+                    Ok(stored) => list.ranked(&ids, &stored),
+                    Err(error) => {
+                        // Health says so too, for as long as it lasts.
+                        tracing::debug!(%error, "similar images by estimates");
+                        list.ranked(&[], &HashMap::new())
+                    }
+                }
+            }
+        };
+        if !similar.is_exact {
+            self.estimated.fetch_add(1, Ordering::Relaxed);
+        }
+        similar
+    }
+
     /// Makes an image known to searches.
     pub(super) fn index_record(&self, record: &ImageRecord) {
         if !record.keep_embedding {

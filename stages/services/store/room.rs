@@ -62,6 +62,7 @@ mod tests {
         let store = crate::store::Store::new(crate::store::StoreConfig {
             data_dir: folder.path().join("data"),
             url: None,
+            ..crate::store::StoreConfig::default()
         });
         let feedback = crate::store::Feedback {
             image_hash: "ab".repeat(32),

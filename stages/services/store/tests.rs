@@ -17,6 +17,7 @@ mod adopt;
 mod assets;
 mod carry;
 mod changed;
+mod compact;
 mod copies;
 mod cut;
 mod ending;

@@ -16,6 +16,7 @@
 //! not to be among the k best of a scan over the floats.
 
 use super::kernels::{CODE_MAX, LINE, Line, WideLine, code_products};
+use super::normalised;
 
 /// No vector is longer than this: they are of length 1, as far as `f32` can say.
 const LENGTH_MAX: f32 = 1.000_1;
@@ -35,12 +36,12 @@ pub(super) struct Codes {
 }
 
 /// How the codes of a row stand for its vector.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fit {
     /// What a code of 1 stands for.
     pub(super) scale: f32,
     /// The length of what the codes leave out, rounded up.
-    error: f32,
+    pub(super) error: f32,
 }
 
 impl Codes {
@@ -89,6 +90,28 @@ impl Codes {
     #[inline]
     pub(super) fn fit(&self, row: usize) -> Fit {
         self.fits[row]
+    }
+
+    /// The vector of length 1 that the codes of a row point to, `[dim]`; zeros where it is gone.
+    /// From the row's own it is no farther than twice what the codes leave out.
+    pub(super) fn vector(&self, row: usize, dim: usize) -> Vec<f32> {
+        let codes = self.row(row).iter().flat_map(|line| line.0);
+        let vector: Vec<f32> = codes.take(dim).map(f32::from).collect();
+        normalised(&vector).unwrap_or(vector)
+    }
+
+    /// Adds a row as others have it: what its codes leave out is not known from them any more.
+    pub(super) fn push_copy(&mut self, from: &Self, row: usize) -> Fit {
+        self.width = from.width;
+        self.lines.extend_from_slice(from.row(row));
+        self.fits.push(from.fit(row));
+        from.fit(row)
+    }
+
+    /// True where a vector has these very codes, and as much left over.
+    pub(super) fn are_of(&self, row: usize, vector: &[f32]) -> bool {
+        let mut other = Self::with_capacity(1, vector.len());
+        other.push(vector) == self.fit(row) && other.row(0) == self.row(row)
     }
 
     /// Of every row.

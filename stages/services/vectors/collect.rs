@@ -21,10 +21,10 @@ const FLOATS: usize = LINE / size_of::<f32>();
 const STEPS: f64 = 1e6;
 
 /// Two cosines farther apart are not told as equal, whatever `f32` rounds off.
-const TIE: f32 = 1.2e-6;
+pub(super) const TIE: f32 = 1.2e-6;
 
 /// A cosine in the steps in which it is told, `-STEPS` to `STEPS`.
-fn steps(cosine: f32) -> i32 {
+pub(super) fn steps(cosine: f32) -> i32 {
     (f64::from(cosine.clamp(-1.0, 1.0)) * STEPS).round() as i32
 }
 
@@ -34,7 +34,7 @@ pub(super) fn told(steps: i32) -> f64 {
 }
 
 /// The least number of steps that is told as so much or more.
-fn steps_from(threshold: f64) -> i32 {
+pub(super) fn steps_from(threshold: f64) -> i32 {
     let mut least = (threshold * STEPS).floor() as i32 - 1;
     while told(least) < threshold {
         least += 1;
@@ -45,10 +45,10 @@ fn steps_from(threshold: f64) -> i32 {
 /// A row whose cosine is known to lie within bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    lower: f32,
-    upper: f32,
+    pub(super) lower: f32,
+    pub(super) upper: f32,
     /// Which row, of which matrix.
-    place: u64,
+    pub(super) place: u64,
 }
 
 /// The rows that may be among the `keep` best that meet a threshold. It never leaves out
@@ -123,6 +123,16 @@ impl Collector {
         self.thin_out();
     }
 
+    /// The rows that it has, in no order.
+    pub(super) fn found(&self) -> &[Candidate] {
+        &self.found
+    }
+
+    /// True once rows above the threshold were left out.
+    pub(super) fn is_thinned(&self) -> bool {
+        self.is_thinned
+    }
+
     /// How many rows it has.
     pub(super) fn len(&self) -> usize {
         self.found.len()
@@ -164,10 +174,10 @@ impl Collector {
 
 /// A row as it is told; the greatest comes first in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ranked {
-    steps: i32,
-    age: u64,
-    place: u64,
+pub(super) struct Ranked {
+    pub(super) steps: i32,
+    pub(super) age: u64,
+    pub(super) place: u64,
 }
 
 /// Gives the places of the collected rows to `take`, best first, of equals the newer

@@ -16,13 +16,18 @@ use omnizap_contract::common::digest::Sha256Hex;
 
 use super::key::{Key, hash};
 use super::partition::{Centroids, Partition, Places};
+use super::train::lists;
 use super::view::View;
 
 /// What a file begins with; the last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"OZINDEX\x02";
 const ENDING: &str = "index";
-/// Largest file that is read: 1,000,000 rows and 4,096 centroids of 4,096 dimensions.
-const MAX_BYTES: u64 = 128 << 20;
+/// Widest vectors of a file that is read.
+const MAX_DIM: u64 = 4096;
+/// Bytes of a row in a file: the hash of its key, and its list.
+const ROW_BYTES: u64 = 12;
+/// Bytes beside rows and centroids, the model's name among them, with much to spare.
+const REST_BYTES: u64 = 64 << 20;
 const DIGEST: usize = 32;
 /// Digits of the model id's hash in the name of its file.
 const NAME_DIGITS: usize = 24;
@@ -46,7 +51,7 @@ pub(super) fn save(
 ) -> io::Result<()> {
     let centroids = partition.centroids();
     let mut bytes = MAGIC.to_vec();
-    let lists = centroids.len() as u64;
+    let count = centroids.len() as u64;
     let rows = view.rows();
     let places = partition.lists().enumerate().flat_map(|(list, numbers)| {
         let present = numbers.filter(|row| rows.contains(row));
@@ -57,7 +62,7 @@ pub(super) fn save(
     for number in [
         model.len() as u64,
         centroids.dim as u64,
-        lists,
+        count,
         partition.trained_rows,
         places.len() as u64,
     ] {
@@ -82,8 +87,15 @@ pub(super) fn save(
     File::open(folder)?.sync_all()
 }
 
-/// The partitions of all models; what cannot be read is told in the log.
-pub(super) fn load_all(folder: &Path) -> Vec<(String, Partition)> {
+/// The largest file that is read where a model has at most so many rows: 128 MiB for a million.
+fn most_bytes(max_rows: usize) -> u64 {
+    let centroids = lists(max_rows) as u64 * MAX_DIM * size_of::<f32>() as u64;
+    REST_BYTES + centroids + max_rows as u64 * ROW_BYTES
+}
+
+/// The partitions of all models, of at most so many rows each; what cannot be read is told in
+/// the log.
+pub(super) fn load_all(folder: &Path, max_rows: usize) -> Vec<(String, Partition)> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
@@ -91,7 +103,7 @@ pub(super) fn load_all(folder: &Path) -> Vec<(String, Partition)> {
     entries.iter().for_each(remove_left_over);
     let paths = entries.iter().map(fs::DirEntry::path);
     let paths = paths.filter(|path| path.extension().is_some_and(|found| found == ENDING));
-    let loaded = paths.filter_map(|path| match load(&path) {
+    let loaded = paths.filter_map(|path| match load(&path, most_bytes(max_rows)) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
             tracing::warn!(%error, "a file of the vector index is not used: it is built anew");
@@ -126,8 +138,8 @@ fn digest(bytes: &[u8]) -> [u8; DIGEST] {
     digest
 }
 
-fn load(path: &Path) -> io::Result<(String, Partition)> {
-    if fs::metadata(path)?.len() > MAX_BYTES {
+fn load(path: &Path, most: u64) -> io::Result<(String, Partition)> {
+    if fs::metadata(path)?.len() > most {
         return Err(io::Error::other("larger than such a file can be"));
     }
     let bytes = fs::read(path)?;

@@ -64,7 +64,7 @@ const MISSING: f32 = f32::NEG_INFINITY;
 
 impl Asked {
     fn new(partition: &Partition, view: &View, row: RowNumber) -> Self {
-        let question = Question::new(view.vector(row).to_vec());
+        let question = Question::new(view.vector(row).0.into_owned());
         let lists = partition.nearest(&question, MOST);
         let mut now = vec![MISSING; MOST];
         let mut best = vec![[MISSING; MOST]];

@@ -1,13 +1,13 @@
 //! The vectors of one model as they are written: which row is which image, what makes
 //! room for what, and beside them the partition that makes many rows fast.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
-use super::Row;
 use super::key::Key;
 use super::partition::Partition;
 use super::view::{RowNumber, SEGMENT_ROWS, View};
+use super::{IndexConfig, Kept, MAX_UNSTORED, Row};
 
 /// Rows that are gone, as a share of all (one in so many), from which on the others are
 /// moved together.
@@ -16,26 +16,33 @@ const GONE_SHARE: usize = 4;
 const GONE_MIN: usize = 16 * SEGMENT_ROWS;
 
 pub(super) struct Matrix {
-    max_rows: usize,
+    config: IndexConfig,
     view: View,
     /// The number of each image's row.
     places: HashMap<Key, RowNumber>,
     /// The same by the database's ids, of those that the database has.
     ids: BTreeMap<i64, RowNumber>,
-    /// True once an image had to go to make room for another.
-    pub(super) has_made_room: bool,
+    /// Where codes alone are kept, the rows that the database has no id for, whose vectors are
+    /// kept as well.
+    unstored: BTreeSet<RowNumber>,
+    /// Images that had to go to make room for others.
+    pub(super) made_room: u64,
+    /// Images that had to go since the database did not take them.
+    pub(super) given_up: u64,
     /// What makes searches of many rows fast, once there are many.
     pub(super) partition: Option<Partition>,
 }
 
 impl Matrix {
-    pub(super) fn new(dim: usize, max_rows: usize) -> Self {
+    pub(super) fn new(dim: usize, config: IndexConfig) -> Self {
         Self {
-            max_rows,
-            view: View::new(dim, 0),
+            config,
+            view: View::new(dim, config.kept, 0),
             places: HashMap::new(),
             ids: BTreeMap::new(),
-            has_made_room: false,
+            unstored: BTreeSet::new(),
+            made_room: 0,
+            given_up: 0,
             partition: None,
         }
     }
@@ -46,6 +53,11 @@ impl Matrix {
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// Rows whose vectors are kept since the database has no id for them.
+    pub(super) fn unstored(&self) -> usize {
+        self.unstored.len()
     }
 
     /// The rows as they are now.
@@ -94,11 +106,10 @@ impl Matrix {
         match known {
             Some(number)
                 if self.view.id(number).is_none_or(|known| known == id)
-                    && self.view.vector(number) == vector =>
+                    && self.view.has_vector(number, vector) =>
             {
                 if self.view.id(number).is_none() || self.view.row(number) != Some(&row) {
-                    self.ids.insert(id, number);
-                    self.view.rename(number, Some(id), row);
+                    self.name(number, id, row);
                 }
             }
             Some(number) => {
@@ -126,9 +137,15 @@ impl Matrix {
             return false;
         }
         let row = row.clone();
+        self.name(number, id, row);
+        true
+    }
+
+    /// Notes the database's id of a row, and what it is called there.
+    fn name(&mut self, number: RowNumber, id: i64, row: Row) {
         self.view.rename(number, Some(id), row);
         self.ids.insert(id, number);
-        true
+        self.unstored.remove(&number);
     }
 
     /// Forgets an image that the database has not numbered yet. False where there is none.
@@ -157,11 +174,27 @@ impl Matrix {
         let key = Key::of(&row);
         let (number, fit) = self.view.push(id, row, age, vector);
         if let Some(partition) = &mut self.partition {
-            partition.add(number, &key, vector, fit);
+            partition.add(number, &key, (vector, 0.0), fit);
         }
         self.places.insert(key, number);
-        if let Some(id) = id {
-            self.ids.insert(id, number);
+        match id {
+            Some(id) => {
+                self.ids.insert(id, number);
+            }
+            None if self.config.kept == Kept::Codes => {
+                self.unstored.insert(number);
+                self.give_up();
+            }
+            None => {}
+        }
+    }
+
+    /// Keeps those that the database does not take from being ever more: the oldest go.
+    fn give_up(&mut self) {
+        while self.unstored.len() > MAX_UNSTORED
+            && let Some(oldest) = self.unstored.pop_first()
+        {
+            self.given_up += u64::from(self.take(oldest));
         }
     }
 
@@ -171,6 +204,7 @@ impl Matrix {
         let Some(row) = self.view.take(number) else {
             return false;
         };
+        self.unstored.remove(&number);
         self.forget(&row, id);
         let begun = self.view.rows().start;
         while self.view.is_oldest_gone() {
@@ -190,6 +224,9 @@ impl Matrix {
     /// The partition forgets the rows that were dropped since the first was `begun`.
     fn leave_lists(&mut self, begun: RowNumber) {
         let first = self.view.rows().start;
+        if first > begun {
+            self.unstored = self.unstored.split_off(&first);
+        }
         if first > begun
             && let Some(partition) = &mut self.partition
         {
@@ -199,9 +236,9 @@ impl Matrix {
 
     fn make_room(&mut self) {
         let begun = self.view.rows().start;
-        while self.view.rows().end - self.view.rows().start >= self.max_rows as u64 {
+        while self.view.rows().end - self.view.rows().start >= self.config.max_rows as u64 {
             let oldest = self.view.drop_oldest();
-            self.has_made_room |= !oldest.is_empty();
+            self.made_room += oldest.len() as u64;
             for (row, id) in oldest {
                 self.forget(&row, id);
             }
@@ -217,21 +254,23 @@ impl Matrix {
 
     /// Moves the rows together that are not gone. They get new numbers.
     pub(super) fn move_together(&mut self) {
-        let next = View::new(self.view.dim, self.view.rows().end);
+        let next = self.view.begun_anew();
         let mut old = std::mem::replace(&mut self.view, next);
         let mut moved = Vec::with_capacity(old.len());
         while old.rows().start < old.rows().end {
             let (start, end) = (old.rows().start, old.rows().end);
             for number in start..end.min(start + SEGMENT_ROWS as u64) {
-                let Some(row) = old.row(number).cloned() else {
+                let Some(new) = self.view.push_copy(&old, number) else {
                     continue;
                 };
-                let (id, key) = (old.id(number), Key::of(&row));
-                let vector = old.vector(number);
-                let (new, _) = self.view.push(id, row, old.age(number), vector);
-                self.places.insert(key, new);
-                if let Some(id) = id {
+                if let Some(row) = self.view.row(new) {
+                    self.places.insert(Key::of(row), new);
+                }
+                if let Some(id) = self.view.id(new) {
                     self.ids.insert(id, new);
+                }
+                if self.unstored.remove(&number) {
+                    self.unstored.insert(new);
                 }
                 moved.push((number, new));
             }
@@ -252,7 +291,8 @@ impl Matrix {
             };
             let (segment, place) = self.view.place(number);
             let fit = segment.codes.fit(place);
-            partition.add(number, &Key::of(row), self.view.vector(number), fit);
+            let (vector, off) = self.view.vector(number);
+            partition.add(number, &Key::of(row), (&vector, off), fit);
         }
         self.partition = Some(partition);
     }
@@ -270,6 +310,13 @@ mod tests {
         }
     }
 
+    fn at_most(max_rows: usize) -> IndexConfig {
+        IndexConfig {
+            max_rows,
+            ..IndexConfig::default()
+        }
+    }
+
     fn names(matrix: &Matrix) -> Vec<String> {
         let view = matrix.view();
         let rows = view.live_rows().filter_map(|number| view.row(number));
@@ -278,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room() {
-        let mut matrix = Matrix::new(1, 3 * SEGMENT_ROWS);
+        let mut matrix = Matrix::new(1, at_most(3 * SEGMENT_ROWS));
         for number in 0..10 * SEGMENT_ROWS {
             assert!(matrix.insert(row(number), number as u64, &[1.0]));
             assert!(matrix.len() <= 3 * SEGMENT_ROWS);
@@ -288,7 +335,7 @@ mod tests {
         assert_eq!(oldest as usize, 7 * SEGMENT_ROWS);
         let name = &view.row(oldest).unwrap().image_hash;
         assert_eq!(**name, (7 * SEGMENT_ROWS).to_string());
-        assert!(matrix.has_made_room);
+        assert_eq!(matrix.made_room as usize, 7 * SEGMENT_ROWS);
         // An image that had to go comes again as new, one that stayed does not.
         assert!(matrix.insert(row(10 * SEGMENT_ROWS - 1), 0, &[1.0]));
         assert_eq!(matrix.len(), 3 * SEGMENT_ROWS);
@@ -298,21 +345,25 @@ mod tests {
 
     #[test]
     fn a_search_keeps_what_it_began_with() {
-        let mut matrix = Matrix::new(1, 1000);
+        let mut matrix = Matrix::new(1, at_most(1000));
         matrix.put(1, row(1), 1, &[1.0]);
         let held = matrix.view().clone();
         matrix.insert(row(2), 2, &[1.0]);
         assert!(matrix.remove(1));
         assert_eq!((held.rows(), held.len()), (0..1, 1));
-        assert_eq!(held.vector(0), [1.0]);
+        assert_eq!(held.exact(0).unwrap(), [1.0]);
         assert_eq!((matrix.view().rows(), matrix.view().len()), (0..2, 1));
-        assert_eq!(matrix.view().vector(0), [0.0], "nothing of it is left");
+        assert_eq!(
+            matrix.view().exact(0).unwrap(),
+            [0.0],
+            "nothing of it is left"
+        );
         assert_eq!(names(&matrix), ["2"]);
     }
 
     #[test]
     fn the_database_says_what_an_id_is() {
-        let mut matrix = Matrix::new(1, 1000);
+        let mut matrix = Matrix::new(1, at_most(1000));
         matrix.insert(row(1), 0, &[1.0]);
         assert!(!matrix.remove(7), "the database has not said so yet");
         assert!(matrix.remove_unnumbered(&Key::of(&row(1))));
@@ -330,7 +381,7 @@ mod tests {
         // Changed in place: another vector, another image, a broken vector.
         matrix.put(8, row(1), 3, &[-1.0]);
         let last = matrix.view().rows().end - 1;
-        assert_eq!(matrix.view().vector(last), [-1.0]);
+        assert_eq!(matrix.view().exact(last).unwrap(), [-1.0]);
         matrix.put(8, row(2), 4, &[-1.0]);
         assert_eq!(names(&matrix), ["2"]);
         assert!(!matrix.put(8, row(2), 5, &[1.0, 0.0]));
@@ -340,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_counted_without_those_that_are_gone() {
-        let mut matrix = Matrix::new(1, 10_000);
+        let mut matrix = Matrix::new(1, at_most(10_000));
         for number in 0..3 * SEGMENT_ROWS {
             matrix.put(number as i64, row(number), number as u64, &[1.0]);
         }
@@ -360,7 +411,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_gone_take_no_room_for_long() {
-        let mut matrix = Matrix::new(1, 100_000);
+        let mut matrix = Matrix::new(1, at_most(100_000));
         let all = 4 * GONE_MIN;
         for number in 0..all {
             matrix.put(number as i64, row(number), number as u64, &[1.0]);

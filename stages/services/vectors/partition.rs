@@ -170,26 +170,28 @@ impl Partition {
         lists.map(|list| list.members.iter().map(|member| member.row))
     }
 
-    /// Puts a row into the list where a file has it, else into the nearest.
-    pub(super) fn add(&mut self, row: RowNumber, key: &Key, vector: &[f32], fit: Fit) {
+    /// Puts a row into the list where a file has it, else into the nearest. `vector` is what is
+    /// known of the row's, and how far from it that may be.
+    pub(super) fn add(&mut self, row: RowNumber, key: &Key, vector: (&[f32], f32), fit: Fit) {
         let known = match self.known.is_empty() {
             true => None,
             false => self.known.get(&hash(key)).map(|list| *list as usize),
         };
         let list = known.filter(|list| *list < self.lists.len());
         let list = list.unwrap_or_else(|| {
-            let question = Question::new(vector.to_vec());
+            let question = Question::new(vector.0.to_vec());
             let mut products = vec![0; self.lists.len()];
             self.centroids.nearest(&question.codes, &mut products)
         });
         self.push(row, list, vector, fit);
     }
 
-    /// Puts a row into a list.
-    pub(super) fn push(&mut self, row: RowNumber, list: usize, vector: &[f32], fit: Fit) {
+    /// Puts a row into a list. `vector` as for [`Self::add`].
+    pub(super) fn push(&mut self, row: RowNumber, list: usize, vector: (&[f32], f32), fit: Fit) {
+        let (vector, off) = vector;
         let cosine = product(self.centroids.vector(list), vector);
         let list = &mut self.lists[list];
-        list.reach = list.reach.min(cosine - 1e-4);
+        list.reach = list.reach.min(cosine - off - 1e-4);
         list.shape.push(cosine);
         list.members.push(Member { row, fit });
         self.rows += 1;

@@ -7,67 +7,21 @@ use super::codes::Question;
 use super::collect::{Collector, in_order};
 use super::matrix::Matrix;
 use super::partition::Partition;
-use super::view::{RowNumber, View};
-use super::{FINGERPRINT_MARK, PARTITION_FROM, Row, VectorIndex, normalised, scan};
+use super::query::{Hit, Query};
+use super::shortlist::Shortlist;
+use super::view::{MATRIX_SHIFT, Part, RowNumber, View, at};
+use super::{FINGERPRINT_MARK, Kept, PARTITION_FROM, VectorIndex, normalised, scan};
 
 /// Rows collected beside the wanted ones: the image itself, and names that come twice.
 const SPARE: usize = 16;
 
-/// In a row's place: which of the matrices it is in.
-const MATRIX_SHIFT: u32 = 63;
-
-/// A question: which images are like this one?
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// Model id that made the vector.
-    pub model: Arc<str>,
-    /// `[dim]`; need not be normalised.
-    pub vector: Arc<[f32]>,
-    /// Least similarity of an answer, -1 to 1, as it is told.
-    pub threshold: f64,
-    /// Most answers.
-    pub limit: usize,
-    /// How many of the newest images are all looked at; 0 looks at all there are. Of the
-    /// others those in the nearest lists, once there are lists.
-    pub scan: usize,
-    /// The image itself, by the name that the client gives it: never an answer.
-    pub image_hash: Option<Arc<str>>,
-    /// The image itself, by its bytes: never an answer.
-    pub content_hash: Option<Arc<str>>,
-}
-
-impl Query {
-    /// True where a row is the image that is asked about, by any of its names: rows of
-    /// the Python service may be named by the hash of the bytes, and their bytes are not
-    /// known.
-    fn is_itself(&self, row: &Row) -> bool {
-        let names = [&self.image_hash, &self.content_hash];
-        let names = names.into_iter().flatten();
-        let known = [Some(&row.image_hash), row.content_hash.as_ref()];
-        names.into_iter().any(|name| known.contains(&Some(name)))
-    }
-}
-
-/// An image that is like the one asked about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
-    /// Its name.
-    pub image_hash: Arc<str>,
-    /// SHA-256 of its bytes; none in rows of the Python service.
-    pub content_hash: Option<Arc<str>>,
-    /// The client's own id of it.
-    pub asset_id: Option<Arc<str>>,
-    /// Cosine, -1 to 1, to six decimals: what is told of it.
-    pub similarity: f64,
-}
-
-/// One matrix of a search.
-struct Part {
-    view: View,
-    /// From this row on, every one is looked at.
-    begin: RowNumber,
-    /// The bits that make of a row's number its place.
-    bits: u64,
+/// What a search of memory found.
+#[derive(Debug)]
+pub enum Found {
+    /// The answer.
+    Answer(Vec<Hit>),
+    /// Where codes alone are kept: what the database is to be asked for.
+    Shortlist(Shortlist),
 }
 
 impl VectorIndex {
@@ -90,29 +44,35 @@ impl VectorIndex {
     }
 
     /// The images most like the one asked about, best first; of those that are told as
-    /// equal the newer first. Long ones, see [`Self::cost`], belong on a compute thread.
+    /// equal the newer first. Where codes alone are kept, by their estimates. Long ones, see
+    /// [`Self::cost`], belong on a compute thread.
     #[must_use]
     pub fn search(&self, query: &Query) -> Vec<Hit> {
-        let Some(vector) = normalised(&query.vector) else {
-            return Vec::new();
+        match self.look(query) {
+            Found::Answer(hits) => hits,
+            Found::Shortlist(list) => list.ranked(&[], &HashMap::new()).images,
+        }
+    }
+
+    /// What memory says of the images most like the one asked about; as long as
+    /// [`Self::search`].
+    #[must_use]
+    pub fn look(&self, query: &Query) -> Found {
+        let Some(vector) = normalised(&query.vector).filter(|_| query.limit > 0) else {
+            return Found::Answer(Vec::new());
         };
         let question = Arc::new(Question::new(vector));
         let mut keep = query.limit.saturating_add(SPARE);
         loop {
-            if let Some(hits) = self.search_keeping(query, &question, keep) {
-                return hits;
+            if let Some(found) = self.look_keeping(query, &question, keep) {
+                return found;
             }
             // Only where many rows are the image itself, or one name comes many times.
             keep = keep.saturating_mul(8);
         }
     }
 
-    fn search_keeping(
-        &self,
-        query: &Query,
-        question: &Arc<Question>,
-        keep: usize,
-    ) -> Option<Vec<Hit>> {
+    fn look_keeping(&self, query: &Query, question: &Arc<Question>, keep: usize) -> Option<Found> {
         let mut collector = Collector::new(keep, query.threshold);
         let parts = self.parts(query, question, &mut collector);
         for part in &parts {
@@ -121,34 +81,29 @@ impl VectorIndex {
             let found = scan::scan(&part.view, rows, part.bits, question, empty);
             collector.merge(found);
         }
-        let at = |place: u64| {
-            let part = parts.get((place >> MATRIX_SHIFT) as usize)?;
-            Some((&part.view, place & !part.bits))
-        };
+        if self.config.kept == Kept::Codes {
+            let list = Shortlist::of(collector, &parts, query, question);
+            return list.map(Found::Shortlist);
+        }
         let row = |place: u64| {
-            let (view, row) = at(place)?;
-            Some((view.age(row), view.vector(row)))
+            let (view, row) = at(&parts, place)?;
+            Some((view.age(row), view.exact(row)?))
         };
         let mut hits = Vec::with_capacity(query.limit.min(keep));
         let mut names = HashSet::new();
         let take = |place: u64, similarity: f64| {
-            let found = at(place).and_then(|(view, row)| view.row(row));
+            let found = at(&parts, place).and_then(|(view, row)| view.row(row));
             if let Some(row) = found
                 && hits.len() < query.limit
                 && !query.is_itself(row)
                 && names.insert(row.image_hash.clone())
             {
-                hits.push(Hit {
-                    image_hash: row.image_hash.clone(),
-                    content_hash: row.content_hash.clone(),
-                    asset_id: row.asset_id.clone(),
-                    similarity,
-                });
+                hits.push(Hit::of(row, similarity));
             }
             hits.len() < query.limit
         };
         let is_complete = in_order(collector, query.threshold, &question.vector, row, take);
-        is_complete.then_some(hits)
+        is_complete.then_some(Found::Answer(hits))
     }
 
     /// The matrices that a question looks at. Of those that have lists, what the nearest

@@ -39,8 +39,9 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
     let questions = freedom::QUESTIONS.min(shuffled.len() / QUESTIONS_SHARE);
     let (sample, questions) = shuffled.split_at(shuffled.len() - questions);
     let sample = &sample[..sample.len().min(count * SAMPLE)];
-    let first = sample.iter().take(count).flat_map(|row| view.vector(*row));
-    let mut centroids = Centroids::new(view.dim, first.copied().collect());
+    let first = sample.iter().take(count);
+    let first = first.flat_map(|row| view.vector(*row).0.into_owned());
+    let mut centroids = Centroids::new(view.dim, first.collect());
     let mut assign = Assign::new(centroids.len());
     for _ in 0..ROUNDS {
         let mut sums = vec![0.0; centroids.len() * view.dim];
@@ -50,7 +51,7 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
             }
             let list = assign.nearest(&centroids, view, row);
             let sum = &mut sums[list * view.dim..][..view.dim];
-            for (sum, x) in sum.iter_mut().zip(view.vector(row)) {
+            for (sum, x) in sum.iter_mut().zip(view.vector(row).0.iter()) {
                 *sum += x;
             }
         }
@@ -58,7 +59,10 @@ pub(super) fn train(view: &View, ended: &AtomicBool) -> Option<Partition> {
             match normalised(sum) {
                 Some(mean) => sum.copy_from_slice(&mean),
                 // A list that nothing is nearest to begins anew somewhere else.
-                None => sum.copy_from_slice(view.vector(sample[random.usize(..sample.len())])),
+                None => {
+                    let row = sample[random.usize(..sample.len())];
+                    sum.copy_from_slice(&view.vector(row).0);
+                }
             }
         }
         centroids = Centroids::new(view.dim, sums);
@@ -85,7 +89,8 @@ pub(super) fn extend(partition: &mut Partition, view: &View, ended: &AtomicBool)
         }
         let list = assign.nearest(&centroids, view, row);
         let (segment, place) = view.place(row);
-        partition.push(row, list, view.vector(row), segment.codes.fit(place));
+        let (vector, off) = view.vector(row);
+        partition.push(row, list, (&vector, off), segment.codes.fit(place));
     }
     true
 }

@@ -288,6 +288,8 @@ fn no_variable_is_told_that_may_hold_a_secret() {
         ("DATABASE_URL", SECRET),
         ("DB_PORT", SECRET),
         ("OMNIZAP_MAX_DECODED_BYTES", SECRET),
+        ("OMNIZAP_MAX_INDEXED_IMAGES", SECRET),
+        ("OMNIZAP_COMPACT_INDEX", SECRET),
         ("OPENAI_BASE_URL", &address),
         ("OPENAI_BASE_URL", SECRET),
     ] {

@@ -24,6 +24,7 @@ impl Fixture {
             config: StoreConfig {
                 data_dir: folder.path().into(),
                 url: None,
+                ..StoreConfig::default()
             },
             admin: None,
             _folder: folder,
@@ -57,6 +58,7 @@ impl Fixture {
             config: StoreConfig {
                 data_dir: folder.path().into(),
                 url: Some(format!("{}/{name}", parts.join("/"))),
+                ..StoreConfig::default()
             },
             admin: Some((admin, name)),
             _folder: folder,

@@ -147,6 +147,7 @@ async fn a_queue_that_is_full_drops_the_newest_and_counts_it() {
     let store = Store::new(StoreConfig {
         data_dir: file.clone(),
         url: None,
+        ..StoreConfig::default()
     });
     let count = limits::QUEUE + limits::BATCH + 100;
     for number in 0..count {
@@ -180,6 +181,7 @@ async fn a_request_without_time_says_nothing_about_the_database() {
     let store = Store::new(StoreConfig {
         data_dir: folder.path().into(),
         url: None,
+        ..StoreConfig::default()
     });
     // What is there at once is taken without any time, as a quick file may be: none is here.
     let read = || {

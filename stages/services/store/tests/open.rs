@@ -341,6 +341,7 @@ async fn what_no_try_mends_says_where_and_why_and_not_in_a_moment() {
         Store::new(StoreConfig {
             data_dir: folder.path().into(),
             url,
+            ..StoreConfig::default()
         })
     };
     std::fs::write(

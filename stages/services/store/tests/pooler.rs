@@ -104,6 +104,7 @@ async fn what_a_pooler_needs_is_told_where_it_was_not_said() {
         let store = crate::store::Store::new(StoreConfig {
             data_dir: database.config.data_dir.clone(),
             url: Some(url.clone()),
+            ..StoreConfig::default()
         });
         writers.spawn(async move {
             let mut errors = Vec::new();
@@ -138,6 +139,7 @@ async fn behind_pgbouncer_everything_counts() {
             crate::store::Store::new(StoreConfig {
                 data_dir: database.config.data_dir.clone(),
                 url: Some(url.clone()),
+                ..StoreConfig::default()
             })
         });
         // Waits for the schema; feedback would not for long.

@@ -27,6 +27,7 @@ async fn a_file_that_is_not_there_is_told_and_not_made() {
         let store = Store::new(StoreConfig {
             data_dir: data_dir.clone(),
             url,
+            ..StoreConfig::default()
         });
         let steps = store.status().await.unwrap();
         assert!(!steps.is_empty() && steps.iter().all(|step| !step.applied));

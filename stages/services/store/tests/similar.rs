@@ -2,7 +2,7 @@
 //! Python service. `OMNIZAP_SIMILARITY_ROWS=20000,200000` asks more of it, with vectors as
 //! long as the model's: `OMNIZAP_SIMILARITY_DIM=520`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::{ActiveValue, EntityTrait};
 
@@ -10,7 +10,8 @@ use super::{databases, hash, until};
 use crate::store::connect::Target;
 use crate::store::image_embedding::{ActiveModel, Entity};
 use crate::store::vector::to_bytes;
-use crate::vectors::Query;
+use crate::store::{Store, StoreConfig};
+use crate::vectors::{Hit, IndexConfig, Kept, Query};
 
 /// Rows of the usual runs.
 const ROWS: [usize; 5] = [500, 1_500, 2_100, 3_000, 5_000];
@@ -96,6 +97,19 @@ fn brute(all: &[f64], threshold: f64, limit: usize, newest: usize) -> Vec<(Strin
         .collect()
 }
 
+/// The answer of a database that is there: on a machine that has too much to do it may be late, and
+/// is asked again.
+async fn exact(store: &Store, query: Query) -> Vec<Hit> {
+    let begun = Instant::now();
+    loop {
+        let similar = store.similar_images(query.clone()).await;
+        if similar.is_exact {
+            return similar.images;
+        }
+        assert!(begun.elapsed() < PATIENCE, "estimates only");
+    }
+}
+
 #[tokio::test]
 async fn similar_images_are_those_of_brute_force() {
     let dim = numbers("OMNIZAP_SIMILARITY_DIM", &[65])[0];
@@ -118,72 +132,88 @@ async fn similar_images_are_those_of_brute_force() {
                     .unwrap();
             }
             db.close().await.unwrap();
-            store.start().unwrap();
-            until("loading", PATIENCE, async || store.is_loaded()).await;
-            let index = store.index();
-            assert_eq!(index.len(), rows, "{}", database.kind);
-            // Both before there are lists, where no partition was built yet, and after.
-            let half = rows / 2;
-            let lists = if half >= crate::vectors::PARTITION_FROM {
-                2
-            } else {
-                0
-            };
-            until("lists", PATIENCE, async || index.built() == lists).await;
-            for scan in LIMITS {
-                let are_all_compared = lists == 0 || scan == 0 || scan >= rows;
-                for (threshold, limit) in [(0.85, 25), (-1.0, 10), (-1.0, 25)] {
-                    let (mut found, mut there) = (0, 0);
-                    let mut missed = Vec::new();
-                    for (question, all) in &questions {
-                        let query = Query {
-                            model: "m@1".into(),
-                            vector: question.as_slice().into(),
-                            threshold,
-                            limit,
-                            scan,
-                            image_hash: None,
-                            content_hash: None,
-                        };
-                        let hits = store.similar(query).await;
-                        let expected = brute(all, threshold, limit, rows);
-                        let is_told = |(name, similarity): &&(String, f64)| {
-                            hits.iter().any(|hit| {
-                                // Sums of f32 may round to the next millionth.
-                                *hit.image_hash == **name
-                                    && (hit.similarity - similarity).abs() < 1.5e-6
-                            })
-                        };
-                        there += expected.len();
-                        let told = expected.iter().filter(is_told).count();
-                        found += told;
-                        if told < expected.len() {
-                            let hits = hits.iter().map(|hit| hit.similarity).collect::<Vec<_>>();
-                            missed.push((
-                                hits,
-                                expected.iter().map(|(_, one)| *one).collect::<Vec<_>>(),
-                            ));
-                        }
-                        // Of the newest none is missed.
-                        let last = hits.last().filter(|_| hits.len() == limit);
-                        let least = last.map_or(threshold, |hit| hit.similarity) + 2e-6;
-                        let newest = if scan == 0 { rows } else { scan };
-                        for (name, similarity) in brute(all, threshold, limit, newest) {
-                            let is_found = hits.iter().any(|hit| *hit.image_hash == *name);
-                            assert!(is_found || similarity < least, "{rows}, {scan}, {name}");
-                        }
-                    }
-                    let recall = found as f64 / there.max(1) as f64;
-                    eprintln!(
-                        "{}: {rows} rows, scan limit {scan}, threshold {threshold}, limit \
-                         {limit}: recall {recall:.5} of {there}",
-                        database.kind
-                    );
-                    let least = if are_all_compared { 1.0 } else { 0.99 };
-                    assert!(recall >= least, "{recall}: found and there {missed:?}");
-                }
-            }
             store.close().await;
+            for kept in [Kept::Vectors, Kept::Codes] {
+                let index = IndexConfig {
+                    kept,
+                    ..IndexConfig::default()
+                };
+                let store = Store::new(StoreConfig {
+                    index,
+                    ..database.config.clone()
+                });
+                store.start().unwrap();
+                until("loading", PATIENCE, async || store.is_loaded()).await;
+                let index = store.index();
+                assert_eq!(index.len(), rows, "{}", database.kind);
+                // Both before there are lists, where no partition was built yet, and after.
+                let half = rows / 2;
+                let lists = if half >= crate::vectors::PARTITION_FROM {
+                    2
+                } else {
+                    0
+                };
+                let partitioned = if lists > 0 { rows } else { 0 };
+                until("lists", PATIENCE, async || {
+                    index.partitioned() == partitioned
+                })
+                .await;
+                for scan in LIMITS {
+                    let are_all_compared = lists == 0 || scan == 0 || scan >= rows;
+                    for (threshold, limit) in [(0.85, 25), (-1.0, 10), (-1.0, 25)] {
+                        let (mut found, mut there) = (0, 0);
+                        let mut missed = Vec::new();
+                        for (question, all) in &questions {
+                            let query = Query {
+                                model: "m@1".into(),
+                                vector: question.as_slice().into(),
+                                threshold,
+                                limit,
+                                scan,
+                                image_hash: None,
+                                content_hash: None,
+                            };
+                            let hits = exact(&store, query).await;
+                            let expected = brute(all, threshold, limit, rows);
+                            let is_told = |(name, similarity): &&(String, f64)| {
+                                hits.iter().any(|hit| {
+                                    // Sums of f32 may round to the next millionth.
+                                    *hit.image_hash == **name
+                                        && (hit.similarity - similarity).abs() < 1.5e-6
+                                })
+                            };
+                            there += expected.len();
+                            let told = expected.iter().filter(is_told).count();
+                            found += told;
+                            if told < expected.len() {
+                                let hits =
+                                    hits.iter().map(|hit| hit.similarity).collect::<Vec<_>>();
+                                missed.push((
+                                    hits,
+                                    expected.iter().map(|(_, one)| *one).collect::<Vec<_>>(),
+                                ));
+                            }
+                            // Of the newest none is missed.
+                            let last = hits.last().filter(|_| hits.len() == limit);
+                            let least = last.map_or(threshold, |hit| hit.similarity) + 2e-6;
+                            let newest = if scan == 0 { rows } else { scan };
+                            for (name, similarity) in brute(all, threshold, limit, newest) {
+                                let is_found = hits.iter().any(|hit| *hit.image_hash == *name);
+                                assert!(is_found || similarity < least, "{rows}, {scan}, {name}");
+                            }
+                        }
+                        let recall = found as f64 / there.max(1) as f64;
+                        eprintln!(
+                            "{}, {kept:?}: {rows} rows, scan limit {scan}, threshold {threshold}, limit \
+                         {limit}: recall {recall:.5} of {there}",
+                            database.kind
+                        );
+                        let least = if are_all_compared { 1.0 } else { 0.99 };
+                        assert!(recall >= least, "{recall}: found and there {missed:?}");
+                    }
+                }
+                store.close().await;
+            }
             database.drop().await;
         }
     }

@@ -1,5 +1,6 @@
 //! The scan of bytes gives what a scan of the floats gives, on vectors made to be hard.
 
+use super::codes_alone::{CODES, loaded, told as told_of};
 use super::*;
 use crate::vectors::kernels::product;
 
@@ -29,6 +30,7 @@ fn check(rows: &[Vec<f32>], questions: &[Vec<f32>], what: &str) {
     for (number, vector) in rows.iter().enumerate() {
         assert!(index.insert("m@1", row(&number.to_string()), vector));
     }
+    let codes = loaded(CODES, rows);
     for question in questions {
         for (threshold, limit) in [(-1.0, 1), (-1.0, 10), (-1.0, 100), (0.5, 25), (0.9999, 7)] {
             let asked = Query {
@@ -36,13 +38,18 @@ fn check(rows: &[Vec<f32>], questions: &[Vec<f32>], what: &str) {
                 limit,
                 ..query(question)
             };
-            let hits: Vec<_> = index
-                .search(&asked)
-                .into_iter()
-                .map(|hit| (hit.image_hash.to_string(), hit.similarity))
-                .collect();
+            let named = |hits: Vec<Hit>| -> Vec<_> {
+                let hits = hits.into_iter();
+                hits.map(|hit| (hit.image_hash.to_string(), hit.similarity))
+                    .collect()
+            };
             let expected = plain(rows, question, threshold, limit);
+            let hits = named(index.search(&asked));
             assert_eq!(hits, expected, "{what}, {threshold}, {limit}");
+            let (similar, _) = told_of(&codes, rows, &asked, usize::MAX);
+            assert!(similar.is_exact);
+            let hits = named(similar.images);
+            assert_eq!(hits, expected, "codes of {what}, {threshold}, {limit}");
         }
     }
 }

@@ -14,7 +14,7 @@ fn only_file(folder: &std::path::Path) -> PathBuf {
 /// An index over the rows in that folder, tended as the store does; with the number of
 /// partitions that were built.
 fn start(folder: &std::path::Path, rows: &[Vec<f32>]) -> (VectorIndex, u64) {
-    let index = VectorIndex::kept_in(folder.into());
+    let index = VectorIndex::kept_in(folder.into(), IndexConfig::default());
     index.restore();
     filled(&index, rows);
     index.tend();
@@ -57,7 +57,7 @@ fn a_file_that_comes_after_the_rows_is_taken_too() {
     let folder = tempfile::tempdir().unwrap();
     let rows = clustered(3_000, 22);
     start(folder.path(), &rows);
-    let late = VectorIndex::kept_in(folder.path().into());
+    let late = VectorIndex::kept_in(folder.path().into(), IndexConfig::default());
     filled(&late, &rows);
     late.restore();
     late.tend();
@@ -173,7 +173,7 @@ fn what_a_killed_process_left_is_removed_once_it_is_old() {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(hours_ago).unwrap();
     }
-    VectorIndex::kept_in(folder.path().into()).restore();
+    VectorIndex::kept_in(folder.path().into(), IndexConfig::default()).restore();
     assert_eq!(
         [old, young, other].map(|path| path.exists()),
         [false, true, true]

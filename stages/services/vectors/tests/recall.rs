@@ -218,7 +218,13 @@ fn searches_go_on_while_rows_come_and_a_partition_is_built() {
 fn rows_that_make_room_leave_their_lists() {
     use crate::vectors::matrix::Matrix;
     use crate::vectors::view::SEGMENT_ROWS;
-    let mut matrix = Matrix::new(DIM, 3_000);
+    let mut matrix = Matrix::new(
+        DIM,
+        IndexConfig {
+            max_rows: 3_000,
+            ..IndexConfig::default()
+        },
+    );
     let vectors = clustered(6_000, 11);
     for (number, vector) in vectors.iter().enumerate() {
         if number == 2_900 {
