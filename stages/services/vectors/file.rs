@@ -88,9 +88,10 @@ pub(super) fn save(
 }
 
 /// The largest file that is read where a model has at most so many rows: 128 MiB for a million.
-fn most_bytes(max_rows: usize) -> u64 {
+pub(super) fn most_bytes(max_rows: usize) -> u64 {
     let centroids = lists(max_rows) as u64 * MAX_DIM * size_of::<f32>() as u64;
-    REST_BYTES + centroids + max_rows as u64 * ROW_BYTES
+    let rows = (max_rows as u64).saturating_mul(ROW_BYTES);
+    rows.saturating_add(centroids + REST_BYTES)
 }
 
 /// The partitions of all models, of at most so many rows each; what cannot be read is told in

@@ -102,13 +102,14 @@ impl Shortlist {
             .find(|found| names.insert(found.row.image_hash.clone()) && names.len() >= query.limit);
         // A name is counted by its best: whoever is below so many names is no answer.
         let cut = last.map(|last| last.lower - TIE);
-        let is_cut = collector.is_thinned() || cut.is_some();
         if collector.is_thinned() && cut.is_none_or(|cut| cut < collector.cut()) {
             return None;
         }
+        let all = listed.len();
         if let Some(cut) = cut {
             listed.retain(|found| found.upper >= cut);
         }
+        let is_cut = collector.is_thinned() || listed.len() < all;
         let order = |a: &Listed, b: &Listed| {
             let better = b.estimate().total_cmp(&a.estimate());
             better.then(b.age.cmp(&a.age))

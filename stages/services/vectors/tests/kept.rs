@@ -209,3 +209,14 @@ fn a_folder_that_cannot_be_written_costs_nothing_but_the_file() {
     assert_eq!((built, index.partitioned()), (1, 2_100));
     assert!(!index.is_due(), "not tried again at once");
 }
+
+#[test]
+fn a_file_of_as_many_rows_as_there_may_be_is_not_too_large() {
+    for rows in [1_024, 1_000_000, 50_000_000] {
+        let lists = train::lists(rows) as u64;
+        let most = lists * 4_096 * 4 + rows as u64 * 12;
+        let read = file::most_bytes(rows);
+        assert!(read > most && read < most + (128 << 20), "{rows}: {read}");
+    }
+    assert_eq!(file::most_bytes(usize::MAX), u64::MAX);
+}
