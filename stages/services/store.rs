@@ -46,6 +46,7 @@ pub use self::forget::{Forgotten, Which};
 pub use self::image_record::{Frames, ImageRecord};
 pub use self::keys::{label_key, label_set};
 pub use self::look::{Look, LookLabels, standing};
+pub use self::recalled::Recalled;
 pub use self::report::{Report, Setting};
 pub use self::theme_label::Tally;
 
@@ -83,6 +84,7 @@ mod opened;
 mod operations;
 mod place;
 mod renewal;
+mod recalled;
 mod report;
 mod room;
 mod session;
