@@ -81,8 +81,9 @@ async fn missing(database: &DatabaseConnection) -> Option<String> {
 impl Inner {
     /// The open database, its schema up to date; the one that is at its name now.
     pub(super) async fn opened(self: &Arc<Self>) -> Result<Arc<Opened>, StoreError> {
+        // Whoever writes looks anew once it has its turn.
         if let Some(opened) = self.slot.current()
-            && opened.is_current()
+            && opened.is_readable()
         {
             return Ok(opened);
         }
@@ -489,7 +490,7 @@ impl Inner {
     /// The database that is open and at its name, by its number; none where it is not known to be.
     pub(super) fn current_database(&self) -> Option<u64> {
         let opened = self.slot.current()?;
-        opened.is_current().then(|| opened.number())
+        opened.is_readable().then(|| opened.number())
     }
 
     /// True where what failed in writing says nothing about reading. SQLite is read beside

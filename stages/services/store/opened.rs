@@ -124,7 +124,11 @@ impl Opened {
         let Some(file) = &self.file else {
             return true;
         };
-        let seen = file.place.look();
+        self.looks(Place::look)
+    }
+
+    fn looks(&self, look: impl Fn(&Place) -> Seen) -> bool {
+        let seen = look(&file.place);
         if seen == Seen::Cut {
             self.is_damaged.store(true, Ordering::Release);
             self.is_left.store(true, Ordering::Release);
@@ -140,6 +144,11 @@ impl Opened {
     /// True where what it held is not at its name any more. To be asked before it is closed:
     /// SQLite removes then what lies beside the file.
     pub(super) fn is_gone(&self) -> bool {
+    /// The same for whoever writes nothing: what was seen a moment ago counts.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.is_left.load(Ordering::Acquire) && self.looks(Place::look_lately)
+    }
+
         self.is_gone.load(Ordering::Acquire) || !self.is_in_place()
     }
 
