@@ -518,13 +518,17 @@ where
     F: Future<Output = Result<T, DbErr>>,
 {
     let failed = |source| failed(opened, doing, source);
+    let writing = opened.writes();
     let transaction = Arc::new(opened.begin().await.map_err(failed)?);
     let result = work(Session::Transaction(transaction.clone())).await;
     let transaction = Arc::into_inner(transaction)
         .ok_or_else(|| failed(DbErr::Custom("a transaction was kept by its work".into())))?;
     let error = match result {
         Ok(value) => match transaction.commit().await {
-            Ok(()) if opened.is_in_place() => return Ok(Ok(value)),
+            Ok(()) if opened.is_in_place() => {
+                writing.done();
+                return Ok(Ok(value));
+            }
             Ok(()) => return Err(StoreError::Moved { doing }),
             // It is rolled back.
             Err(error) if is_out_of_room(&error) => return Ok(Err(error)),
