@@ -148,7 +148,7 @@ impl Pipeline {
         let result = run.drive(&call, &mut in_flight).await;
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
-        let result = result.and_then(|()| respond(self, &run.values, run.failed));
+        let result = result.and_then(|()| respond(self, run.values, run.readers, run.failed));
         Finished {
             result,
             trace: run.trace,
