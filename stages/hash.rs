@@ -25,6 +25,10 @@ const IMAGE_HASH: Out<Text> = Out::new(
 )
 .published("null");
 
+/// The longest file that is hashed where the request is driven, in bytes: in 0.1 ms with the
+/// instructions that most processors have for it.
+const BRIEF: usize = 128 << 10;
+
 /// The kind `hash`.
 pub struct Hash;
 
@@ -64,6 +68,10 @@ impl Stage for HashBytes {
         Ok(Outputs::new()
             .with(CONTENT_HASH, content_hash)
             .with(IMAGE_HASH, image_hash))
+    }
+
+    fn is_brief(&self, inputs: &Inputs) -> bool {
+        inputs.get(FILE).is_ok_and(|file| file.len() <= BRIEF)
     }
 }
 
@@ -105,6 +113,15 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hashes(b"abc", None).unwrap(), (abc.into(), abc.into()));
+    }
+
+    #[test]
+    fn long_files_are_hashed_on_a_thread() {
+        for (len, is_brief) in [(0, true), (BRIEF, true), (BRIEF + 1, false)] {
+            let file = Bytes::from(vec![7; len]);
+            let given = crate::testing::inputs(&Hash, [("file", Some(Value::from(file)))]);
+            assert_eq!(HashBytes.is_brief(&given), is_brief, "{len}");
+        }
     }
 
     #[test]

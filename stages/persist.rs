@@ -2,7 +2,7 @@
 //! said of it; the names that clients have for it, and what the model saw in it, so that
 //! feedback on it teaches.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use omnizap_contract::common::fold::fold;
 use omnizap_contract::typed::{In, OneOf, Opt, Text};
@@ -104,6 +104,7 @@ impl StageKind for Persist {
             store: self.store.clone(),
             before: options.get(WRITE) == Write::Before,
             embeddings: options.get(EMBEDDINGS),
+            default_set: Mutex::default(),
         }))
     }
 }
@@ -112,6 +113,57 @@ struct Persister {
     store: Store,
     before: bool,
     embeddings: bool,
+    default_set: Mutex<Option<DefaultSet>>,
+}
+
+/// The default labels as they came last, and the key of their set: to make it of many labels takes
+/// longer than all else that is done here.
+struct DefaultSet {
+    labels: Vec<Arc<str>>,
+    key: Arc<str>,
+}
+
+impl Persister {
+    /// The key of the set of labels that were scored.
+    fn set_of(&self, scores: &Scores, is_default: bool) -> Arc<str> {
+        let labels = || scores.iter().map(|score| &score.label);
+        let make = || -> Arc<str> { label_set(labels().map(|label| &**label)).into() };
+        if !is_default {
+            return make();
+        }
+        let mut last = self
+            .default_set
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(last) if labels().eq(&last.labels) => last.key.clone(),
+            _ => {
+                let (labels, key) = (labels().cloned().collect(), make());
+                let made = DefaultSet { labels, key };
+                last.insert(made).key.clone()
+            }
+        }
+    }
+
+    /// What the model saw in the picture; none where it was not asked.
+    fn look(&self, inputs: &Inputs) -> Result<Option<Look>, Error> {
+        let Some(scores) = inputs.get(CLIP_SCORES)? else {
+            return Ok(None);
+        };
+        let default_labels = inputs.get(DEFAULT_LABELS)? == Some(true);
+        let probabilities = scores
+            .iter()
+            .map(|score| (&*score.label, score.probability));
+        Ok(Some(Look {
+            // As feedback and adaptive scoring know it.
+            theme: line(THEME, inputs, limits::THEME_CHARS)?
+                .map(|theme| fold(&theme).into())
+                .unwrap_or_default(),
+            label_set: self.set_of(scores, default_labels),
+            default_labels,
+            labels: LookLabels::of(probabilities),
+        }))
+    }
 }
 
 impl Observed for Persister {
@@ -145,7 +197,7 @@ impl AsyncStage for Persister {
             asset_id: line(ASSET_ID, inputs, limits::ASSET_CHARS)?,
             embedding: inputs.get(EMBEDDING)?.clone(),
             keep_embedding: self.embeddings,
-            look: look(inputs)?,
+            look: self.look(inputs)?,
             frames: frames(inputs)?,
             nsfw: inputs.get(NSFW_PROBABILITIES)?.cloned(),
         };
@@ -192,26 +244,6 @@ fn line(
     let port = port.name();
     Err(Error::new(ErrorKind::Invalid, format!("{port}: {fault}"))
         .with_code(format!("invalid_{port}")))
-}
-
-/// What the model saw in the picture; none where it was not asked.
-fn look(inputs: &Inputs) -> Result<Option<Look>, Error> {
-    let Some(scores) = inputs.get(CLIP_SCORES)? else {
-        return Ok(None);
-    };
-    let labels = scores.iter().map(|score| &*score.label);
-    let probabilities = scores
-        .iter()
-        .map(|score| (&*score.label, score.probability));
-    Ok(Some(Look {
-        // As feedback and adaptive scoring know it.
-        theme: line(THEME, inputs, limits::THEME_CHARS)?
-            .map(|theme| fold(&theme).into())
-            .unwrap_or_default(),
-        label_set: label_set(labels).into(),
-        default_labels: inputs.get(DEFAULT_LABELS)? == Some(true),
-        labels: LookLabels::of(probabilities),
-    }))
 }
 
 #[cfg(test)]

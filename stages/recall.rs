@@ -19,7 +19,7 @@ use omnizap_contract::{
 use omnizap_services::inference::clip::{self, ClipModel};
 use omnizap_services::inference::frames::{FRAMES, MAX_FRAMES};
 use omnizap_services::inference::nsfw::{self, is_classes};
-use omnizap_services::store::{Frames, Store, StoreError};
+use omnizap_services::store::{Frames, Recalled, Store};
 use omnizap_services::{Services, space};
 
 const CONTENT_HASH: In<Text> = In::required("content_hash", "SHA-256 of the bytes");
@@ -168,38 +168,36 @@ struct Recaller {
 }
 
 impl Recaller {
-    /// The embedding of an image, if it is known.
-    async fn embedding(&self, content_hash: &str, call: &Call) -> Option<(Embedding, Frames)> {
+    /// What is known of an image; nothing where the store is away.
+    async fn find(&self, content_hash: &str, call: &Call) -> Recalled {
         // Where there is much to do, what is stored is there sooner than it is computed again.
         let limit = call.remaining() / TIME_SHARE;
-        let found = self.store.image_with_frames(content_hash, &self.id, limit);
-        let (vector, frames) = logged(found.await, call)?;
-        // A row that was cut or changed by hand would be scored wrongly: it is embedded anew.
+        let nsfw = self.nsfw.as_deref();
+        let found = self.store.recalled(content_hash, &self.id, nsfw, limit);
+        found.await.unwrap_or_else(|error| {
+            // Health says so too, for as long as it lasts.
+            tracing::debug!(%error, request = %call.request_id, "nothing is recalled");
+            Recalled::default()
+        })
+    }
+
+    /// The embedding that was found, if the model can have made it. A row that was cut or changed by
+    /// hand would be scored wrongly: it is embedded anew.
+    fn embedding(&self, found: Option<(Vec<f32>, Frames)>) -> Option<(Embedding, Frames)> {
+        let (vector, frames) = found?;
         let can_be = self.model.can_have_made(&vector);
         let (model, vector) = (self.id.clone(), vector.into());
         can_be.then_some((Embedding { model, vector }, frames))
     }
 
-    /// What the nsfw model said of an image, if that is wanted and known.
-    async fn nsfw(&self, content_hash: &str, call: &Call) -> Option<Embedding> {
-        let model = self.nsfw.clone()?;
-        let limit = call.remaining() / TIME_SHARE;
-        let found = self.store.nsfw_classes(content_hash, &model, limit);
-        let vector = logged(found.await, call)?;
+    /// What the nsfw model said, if that is wanted and known.
+    fn nsfw(&self, found: Option<Vec<f32>>) -> Option<Embedding> {
+        let (model, vector) = (self.nsfw.clone()?, found?);
         is_classes(&vector).then(|| Embedding {
             model,
             vector: vector.into(),
         })
     }
-}
-
-/// What was found; nothing where the store is away.
-fn logged<T>(found: Result<Option<T>, StoreError>, call: &Call) -> Option<T> {
-    found.unwrap_or_else(|error| {
-        // Health says so too, for as long as it lasts.
-        tracing::debug!(%error, request = %call.request_id, "nothing is recalled");
-        None
-    })
 }
 
 impl Observed for Recaller {
@@ -217,10 +215,8 @@ impl Observed for Recaller {
 impl AsyncStage for Recaller {
     async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
         let content_hash = inputs.get(CONTENT_HASH)?;
-        let (embedding, nsfw) = tokio::join!(
-            self.embedding(content_hash, call),
-            self.nsfw(content_hash, call),
-        );
+        let found = self.find(content_hash, call).await;
+        let (embedding, nsfw) = (self.embedding(found.vector), self.nsfw(found.nsfw));
         let is_found = embedding.is_some();
         let count = if is_found { &self.hits } else { &self.misses };
         count.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! `score`: how well each label fits a picture.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use omnizap_contract::typed::{In, OneOf, Opt, Out, Text, TextList};
 use omnizap_contract::{
@@ -206,6 +206,7 @@ impl StageKind for ScoreLabels {
             bounds,
             cuts_long_labels: options.get(LONG_LABELS) == OverLimit::Cut,
             default_labels: default_labels.clone(),
+            default_vectors: OnceLock::new(),
         };
         scorer.ensure_whole(&default_labels).await?;
         let kept = options.get(KEEP_DEFAULT_LABELS);
@@ -237,6 +238,9 @@ struct Scorer {
     temperature: Temperature,
     /// What the best label must reach; none where nobody asks.
     floor: Option<Floor>,
+    /// The vectors of the default labels, once a request needed them: to look up each of many labels
+    /// takes longer than to compare the picture with it.
+    default_vectors: OnceLock<Vec<Arc<[f32]>>>,
 }
 
 impl Scorer {
@@ -257,6 +261,32 @@ impl Scorer {
             .with_code("no_labels"));
         }
         Ok((self.default_labels.clone(), true))
+    }
+
+    /// The logits of a picture with those labels, which may be the default ones.
+    ///
+    /// # Errors
+    /// As [`ClipModel::embed_texts`].
+    async fn logits(
+        &self,
+        picture: &[f32],
+        (labels, is_default): (&Labels, bool),
+        call: &Call,
+    ) -> Result<Vec<f64>, Error> {
+        let logits_of = |vectors: &[Arc<[f32]>]| {
+            let vectors = vectors.iter().map(|vector| &**vector);
+            logits(picture, vectors, self.model.logit_scale())
+        };
+        if let Some(vectors) = self.default_vectors.get().filter(|_| is_default) {
+            return Ok(logits_of(vectors));
+        }
+        let vectors = self.model.embed_texts(labels, self.form, call).await?;
+        let logits = logits_of(&vectors);
+        if is_default {
+            // Another request may have been faster, with the same.
+            let _ = self.default_vectors.set(vectors);
+        }
+        Ok(logits)
     }
 
     /// Refuses labels that the model would read only the beginning of: two that differ behind
@@ -311,9 +341,8 @@ impl AsyncStage for Scorer {
         if !is_default {
             self.ensure_whole(&labels).await?;
         }
-        let vectors = self.model.embed_texts(&labels, self.form, call).await?;
-        let vectors = vectors.iter().map(|vector| &**vector);
-        let logits = logits(&embedding.vector, vectors, self.model.logit_scale());
+        let asked = (&labels, is_default);
+        let logits = self.logits(&embedding.vector, asked, call).await?;
         let temperature = self.temperature.of(labels.len());
         let scores = Arc::new(scores(&labels, &logits, temperature));
         let outputs = Outputs::new()

@@ -119,17 +119,18 @@ pub(super) async fn read_body<B: Buf, E>(
     tokio::select! {
         biased;
         _ = gives_way => Err(no_room("it gave way to others, which ask for less")),
-        read = fill(body, limits, filling) => read,
+        read = fill(body, declared, limits, filling) => read,
     }
 }
 
 async fn fill<B: Buf, E>(
     body: &mut Coming<impl Stream<Item = Result<B, E>>>,
+    declared: Option<usize>,
     limits: &Limits,
     mut filling: Filling,
 ) -> Result<(Bytes, Arc<Held>), Unread> {
     let limit = limits.max_body_bytes;
-    let mut collected = Blocks::default();
+    let mut collected = Blocks::for_len(declared);
     let last = Instant::now() + limits.body_timeout;
     loop {
         let idle = Instant::now() + limits.body_idle_timeout;

@@ -28,8 +28,14 @@ pub(super) type Response = warp::reply::Response;
 /// When trying again makes sense after a transient error that does not say so itself.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Room for most errors and small answers, in bytes.
+const ROOM: usize = 512;
+
 pub(super) fn json(status: StatusCode, body: &Json) -> Response {
-    let mut response = Response::new(body.to_string().into());
+    let mut text = Vec::with_capacity(ROOM);
+    // To memory, and of JSON: it cannot fail.
+    let _ = serde_json::to_writer(&mut text, body);
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

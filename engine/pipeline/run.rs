@@ -148,7 +148,7 @@ impl Pipeline {
         let result = run.drive(&call, &mut in_flight).await;
         run.abandon(&in_flight);
         run.trace.total = run.started.elapsed();
-        let result = result.and_then(|()| respond(self, &run.values, run.failed));
+        let result = result.and_then(|()| respond(self, run.values, run.readers, run.failed));
         Finished {
             result,
             trace: run.trace,
@@ -210,12 +210,17 @@ impl<'p> Run<'p> {
                 // Without bounds of its own a stage has nothing to wait for but what it does.
                 let is_plain =
                     step.in_flight.is_none() && step.timeout.is_none() && step.retry == 0;
+                let here = match &step.runner {
+                    Runner::Inline(stage) if is_plain => Some(stage),
+                    Runner::Compute(stage) if is_plain && stage.is_brief(&inputs) => Some(stage),
+                    _ => None,
+                };
+                if let Some(stage) = here {
+                    let attempted = Attempted::at_once(node, &**stage, &inputs, call);
+                    self.finish(attempted)?;
+                    continue;
+                }
                 let begun = match &step.runner {
-                    Runner::Inline(stage) if is_plain => {
-                        let attempted = Attempted::at_once(node, &**stage, &inputs, call);
-                        self.finish(attempted)?;
-                        continue;
-                    }
                     Runner::Async(stage) if is_plain => {
                         let work = attempt_once(node, &**stage, inputs, call.clone());
                         running.push(Box::pin(work));

@@ -20,6 +20,10 @@ const NOTICE_EVERY: Duration = Duration::from_secs(10);
 /// that another process has set so.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long lines may be gathered where they come one behind the other: to wake the thread for each
+/// costs more than to write it. One that comes alone is written at once.
+const GATHERED: Duration = Duration::from_millis(2);
+
 /// Lines on their way. Cloned by its [`Arc`].
 #[derive(Default)]
 pub(super) struct Queue {
@@ -40,6 +44,8 @@ struct State {
     owes_notice: bool,
     last_notice: Option<Instant>,
     is_writing: bool,
+    /// True while the thread is to be woken.
+    is_asleep: bool,
 }
 
 /// What is to be written.
@@ -76,8 +82,11 @@ impl Queue {
         }
         state.bytes += line.len();
         state.lines.push_back(line);
+        let is_asleep = std::mem::take(&mut state.is_asleep);
         drop(state);
-        self.more.notify_one();
+        if is_asleep {
+            self.more.notify_one();
+        }
     }
 
     /// Waits until all is written or lost, but no longer than that; whether it is.
@@ -136,8 +145,19 @@ impl Queue {
                 return Next::Line(line);
             }
             self.idle.notify_all();
-            let woken = self.more.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            let asleep_since = Instant::now();
+            state.is_asleep = true;
+            while state.is_asleep {
+                let woken = self.more.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+            let left = GATHERED.saturating_sub(asleep_since.elapsed());
+            if !left.is_zero() {
+                // Whoever waits until all is written waits for these too.
+                drop(state);
+                std::thread::sleep(left);
+                state = self.state();
+            }
         }
     }
 }

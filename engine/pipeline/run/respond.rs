@@ -8,23 +8,32 @@ use super::StageFailure;
 use crate::pipeline::build::Pipeline;
 use crate::pipeline::graph::ResponseField;
 
-/// Each field of the response: the latest value that fills it, else its neutral one. `failed` are
-/// the stages that failed and were skipped.
+/// Each field of the response: the latest value that fills it, else its neutral one. A value that
+/// no further field looks at is not copied; `readers` says how many still look at each. `failed`
+/// are the stages that failed and were skipped.
 ///
 /// # Errors
 /// A field that the response requires and nothing filled: such an answer is none.
 pub(super) fn respond(
     pipeline: &Pipeline,
-    values: &[Option<Value>],
+    mut values: Vec<Option<Value>>,
+    mut readers: Vec<u32>,
     failed: Vec<(usize, Error)>,
 ) -> Result<Map<String, Json>, StageFailure> {
-    let mut response = Map::new();
+    let mut response = Map::with_capacity(pipeline.graph.response.len());
     for (field, slots) in pipeline.graph.response.iter().zip(&pipeline.response) {
-        let value = slots.iter().find_map(|slot| values[*slot].as_ref());
+        for slot in slots {
+            readers[*slot] = readers[*slot].saturating_sub(1);
+        }
+        let filled = slots.iter().find(|slot| values[**slot].is_some());
+        let value = filled.and_then(|slot| match readers[*slot] {
+            0 => values[*slot].take(),
+            _ => values[*slot].clone(),
+        });
         if value.is_none() && field.is_required {
             return Err(lacks(pipeline, field, failed));
         }
-        let json = value.map_or_else(|| field.neutral.clone(), Value::to_json);
+        let json = value.map_or_else(|| field.neutral.clone(), Value::into_json);
         let json = match field.decimals {
             Some(decimals) => round_json(json, decimals),
             None => json,

@@ -245,6 +245,14 @@ pub trait Stage: Observed {
     /// # Errors
     /// See [`Error`].
     fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error>;
+
+    /// True where a stage that computes takes some microseconds with these inputs: less than to hand
+    /// them to a thread and to wake whoever waits for it. It runs where the request is driven then,
+    /// unless its step has bounds of its own.
+    fn is_brief(&self, inputs: &Inputs) -> bool {
+        let _ = inputs;
+        false
+    }
 }
 
 /// A stage that waits for something outside the process, or for a queue in it.

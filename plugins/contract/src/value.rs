@@ -214,6 +214,15 @@ impl Value {
             Self::Json(json) => serde_json::Value::clone(json),
         }
     }
+
+    /// The same, without a copy of JSON that nobody else has.
+    #[must_use]
+    pub fn into_json(self) -> serde_json::Value {
+        match self {
+            Self::Json(json) => Arc::unwrap_or_clone(json),
+            other => other.to_json(),
+        }
+    }
 }
 
 impl From<Bytes> for Value {

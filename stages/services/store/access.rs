@@ -81,8 +81,9 @@ async fn missing(database: &DatabaseConnection) -> Option<String> {
 impl Inner {
     /// The open database, its schema up to date; the one that is at its name now.
     pub(super) async fn opened(self: &Arc<Self>) -> Result<Arc<Opened>, StoreError> {
+        // Whoever writes looks anew once it has its turn.
         if let Some(opened) = self.slot.current()
-            && opened.is_current()
+            && opened.is_readable()
         {
             return Ok(opened);
         }
@@ -489,7 +490,7 @@ impl Inner {
     /// The database that is open and at its name, by its number; none where it is not known to be.
     pub(super) fn current_database(&self) -> Option<u64> {
         let opened = self.slot.current()?;
-        opened.is_current().then(|| opened.number())
+        opened.is_readable().then(|| opened.number())
     }
 
     /// True where what failed in writing says nothing about reading. SQLite is read beside
@@ -517,13 +518,17 @@ where
     F: Future<Output = Result<T, DbErr>>,
 {
     let failed = |source| failed(opened, doing, source);
+    let writing = opened.writes();
     let transaction = Arc::new(opened.begin().await.map_err(failed)?);
     let result = work(Session::Transaction(transaction.clone())).await;
     let transaction = Arc::into_inner(transaction)
         .ok_or_else(|| failed(DbErr::Custom("a transaction was kept by its work".into())))?;
     let error = match result {
         Ok(value) => match transaction.commit().await {
-            Ok(()) if opened.is_in_place() => return Ok(Ok(value)),
+            Ok(()) if opened.is_in_place() => {
+                writing.done();
+                return Ok(Ok(value));
+            }
             Ok(()) => return Err(StoreError::Moved { doing }),
             // It is rolled back.
             Err(error) if is_out_of_room(&error) => return Ok(Err(error)),

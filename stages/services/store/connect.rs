@@ -17,6 +17,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
 use super::address::{Address, Kind, plain};
 use super::clock::{Clock, Late, Patience};
+use super::doubts::Doubts;
 use super::place::{Amiss, folder_of};
 use super::renewal::Renewal;
 use super::trouble::{Trouble, sqlite_code};
@@ -90,25 +91,25 @@ impl Target {
     /// schema is not looked at.
     pub(super) async fn open(&self, connections: u32) -> Result<DatabaseConnection, StoreError> {
         self.dial().await?;
-        self.pool(connections, Missing::Made, &Renewal::default())
-            .await
+        let again = (&Renewal::default(), &Doubts::standing());
+        self.pool(connections, Missing::Made, again).await
     }
 
     /// As [`Self::open`], over a database that is there and was dialled; connections are made anew when the
-    /// renewal says so.
+    /// renewal says so, and those of SQLite are asked where there are doubts.
     pub(super) async fn open_again(
         &self,
         connections: u32,
-        renewal: &Renewal,
+        again: (&Renewal, &Doubts),
     ) -> Result<DatabaseConnection, StoreError> {
-        self.pool(connections, Missing::Refused, renewal).await
+        self.pool(connections, Missing::Refused, again).await
     }
 
     async fn pool(
         &self,
         connections: u32,
         missing: Missing,
-        renewal: &Renewal,
+        again: (&Renewal, &Doubts),
     ) -> Result<DatabaseConnection, StoreError> {
         if let Self::File(path) = self {
             make_folder(path)?;
@@ -131,7 +132,7 @@ impl Target {
             .idle_timeout(limits::IDLE)
             .test_before_acquire(self.kind() != Kind::Sqlite)
             .sqlx_logging(false);
-        self.session(&mut options, renewal);
+        self.session(&mut options, again);
         once_free(move || Database::connect(options.clone()))
             .await
             .map_err(|error| self.failed(error))
@@ -253,17 +254,21 @@ impl Target {
     /// What every connection agrees on, and what is asked of one that comes back to the pool.
     /// None with an open transaction may: what is committed in it later is a part of that, and
     /// gone with it.
-    fn session(&self, options: &mut ConnectOptions, renewal: &Renewal) {
+    fn session(&self, options: &mut ConnectOptions, again: (&Renewal, &Doubts)) {
         let sessions = self.sessions();
-        let renewal = renewal.clone();
+        let (renewal, doubts) = (again.0.clone(), again.1.clone());
         match self.kind() {
             Kind::Sqlite => {
-                options.map_sqlx_sqlite_pool_opts(|pool| {
-                    pool.after_release(|connection, _| Box::pin(is_sqlite_free(connection)))
-                        .before_acquire(|connection, _| {
-                            let is_free = !connection.is_in_transaction();
-                            Box::pin(async move { Ok(is_free) })
-                        })
+                options.map_sqlx_sqlite_pool_opts(move |pool| {
+                    let doubts = doubts.clone();
+                    pool.after_release(move |connection, _| {
+                        let is_asked = doubts.are_there();
+                        Box::pin(is_sqlite_free(connection, is_asked))
+                    })
+                    .before_acquire(|connection, _| {
+                        let is_free = !connection.is_in_transaction();
+                        Box::pin(async move { Ok(is_free) })
+                    })
                 });
             }
             Kind::MySql => {
@@ -415,9 +420,15 @@ fn durable(options: SqliteConnectOptions, missing: Missing) -> SqliteConnectOpti
 }
 
 /// SQLite rolls back by itself where it cannot write; the driver's own ROLLBACK fails then,
-/// and it goes on to count a transaction. That is asked after what was queued is done.
-async fn is_sqlite_free(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
-    connection.ping().await?;
+/// and it goes on to count a transaction. That is asked after what was queued is done, which only
+/// those need be asked that something may have been left to.
+async fn is_sqlite_free(
+    connection: &mut SqliteConnection,
+    is_asked: bool,
+) -> Result<bool, SqlxError> {
+    if is_asked {
+        connection.ping().await?;
+    }
     Ok(!connection.is_in_transaction())
 }
 

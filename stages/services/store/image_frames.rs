@@ -7,12 +7,9 @@ use sea_orm::entity::prelude::{
     EnumIter, PrimaryKeyTrait,
 };
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, JoinType, QueryFilter, QuerySelect,
-};
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
 
 use super::image_record::Frames;
-use super::{image_embedding, vector};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "omnizap_frames")]
@@ -32,39 +29,6 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
-
-/// The vector of an image by its bytes' own hash, and the frames that it is of.
-pub(super) async fn find<C: ConnectionTrait>(
-    db: &C,
-    content_hash: &str,
-    model: &str,
-) -> Result<Option<(Vec<f32>, Frames)>, DbErr> {
-    use image_embedding::Column as Of;
-    let frames = image_embedding::Entity::belongs_to(Entity)
-        .from((Of::ContentHash, Of::ModelName))
-        .to((Column::ContentHash, Column::ModelName));
-    let row: Option<(Vec<u8>, Option<i32>, Option<i32>)> = image_embedding::Entity::find()
-        .select_only()
-        .column(Of::Embedding)
-        .column(Column::Frame)
-        .column(Column::FramesSeen)
-        .join(JoinType::LeftJoin, frames.into())
-        .filter(Of::ContentHash.eq(content_hash))
-        .filter(Of::ModelName.eq(model))
-        .into_tuple()
-        .one(db)
-        .await?;
-    Ok(row.and_then(|(bytes, frame, seen)| {
-        let frames = match (frame, seen) {
-            (Some(frame), Some(seen)) => Frames {
-                frame: frame.into(),
-                seen: seen.into(),
-            },
-            _ => Frames::default(),
-        };
-        Some((vector::from_bytes(&bytes)?, frames))
-    }))
-}
 
 /// Keeps the frames of an image; of one whose first frame is all there is nothing to keep.
 pub(super) async fn save<C: ConnectionTrait>(

@@ -30,6 +30,12 @@ pub const WRITE_BUSY: Duration = Duration::from_secs(4);
 pub const SQLITE_OPEN_PAUSE: Duration = Duration::from_millis(20);
 /// Longest that a server may work on one statement.
 pub const STATEMENT: Duration = Duration::from_secs(30);
+/// How long what was seen of the files of SQLite holds for those who read: many come at a time, and
+/// each would ask the system five things.
+pub const LOOK_HOLDS: Duration = Duration::from_millis(1);
+/// How long after an operation that did not come to its end a connection to SQLite that is given
+/// back is asked whether it has done all that it was told.
+pub const DOUBT: Duration = Duration::from_secs(30);
 /// Longest that opening may take, migrations and their lock included.
 pub const OPEN: Duration = Duration::from_secs(150);
 /// How long a database that is being opened is not taken for one that does not answer: changes of

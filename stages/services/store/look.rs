@@ -85,8 +85,13 @@ impl LookLabels {
             .filter(|(_, probability)| (0.0..=1.0).contains(probability))
             .collect();
         let count = scores.len();
-        scores.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        scores.truncate(limits::LABELS_PER_LOOK);
+        let order =
+            |a: &(&str, f64), b: &(&str, f64)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0));
+        if count > limits::LABELS_PER_LOOK {
+            scores.select_nth_unstable_by(limits::LABELS_PER_LOOK, order);
+            scores.truncate(limits::LABELS_PER_LOOK);
+        }
+        scores.sort_by(order);
         let best = scores
             .into_iter()
             .map(|(label, probability)| (label.into(), round(probability, DECIMALS)))

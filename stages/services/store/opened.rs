@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::address::Kind;
 use super::connect::{Beside, Target};
+use super::doubts::{Doubts, Writing};
 use super::place::{Place, Seen};
 use super::renewal::Renewal;
 use super::session::Session;
@@ -41,6 +42,7 @@ pub(super) struct Opened {
     /// True where something of its file is gone: nothing may be written into it any more.
     is_damaged: AtomicBool,
     renewal: Renewal,
+    doubts: Doubts,
 }
 
 /// A place for each connection of the pool. Whoever has one finds a connection at once: what is
@@ -85,10 +87,10 @@ impl Opened {
             kept: Mutex::new(Some(kept)),
             guard: Mutex::new(Some(guard)),
         });
-        let renewal = Renewal::default();
+        let (renewal, doubts) = (Renewal::default(), Doubts::default());
         Ok(Self {
             number: OPENED.fetch_add(1, Ordering::Relaxed),
-            pool: target.open_again(connections, &renewal).await?,
+            pool: target.open_again(connections, (&renewal, &doubts)).await?,
             seats: Seats::of(connections, writers),
             file,
             sessions: target.sessions(),
@@ -96,6 +98,7 @@ impl Opened {
             is_gone: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
             renewal,
+            doubts,
         })
     }
 
@@ -121,10 +124,14 @@ impl Opened {
     /// True while what is committed is in the file at the database's name, and all of that is
     /// there. A server answers for itself.
     pub(super) fn is_in_place(&self) -> bool {
+        self.looks(Place::look)
+    }
+
+    fn looks(&self, look: impl Fn(&Place) -> Seen) -> bool {
         let Some(file) = &self.file else {
             return true;
         };
-        let seen = file.place.look();
+        let seen = look(&file.place);
         if seen == Seen::Cut {
             self.is_damaged.store(true, Ordering::Release);
             self.is_left.store(true, Ordering::Release);
@@ -135,6 +142,11 @@ impl Opened {
     /// True while it may be used.
     pub(super) fn is_current(&self) -> bool {
         !self.is_left.load(Ordering::Acquire) && self.is_in_place()
+    }
+
+    /// The same for whoever writes nothing: what was seen a moment ago counts.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.is_left.load(Ordering::Acquire) && self.looks(Place::look_lately)
     }
 
     /// True where what it held is not at its name any more. To be asked before it is closed:
@@ -192,7 +204,8 @@ impl Opened {
         F: Future<Output = Result<T, DbErr>>,
     {
         if self.sessions == Sessions::Own {
-            return work(Session::Pool(self.pool.clone())).await;
+            let work = work(Session::Pool(self.pool.clone()));
+            return self.doubts.watch(work).await;
         }
         // A statement is prepared and run by two messages, which only a transaction keeps in
         // one session.
@@ -204,8 +217,13 @@ impl Opened {
         Ok(value)
     }
 
+    /// Notes that a transaction begins, and whether it comes to its end.
+    pub(super) fn writes(&self) -> Writing<'_> {
+        self.doubts.begin()
+    }
+
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
-        self.pool.ping().await
+        self.doubts.watch(self.pool.ping()).await
     }
 
     /// Takes into the file of SQLite what is in the log, so that the log begins anew in the room
@@ -213,7 +231,7 @@ impl Opened {
     pub(super) async fn make_room(&self) {
         if self.is_current() {
             let sql = "PRAGMA wal_checkpoint(PASSIVE)";
-            if let Err(error) = self.pool.execute_unprepared(sql).await {
+            if let Err(error) = self.doubts.watch(self.pool.execute_unprepared(sql)).await {
                 tracing::debug!(%error, "no room was made in the log");
             }
         }

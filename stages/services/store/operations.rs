@@ -9,9 +9,9 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use super::clock::Patience;
 use super::{
-    Asked, Feedback, Frames, ImageRecord, Inner, Store, StoreError, ThemeEvidence, credit,
+    Asked, Feedback, ImageRecord, Inner, Recalled, Store, StoreError, ThemeEvidence, credit,
     evidence, expansion, image_embedding, image_frames, image_name, judgement, label_embedding,
-    limits, look, nsfw_classes, theme_feedback,
+    limits, look, nsfw_classes, recalled, theme_feedback,
 };
 use crate::vectors::{Row, Shortlist, Similar};
 
@@ -104,48 +104,31 @@ impl Store {
         Ok(found)
     }
 
-    /// The same with the frames that it is of.
+    /// The same with the frames that it is of, and what the nsfw model said of the image where one
+    /// is named.
     ///
     /// # Errors
     /// As [`Store::image_embedding`].
-    pub async fn image_with_frames(
+    pub async fn recalled(
         &self,
         content_hash: &str,
         model: &str,
+        nsfw_model: Option<&str>,
         limit: Duration,
-    ) -> Result<Option<(Vec<f32>, Frames)>, StoreError> {
-        let doing = "reading an image's embedding";
+    ) -> Result<Recalled, StoreError> {
+        let doing = "reading what is known of an image";
         let patience = Patience::of_answer(limit);
         let found = self
             .0
             .read_for_answer(doing, patience, |connection| async move {
-                image_frames::find(&connection, content_hash, model).await
+                recalled::find(&connection, content_hash, model, nsfw_model).await
             })
             .await?;
-        if found.is_none() {
+        if found.vector.is_none() {
             // As above.
             self.0.queue.unlearn(content_hash, model);
         }
         Ok(found)
-    }
-
-    /// What the nsfw model said of an image, by the hash of its bytes.
-    ///
-    /// # Errors
-    /// Any error of the database, and at once while it is known to be away.
-    pub async fn nsfw_classes(
-        &self,
-        content_hash: &str,
-        model: &str,
-        limit: Duration,
-    ) -> Result<Option<Vec<f32>>, StoreError> {
-        let doing = "reading an image's nsfw classes";
-        let patience = Patience::of_answer(limit);
-        self.0
-            .read_for_answer(doing, patience, |connection| async move {
-                nsfw_classes::find(&connection, content_hash, model).await
-            })
-            .await
     }
 
     /// The vectors of texts: `None` where one is not known.

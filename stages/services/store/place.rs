@@ -9,8 +9,11 @@ use std::fs::{File, Metadata, metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
+
+use super::limits;
 
 /// What SQLite keeps beside the file: what was committed last, and how to find it.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
@@ -59,6 +62,43 @@ pub(super) struct Place {
     log: Option<File>,
     /// Locked while they are looked at: whoever looked earlier must not compare later.
     known: Mutex<Known>,
+    lately: Lately,
+}
+
+/// When they were last seen to be there.
+#[derive(Debug)]
+struct Lately {
+    since: Instant,
+    /// Microseconds since then, from 1 on; 0 where they were seen to be elsewhere.
+    seen: AtomicU64,
+}
+
+impl Default for Lately {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            seen: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Lately {
+    fn note(&self, is_there: bool) {
+        let now = if is_there { self.now() } else { 0 };
+        self.seen.store(now, Ordering::Release);
+    }
+
+    fn is_now(&self) -> bool {
+        let seen = self.seen.load(Ordering::Acquire);
+        let age = self.now().saturating_sub(seen);
+        seen > 0 && u128::from(age) < limits::LOOK_HOLDS.as_micros()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
 }
 
 /// What the files are known to have.
@@ -92,13 +132,29 @@ impl Place {
             log: File::open(&beside[0].0).ok(),
             beside,
             known: Mutex::default(),
+            lately: Lately::default(),
         };
         place.look();
         place
     }
 
+    /// What became of them, or had a moment ago: [`limits::LOOK_HOLDS`]. For those who read, of
+    /// whom many come at a time.
+    pub(super) fn look_lately(&self) -> Seen {
+        if self.lately.is_now() {
+            return Seen::There;
+        }
+        self.look()
+    }
+
     /// What became of them.
     pub(super) fn look(&self) -> Seen {
+        let seen = self.look_now();
+        self.lately.note(seen == Seen::There);
+        seen
+    }
+
+    fn look_now(&self) -> Seen {
         let is_same = |(path, file): &(PathBuf, Option<Identity>)| Identity::of(path) == *file;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(file) = metadata(&self.file.0) else {

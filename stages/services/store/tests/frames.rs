@@ -17,8 +17,8 @@ async fn frames_are_kept_with_the_embedding_until_the_image_is_forgotten() {
         let store = database.store();
         let known = async |name: &str| {
             let hash = hash(name);
-            let found = store.image_with_frames(&hash, "m@1", limits::READ);
-            found.await.unwrap()
+            let found = store.recalled(&hash, "m@1", None, limits::READ);
+            found.await.unwrap().vector
         };
         assert_eq!(known("x").await, None, "{}", database.kind);
         store.remember(moving("x", 3, 9)).await.unwrap();

@@ -7,7 +7,7 @@ use omnizap_contract::Embedding;
 
 use super::fixture::databases;
 use super::{hash, image, is_late};
-use crate::store::{ImageRecord, Which, limits};
+use crate::store::{ImageRecord, Recalled, Which, limits};
 
 fn checked(name: &str, model: &str, classes: [f32; 5]) -> ImageRecord {
     ImageRecord {
@@ -29,9 +29,20 @@ async fn classes_are_kept_by_bytes_and_model_until_the_image_is_forgotten() {
             let hash = hash(name);
             let begun = Instant::now();
             loop {
-                let read = store.nsfw_classes(&hash, model, limits::READ).await;
-                if !is_late(&read, begun) {
-                    return read.unwrap();
+                let read = store.recalled(&hash, "m@1", Some(model), limits::READ);
+                let read = read.await;
+                if is_late(&read, begun) {
+                    continue;
+                }
+                let Recalled { vector, nsfw } = read.unwrap();
+                // It is found without a vector of that model too.
+                let other = store.recalled(&hash, "m@2", Some(model), limits::READ);
+                let other = other.await;
+                if !is_late(&other, begun) {
+                    let without = Recalled { vector: None, nsfw };
+                    assert_eq!(other.unwrap(), without);
+                    assert!(vector.is_some() || without.nsfw.is_none());
+                    return without.nsfw;
                 }
             }
         };
