@@ -12,6 +12,7 @@ mod output;
 mod page;
 
 mod arguments;
+mod bench;
 mod check;
 mod classify;
 mod client;
@@ -69,6 +70,7 @@ Examples:
   omnizap classify pictures --recursive --out results.csv
   omnizap similar sticker.webp                find stored pictures that look like it
   omnizap eval pictures                       measure accuracy: pictures/CLASS/*.png
+  omnizap bench                               measure how fast this machine is
   omnizap check                               find every mistake in ./pipelines
   omnizap test                                try them by the tests in their files
   omnizap graph pipelines/classify.toml       show what feeds what
@@ -146,6 +148,8 @@ Examples:
     Similar(similar::SimilarArgs),
     /// Measure how well labels fit pictures whose labels are known
     Eval(eval::EvalArgs),
+    /// Measure how fast this machine classifies: models, decoding, whole pipelines, searches
+    Bench(bench::BenchArgs),
     /// Find every mistake in pipeline files, without building anything
     Check(check::CheckArgs),
     /// Try pipelines by the tests in their files
@@ -255,6 +259,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Some(Command::Classify(args)) => classify::run(&common, args).await,
             Some(Command::Similar(args)) => similar::run(&common, args).await,
             Some(Command::Eval(args)) => eval::run(&common, args).await,
+            Some(Command::Bench(args)) => bench::run(&common, args).await,
             Some(Command::Check(args)) => check::run(&common, &args),
             Some(Command::Test(args)) => test::run(&common, &args).await,
             Some(Command::Graph(args)) => graph::run(&common, &args),

@@ -5,6 +5,7 @@
 
 mod activation;
 mod check;
+mod cost;
 mod fastvit;
 mod image;
 mod inverted_residual;

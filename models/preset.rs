@@ -43,6 +43,22 @@ mod tests {
     use super::*;
     use crate::config::{Activation, Tower};
 
+    /// What `torch.utils.flop_counter` counts in the image towers of open_clip, halved; FastViT's are
+    /// reparameterised.
+    const MULTIPLY_ADDS: [(&str, u64); 3] = [
+        ("MobileCLIP-S1", 4_658_266_112),
+        ("MobileCLIP-S2", 7_834_224_640),
+        ("MobileCLIP-B", 17_707_960_320),
+    ];
+
+    #[test]
+    fn towers_compute_as_much_as_pytorch_counts() {
+        for (name, counted) in MULTIPLY_ADDS {
+            let config = Preset::find(name).unwrap().config();
+            assert_eq!(config.image_multiply_adds(), counted, "{name}");
+        }
+    }
+
     #[test]
     fn every_preset_is_consistent_and_found_by_its_name() {
         for preset in presets() {

@@ -168,6 +168,17 @@ pub(super) enum Done<T> {
 }
 
 impl Named {
+    /// Builds the pipeline, for who takes signals and closes by themselves.
+    ///
+    /// # Errors
+    /// A pipeline that cannot be built.
+    pub(super) async fn build(self) -> Result<(Arc<Pipeline>, Services), Failure> {
+        let built = self.workshop.build(vec![self.graph]).await;
+        let built = built.map_err(not_loaded)?.pop();
+        let pipeline = built.context("nothing was built of the pipeline")?;
+        Ok((pipeline, self.services))
+    }
+
     /// Builds the pipeline, works with it, and closes what was opened for that, whatever came of
     /// it: also where it failed, and where a signal comes meanwhile.
     ///
@@ -213,7 +224,17 @@ impl Named {
 
 /// One pipeline by its name. A mistake in the file of another is a warning.
 pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
-    let (workshop, services) = workshop_and_services(common, false)?;
+    let config = services_config(common).map_err(Failure::Config)?;
+    named_with(common, config, name)
+}
+
+/// The same, whose services have these settings.
+pub(super) fn named_with(
+    common: &Common,
+    config: ServicesConfig,
+    name: &str,
+) -> Result<Named, Failure> {
+    let (workshop, services) = workshop_with(common, config, false)?;
     let source = source(common, None);
     let mut graphs = match workshop.graphs(&source) {
         Ok(graphs) => graphs,
@@ -241,7 +262,18 @@ pub(super) fn named(common: &Common, name: &str) -> Result<Named, Failure> {
 
 /// The pipeline that a text of the program itself gives.
 pub(super) fn own(common: &Common, name: &str, text: &str) -> Result<Named, Failure> {
-    let (workshop, services) = workshop_and_services(common, false)?;
+    let config = services_config(common).map_err(Failure::Config)?;
+    own_with(common, config, name, text)
+}
+
+/// The same, whose services have these settings.
+pub(super) fn own_with(
+    common: &Common,
+    config: ServicesConfig,
+    name: &str,
+    text: &str,
+) -> Result<Named, Failure> {
+    let (workshop, services) = workshop_with(common, config, false)?;
     let source = Source::Texts(vec![SourceText::new(name, text)]);
     let graph = workshop.graphs(&source).map_err(not_loaded)?.pop();
     Ok(Named {

@@ -166,6 +166,19 @@ impl Request {
         Ok(request)
     }
 
+    /// The same, of bytes that are no file.
+    ///
+    /// # Errors
+    /// More bytes than the pipeline takes.
+    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Self> {
+        let mut request = self.clone();
+        let field = self.file.as_ref().context("the pipeline takes no file")?;
+        field.check_size(bytes.len())?;
+        let name = field.name.get_ref().clone();
+        request.values.insert(name, Value::Bytes(bytes.into()));
+        Ok(request)
+    }
+
     /// What a port of the request gets.
     pub(super) fn value(&self, port: &str) -> Option<Value> {
         self.values.get(port).cloned()

@@ -38,6 +38,7 @@ fn the_version_and_the_help_are_shown() {
         "serve",
         "classify",
         "eval",
+        "bench",
         "check",
         "graph",
         "db",

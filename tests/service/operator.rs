@@ -1,6 +1,7 @@
-//! What an operator runs on the first day: `doctor`, `top`, completions, the manual; and output that
-//! survives whoever stops reading it.
+//! What an operator runs on the first day: `doctor`, `top`, `bench`, completions, the manual; and output
+//! that survives whoever stops reading it.
 
+mod bench;
 mod doctor;
 mod shell;
 mod top;
