@@ -45,10 +45,12 @@ mod tests {
 
     /// What `torch.utils.flop_counter` counts in the image towers of open_clip, halved; FastViT's are
     /// reparameterised.
-    const MULTIPLY_ADDS: [(&str, u64); 3] = [
+    const MULTIPLY_ADDS: [(&str, u64); 5] = [
         ("MobileCLIP-S1", 4_658_266_112),
         ("MobileCLIP-S2", 7_834_224_640),
         ("MobileCLIP-B", 17_707_960_320),
+        ("MobileCLIP2-S3", 14_812_004_352),
+        ("ViT-B-32", 4_408_811_520),
     ];
 
     #[test]

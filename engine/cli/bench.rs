@@ -150,7 +150,10 @@ pub(super) async fn run(common: &Common, args: BenchArgs) -> Result<ExitCode, Fa
     match ended? {
         None => Ok(ExitCode::SUCCESS),
         Some(code) => {
-            errln!("interrupted: the rows above are what was measured by then");
+            errln!(
+                "interrupted: {} rows were measured by then",
+                measured.count()
+            );
             Ok(ExitCode::from(code))
         }
     }

@@ -239,7 +239,7 @@ def main():
             # Texts by all threads alone: they take seconds.
             for threads in arguments.threads if side == "image" else [max(arguments.threads)]:
                 if rounds:
-                    print(f"{model}, {side} tower, {threads} threads", file=sys.stderr)
+                    print(f"{model}, {side} tower, threads: {threads}", file=sys.stderr)
                     table.extend(measure(arguments, Tower(arguments.reference, model, side), threads, rounds))
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     for row in table:

@@ -13,8 +13,9 @@ use crate::cli::output::{Table, bar};
 const LEAST_RUNS: usize = 3;
 /// Most times of a row that are kept: what takes less is measured for a shorter time.
 const MOST_RUNS: usize = 1_000_000;
-/// The share of a row's time that is its warm-up.
+/// The share of a row's time that is its warm-up, and how long it is at most.
 const WARM_UP: f64 = 0.1;
+const LONGEST_WARM_UP: Duration = Duration::from_secs(1);
 
 /// What is measured in a row.
 #[derive(Clone, Debug)]
@@ -162,7 +163,7 @@ impl Measured {
     /// What is done before a row is measured, once at least: it fills caches.
     pub(super) fn warm_up(&self) -> WarmUp {
         WarmUp {
-            time: self.time.mul_f64(WARM_UP),
+            time: self.time.mul_f64(WARM_UP).min(LONGEST_WARM_UP),
             begun: Instant::now(),
         }
     }
@@ -196,6 +197,12 @@ impl Measured {
         let rows = self.rows();
         let with_times = rows.iter().filter(|row| !row.times.is_empty());
         with_times.cloned().collect()
+    }
+
+    /// How many rows have a time.
+    pub(super) fn count(&self) -> usize {
+        let rows = self.rows();
+        rows.iter().filter(|row| !row.times.is_empty()).count()
     }
 
     /// Prints a table.
