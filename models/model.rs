@@ -255,12 +255,15 @@ impl Model {
         }
         let mut embeddings = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let maps = self.inputs.iter().enumerate();
-            let maps = maps
-                .map(|(tower, input)| input.map(images, tower, &device))
-                .collect();
-            let output = ops::on_the_pool(|| self.towers.embed_images(maps));
-            self.unit_rows(output, &mut embeddings)?;
+            let outputs = ops::for_pictures(images.len(), |some| {
+                let maps = self.inputs.iter().enumerate();
+                let maps =
+                    maps.map(|(tower, input)| input.map(&images[some.clone()], tower, &device));
+                self.towers.embed_images(maps.collect())
+            });
+            for output in outputs {
+                self.unit_rows(output, &mut embeddings)?;
+            }
         }
         Ok(embeddings)
     }

@@ -118,30 +118,34 @@ impl NsfwNet {
     pub fn classify(&self, images: &[NsfwPixels]) -> Result<Vec<NsfwClasses>, Error> {
         let mut found = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let n = images.len();
-            let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
-            let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
-            let data = Tensor::from_data(data, &self.device.burn());
-            let probabilities = ops::on_the_pool(|| {
-                let features = self.net.forward(Map {
-                    data,
-                    n,
-                    height: SIDE,
-                    width: SIDE,
-                });
-                let logits = self.classes.forward(features, Then::Nothing);
-                activation::softmax(logits, 1)
-            });
-            let values = probabilities.into_data().try_into_vec::<f32>();
-            let values = values.map_err(|_| Error::DegenerateClasses(NSFW_MODEL))?;
-            for row in values.as_chunks::<5>().0 {
-                if !row.iter().all(|value| value.is_finite()) {
-                    return Err(Error::DegenerateClasses(NSFW_MODEL));
+            let outputs = ops::for_pictures(images.len(), |some| self.run(&images[some]));
+            for probabilities in outputs {
+                let values = probabilities.into_data().try_into_vec::<f32>();
+                let values = values.map_err(|_| Error::DegenerateClasses(NSFW_MODEL))?;
+                for row in values.as_chunks::<5>().0 {
+                    if !row.iter().all(|value| value.is_finite()) {
+                        return Err(Error::DegenerateClasses(NSFW_MODEL));
+                    }
+                    found.push(NsfwClasses(*row));
                 }
-                found.push(NsfwClasses(*row));
             }
         }
         Ok(found)
+    }
+
+    /// `[n, 5]`
+    fn run(&self, images: &[NsfwPixels]) -> Tensor<2> {
+        let n = images.len();
+        let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
+        let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
+        let features = self.net.forward(Map {
+            data: Tensor::from_data(data, &self.device.burn()),
+            n,
+            height: SIDE,
+            width: SIDE,
+        });
+        let logits = self.classes.forward(features, Then::Nothing);
+        activation::softmax(logits, 1)
     }
 }
 

@@ -6,26 +6,32 @@
 //! else runs along contiguous channels.
 
 mod activation;
+mod conv_ffn;
 mod depthwise;
 mod flex;
 mod inverted;
 mod map;
 mod matrix;
+mod means;
 mod norm;
 mod padding;
 mod patches;
 mod scale;
+mod share;
 
 pub(crate) use activation::Activation;
+pub(crate) use conv_ffn::{ConvFfn, conv_ffn};
 pub(crate) use depthwise::{Depthwise, depthwise};
-pub(crate) use flex::{on_the_pool, with_stock_operations};
+pub(crate) use flex::with_stock_operations;
 pub(crate) use inverted::{InvertedResidual, inverted_residual};
 pub(crate) use map::Map;
 pub(crate) use matrix::{Matrix, PANEL, Then, linear, pack, panels};
+pub(crate) use means::means;
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
 pub(crate) use patches::patches;
 pub(crate) use scale::scale_channels;
+pub(crate) use share::{for_pictures, on_the_pool};
 
 #[cfg(test)]
 mod testing {

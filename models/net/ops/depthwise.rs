@@ -1,17 +1,30 @@
 //! Depthwise convolutions on channels-last maps.
+//!
+//! The rows that a kernel looks at are copied first, zeros around them, [`BLOCK`] channels at a time:
+//! there a pixel's neighbours lie beside it, so that all that is summed for some pixels is one piece of
+//! memory whose length the compiler knows.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::flex;
 use super::map::Map;
 use super::padding::{Padding, padded_stock};
+use super::share;
+
+/// Channels that lie together: a vector of AVX-512, two of AVX2, four of NEON.
+const BLOCK: usize = 16;
+/// Floats of copied rows that a thread holds at a time: they should stay in its second cache.
+const HELD: usize = 1 << 16;
+
+/// [`BLOCK`] channels of a pixel or of a tap.
+type Block = [f32; BLOCK];
 
 /// A depthwise convolution, ready to run.
 ///
@@ -19,37 +32,106 @@ use super::padding::{Padding, padded_stock};
 /// `p * channels + c` is the `p`-th of input channel `c`. (PyTorch interleaves them.)
 #[derive(Clone, Debug)]
 pub(crate) struct Depthwise {
-    /// `[multiplier, kernel height * kernel width, channels]`
-    pub(crate) weight: Tensor<3>,
+    /// `[multiplier, blocks, kernel height * kernel width, BLOCK]`, the last block filled up with
+    /// zeros.
+    weight: Tensor<4>,
     /// `[multiplier, channels]`
-    pub(crate) bias: Tensor<2>,
+    bias: Tensor<2>,
     /// Height and width of the kernel, both odd.
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: usize,
-    pub(crate) padding: Padding,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: Padding,
+}
+
+impl Depthwise {
+    /// With stride 1 and as many zeros around a map as half of the kernel; `weight` is
+    /// `[multiplier, kernel height * kernel width, channels]`, `bias` `[multiplier, channels]`.
+    pub(crate) fn new(weight: Tensor<3>, bias: Tensor<2>, kernel: [usize; 2]) -> Self {
+        Self {
+            weight: in_blocks(weight),
+            bias,
+            kernel,
+            stride: 1,
+            padding: Padding::Half,
+        }
+    }
+
+    /// The same, `stride` pixels on at a time.
+    pub(crate) fn with_stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// The same with other zeros around a map.
+    pub(crate) fn with_padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Outputs a channel, and channels.
+    pub(super) fn outputs(&self) -> [usize; 2] {
+        self.bias.dims()
+    }
+
+    /// Height and width of what it makes of a map.
+    pub(super) fn places(&self, x: &Map) -> [usize; 2] {
+        let [kh, kw] = self.kernel;
+        [
+            self.padding.place(kh, self.stride, x.height).1,
+            self.padding.place(kw, self.stride, x.width).1,
+        ]
+    }
+
+    /// Its weight and bias; [`None`] on other devices.
+    pub(super) fn open(&self) -> Option<[flex::Buffer; 2]> {
+        let weight = flex::open(self.weight.clone()).ok()?;
+        Some([weight, flex::open(self.bias.clone()).ok()?])
+    }
+}
+
+/// `[multiplier, taps, channels]` to `[multiplier, blocks, taps, BLOCK]`.
+fn in_blocks(weight: Tensor<3>) -> Tensor<4> {
+    let [multiplier, taps, channels] = weight.dims();
+    let blocks = channels.div_ceil(BLOCK);
+    match flex::open(weight) {
+        Ok(weight) => {
+            let mut blocked = vec![0.0; multiplier * blocks * taps * BLOCK];
+            let (to, _) = blocked.as_chunks_mut::<BLOCK>();
+            for (row, from) in weight.read().chunks_exact(channels).enumerate() {
+                let (phase, tap) = (row / taps, row % taps);
+                for (block, from) in from.chunks(BLOCK).enumerate() {
+                    let to = &mut to[(phase * blocks + block) * taps + tap];
+                    to[..from.len()].copy_from_slice(from);
+                }
+            }
+            flex::tensor(blocked, [multiplier, blocks, taps, BLOCK])
+        }
+        Err(weight) => {
+            let over = [multiplier, taps, blocks * BLOCK - channels];
+            let zeros = Tensor::zeros(over, &weight.device());
+            Tensor::cat(vec![weight, zeros], 2)
+                .reshape([multiplier, taps, blocks, BLOCK])
+                .swap_dims(1, 2)
+        }
+    }
 }
 
 /// Convolves, then `act`.
 pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
-    let opened = (
-        flex::open(x.data.clone()),
-        flex::open(conv.weight.clone()),
-        flex::open(conv.bias.clone()),
-    );
     let [height, width] = conv.places(x);
-    let data = match opened {
-        (Ok(input), Ok(weight), Ok(bias)) => {
+    let data = match (flex::open(x.data.clone()), conv.open()) {
+        (Ok(input), Some([weight, bias])) => {
             let rows = Rows::new(x, conv, weight.read(), bias.read(), act);
-            let padded = rows.pad_all(input.read());
             let outputs = rows.multiplier * rows.channels;
+            let row = x.width * x.channels();
+            let input = input.read();
             let mut output = vec![0.0; x.n * height * width * outputs];
-            output
-                .par_chunks_mut(width * outputs)
-                .enumerate()
-                .for_each(|(row, output)| {
-                    let image = &padded[row / height * x.height * rows.pitch()..];
-                    rows.convolve(image, 0, row % height, output);
+            let at_once = rows.at_once(HELD).min(height.div_ceil(share::threads()));
+            let (image, piece) = (height * width * outputs, at_once * width * outputs);
+            share::pieces_of_images(&mut output, image, piece, |n, i, output| {
+                let image = &input[n * x.height * row..][..x.height * row];
+                HELD_ROWS.with_borrow_mut(|held| {
+                    rows.convolve_all(image, i * at_once, held, output);
                 });
+            });
             flex::tensor(output, [x.n * height * width, outputs])
         }
         _ => depthwise_stock(x, conv, act),
@@ -62,20 +144,15 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
     }
 }
 
-impl Depthwise {
-    /// Height and width of what it makes of a map.
-    pub(super) fn places(&self, x: &Map) -> [usize; 2] {
-        let [kh, kw] = self.kernel;
-        [
-            self.padding.place(kh, self.stride, x.height).1,
-            self.padding.place(kw, self.stride, x.width).1,
-        ]
-    }
+thread_local! {
+    /// What a thread keeps from one convolution to the next, so that it need be neither asked for nor
+    /// zeroed.
+    static HELD_ROWS: RefCell<Vec<f32>> = RefCell::default();
 }
 
-/// A depthwise convolution of the rows of a map, which have zeros left and right.
+/// A depthwise convolution of the rows of a map.
 pub(super) struct Rows<'a> {
-    weight: &'a [f32],
+    weight: &'a [Block],
     bias: &'a [f32],
     multiplier: usize,
     channels: usize,
@@ -98,12 +175,12 @@ impl<'a> Rows<'a> {
         bias: &'a [f32],
         act: Activation,
     ) -> Self {
-        let [multiplier, _, channels] = conv.weight.dims();
+        let [multiplier, channels] = conv.outputs();
         let [kh, kw] = conv.kernel;
         let (above, _) = conv.padding.place(kh, conv.stride, x.height);
         let (left, width) = conv.padding.place(kw, conv.stride, x.width);
         Self {
-            weight,
+            weight: weight.as_chunks().0,
             bias,
             multiplier,
             channels,
@@ -116,15 +193,18 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Length of a padded row. No padding puts more than half of the kernel after the map.
-    pub(super) fn pitch(&self) -> usize {
-        (self.before[1] + self.size[1] + self.kernel[1] / 2) * self.channels
+    fn blocks(&self) -> usize {
+        self.channels.div_ceil(BLOCK)
     }
 
-    /// Where the pixels of a padded row are; around them it must be zero.
-    pub(super) fn pixels(&self) -> Range<usize> {
-        let left = self.before[1] * self.channels;
-        left..left + self.size[1] * self.channels
+    /// Pixels of a padded row. No padding puts more than half of the kernel after the map.
+    fn line(&self) -> usize {
+        self.before[1] + self.size[1] + self.kernel[1] / 2
+    }
+
+    /// Length of a padded row, `[blocks, pixels, BLOCK]`.
+    pub(super) fn pitch(&self) -> usize {
+        self.blocks() * self.line() * BLOCK
     }
 
     /// The rows of the map that an output row is made of.
@@ -134,60 +214,87 @@ impl<'a> Rows<'a> {
             ..(top + self.kernel[0] - self.before[0]).min(self.size[0])
     }
 
+    /// The rows of the map that some output rows are made of.
+    pub(super) fn under_all(&self, rows: &Range<usize>) -> Range<usize> {
+        self.under(rows.start).start..self.under(rows.end - 1).end
+    }
+
     /// Output rows to make at a time, so that no more than so many numbers of padded rows are held;
     /// one at least.
     pub(super) fn at_once(&self, held: usize) -> usize {
         (held / self.pitch()).saturating_sub(self.kernel[0]) / self.stride + 1
     }
 
-    /// One output row, from padded rows of which the first is the `base`-th of the map.
-    pub(super) fn convolve(&self, padded: &[f32], base: usize, row: usize, output: &mut [f32]) {
-        let [kh, kw] = self.kernel;
-        let under = self.under(row);
-        let first = under.start + self.before[0] - row * self.stride;
-        let outputs = self.multiplier * self.channels;
-        let arch = pulp::Arch::new();
-        for phase in 0..self.multiplier {
-            let weight = (phase * kh + first) * kw * self.channels;
-            arch.dispatch(Row {
-                input: &padded[(under.start - base) * self.pitch()..],
-                pitch: self.pitch(),
-                weight: &self.weight[weight..][..under.len() * kw * self.channels],
-                bias: &self.bias[phase * self.channels..][..self.channels],
-                output: &mut output[phase * self.channels..],
-                places: Places {
-                    width: self.width,
-                    outputs,
-                    channels: self.channels,
-                },
-                kernel: kw,
-                stride: self.stride,
-                act: self.act,
-            });
+    /// Copies a row `[pixels, channels]` of the map into a padded row, over whatever was there.
+    pub(super) fn pad(&self, row: &[f32], padded: &mut [f32]) {
+        let (padded, _) = padded.as_chunks_mut::<BLOCK>();
+        let pixels = self.before[1]..self.before[1] + self.size[1];
+        for (block, line) in padded.chunks_exact_mut(self.line()).enumerate() {
+            let first = block * BLOCK;
+            let width = BLOCK.min(self.channels - first);
+            line[..pixels.start].fill([0.0; BLOCK]);
+            line[pixels.end..].fill([0.0; BLOCK]);
+            let pixels = line[pixels.clone()].iter_mut();
+            for (to, from) in pixels.zip(row.chunks_exact(self.channels)) {
+                let from = &from[first..first + width];
+                match from.as_array::<BLOCK>() {
+                    Some(from) => *to = *from,
+                    None => {
+                        to[..width].copy_from_slice(from);
+                        to[width..].fill(0.0);
+                    }
+                }
+            }
         }
     }
 
-    /// A copy of maps with zeros left and right of each row.
-    fn pad_all(&self, input: &[f32]) -> Vec<f32> {
-        let row = self.pixels().len();
-        let mut padded = vec![0.0; input.len() / row * self.pitch()];
-        padded
-            .par_chunks_mut(self.pitch())
-            .with_min_len(8)
-            .zip(input.par_chunks(row))
-            .for_each(|(padded, input)| padded[self.pixels()].copy_from_slice(input));
-        padded
+    /// Output rows of one image, from the `first` on, as many as `output` has.
+    fn convolve_all(&self, image: &[f32], first: usize, held: &mut Vec<f32>, output: &mut [f32]) {
+        let length = self.width * self.multiplier * self.channels;
+        let under = self.under_all(&(first..first + output.len() / length));
+        let padded = part(held, under.len() * self.pitch());
+        let row = self.size[1] * self.channels;
+        for (padded, y) in padded.chunks_exact_mut(self.pitch()).zip(under.clone()) {
+            self.pad(&image[y * row..][..row], padded);
+        }
+        for (i, output) in output.chunks_exact_mut(length).enumerate() {
+            self.convolve(padded, under.start, first + i, output);
+        }
     }
+
+    /// One output row, from padded rows of which the first is the `base`-th of the map.
+    pub(super) fn convolve(&self, padded: &[f32], base: usize, row: usize, output: &mut [f32]) {
+        let under = self.under(row);
+        let first = under.start + self.before[0] - row * self.stride;
+        let padded = &padded[(under.start - base) * self.pitch()..];
+        pulp::Arch::new().dispatch(Row {
+            rows: self,
+            padded: padded.as_chunks().0,
+            kernel: first..first + under.len(),
+            output,
+        });
+    }
+}
+
+/// The first so many elements of a buffer that grows with what is asked for.
+pub(super) fn part(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
 }
 
 /// The same with Burn's own operations.
 fn depthwise_stock(x: &Map, conv: &Depthwise, act: Activation) -> Tensor<2> {
-    let [multiplier, _, channels] = conv.weight.dims();
+    let [multiplier, channels] = conv.outputs();
     let [kh, kw] = conv.kernel;
     let image = padded_stock(x, conv.kernel, conv.stride, conv.padding);
     let options = ConvOptions::new([conv.stride; 2], [0, 0], [1, 1], channels);
+    let [_, blocks, taps, _] = conv.weight.dims();
+    let weight = conv.weight.clone().swap_dims(2, 3);
+    let weight = weight.reshape([multiplier, blocks * BLOCK, taps]);
     let phases = (0..multiplier).map(|phase| {
-        let weight = conv.weight.clone().narrow(0, phase, 1).permute([2, 0, 1]);
+        let weight = weight.clone().narrow(0, phase, 1).narrow(1, 0, channels);
         let bias = conv.bias.clone().narrow(0, phase, 1).reshape([channels]);
         conv2d(
             image.clone(),
@@ -201,28 +308,14 @@ fn depthwise_stock(x: &Map, conv: &Depthwise, act: Activation) -> Tensor<2> {
     act.stock(output.reshape([n * height * width, outputs]))
 }
 
-/// Where the pixels of an output row are.
-#[derive(Clone, Copy)]
-struct Places {
-    width: usize,
-    /// Distance of two output pixels.
-    outputs: usize,
-    channels: usize,
-}
-
-/// One output row of one phase of a depthwise convolution.
+/// One output row of a depthwise convolution.
 struct Row<'a> {
-    /// From the first input row under the kernel on, padded.
-    input: &'a [f32],
-    pitch: usize,
+    rows: &'a Rows<'a>,
+    /// From the first input row under the kernel on.
+    padded: &'a [Block],
     /// The rows of the kernel that lie inside the map.
-    weight: &'a [f32],
-    bias: &'a [f32],
+    kernel: Range<usize>,
     output: &'a mut [f32],
-    places: Places,
-    kernel: usize,
-    stride: usize,
-    act: Activation,
 }
 
 impl WithSimd for Row<'_> {
@@ -230,107 +323,143 @@ impl WithSimd for Row<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match (self.kernel, self.stride) {
-            (3, 1) => self.tiles::<S, 3, 1>(simd),
-            (5, 1) => self.tiles::<S, 5, 1>(simd),
-            (7, 1) => self.tiles::<S, 7, 1>(simd),
-            (3, 2) => self.tiles::<S, 3, 2>(simd),
-            (5, 2) => self.tiles::<S, 5, 2>(simd),
-            (7, 2) => self.tiles::<S, 7, 2>(simd),
-            _ => self.any(simd),
+        // Eight sums side by side keep two units busy that take four cycles each for a
+        // multiplication, where there are registers for them and for the taps.
+        let has_registers = S::F32_LANES == 16;
+        match (self.rows.width, self.rows.kernel[1], self.rows.stride) {
+            (8.., 3, 1) if has_registers => self.tiles::<S, 8, 3, 1, 10>(simd),
+            (8.., 5, 1) if has_registers => self.tiles::<S, 8, 5, 1, 12>(simd),
+            (8.., 7, 1) if has_registers => self.tiles::<S, 8, 7, 1, 14>(simd),
+            (8.., 3, 2) if has_registers => self.tiles::<S, 8, 3, 2, 17>(simd),
+            (8.., 5, 2) if has_registers => self.tiles::<S, 8, 5, 2, 19>(simd),
+            (8.., 7, 2) if has_registers => self.tiles::<S, 8, 7, 2, 21>(simd),
+            (4.., 3, 1) => self.tiles::<S, 4, 3, 1, 6>(simd),
+            (4.., 5, 1) => self.tiles::<S, 4, 5, 1, 8>(simd),
+            (4.., 7, 1) => self.tiles::<S, 4, 7, 1, 10>(simd),
+            (4.., 3, 2) => self.tiles::<S, 4, 3, 2, 9>(simd),
+            (4.., 5, 2) => self.tiles::<S, 4, 5, 2, 11>(simd),
+            (4.., 7, 2) => self.tiles::<S, 4, 7, 2, 13>(simd),
+            _ => self.pixel_by_pixel(simd),
         }
     }
 }
 
-/// Output pixels that are summed side by side in registers.
-const TILE: usize = 4;
-
-impl Row<'_> {
-    /// Tiles of output pixels, each by vectors of channels: so all that a tile reads lies together.
-    /// The last tile overlaps the one before it; channels that are over go to [`Row::place`].
+impl<'a> Row<'a> {
+    /// `TILE` output pixels at a time, which see `SEEN` pixels of each row: so many of them stay in
+    /// registers as there are sums and taps. The last tile overlaps the one before it.
     #[inline(always)]
-    fn tiles<S: Simd, const K: usize, const STRIDE: usize>(mut self, simd: S) {
-        let Places {
-            width,
-            outputs,
-            channels,
-        } = self.places;
-        if width < TILE {
-            return self.any(simd);
-        }
-        let rows = self.weight.len() / (K * channels);
-        let whole = channels / S::F32_LANES * S::F32_LANES;
-        for left in (0..width).step_by(TILE) {
-            let left = left.min(width - TILE);
-            for c in (0..whole).step_by(S::F32_LANES) {
-                let bias = load::<S>(&self.bias[c..]);
-                let mut sums = [bias; TILE];
-                for ky in 0..rows {
-                    let input = &self.input[ky * self.pitch + left * STRIDE * channels + c..];
-                    let weight = &self.weight[ky * K * channels + c..];
-                    let mut taps = [bias; K];
-                    for (kx, tap) in taps.iter_mut().enumerate() {
-                        *tap = load::<S>(&weight[kx * channels..]);
-                    }
-                    for x in 0..(TILE - 1) * STRIDE + K {
-                        let pixel = load::<S>(&input[x * channels..]);
-                        for (t, sum) in sums.iter_mut().enumerate() {
-                            if x >= t * STRIDE && x - t * STRIDE < K {
-                                *sum = simd.mul_add_e_f32s(pixel, taps[x - t * STRIDE], *sum);
+    fn tiles<S: Simd, const TILE: usize, const K: usize, const STRIDE: usize, const SEEN: usize>(
+        mut self,
+        simd: S,
+    ) {
+        const { assert!(SEEN == (TILE - 1) * STRIDE + K) };
+        let (line, width) = (self.rows.line(), self.rows.width);
+        let pitch = self.rows.blocks() * line;
+        for (phase, block) in self.places() {
+            let taps = self.taps(phase, block).as_chunks::<K>().0;
+            let lines: &'a [Block] = &self.padded[block * line..];
+            for v in 0..BLOCK / S::F32_LANES {
+                let bias = self.bias::<S>(simd, phase, block, v);
+                for left in (0..width).step_by(TILE) {
+                    let left = left.min(width - TILE);
+                    let mut sums = [bias; TILE];
+                    for (ky, taps) in taps.iter().enumerate() {
+                        let seen = &lines[ky * pitch + left * STRIDE..][..SEEN];
+                        let seen = seen.as_array::<SEEN>().unwrap_or(&[[0.0; BLOCK]; SEEN]);
+                        let taps: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&taps[k], v));
+                        for (x, pixel) in seen.iter().enumerate() {
+                            let pixel = load::<S>(pixel, v);
+                            for (t, sum) in sums.iter_mut().enumerate() {
+                                if x >= t * STRIDE && x - t * STRIDE < K {
+                                    *sum = simd.mul_add_e_f32s(pixel, taps[x - t * STRIDE], *sum);
+                                }
                             }
                         }
                     }
+                    for (t, sum) in sums.into_iter().enumerate() {
+                        self.put(simd, [phase, block, v], left + t, sum);
+                    }
                 }
-                for (t, sum) in sums.into_iter().enumerate() {
-                    let output = &mut self.output[(left + t) * outputs + c..][..S::F32_LANES];
-                    S::as_mut_simd_f32s(output).0[0] = self.act.apply(simd, sum);
-                }
-            }
-        }
-        let rest = whole..channels;
-        if !rest.is_empty() {
-            for x in 0..width {
-                self.place(simd, x, rest.clone());
             }
         }
     }
 
-    /// Any kernel and stride, pixel by pixel.
+    /// Any kernel and stride.
     #[inline(always)]
-    fn any<S: Simd>(mut self, simd: S) {
-        let Places {
-            width, channels, ..
-        } = self.places;
-        for x in 0..width {
-            for c in (0..channels).step_by(S::F32_LANES) {
-                self.place(simd, x, c..channels.min(c + S::F32_LANES));
+    fn pixel_by_pixel<S: Simd>(mut self, simd: S) {
+        let (line, width, stride) = (self.rows.line(), self.rows.width, self.rows.stride);
+        let (pitch, kernel) = (self.rows.blocks() * line, self.rows.kernel[1]);
+        for (phase, block) in self.places() {
+            let taps = self.taps(phase, block);
+            let lines: &'a [Block] = &self.padded[block * line..];
+            for v in 0..BLOCK / S::F32_LANES {
+                let bias = self.bias::<S>(simd, phase, block, v);
+                for x in 0..width {
+                    let mut sum = bias;
+                    for (ky, taps) in taps.chunks_exact(kernel).enumerate() {
+                        let seen = &lines[ky * pitch + x * stride..][..kernel];
+                        for (pixel, tap) in seen.iter().zip(taps) {
+                            let (pixel, tap) = (load::<S>(pixel, v), load::<S>(tap, v));
+                            sum = simd.mul_add_e_f32s(pixel, tap, sum);
+                        }
+                    }
+                    self.put(simd, [phase, block, v], x, sum);
+                }
             }
         }
     }
 
-    /// One output pixel, at most a vector of channels.
+    /// Each output of a channel with each block of channels.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let blocks = self.rows.blocks();
+        (0..self.rows.multiplier)
+            .flat_map(move |phase| (0..blocks).map(move |block| (phase, block)))
+    }
+
+    /// The taps of a block, of the rows of the kernel that lie inside the map.
+    fn taps(&self, phase: usize, block: usize) -> &'a [Block] {
+        let [kh, kw] = self.rows.kernel;
+        let first = (phase * self.rows.blocks() + block) * kh * kw;
+        &self.rows.weight[first + self.kernel.start * kw..first + self.kernel.end * kw]
+    }
+
+    /// The bias of a vector of a block; zeros behind the last channel.
     #[inline(always)]
-    fn place<S: Simd>(&mut self, simd: S, x: usize, c: Range<usize>) {
-        let Places {
-            outputs, channels, ..
-        } = self.places;
-        let mut sum = simd.partial_load_f32s(&self.bias[c.clone()]);
-        for (tap, weight) in self.weight.chunks_exact(channels).enumerate() {
-            let (ky, kx) = (tap / self.kernel, tap % self.kernel);
-            let pixel = &self.input[ky * self.pitch + (x * self.stride + kx) * channels..];
-            let pixel = simd.partial_load_f32s(&pixel[c.clone()]);
-            sum = simd.mul_add_e_f32s(pixel, simd.partial_load_f32s(&weight[c.clone()]), sum);
+    fn bias<S: Simd>(&self, simd: S, phase: usize, block: usize, v: usize) -> S::f32s {
+        let channels = self.rows.channels;
+        let first = (block * BLOCK + v * S::F32_LANES).min(channels);
+        let last = channels.min(first + S::F32_LANES);
+        simd.partial_load_f32s(&self.rows.bias[phase * channels..][first..last])
+    }
+
+    /// Puts a vector of a block, activated, where output pixel `x` has it.
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, simd: S, [phase, block, v]: [usize; 3], x: usize, sum: S::f32s) {
+        let Rows {
+            channels,
+            multiplier,
+            act,
+            ..
+        } = *self.rows;
+        let first = block * BLOCK + v * S::F32_LANES;
+        if first >= channels {
+            return;
         }
-        let sum = self.act.apply(simd, sum);
-        let at = x * outputs + c.start;
-        simd.partial_store_f32s(&mut self.output[at..at + c.len()], sum);
+        let sum = act.apply(simd, sum);
+        let at = (x * multiplier + phase) * channels + first;
+        if first + S::F32_LANES <= channels {
+            let output = &mut self.output[at..at + S::F32_LANES];
+            S::as_mut_simd_f32s(output).0[0] = sum;
+        } else {
+            simd.partial_store_f32s(&mut self.output[at..at + channels - first], sum);
+        }
     }
 }
 
-/// The first vector of a slice.
+/// A vector of a block.
 #[inline(always)]
-fn load<S: Simd>(slice: &[f32]) -> S::f32s {
-    S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
+fn load<S: Simd>(block: &Block, v: usize) -> S::f32s {
+    S::as_simd_f32s(block).0[v]
 }
 
 #[cfg(test)]
@@ -357,13 +486,11 @@ mod tests {
                     (1, Activation::Relu6, Padding::Same),
                 ] {
                     let x = map(2, height, width, channels);
-                    let conv = Depthwise {
-                        weight: random([multiplier, kernel[0] * kernel[1], channels], 2),
-                        bias: random([multiplier, channels], 3),
-                        kernel,
-                        stride,
-                        padding,
-                    };
+                    let weight = random([multiplier, kernel[0] * kernel[1], channels], 2);
+                    let bias = random([multiplier, channels], 3);
+                    let conv = Depthwise::new(weight, bias, kernel)
+                        .with_stride(stride)
+                        .with_padding(padding);
                     let ours = depthwise(&x, &conv, act);
                     let what = format!(
                         "{kernel:?}/{stride} {padding:?} on {height}x{width}x{channels}, x{multiplier}"

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape, Tensor};
 
+use super::share::on_the_pool;
+
 thread_local! {
     /// Whether this thread leaves our kernels out, to compare with Burn's operations.
     static STOCK: Cell<bool> = const { Cell::new(false) };
@@ -24,12 +26,6 @@ pub(crate) fn with_stock_operations<T: Send>(run: impl FnOnce() -> T + Send) -> 
         let _back = Back;
         run()
     })
-}
-
-/// Runs on one of rayon's threads, so that the hundreds of operations of a tower share work with
-/// the others from there and do not each hand it over and wait.
-pub(crate) fn on_the_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| run())
 }
 
 /// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on

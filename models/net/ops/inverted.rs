@@ -5,22 +5,17 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::Tensor;
-use rayon::prelude::*;
-
 use super::activation::Activation;
-use super::depthwise::{Depthwise, Rows, depthwise};
+use super::depthwise::{Depthwise, Rows, depthwise, part};
 use super::flex;
 use super::map::Map;
-use super::matrix::{Dense, Matrix, Then, linear};
+use super::matrix::{Dense, Layer, Then, linear};
+use super::share;
 
 /// Floats of the inside that a thread holds at a time.
 const HELD: usize = 1 << 16;
 /// Fewest output rows of a thread: the rows around them are made twice.
 const FEWEST_ROWS: usize = 6;
-
-/// A 1x1 convolution: weight and bias.
-pub(crate) type Layer<'a> = (&'a Matrix, Option<&'a Tensor<1>>);
 
 /// The convolutions of an inverted residual block, with ReLU6 behind the first two.
 pub(crate) struct InvertedResidual<'a> {
@@ -43,7 +38,7 @@ pub(crate) fn inverted_residual(x: &Map, block: &InvertedResidual) -> Map {
 /// Output rows of a task, where there are enough to give every thread some.
 fn split(x: &Map, depthwise: &Depthwise) -> Option<usize> {
     let [height, _] = depthwise.places(x);
-    let bands = rayon::current_num_threads().div_ceil(x.n);
+    let bands = share::threads().div_ceil(x.n);
     let band = height.div_ceil(bands);
     (bands == 1 || band >= FEWEST_ROWS).then_some(band)
 }
@@ -66,15 +61,14 @@ fn one_by_one(x: &Map, block: &InvertedResidual) -> Map {
 /// All of it row by row; [`None`] on other devices.
 fn fused(x: &Map, block: &InvertedResidual, band: usize) -> Option<Map> {
     let input = flex::open(x.data.clone()).ok()?;
-    let weight = flex::open(block.depthwise.weight.clone()).ok()?;
-    let bias = flex::open(block.depthwise.bias.clone()).ok()?;
+    let [weight, bias] = block.depthwise.open()?;
     let expand = match block.expand {
         Some((weight, bias)) => Some(Dense::open(weight, bias)?),
         None => None,
     };
     let project = Dense::open(block.project.0, block.project.1)?;
     let depthwise = block.depthwise;
-    let [multiplier, _, channels] = depthwise.weight.dims();
+    let [multiplier, channels] = depthwise.outputs();
     let [height, width] = depthwise.places(x);
     if multiplier != 1 {
         return None;
@@ -85,19 +79,17 @@ fn fused(x: &Map, block: &InvertedResidual, band: usize) -> Option<Map> {
         residual: block.residual,
         input: x.width * x.channels(),
         output: width * project.columns(),
+        wide: x.width * channels,
         hidden: width * channels,
         project,
     };
     let mut output = vec![0.0; x.n * height * inside.output];
-    output
-        .par_chunks_mut(height * inside.output)
-        .zip(input.read().par_chunks(x.height * inside.input))
-        .for_each(|(output, input)| {
-            output
-                .par_chunks_mut(band * inside.output)
-                .enumerate()
-                .for_each(|(i, output)| inside.run(input, i * band, output));
-        });
+    let (image, piece) = (height * inside.output, band * inside.output);
+    let input = input.read();
+    share::pieces_of_images(&mut output, image, piece, |n, i, output| {
+        let image = x.height * inside.input;
+        inside.run(&input[n * image..][..image], i * band, output);
+    });
     Some(Map {
         data: flex::tensor(output, [x.n * height * width, inside.project.columns()]),
         n: x.n,
@@ -112,15 +104,19 @@ struct Inside<'a> {
     rows: Rows<'a>,
     project: Dense,
     residual: bool,
-    /// Length of a row of the input, of the output, and of what lies before the projection.
+    /// Length of a row of the input, of the output, and of what lies before the depthwise
+    /// convolution and the projection.
     input: usize,
     output: usize,
+    wide: usize,
     hidden: usize,
 }
 
 /// What a thread keeps from block to block, so that it need be neither asked for nor zeroed.
 #[derive(Default)]
 struct Held {
+    /// A row behind the first convolution.
+    wide: Vec<f32>,
     /// Padded rows before the depthwise convolution.
     before: Vec<f32>,
     /// Rows behind it.
@@ -145,45 +141,41 @@ impl Inside<'_> {
         for (chunk, output) in output.chunks_mut(at_once * self.output).enumerate() {
             let row = first + chunk * at_once;
             let rows = row..row + output.len() / self.output;
-            let needed = self.rows.under(rows.start).start..self.rows.under(rows.end - 1).end;
-            grow(&mut held.before, needed.len() * pitch);
-            grow(&mut held.behind, rows.len() * self.hidden);
+            let needed = self.rows.under_all(&rows);
+            let before = part(&mut held.before, needed.len() * pitch);
+            let behind = part(&mut held.behind, rows.len() * self.hidden);
             // What the last rows have in common with these is moved to the start.
             let kept = needed.start.min(made.end)..made.end;
             let from = (kept.start - made.start) * pitch;
-            held.before.copy_within(from..from + kept.len() * pitch, 0);
+            before.copy_within(from..from + kept.len() * pitch, 0);
             for y in kept.end.max(needed.start)..needed.end {
-                let padded = &mut held.before[(y - needed.start) * pitch..][..pitch];
-                self.widen(&image[y * self.input..][..self.input], padded);
+                let padded = &mut before[(y - needed.start) * pitch..][..pitch];
+                self.widen(
+                    &image[y * self.input..][..self.input],
+                    &mut held.wide,
+                    padded,
+                );
             }
             made = needed;
-            for (row, behind) in rows.clone().zip(held.behind.chunks_exact_mut(self.hidden)) {
-                self.rows.convolve(&held.before, made.start, row, behind);
+            for (row, behind) in rows.clone().zip(behind.chunks_exact_mut(self.hidden)) {
+                self.rows.convolve(before, made.start, row, behind);
             }
             let residual = self
                 .residual
                 .then(|| &image[rows.start * self.input..rows.end * self.input]);
-            let behind = &held.behind[..rows.len() * self.hidden];
             self.project
                 .multiply(behind, Activation::Nothing, residual, output);
         }
     }
 
     /// One padded row before the depthwise convolution.
-    fn widen(&self, input: &[f32], padded: &mut [f32]) {
-        let pixels = self.rows.pixels();
-        padded[..pixels.start].fill(0.0);
-        padded[pixels.end..].fill(0.0);
-        match &self.expand {
-            Some(expand) => expand.multiply(input, Activation::Relu6, None, &mut padded[pixels]),
-            None => padded[pixels].copy_from_slice(input),
-        }
-    }
-}
-
-fn grow(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+    fn widen(&self, input: &[f32], wide: &mut Vec<f32>, padded: &mut [f32]) {
+        let Some(expand) = &self.expand else {
+            return self.rows.pad(input, padded);
+        };
+        let wide = part(wide, self.wide);
+        expand.multiply(input, Activation::Relu6, None, wide);
+        self.rows.pad(wide, padded);
     }
 }
 
@@ -206,13 +198,13 @@ mod tests {
         ] {
             let dense = |from, to, seed| (matrix(from, to), random([to], seed));
             let (expand, project) = (dense(input, hidden, 4), dense(hidden, output, 5));
-            let depthwise = Depthwise {
-                weight: random([1, kernel * kernel, hidden], 2),
-                bias: random([1, hidden], 3),
-                kernel: [kernel; 2],
-                stride,
-                padding: Padding::Same,
-            };
+            let (weight, bias) = (
+                random([1, kernel * kernel, hidden], 2),
+                random([1, hidden], 3),
+            );
+            let depthwise = Depthwise::new(weight, bias, [kernel; 2])
+                .with_stride(stride)
+                .with_padding(Padding::Same);
             for n in [1, 3] {
                 let x = map(n, height, width, input);
                 let block = InvertedResidual {

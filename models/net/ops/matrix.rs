@@ -26,6 +26,9 @@ pub(crate) struct Matrix {
     pub(crate) output: usize,
 }
 
+/// A dense layer or a 1x1 convolution: weight and bias.
+pub(crate) type Layer<'a> = (&'a Matrix, Option<&'a Tensor<1>>);
+
 /// What follows a matrix product and its bias.
 #[allow(
     clippy::large_enum_variant,

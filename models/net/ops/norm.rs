@@ -2,9 +2,12 @@
 
 use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::flex;
+use super::share;
+
+/// Rows of a piece.
+const ROWS: usize = 16;
 
 /// (x - mean) / sqrt(variance + eps) * weight + bias over the channels of each row, the variance
 /// being the biased one. <https://arxiv.org/abs/1607.06450>
@@ -23,18 +26,18 @@ pub(crate) fn layer_norm(
         (Ok(x), Ok(weight), Ok(bias)) => {
             let mut output = vec![0.0; shape[0] * channels];
             let arch = pulp::Arch::new();
-            let rows = x
-                .read()
-                .par_chunks(channels)
-                .zip(output.par_chunks_mut(channels));
-            rows.with_min_len(16).for_each(|(x, y)| {
-                arch.dispatch(Normalise {
-                    x,
-                    y,
-                    weight: weight.read(),
-                    bias: bias.read(),
-                    eps,
-                });
+            let x = x.read();
+            share::pieces(&mut output, ROWS * channels, |i, output| {
+                let rows = x[i * ROWS * channels..].chunks_exact(channels);
+                for (x, y) in rows.zip(output.chunks_exact_mut(channels)) {
+                    arch.dispatch(Normalise {
+                        x,
+                        y,
+                        weight: weight.read(),
+                        bias: bias.read(),
+                        eps,
+                    });
+                }
             });
             flex::tensor(output, shape)
         }

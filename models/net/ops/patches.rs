@@ -3,11 +3,11 @@
 use burn::tensor::Tensor;
 use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
-use rayon::prelude::*;
 
 use super::flex;
 use super::map::Map;
 use super::padding::{Padding, padded_stock};
+use super::share;
 
 /// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
 /// `[n, height, width, channels]`, one a row, in the order row, column, channel.
@@ -20,34 +20,30 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -
         Ok(input) => {
             let input = input.read();
             let mut output = vec![0.0; x.n * height * width * columns];
-            output
-                .par_chunks_mut(width * columns)
-                .enumerate()
-                .for_each(|(row, output)| {
-                    let (image, oy) = (row / height, row % height);
-                    for ky in 0..kernel {
-                        let Some(y) = (oy * stride + ky)
-                            .checked_sub(above)
-                            .filter(|&y| y < x.height)
-                        else {
-                            continue;
-                        };
-                        let line = &input[(image * x.height + y) * x.width * channels..]
-                            [..x.width * channels];
-                        for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
-                            let left = ox * stride;
-                            let first = before.saturating_sub(left).min(kernel);
-                            let last = kernel
-                                .min((x.width + before).saturating_sub(left))
-                                .max(first);
-                            let source = (left + first - before) * channels
-                                ..(left + last - before) * channels;
-                            patch
-                                [(ky * kernel + first) * channels..(ky * kernel + last) * channels]
-                                .copy_from_slice(&line[source]);
-                        }
+            share::pieces(&mut output, width * columns, |row, output| {
+                let (image, oy) = (row / height, row % height);
+                for ky in 0..kernel {
+                    let Some(y) = (oy * stride + ky)
+                        .checked_sub(above)
+                        .filter(|&y| y < x.height)
+                    else {
+                        continue;
+                    };
+                    let line =
+                        &input[(image * x.height + y) * x.width * channels..][..x.width * channels];
+                    for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
+                        let left = ox * stride;
+                        let first = before.saturating_sub(left).min(kernel);
+                        let last = kernel
+                            .min((x.width + before).saturating_sub(left))
+                            .max(first);
+                        let source =
+                            (left + first - before) * channels..(left + last - before) * channels;
+                        patch[(ky * kernel + first) * channels..(ky * kernel + last) * channels]
+                            .copy_from_slice(&line[source]);
                     }
-                });
+                }
+            });
             flex::tensor(output, [x.n * height * width, columns])
         }
         Err(_) => patches_stock(x, kernel, stride, padding),

@@ -2,11 +2,11 @@
 
 use burn::tensor::{Tensor, activation};
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::activation::gelu;
 use super::flex;
 use super::map::Map;
+use super::share;
 
 /// Elements below which a second thread does not pay.
 const PARALLEL: usize = 1 << 15;
@@ -63,16 +63,19 @@ fn close(opened: Result<flex::Buffer, Tensor<2>>) -> Tensor<2> {
 
 fn scale_image(pixels: &mut [f32], scale: &[f32], act: bool) {
     let arch = pulp::Arch::new();
-    let pass = |rows| Scale { rows, scale, act };
     if pixels.len() < PARALLEL {
-        return arch.dispatch(pass(pixels));
+        return arch.dispatch(Scale {
+            rows: pixels,
+            scale,
+            act,
+        });
     }
     // A whole number of rows, about four blocks a thread.
     let rows = pixels.len() / scale.len();
-    let block = rows.div_ceil(4 * rayon::current_num_threads()) * scale.len();
-    pixels
-        .par_chunks_mut(block)
-        .for_each(|rows| arch.dispatch(pass(rows)));
+    let block = rows.div_ceil(4 * share::threads()) * scale.len();
+    share::pieces(pixels, block, |_, rows| {
+        arch.dispatch(Scale { rows, scale, act });
+    });
 }
 
 /// Channel scales and GELU of some rows of one image.

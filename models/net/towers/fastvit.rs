@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 
 use super::attention::Attention;
-use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise, means};
+use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise};
 use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
 use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Then};
@@ -46,7 +46,7 @@ impl FastVit {
         let x = self
             .squeeze
             .forward(ops::depthwise(&x, &self.last, Activation::Nothing), true);
-        self.head.forward(means(&x), Then::Nothing)
+        self.head.forward(ops::means(&x), Then::Nothing)
     }
 }
 
@@ -226,7 +226,6 @@ impl Block {
                 x.with(attention.forward(normal, x.data.clone(), x.height * x.width, None))
             }
         };
-        let mixed = ops::depthwise(&x, &self.spatial, Activation::Nothing);
-        x.with(self.mlp.forward(mixed.data, x.data.clone()))
+        ops::conv_ffn(&x, &self.mlp.behind(&self.spatial))
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 
 use crate::error::Error;
-use crate::net::ops::{self, Activation, Depthwise, Map, Matrix, Padding, Then};
+use crate::net::ops::{self, Activation, ConvFfn, Depthwise, Map, Matrix, Then};
 use crate::net::weights::Scope;
 
 /// A matrix product and a bias: a dense layer or a 1x1 convolution.
@@ -77,13 +77,9 @@ pub(super) fn depthwise(
     scope: &mut Scope,
 ) -> Result<Depthwise, Error> {
     let multiplier = output / input;
-    Ok(Depthwise {
-        weight: scope.take("weight", [multiplier, kernel[0] * kernel[1], input])?,
-        bias: scope.take("bias", [multiplier, input])?,
-        kernel,
-        stride,
-        padding: Padding::Half,
-    })
+    let weight = scope.take("weight", [multiplier, kernel[0] * kernel[1], input])?;
+    let bias = scope.take("bias", [multiplier, input])?;
+    Ok(Depthwise::new(weight, bias, kernel).with_stride(stride))
 }
 
 /// Two dense layers with an activation between.
@@ -105,6 +101,16 @@ impl Mlp {
             second: Linear::new(hidden, channels, &mut scope.at("fc2"))?,
             act,
         })
+    }
+
+    /// This network behind a depthwise convolution.
+    pub(super) fn behind<'a>(&'a self, depthwise: &'a Depthwise) -> ConvFfn<'a> {
+        ConvFfn {
+            depthwise,
+            first: self.first.parts(),
+            act: self.act,
+            second: self.second.parts(),
+        }
     }
 
     /// `residual + mlp(x)`, all `[rows, channels]`.
@@ -130,18 +136,8 @@ impl SqueezeExcite {
     }
 
     pub(super) fn forward(&self, x: Map, act: bool) -> Map {
-        let squeezed = activation::relu(self.reduce.forward(means(&x), Then::Nothing));
+        let squeezed = activation::relu(self.reduce.forward(ops::means(&x), Then::Nothing));
         let gate = activation::sigmoid(self.expand.forward(squeezed, Then::Nothing));
         ops::scale_channels(x, gate, act)
     }
-}
-
-/// The mean of each channel over an image: `[n, channels]`.
-pub(super) fn means(x: &Map) -> Tensor<2> {
-    let channels = x.channels();
-    x.data
-        .clone()
-        .reshape([x.n, x.height * x.width, channels])
-        .mean_dim(1)
-        .reshape([x.n, channels])
 }

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::layers::{Linear, depthwise, means};
+use super::layers::{Linear, depthwise};
 use crate::config::{InvertedResidualBlock, InvertedResidualConfig};
 use crate::error::Error;
 use crate::net::ops::{self, Depthwise, Map, Padding, Then};
@@ -46,7 +46,7 @@ impl InvertedResidualNet {
         let patches = ops::patches(&images, 3, 2, Padding::Same);
         let x = patches.with(self.stem.forward(patches.data.clone(), Then::RELU6));
         let x = self.blocks.iter().fold(x, |x, block| block.forward(&x));
-        means(&x.with(self.head.forward(x.data.clone(), Then::RELU6)))
+        ops::means(&x.with(self.head.forward(x.data.clone(), Then::RELU6)))
     }
 }
 
@@ -75,10 +75,8 @@ impl InvertedResidual {
         let scoped = &mut scope.at("depthwise");
         Ok(Self {
             expand,
-            depthwise: Depthwise {
-                padding: Padding::Same,
-                ..depthwise(hidden, hidden, [kernel; 2], stride, scoped)?
-            },
+            depthwise: depthwise(hidden, hidden, [kernel; 2], stride, scoped)?
+                .with_padding(Padding::Same),
             project: Linear::new(hidden, output, &mut scope.at("project"))?,
             residual: block.is_residual(),
         })

@@ -38,7 +38,8 @@ pub struct PoolLimits {
     /// Most distinct texts that wait for the model, of all requests together. While others wait a
     /// request gets half of what is left at most.
     pub max_waiting_texts: usize,
-    /// Most pictures in one run of the model.
+    /// Most pictures in one run of the model. It computes as many as there are cores side by side, so
+    /// that with more the first of them would wait for the last.
     pub max_batch_images: usize,
     /// Most texts, templates counted, in one run of the model: pictures that arrive
     /// meanwhile wait for no more than that. A text is long enough to fill the matrix
@@ -59,7 +60,7 @@ impl Default for PoolLimits {
         Self {
             max_waiting_images: 256,
             max_waiting_texts: 16_384,
-            max_batch_images: 8,
+            max_batch_images: cores.clamp(2, 16),
             max_batch_texts: 8,
             max_cached_texts: 16_384,
             preparation_threads: cores.min(4),

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::packed::PANEL;
 use crate::net::ops::activation::Activation;
+use crate::net::ops::share;
 
 /// Most rows of a tile: with two vectors a row, what 32 registers hold.
 const MOST_ROWS: usize = 12;
@@ -15,7 +15,9 @@ const MOST_ROWS: usize = 12;
 /// sum, so long ones are summed in runs.
 const RUN: usize = 256;
 
-/// Steps of the inner loop that are written one after the other.
+/// Depths that are worked through between two looks at where the rows end.
+const BLOCK: usize = 32;
+/// The same of what is over.
 const UNROLLED: usize = 4;
 
 /// Multiplications below which a second thread does not pay.
@@ -42,8 +44,8 @@ impl<'a> Product<'a> {
     /// All rows, shared among the threads: each task takes some rows through all panels.
     pub(super) fn run(&self, rows: usize, output: &mut [f32]) {
         let arch = pulp::Arch::new();
-        let threads = rayon::current_num_threads();
-        if threads == 1 || rows * self.depth * self.columns < PARALLEL || rows < 2 {
+        let threads = share::threads();
+        if rows * self.depth * self.columns < PARALLEL || rows < 2 {
             arch.dispatch(Task(*self, output));
             return;
         }
@@ -53,12 +55,9 @@ impl<'a> Product<'a> {
             true => share,
             false => fitting / MOST_ROWS * MOST_ROWS,
         };
-        output
-            .par_chunks_mut(task * self.columns)
-            .enumerate()
-            .for_each(|(i, output)| {
-                arch.dispatch(Task(self.rows(i * task..), output));
-            });
+        share::pieces(output, task * self.columns, |i, output| {
+            arch.dispatch(Task(self.rows(i * task..), output));
+        });
     }
 
     /// As many rows as `output` has, by this thread alone.
@@ -265,21 +264,34 @@ fn run<S: Simd, const V: usize, const R: usize>(
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][depths.clone()]);
     let panel = &panel[depths.start * PANEL..];
-    // Whole blocks of known length, in which nothing is left to be checked.
-    let blocks = panel.as_chunks::<{ UNROLLED * PANEL }>().0;
-    let count = blocks.len().min(depths.len() / UNROLLED);
-    for (i, block) in blocks[..count].iter().enumerate() {
-        let values: [&[f32; UNROLLED]; R] = std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
-        for k in 0..UNROLLED {
+    let done = blocks::<S, V, R, BLOCK>(simd, &mut sums, &rows, panel, 0);
+    let done = blocks::<S, V, R, UNROLLED>(simd, &mut sums, &rows, panel, done);
+    blocks::<S, V, R, 1>(simd, &mut sums, &rows, panel, done);
+    sums
+}
+
+/// Adds the products of as many blocks of `LENGTH` depths as there are from a depth on, and returns up
+/// to where. Within a block, whose length the compiler knows, nothing is left to be checked.
+#[inline(always)]
+fn blocks<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; R],
+    rows: &[&[f32]; R],
+    panel: &[f32],
+    from: usize,
+) -> usize {
+    let count = (rows[0].len() - from) / LENGTH;
+    let columns = panel[from * PANEL..].as_chunks::<PANEL>().0;
+    let columns = columns.as_chunks::<LENGTH>().0;
+    for (i, columns) in columns.iter().take(count).enumerate() {
+        let values: [&[f32; LENGTH]; R] =
+            std::array::from_fn(|r| &rows[r][from..].as_chunks().0[i]);
+        for (k, columns) in columns.iter().enumerate() {
             let values: [f32; R] = std::array::from_fn(|r| values[r][k]);
-            add_products(simd, &mut sums, values, &block[k * PANEL..]);
+            add_products(simd, sums, values, columns);
         }
     }
-    for k in count * UNROLLED..depths.len() {
-        let values: [f32; R] = std::array::from_fn(|r| rows[r][k]);
-        add_products(simd, &mut sums, values, &panel[k * PANEL..]);
-    }
-    sums
+    from + count * LENGTH
 }
 
 /// Adds the products of one value of each row with a row of columns.

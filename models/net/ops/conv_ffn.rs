@@ -1,0 +1,181 @@
+//! A depthwise convolution and the two matrix products behind it, in one go.
+//!
+//! What lies between the products is four times as wide as what goes in and comes out. So each
+//! thread takes some rows of pixels through all three operations, in memory of its own that its
+//! second cache holds, and no thread waits for another in between.
+
+use std::cell::RefCell;
+
+use super::activation::Activation;
+use super::depthwise::{Depthwise, Rows, depthwise, part};
+use super::flex;
+use super::map::Map;
+use super::matrix::{Dense, Layer, Then, linear};
+use super::share;
+
+/// Floats between the two products that a thread holds at a time.
+const HELD: usize = 1 << 16;
+
+/// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense
+/// layer, and the input added. Anasosalu Vasu et al., FastViT, <https://arxiv.org/abs/2303.14189>.
+pub(crate) struct ConvFfn<'a> {
+    /// Of one output a channel, with stride 1.
+    pub(crate) depthwise: &'a Depthwise,
+    /// Behind the depthwise convolution.
+    pub(crate) first: Layer<'a>,
+    /// Behind the first dense layer.
+    pub(crate) act: Activation,
+    /// Back to the channels of the input.
+    pub(crate) second: Layer<'a>,
+}
+
+/// `x + second(act(first(depthwise(x))))`
+pub(crate) fn conv_ffn(x: &Map, block: &ConvFfn) -> Map {
+    fused(x, block, share::threads()).unwrap_or_else(|| one_by_one(x, block))
+}
+
+/// The operations after each other.
+fn one_by_one(x: &Map, block: &ConvFfn) -> Map {
+    let mixed = depthwise(x, block.depthwise, Activation::Nothing);
+    let (weight, bias) = block.first;
+    let hidden = linear(mixed.data, weight, bias, Then::Act(block.act));
+    let (weight, bias) = block.second;
+    x.with(linear(hidden, weight, bias, Then::Add(x.data.clone())))
+}
+
+/// All of it, some rows at a time, in pieces for so many threads; [`None`] on other devices.
+fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
+    let input = flex::open(x.data.clone()).ok()?;
+    let [weight, bias] = block.depthwise.open()?;
+    let (first, second) = (
+        Dense::open(block.first.0, block.first.1)?,
+        Dense::open(block.second.0, block.second.1)?,
+    );
+    let row = x.width * x.channels();
+    let inside = Inside {
+        rows: Rows::new(
+            x,
+            block.depthwise,
+            weight.read(),
+            bias.read(),
+            Activation::Nothing,
+        ),
+        act: block.act,
+        row,
+        hidden: x.width * first.columns(),
+        first,
+        second,
+    };
+    // As many pieces for each thread, all of about one size.
+    let fitting = (HELD / inside.hidden).clamp(1, x.height);
+    let pieces = x.height.div_ceil(fitting);
+    let rows = match x.n.is_multiple_of(threads) {
+        true => x.height.div_ceil(pieces),
+        false => x.height.div_ceil(pieces.next_multiple_of(threads)),
+    };
+    let input = input.read();
+    let mut output = vec![0.0; input.len()];
+    let image = x.height * row;
+    share::pieces_of_images(&mut output, image, rows * row, |n, i, output| {
+        inside.run(&input[n * image..][..image], i * rows, output);
+    });
+    Some(x.with(flex::tensor(
+        output,
+        [x.n * x.height * x.width, x.channels()],
+    )))
+}
+
+/// A block, open.
+struct Inside<'a> {
+    rows: Rows<'a>,
+    first: Dense,
+    act: Activation,
+    second: Dense,
+    /// Elements of a row of pixels: of the input and the output, and between the products.
+    row: usize,
+    hidden: usize,
+}
+
+/// What a thread keeps from block to block, so that it need be neither asked for nor zeroed.
+#[derive(Default)]
+struct Held {
+    /// Padded rows of the input.
+    padded: Vec<f32>,
+    /// Rows behind the depthwise convolution.
+    mixed: Vec<f32>,
+    /// Rows between the products.
+    hidden: Vec<f32>,
+}
+
+thread_local! {
+    static HELD_ROWS: RefCell<Held> = RefCell::default();
+}
+
+impl Inside<'_> {
+    /// Output rows of one image, from the `first` on, as many as `output` has.
+    fn run(&self, image: &[f32], first: usize, output: &mut [f32]) {
+        HELD_ROWS.with_borrow_mut(|held| self.run_with(held, image, first, output));
+    }
+
+    fn run_with(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
+        let rows = first..first + output.len() / self.row;
+        let pitch = self.rows.pitch();
+        let under = self.rows.under_all(&rows);
+        let padded = part(&mut held.padded, under.len() * pitch);
+        for (padded, y) in padded.chunks_exact_mut(pitch).zip(under.clone()) {
+            self.rows.pad(&image[y * self.row..][..self.row], padded);
+        }
+        let mixed = part(&mut held.mixed, output.len());
+        for (mixed, row) in mixed.chunks_exact_mut(self.row).zip(rows.clone()) {
+            self.rows.convolve(padded, under.start, row, mixed);
+        }
+        let hidden = part(&mut held.hidden, rows.len() * self.hidden);
+        self.first.multiply(mixed, self.act, None, hidden);
+        let residual = &image[rows.start * self.row..rows.end * self.row];
+        self.second
+            .multiply(hidden, Activation::Nothing, Some(residual), output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, map, matrix, random};
+    use super::super::with_stock_operations;
+    use super::*;
+
+    #[test]
+    fn a_block_is_its_operations() {
+        // One row of pixels and many, heights that no number of pieces divides, few and many channels.
+        for (height, width, channels, hidden, kernel) in [
+            (1, 1, 3, 12, 7),
+            (13, 9, 8, 32, 7),
+            (24, 10, 40, 100, 7),
+            (16, 16, 32, 128, 5),
+            (7, 64, 16, 2048, 3),
+        ] {
+            let dense = |from, to, seed| (matrix(from, to), random([to], seed));
+            let (first, second) = (dense(channels, hidden, 4), dense(hidden, channels, 5));
+            let depthwise = Depthwise::new(
+                random([1, kernel * kernel, channels], 2),
+                random([1, channels], 3),
+                [kernel; 2],
+            );
+            for n in [1, 3] {
+                let x = map(n, height, width, channels);
+                let block = ConvFfn {
+                    depthwise: &depthwise,
+                    first: (&first.0, Some(&first.1)),
+                    act: Activation::Gelu,
+                    second: (&second.0, Some(&second.1)),
+                };
+                let expected = with_stock_operations(|| one_by_one(&x, &block)).data;
+                let size = expected.clone().abs().max().into_scalar::<f32>();
+                for threads in [1, 2, 5] {
+                    let ours = fused(&x, &block, threads).expect("the CPU").data / size;
+                    let what = format!("{n}x{height}x{width}x{channels} for {threads}");
+                    assert_close(ours, expected.clone() / size, &what);
+                }
+            }
+        }
+    }
+}
