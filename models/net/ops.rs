@@ -6,7 +6,9 @@
 //! else runs along contiguous channels.
 
 mod activation;
+mod attention;
 mod depthwise;
+mod exp;
 mod flex;
 mod inverted;
 mod map;
@@ -14,9 +16,11 @@ mod matrix;
 mod norm;
 mod padding;
 mod patches;
+mod rows;
 mod scale;
 
 pub(crate) use activation::Activation;
+pub(crate) use attention::{Sequences, attention, attention_of_one};
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::{on_the_pool, with_stock_operations};
 pub(crate) use inverted::{InvertedResidual, inverted_residual};
@@ -25,6 +29,7 @@ pub(crate) use matrix::{Matrix, PANEL, Then, linear, pack, panels};
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
 pub(crate) use patches::patches;
+pub(crate) use rows::rows;
 pub(crate) use scale::scale_channels;
 
 #[cfg(test)]
