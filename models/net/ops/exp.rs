@@ -8,8 +8,8 @@ use pulp::Simd;
 /// Of 2^f, from the constant on. What they leave is 2.6e-9.
 const EXP2: [f32; 7] = [
     1.0,
-    0.693_147_18,
-    0.240_226_51,
+    std::f32::consts::LN_2,
+    0.240_226_5,
     0.055_503_27,
     0.009_618_057,
     0.001_340_042_8,

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::net::ops::{self, Activation, Depthwise, Map, Sequences, Then};
 use crate::net::weights::Scope;
 
-/// Tokens that are computed at once, so that memory stays bounded. Fewer would read the weights more
-/// often, more would no longer fit the second cache.
+/// Tokens that are computed at once: so many that reading the weights costs little, and so few that
+/// memory stays bounded.
 const MOST_TOKENS_AT_ONCE: usize = 77 * 16;
 
 /// A text as the tower takes it.
