@@ -32,8 +32,8 @@ const MOST_BIASED_LOGIT_SCALE: f32 = 1000.0;
 
 /// Images that are computed at once; more come in several goes, so that memory stays bounded.
 const MOST_IMAGES_AT_ONCE: usize = 16;
-/// Texts that are computed at once.
-const MOST_TEXTS_AT_ONCE: usize = 64;
+/// Texts that are tokens at once. The tower makes batches of them, those that begin alike together.
+const MOST_TEXTS_AT_ONCE: usize = 1024;
 
 /// A model on a device. It is shared freely between threads; every call computes on its caller's
 /// thread and on rayon's pool, and takes from milliseconds to seconds: call it off async threads.
@@ -316,6 +316,33 @@ impl Model {
                 self.unit(sum)
             })
             .collect()
+    }
+
+    /// What embedding a text costs at most, where 1 is what a text as long as the context costs.
+    /// Less only where the tower reads no more than there is.
+    pub fn cost_of_text(&self, text: &str) -> f32 {
+        // A token is of a byte at least; two stand around them.
+        self.cost_of_bytes(text.len())
+    }
+
+    /// The same of a label, in every template.
+    pub fn cost_of_label(&self, label: &str) -> f32 {
+        match self.templates() {
+            [] => self.cost_of_text(label),
+            templates => {
+                let bytes = templates
+                    .iter()
+                    .map(|template| label.len() + template.len());
+                bytes.map(|bytes| self.cost_of_bytes(bytes)).sum()
+            }
+        }
+    }
+
+    fn cost_of_bytes(&self, bytes: usize) -> f32 {
+        match self.config.text.reads_to_the_end_only() {
+            true => ((bytes + 2) as f32 / self.config.text.context_length as f32).min(1.0),
+            false => 1.0,
+        }
     }
 
     /// Tokens of a label that the text tower reads whatever they are, in every template.

@@ -127,6 +127,11 @@ impl TextConfig {
         Ok(())
     }
 
+    /// Whether tokens behind the first end token change nothing.
+    pub(crate) fn reads_to_the_end_only(&self) -> bool {
+        self.causal && self.repmixer_kernel_size.is_none() && self.pool == TextPool::End
+    }
+
     /// Hidden channels of the feed-forward network.
     pub(crate) fn hidden(&self) -> usize {
         (self.width as f32 * self.mlp_ratio) as usize

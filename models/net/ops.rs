@@ -6,8 +6,10 @@
 //! else runs along contiguous channels.
 
 mod activation;
+mod attention;
 mod conv_ffn;
 mod depthwise;
+mod exp;
 mod flex;
 mod inverted;
 mod map;
@@ -16,10 +18,12 @@ mod means;
 mod norm;
 mod padding;
 mod patches;
+mod rows;
 mod scale;
 mod share;
 
 pub(crate) use activation::Activation;
+pub(crate) use attention::{Sequences, attention, attention_of_one};
 pub(crate) use conv_ffn::{ConvFfn, conv_ffn};
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::with_stock_operations;
@@ -30,6 +34,7 @@ pub(crate) use means::means;
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
 pub(crate) use patches::patches;
+pub(crate) use rows::rows;
 pub(crate) use scale::scale_channels;
 pub(crate) use share::{for_pictures, on_the_pool};
 

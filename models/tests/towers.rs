@@ -145,6 +145,35 @@ fn a_batch_is_what_its_members_are() {
     assert!(model.encode_texts(&[]).unwrap().is_empty());
 }
 
+#[test]
+fn texts_that_begin_alike_are_what_they_are_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, cache, _) = fixture("vit-hybrid-causal", "safetensors", folder.path());
+    let model = Model::open(&source, &cache, Device::Cpu).unwrap();
+    let mut texts: Vec<String> = [
+        "a photo of a dog",
+        "",
+        "a photo of a cat on a mat",
+        "a photo",
+        "a photo of a cat",
+        "a photo of a dog",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    // More than are computed at once.
+    texts.extend((0..900).map(|number| format!("a photo of a room {number}")));
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let together = model.encode_texts(&texts).unwrap();
+    assert_eq!(together[0], together[5]);
+    assert_ne!(together[3], together[4]);
+    for number in (0..6).chain((6..texts.len()).step_by(50)) {
+        let alone = &model.encode_texts(&[texts[number]]).unwrap()[0];
+        let pairs = alone.iter().zip(&together[number]);
+        let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-5, "{:?}: {difference}", texts[number]);
+    }
+}
+
 /// Every published model at full size: `reference.py presets FOLDER`, then
 /// `OMNIZAP_REFERENCE=FOLDER cargo test --release -p omnizap-models -- --ignored --nocapture full_size`.
 #[test]

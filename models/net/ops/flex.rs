@@ -41,22 +41,32 @@ pub(super) fn open<const D: usize>(tensor: Tensor<D>) -> Result<Buffer, Tensor<D
     match tensor.clone().try_into_primitive::<Flex>() {
         Ok(primitive) => {
             drop(tensor);
-            Ok(Buffer(primitive.to_contiguous()))
+            Ok(Buffer::of(primitive))
         }
         Err(_) => Err(tensor),
     }
 }
 
-/// A contiguous tensor of the CPU backend.
+/// A contiguous tensor of the CPU backend, which may be a part of another one.
 pub(super) struct Buffer(burn::backend::flex::FlexTensor);
 
 impl Buffer {
+    fn of(tensor: burn::backend::flex::FlexTensor) -> Self {
+        Self(match tensor.layout().is_contiguous() {
+            true => tensor,
+            false => tensor.to_contiguous(),
+        })
+    }
+
     pub(super) fn read(&self) -> &[f32] {
-        self.0.storage()
+        let layout = self.0.layout();
+        &self.0.storage()[layout.start_offset()..][..layout.num_elements()]
     }
 
     /// Copied first if another tensor shares the elements.
     pub(super) fn write(&mut self) -> &mut [f32] {
+        // As it is where it is all of its elements.
+        self.0 = self.0.to_contiguous();
         self.0.storage_mut()
     }
 

@@ -1,10 +1,10 @@
 //! Multi-headed self-attention over the tokens of each image or text.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::layers::Linear;
 use crate::error::Error;
-use crate::net::ops::Then;
+use crate::net::ops::{self, Matrix, PANEL, Sequences, Then};
 use crate::net::weights::Scope;
 
 /// Self-attention with queries, keys and values from one projection.
@@ -12,6 +12,7 @@ use crate::net::weights::Scope;
 pub(super) struct Attention {
     qkv: Linear,
     output: Linear,
+    channels: usize,
     heads: usize,
 }
 
@@ -20,39 +21,54 @@ impl Attention {
         Ok(Self {
             qkv: Linear::new(channels, 3 * channels, &mut scope.at("qkv"))?,
             output: Linear::new(channels, channels, &mut scope.at("proj"))?,
+            channels,
             heads,
         })
     }
 
-    /// `residual + attention(x)`, both `[n * tokens, channels]`; `mask` `[tokens, tokens]` is added
-    /// to the scores.
+    /// `residual + attention(x)`, both `[rows, channels]`.
     pub(super) fn forward(
         &self,
         x: Tensor<2>,
         residual: Tensor<2>,
-        tokens: usize,
-        mask: Option<&Tensor<2>>,
+        sequences: &Sequences,
     ) -> Tensor<2> {
-        let [rows, channels] = x.dims();
-        let (n, head) = (rows / tokens, channels / self.heads);
-        let qkv = self
-            .qkv
-            .forward(x, Then::Nothing)
-            .reshape([n, tokens, 3, self.heads, head]);
-        let part = |i: usize| {
-            let part = qkv
-                .clone()
-                .narrow(2, i, 1)
-                .reshape([n, tokens, self.heads, head]);
-            part.permute([0, 2, 1, 3])
-        };
-        let scores = (part(0) * (head as f32).powf(-0.5)).matmul(part(1).transpose());
-        let scores = match mask {
-            Some(mask) => scores + mask.clone().unsqueeze::<4>(),
-            None => scores,
-        };
-        let mixed: Tensor<4> = activation::softmax(scores, 3).matmul(part(2));
-        let mixed = mixed.permute([0, 2, 1, 3]).reshape([rows, channels]);
+        let qkv = self.qkv.forward(x, Then::Nothing);
+        let mixed = ops::attention(qkv, sequences, self.heads);
         self.output.forward(mixed, Then::Add(residual))
+    }
+
+    /// The same of one row of each sequence, which sees all of it: `x [rows, channels]`, `residual`
+    /// and the result `[sequences, channels]`; `places` are the rows' numbers.
+    pub(super) fn forward_one(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        sequences: &Sequences,
+        places: &[usize],
+    ) -> Tensor<2> {
+        let queries = self.project(0, 1, ops::rows(x.clone(), places));
+        let keys_values = self.project(1, 2, x);
+        let mixed = ops::attention_of_one(queries, keys_values, sequences, self.heads, None);
+        self.output.forward(mixed, Then::Add(residual))
+    }
+
+    /// So many of queries, keys and values, from one of them on.
+    fn project(&self, first: usize, count: usize, x: Tensor<2>) -> Tensor<2> {
+        let (weight, bias) = self.qkv.parts();
+        let (first, count) = (first * self.channels, count * self.channels);
+        if !self.channels.is_multiple_of(PANEL) {
+            let all = ops::linear(x, weight, bias, Then::Nothing);
+            return all.narrow(1, first, count);
+        }
+        let weight = Matrix {
+            panels: weight
+                .panels
+                .clone()
+                .narrow(0, first / PANEL, count / PANEL),
+            output: count,
+        };
+        let bias = bias.map(|bias| bias.clone().narrow(0, first, count));
+        ops::linear(x, &weight, bias.as_ref(), Then::Nothing)
     }
 }

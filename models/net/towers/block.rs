@@ -6,6 +6,7 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Mlp};
 use crate::config::Activation;
 use crate::error::Error;
+use crate::net::ops::{self, Sequences};
 use crate::net::weights::Scope;
 
 /// What the blocks of one transformer have in common.
@@ -61,15 +62,37 @@ impl TransformerBlock {
         })
     }
 
-    /// `[n * tokens, width]` to the same.
-    pub(super) fn forward(
-        &self,
-        x: Tensor<2>,
-        tokens: usize,
-        mask: Option<&Tensor<2>>,
-    ) -> Tensor<2> {
+    /// `[rows, width]` to the same.
+    pub(super) fn forward(&self, x: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
         let normal = self.attention_norm.forward(x.clone());
-        let x = self.attention.forward(normal, x, tokens, mask);
+        let x = self.attention.forward(normal, x, sequences);
         self.mlp.forward(self.mlp_norm.forward(x.clone()), x)
     }
+
+    /// The same where one row of each sequence is wanted, which sees all of it: `[rows, width]` to
+    /// `[sequences, width]`; `places` are the rows' numbers.
+    fn forward_one(&self, x: Tensor<2>, sequences: &Sequences, places: &[usize]) -> Tensor<2> {
+        let one = ops::rows(x.clone(), places);
+        let normal = self.attention_norm.forward(x);
+        let one = self.attention.forward_one(normal, one, sequences, places);
+        self.mlp.forward(self.mlp_norm.forward(one.clone()), one)
+    }
+}
+
+/// Blocks one after the other, where one row of each sequence is wanted in the end, which sees all
+/// of it: `[rows, width]` to `[sequences, width]`; `places` are the rows' numbers. Of the last
+/// block only those rows are computed, keys and values aside.
+pub(super) fn forward_to_one(
+    blocks: &[TransformerBlock],
+    x: Tensor<2>,
+    sequences: &Sequences,
+    places: &[usize],
+) -> Tensor<2> {
+    let Some((last, blocks)) = blocks.split_last() else {
+        return ops::rows(x, places);
+    };
+    let x = blocks
+        .iter()
+        .fold(x, |x, block| block.forward(x, sequences));
+    last.forward_one(x, sequences, places)
 }

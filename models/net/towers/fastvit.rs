@@ -7,7 +7,7 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise};
 use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
-use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Then};
+use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Sequences, Then};
 use crate::net::weights::Scope;
 
 /// The image tower.
@@ -223,7 +223,8 @@ impl Block {
                     Some(norm) => norm.forward(x.data.clone()),
                     None => x.data.clone(),
                 };
-                x.with(attention.forward(normal, x.data.clone(), x.height * x.width, None))
+                let sequences = Sequences::equal(x.n, x.height * x.width);
+                x.with(attention.forward(normal, x.data.clone(), &sequences))
             }
         };
         ops::conv_ffn(&x, &self.mlp.behind(&self.spatial))

@@ -1,12 +1,12 @@
 //! Attention pooling: one learnt query attends to all tokens of an image, then a feed-forward
 //! network. SigLIP's, <https://arxiv.org/abs/2303.15343>, after <https://arxiv.org/abs/2106.04560>.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::block::BlockSizes;
 use super::layers::{LayerNorm, Linear, Mlp};
 use crate::error::Error;
-use crate::net::ops::Then;
+use crate::net::ops::{self, Sequences, Then};
 use crate::net::weights::Scope;
 
 /// From all tokens to one vector.
@@ -37,25 +37,14 @@ impl AttentionPool {
         })
     }
 
-    /// `[n * tokens, width]` to `[n, width]`.
-    pub(super) fn forward(&self, x: Tensor<2>, tokens: usize) -> Tensor<2> {
-        let [rows, width] = x.dims();
+    /// `[rows, width]` to `[sequences, width]`.
+    pub(super) fn forward(&self, x: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
         let [_, heads, _, head] = self.query.dims();
-        let n = rows / tokens;
-        let keys_values = self
-            .keys_values
-            .forward(x, Then::Nothing)
-            .reshape([n, tokens, 2, heads, head]);
-        let part = |i: usize| {
-            let part = keys_values.clone().narrow(2, i, 1);
-            part.reshape([n, tokens, heads, head]).permute([0, 2, 1, 3])
-        };
-        let query = self.query.clone().repeat_dim(0, n);
-        let scores = query.matmul(part(0).transpose());
-        let mixed: Tensor<4> = activation::softmax(scores, 3).matmul(part(1));
-        let pooled = self
-            .output
-            .forward(mixed.reshape([n, width]), Then::Nothing);
+        let query = self.query.clone().reshape([1, heads * head]);
+        let queries = query.repeat_dim(0, sequences.count());
+        let keys_values = self.keys_values.forward(x, Then::Nothing);
+        let mixed = ops::attention_of_one(queries, keys_values, sequences, heads, Some(1.0));
+        let pooled = self.output.forward(mixed, Then::Nothing);
         self.mlp.forward(self.norm.forward(pooled.clone()), pooled)
     }
 }

@@ -30,18 +30,18 @@ impl TokenTable {
         })
     }
 
-    /// The device that rows are for.
-    pub(super) fn device(&self) -> &Device {
-        &self.device
+    /// Channels of a row.
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
-    /// The rows of some tokens: `[tokens, width]`.
-    pub(super) fn rows(&self, ids: &[u32]) -> Tensor<2> {
+    /// The rows of some tokens, `[tokens, width]`.
+    pub(super) fn rows(&self, ids: &[u32]) -> Vec<f32> {
         let bytes = self.entries.as_bytes();
         let size = self.entries.dtype().size();
         let row = |id: &u32| &bytes[*id as usize * self.width * size..][..self.width * size];
         let rows = ids.iter().map(row);
-        let values: Vec<f32> = match self.entries.dtype() {
+        match self.entries.dtype() {
             DType::F16 => rows
                 .flat_map(|row| row.as_chunks().0)
                 .map(|bytes| f16::from_ne_bytes(*bytes).to_f32())
@@ -50,10 +50,12 @@ impl TokenTable {
                 .flat_map(|row| row.as_chunks().0)
                 .map(|bytes| f32::from_ne_bytes(*bytes))
                 .collect(),
-        };
-        Tensor::from_data(
-            TensorData::new(values, [ids.len(), self.width]),
-            &self.device,
-        )
+        }
+    }
+
+    /// Rows that were made on the host, `[rows, width]`, on the tower's device.
+    pub(super) fn tensor(&self, rows: Vec<f32>, width: usize) -> Tensor<2> {
+        let count = rows.len() / width;
+        Tensor::from_data(TensorData::new(rows, [count, width]), &self.device)
     }
 }

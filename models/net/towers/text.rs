@@ -3,15 +3,19 @@
 //!
 //! The first MobileCLIP-S0 has a convolutional block before and after its four transformer blocks.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
-use super::block::{BlockSizes, TransformerBlock};
+use super::block::{BlockSizes, TransformerBlock, forward_to_one};
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
 use super::table::TokenTable;
 use crate::config::{TextConfig, TextPool};
 use crate::error::Error;
-use crate::net::ops::{self, Activation, Depthwise, Map, Then};
+use crate::net::ops::{self, Activation, Depthwise, Map, Sequences, Then};
 use crate::net::weights::Scope;
+
+/// Tokens that are computed at once: so many that reading the weights costs little, and so few that
+/// memory stays bounded.
+const MOST_TOKENS_AT_ONCE: usize = 77 * 16;
 
 /// A text as the tower takes it.
 #[derive(Clone, Copy)]
@@ -27,11 +31,13 @@ pub(crate) struct TextTower {
     tokens: TokenTable,
     /// To the width, where the vocabulary's table is narrower.
     token_projection: Option<Linear>,
-    /// `[context, width]`
-    positions: Tensor<2>,
-    before: Option<ConvBlock>,
+    /// `[context, width]`, added where the rows of the tokens are read.
+    positions: Vec<f32>,
+    context: usize,
+    width: usize,
     blocks: Vec<TransformerBlock>,
-    after: Option<ConvBlock>,
+    /// Before and after the blocks.
+    convolutions: Option<[ConvBlock; 2]>,
     norm: LayerNorm,
     projection: Linear,
     causal: bool,
@@ -45,13 +51,15 @@ impl TextTower {
         scope: &mut Scope,
     ) -> Result<Self, Error> {
         let width = config.width;
-        let mut conv_block = |name: &str| {
-            config
-                .repmixer_kernel_size
-                .map(|kernel| ConvBlock::new(width, config.hidden(), kernel, &mut scope.at(name)))
-                .transpose()
+        let convolutions = match config.repmixer_kernel_size {
+            Some(kernel) => {
+                let mut block = |name: &str| {
+                    ConvBlock::new(width, config.hidden(), kernel, &mut scope.at(name))
+                };
+                Some([block("before")?, block("after")?])
+            }
+            None => None,
         };
-        let (before, after) = (conv_block("before")?, conv_block("after")?);
         let sizes = BlockSizes {
             width,
             heads: config.heads,
@@ -64,6 +72,8 @@ impl TextTower {
             .token_width
             .map(|narrow| Linear::without_bias(narrow, width, &mut scope.at("token_projection")))
             .transpose()?;
+        let positions = scope.take::<2>("positions", [config.context_length, width])?;
+        let positions = positions.into_data();
         Ok(Self {
             tokens: TokenTable::new(
                 config.vocab_size,
@@ -72,10 +82,11 @@ impl TextTower {
                 scope,
             )?,
             token_projection,
-            positions: scope.take("positions", [config.context_length, width])?,
-            before,
+            positions: positions.iter::<f32>().collect(),
+            context: config.context_length,
+            width,
             blocks,
-            after,
+            convolutions,
             norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
             projection: Linear::new(width, embed_dim, &mut scope.at("projection"))?,
             causal: config.causal,
@@ -85,75 +96,134 @@ impl TextTower {
 
     /// Embeds texts: `[n, dim]`, of any length.
     pub(crate) fn forward(&self, texts: &[Text]) -> Tensor<2> {
-        let n = texts.len();
-        let context = self.positions.dims()[0];
-        // Without a look ahead, what follows the last end token changes nothing.
-        let length = match (self.causal, self.pool) {
-            (true, TextPool::End) => texts
-                .iter()
-                .map(|text| text.end + 1)
-                .max()
-                .unwrap_or(context),
-            _ => context,
+        // Side by side are those that begin alike.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&number| texts[number].ids);
+        let new = || Batch {
+            sequences: match self.causal {
+                true => Sequences::causal(),
+                false => Sequences::default(),
+            },
+            shares: self.shares(),
+            ..Batch::default()
         };
-        let ids: Vec<u32> = texts
-            .iter()
-            .flat_map(|text| &text.ids[..length])
-            .copied()
-            .collect();
-        let embedded = self.tokens.rows(&ids);
-        let embedded = match &self.token_projection {
-            Some(projection) => projection.forward(embedded, Then::Nothing),
-            None => embedded,
-        };
-        let width = embedded.dims()[1];
-        let embedded = embedded.reshape([n, length, width]);
-        let x = embedded + self.positions.clone().narrow(0, 0, length).unsqueeze::<3>();
-        let x = x.reshape([n * length, width]);
-
-        let mask = self.causal.then(|| self.mask(length));
-        let x = convolve(self.before.as_ref(), x, n);
-        let x = self
-            .blocks
-            .iter()
-            .fold(x, |x, block| block.forward(x, length, mask.as_ref()));
-        let x = convolve(self.after.as_ref(), x, n);
-
-        let places = texts.iter().enumerate().map(|(i, text)| {
-            let place = match self.pool {
-                TextPool::End => text.end,
-                TextPool::Last => length - 1,
-            };
-            (i * length + place) as i32
-        });
-        let places = TensorData::new(places.collect(), [n]);
-        let places = Tensor::<1, Int>::from_data(places, self.tokens.device());
-        self.projection
-            .forward(self.norm.forward(x.select(0, places)), Then::Nothing)
+        let mut batch = new();
+        let mut outputs = Vec::new();
+        for &number in &order {
+            let (ids, place) = self.read(&texts[number]);
+            if !batch.has_room(ids) {
+                outputs.push(self.run(&batch));
+                batch = new();
+            }
+            batch.push(ids, place);
+        }
+        outputs.push(self.run(&batch));
+        let mut places = vec![0; texts.len()];
+        for (place, number) in order.into_iter().enumerate() {
+            places[number] = place;
+        }
+        ops::rows(Tensor::cat(outputs, 0), &places)
     }
 
-    /// Minus infinity above the diagonal.
-    fn mask(&self, length: usize) -> Tensor<2> {
-        let values: Vec<f32> = (0..length * length)
-            .map(|i| {
-                if i % length > i / length {
-                    f32::NEG_INFINITY
-                } else {
-                    0.0
+    /// Whether tokens with the same ones before them are the same in every text.
+    fn shares(&self) -> bool {
+        self.causal && self.convolutions.is_none()
+    }
+
+    /// The tokens of a text that have a say, and which one its embedding is taken from.
+    fn read<'a>(&self, text: &Text<'a>) -> (&'a [u32], usize) {
+        match self.pool {
+            // What follows the end token is seen by no token before it.
+            TextPool::End if self.shares() => (&text.ids[..=text.end], text.end),
+            TextPool::End => (text.ids, text.end),
+            TextPool::Last => (text.ids, self.context - 1),
+        }
+    }
+
+    /// Embeds a batch: `[texts, dim]`.
+    fn run(&self, batch: &Batch) -> Tensor<2> {
+        let Batch {
+            sequences, places, ..
+        } = batch;
+        let x = self.embed(batch);
+        let x = match &self.convolutions {
+            Some([before, after]) => {
+                let x = before.forward(x, sequences.count());
+                let blocks = self.blocks.iter();
+                let x = blocks.fold(x, |x, block| block.forward(x, sequences));
+                ops::rows(after.forward(x, sequences.count()), places)
+            }
+            None => forward_to_one(&self.blocks, x, sequences, places),
+        };
+        self.projection.forward(self.norm.forward(x), Then::Nothing)
+    }
+
+    /// A batch's tokens at their positions: `[rows, width]`.
+    fn embed(&self, batch: &Batch) -> Tensor<2> {
+        let mut tokens = self.tokens.rows(&batch.ids);
+        let positions = batch.positions.iter();
+        let positions =
+            positions.flat_map(|position| &self.positions[position * self.width..][..self.width]);
+        match &self.token_projection {
+            Some(projection) => {
+                let tokens = self.tokens.tensor(tokens, self.tokens.width());
+                let positions = positions.copied().collect();
+                let positions = self.tokens.tensor(positions, self.width);
+                projection.forward(tokens, Then::Add(positions))
+            }
+            None => {
+                for (token, position) in tokens.iter_mut().zip(positions) {
+                    *token += position;
                 }
-            })
-            .collect();
-        Tensor::from_data(
-            TensorData::new(values, [length, length]),
-            self.tokens.device(),
-        )
+                self.tokens.tensor(tokens, self.width)
+            }
+        }
     }
 }
 
-fn convolve(block: Option<&ConvBlock>, x: Tensor<2>, n: usize) -> Tensor<2> {
-    match block {
-        Some(block) => block.forward(x, n),
-        None => x,
+/// Texts that are computed at once.
+#[derive(Default)]
+struct Batch {
+    /// Of each row its token.
+    ids: Vec<u32>,
+    /// Of each row its place in the text.
+    positions: Vec<usize>,
+    sequences: Sequences,
+    /// Of each text the row that its embedding is taken from.
+    places: Vec<usize>,
+    /// Whether texts that begin alike have the rows of that in common.
+    shares: bool,
+    /// The rows of the last text.
+    last: Vec<usize>,
+}
+
+impl Batch {
+    /// How many tokens a text has in common with the last one.
+    fn known(&self, ids: &[u32]) -> usize {
+        let known = self.last.iter().zip(ids);
+        match self.shares {
+            true => known
+                .take_while(|(row, id)| self.ids[**row] == **id)
+                .count(),
+            false => 0,
+        }
+    }
+
+    /// Whether a text can be computed with what is there.
+    fn has_room(&self, ids: &[u32]) -> bool {
+        self.ids.is_empty() || self.ids.len() + ids.len() - self.known(ids) <= MOST_TOKENS_AT_ONCE
+    }
+
+    /// Adds a text whose embedding is taken from its token `place`.
+    fn push(&mut self, ids: &[u32], place: usize) {
+        let known = self.known(ids);
+        let own = &ids[known..];
+        self.last.truncate(known);
+        self.sequences.push(&self.last, own.len());
+        self.last.extend(self.ids.len()..self.ids.len() + own.len());
+        self.ids.extend_from_slice(own);
+        self.positions.extend(known..ids.len());
+        self.places.push(self.last[place]);
     }
 }
 

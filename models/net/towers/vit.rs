@@ -4,12 +4,12 @@
 
 use burn::tensor::Tensor;
 
-use super::block::{BlockSizes, TransformerBlock};
+use super::block::{BlockSizes, TransformerBlock, forward_to_one};
 use super::layers::{LayerNorm, Linear};
 use super::pool::AttentionPool;
 use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
-use crate::net::ops::{self, Map, Padding, Then};
+use crate::net::ops::{self, Map, Padding, Sequences, Then};
 use crate::net::weights::Scope;
 
 /// The image tower.
@@ -138,17 +138,18 @@ impl Vit {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        let x = self
-            .blocks
-            .iter()
-            .fold(x, |x, block| block.forward(x, tokens, None));
+        let sequences = Sequences::equal(n, tokens);
         match &self.head {
             Head::Class(projection) => {
-                let x = x.reshape([n, tokens, width]);
-                let class = x.narrow(1, 0, 1).reshape([n, width]);
+                let places: Vec<usize> = (0..n).map(|image| image * tokens).collect();
+                let class = forward_to_one(&self.blocks, x, &sequences, &places);
                 projection.forward(self.norm.forward(class), Then::Nothing)
             }
-            Head::Attention(pool) => pool.forward(self.norm.forward(x), tokens),
+            Head::Attention(pool) => {
+                let blocks = self.blocks.iter();
+                let x = blocks.fold(x, |x, block| block.forward(x, &sequences));
+                pool.forward(self.norm.forward(x), &sequences)
+            }
         }
     }
 }

@@ -41,9 +41,9 @@ pub struct PoolLimits {
     /// Most pictures in one run of the model. It computes as many as there are cores side by side, so
     /// that with more the first of them would wait for the last.
     pub max_batch_images: usize,
-    /// Most texts, templates counted, in one run of the model: pictures that arrive
-    /// meanwhile wait for no more than that. A text is long enough to fill the matrix
-    /// units, so that longer batches gain little.
+    /// Most texts as long as the model reads, templates counted, in one run of the model: pictures
+    /// that arrive meanwhile wait for no more than that. Where short texts cost less, more of them
+    /// are run at once: such a text is long enough to fill the matrix units, a few words are not.
     pub max_batch_texts: usize,
     /// Most texts of each form whose embeddings are kept.
     pub max_cached_texts: usize,
@@ -162,6 +162,18 @@ impl<E: Encoder> Pool<E> {
             .total("batched_texts", count(&tally.batched_texts))
             .total("text_cache_hits", count(&tally.cache_hits))
             .total("text_cache_misses", count(&tally.cache_misses))
+    }
+
+    /// How many of the first of these texts fill one run of the model; at least one where there is
+    /// one.
+    pub(crate) fn of_one_run(&self, texts: &[Arc<str>], form: TextForm) -> usize {
+        let max_cost = self.shared.limits.max_batch_texts as f32;
+        let mut cost = 0.0;
+        let fit = texts.iter().take_while(|text| {
+            cost += self.shared.encoder.cost(text, form);
+            cost <= max_cost
+        });
+        fit.count().max(1).min(texts.len())
     }
 
     /// The embedding of a picture, L2 norm 1.

@@ -15,9 +15,6 @@ use crate::store::{Store, StoreError};
 
 /// How long it may take; requests are served meanwhile and find their own texts missing.
 const TIME: Duration = Duration::from_secs(600);
-/// Texts that are run and kept at a time. A request's own texts wait for no more than
-/// these, and what was done is not lost when the program ends in the middle.
-const TEXTS_AT_A_TIME: usize = 8;
 /// Digits of the templates' digest in [`key`]: a model has had a handful of lists of them.
 const TEMPLATES_DIGITS: usize = 8;
 /// How far the length of a kept vector may be from 1.
@@ -61,7 +58,12 @@ pub(super) async fn run(
     let call = call();
     // What was made last, and is kept while more is made: a disk takes as long as a processor.
     let mut made: Made<'_> = (&[], Vec::new());
-    for texts in missing.chunks(TEXTS_AT_A_TIME) {
+    let mut rest = &missing[..];
+    // One run of the model at a time: a request's own texts wait for no more, and what was done is
+    // not lost when the program ends in the middle.
+    while !rest.is_empty() {
+        let (texts, others) = rest.split_at(model.pool.of_one_run(rest, form));
+        rest = others;
         if store.is_some_and(Store::is_ending) {
             let doing = "embedding texts ahead of time";
             return Err(StoreError::Closed { doing }.into());

@@ -43,10 +43,10 @@ pub trait Encoder: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Texts that the encoder really runs for one text of that form.
-    fn texts_per_text(&self, form: TextForm) -> usize {
-        let _ = form;
-        1
+    /// What a text of that form costs at most: 1 is a run of the longest text that the encoder reads.
+    fn cost(&self, text: &str, form: TextForm) -> f32 {
+        let _ = (text, form);
+        1.0
     }
 }
 
@@ -69,10 +69,10 @@ impl Encoder for Model {
         }
     }
 
-    fn texts_per_text(&self, form: TextForm) -> usize {
+    fn cost(&self, text: &str, form: TextForm) -> f32 {
         match form {
-            TextForm::Raw => 1,
-            TextForm::Label => self.templates().len().max(1),
+            TextForm::Raw => self.cost_of_text(text),
+            TextForm::Label => self.cost_of_label(text),
         }
     }
 }

@@ -197,11 +197,12 @@ impl<P> Queue<P> {
     }
 
     /// Waits for work: the pictures that are ready, and texts of one form, each list
-    /// up to its bound. `None` once the queue is closed.
+    /// up to its bound, that of texts being what they cost. `None` once the queue is closed.
     pub(super) fn next_batch(
         &self,
         max_images: usize,
-        max_texts: impl Fn(TextForm) -> usize,
+        max_cost: f32,
+        cost: impl Fn(&str, TextForm) -> f32,
     ) -> Option<Batch<P>> {
         let mut state = self.lock();
         loop {
@@ -209,7 +210,7 @@ impl<P> Queue<P> {
                 return None;
             }
             let images = take_images(&mut state, max_images);
-            let texts = state.texts.take(&max_texts);
+            let texts = state.texts.take(max_cost, &cost);
             if !images.is_empty() || !texts.is_empty() {
                 if !state.prepared.is_empty() || !state.texts.is_empty() {
                     self.to_encode.notify_one();

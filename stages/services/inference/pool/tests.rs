@@ -98,8 +98,13 @@ impl Encoder for Gated {
         self.run(batch.iter().map(|text| format!("{mark}{text}")).collect())
     }
 
-    fn texts_per_text(&self, form: TextForm) -> usize {
-        if form == TextForm::Label { 4 } else { 1 }
+    fn cost(&self, text: &str, form: TextForm) -> f32 {
+        let of_form = if form == TextForm::Label { 4.0 } else { 1.0 };
+        if text.starts_with("brief") {
+            of_form / 4.0
+        } else {
+            of_form
+        }
     }
 }
 
@@ -467,6 +472,25 @@ async fn labels_count_their_templates_and_pictures_pass_between_batches() {
     control.allow();
     picture.await.unwrap().unwrap();
     assert_eq!(labels.await.unwrap().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_texts_that_cost_less_more_are_run_at_once() {
+    let (pool, control) = pool(|limits| limits.max_waiting_texts = 50);
+    let brief: Vec<String> = (0..40).map(|number| format!("brief {number}")).collect();
+    let brief: Vec<&str> = brief.iter().map(String::as_str).collect();
+    let shared: Vec<Arc<str>> = brief.iter().map(|&text| text.into()).collect();
+    assert_eq!(pool.of_one_run(&shared, TextForm::Raw), 32);
+    assert_eq!(pool.of_one_run(&shared, TextForm::Label), 8);
+    assert_eq!(pool.of_one_run(&shared[..5], TextForm::Raw), 5);
+    assert_eq!(pool.of_one_run(&[], TextForm::Raw), 0);
+    let task = texts(&pool, &brief, TextForm::Raw);
+    // 8 texts a run, and four of these cost as much as one.
+    assert_eq!(control.next(), brief[..32]);
+    control.allow();
+    assert_eq!(control.next(), brief[32..]);
+    control.allow();
+    assert_eq!(task.await.unwrap().unwrap().len(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

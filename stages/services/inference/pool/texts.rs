@@ -178,16 +178,21 @@ impl Texts {
         asked
     }
 
-    /// The next texts, all of one form, at most as many as that form allows.
-    pub(super) fn take(&mut self, max: &impl Fn(TextForm) -> usize) -> Vec<Arc<Asked>> {
+    /// The next texts, all of one form, that together cost no more than may be; at least one.
+    pub(super) fn take(
+        &mut self,
+        max_cost: f32,
+        cost: &impl Fn(&str, TextForm) -> f32,
+    ) -> Vec<Arc<Asked>> {
         let mut batch: Vec<Arc<Asked>> = Vec::new();
-        let fits = |batch: &[Arc<Asked>], turn: &Turn| {
+        let mut spent = 0.0;
+        let of = |turn: &Turn| cost(&turn.asked.text, turn.asked.form);
+        let fits = |batch: &[Arc<Asked>], spent: f32, turn: &Turn| {
             let first = batch.first();
-            first.is_none_or(|first| {
-                first.form == turn.asked.form && batch.len() < max(turn.asked.form)
-            })
+            first.is_none_or(|first| first.form == turn.asked.form && spent + of(turn) <= max_cost)
         };
-        while let Some(turn) = self.turns.pop_if(|turn| fits(&batch, turn)) {
+        while let Some(turn) = self.turns.pop_if(|turn| fits(&batch, spent, turn)) {
+            spent += of(&turn);
             turn.asked.is_taken.store(true, Ordering::Relaxed);
             batch.push(turn.asked);
         }

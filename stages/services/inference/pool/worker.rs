@@ -50,12 +50,10 @@ fn prepare<E: Encoder>(shared: &Shared<E>) {
 }
 
 fn infer<E: Encoder>(shared: &Shared<E>) {
-    let max_texts = |form| {
-        let per_text = shared.encoder.texts_per_text(form).max(1);
-        (shared.limits.max_batch_texts / per_text).max(1)
-    };
+    let cost = |text: &str, form| shared.encoder.cost(text, form);
     let max_images = shared.limits.max_batch_images.max(1);
-    while let Some(batch) = shared.queue.next_batch(max_images, max_texts) {
+    let max_cost = shared.limits.max_batch_texts as f32;
+    while let Some(batch) = shared.queue.next_batch(max_images, max_cost, cost) {
         if !batch.images.is_empty() {
             infer_images(shared, batch.images);
         }
