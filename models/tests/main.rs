@@ -10,6 +10,7 @@ mod embedded;
 mod expected;
 mod nsfw;
 mod preprocessing;
+mod precision;
 mod pull;
 mod tokens;
 mod towers;

@@ -32,6 +32,11 @@ pub(crate) fn on_the_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| run())
 }
 
+/// Whether this thread leaves our kernels out.
+pub(super) fn is_stock() -> bool {
+    STOCK.get()
+}
+
 /// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on
 /// another device.
 #[allow(
@@ -39,7 +44,7 @@ pub(crate) fn on_the_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     reason = "the error is the tensor itself, handed back"
 )]
 pub(super) fn open<const D: usize>(tensor: Tensor<D>) -> Result<Buffer, Tensor<D>> {
-    if STOCK.get() || tensor.dtype() != DType::F32 {
+    if is_stock() || tensor.dtype() != DType::F32 {
         return Err(tensor);
     }
     match tensor.clone().try_into_primitive::<Flex>() {

@@ -27,10 +27,7 @@ impl Linear {
         scope: &mut Scope,
     ) -> Result<Self, Error> {
         Ok(Self {
-            weight: Matrix {
-                panels: scope.take("weight", [ops::panels(output), input, ops::PANEL])?,
-                output,
-            },
+            weight: scope.take_matrix(input, output)?,
             bias: None,
         })
     }
