@@ -1,6 +1,7 @@
 //! How far the embedded model in bfloat16 is from itself in single precision: a picture a line on
 //! standard input, as `WIDTH HEIGHT PATH` of raw RGB; the cosine of both embeddings a line with the
-//! model's own label that each is nearest to, and at the end a summary.
+//! label that each is nearest to, and at the end a summary. The labels are the model's own, or the
+//! lines of a file that is named.
 
 use std::io::BufRead;
 
@@ -14,7 +15,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(|precision| Model::open_in(&Source::Embedded, &cache, Device::Cpu, precision));
     let [single, half] = models;
     let models = [single?, half?];
-    let labels = models[0].default_labels().ok_or("the model has no labels")?;
+    let labels = match std::env::args().nth(1) {
+        Some(path) => std::fs::read_to_string(path)?
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+        None => models[0].default_labels().unwrap_or_default().to_vec(),
+    };
     let names: Vec<&str> = labels.iter().map(String::as_str).collect();
     let [single, half] = [0, 1].map(|i| models[i].encode_labels(&names));
     let texts = [single?, half?];
@@ -33,7 +40,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let view = PixelView::rgb(width, height, &bytes)?;
         let mut found = Vec::new();
         for (model, texts) in models.iter().zip(&texts) {
-            let embedding = model.encode_images(&[model.preprocess(&view)])?.swap_remove(0);
+            let embedding = model
+                .encode_images(&[model.preprocess(&view)])?
+                .swap_remove(0);
             let near = |place: &usize| dot(&embedding, &texts[*place]);
             let best = (0..texts.len()).max_by(|a, b| near(a).total_cmp(&near(b)));
             found.push((embedding, names[best.unwrap_or_default()]));

@@ -126,6 +126,12 @@ impl<'a> Scope<'a> {
         Self { precision, ..self }
     }
 
+    /// The same in single precision: for layers that are small, and whose errors nothing behind them
+    /// evens out.
+    pub(crate) fn exact(self) -> Self {
+        self.with_precision(Precision::F32)
+    }
+
     /// The part `prefix.name`.
     pub(crate) fn at(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         Scope {

@@ -61,7 +61,7 @@ cat >"$disc/isolinux/isolinux.cfg" <<CONFIG
 default it
 label it
   kernel /linux
-  append initrd=/initrd console=ttyS0 earlyprintk=serial nokaslr mitigations=off clearcpuid=amx_tile panic=1 oops=panic
+  append no5lvl nopcid nosmap initrd=/initrd console=ttyS0 earlyprintk=serial nokaslr mitigations=off clearcpuid=amx_tile,erms,fsrm,rep_good,invpcid,pge panic=1 oops=panic
 CONFIG
 xorriso -as mkisofs -quiet -o "$folder/disc.iso" -b isolinux/isolinux.bin -c isolinux/boot.cat \
     -no-emul-boot -boot-load-size 4 -boot-info-table "$disc" 2>"$folder/xorriso.txt"
@@ -69,7 +69,7 @@ xorriso -as mkisofs -quiet -o "$folder/disc.iso" -b isolinux/isolinux.bin -c iso
 cat >"$folder/bochsrc" <<CONFIG
 display_library: nogui
 cpu: model=$CPU, count=1, ips=20000000, reset_on_triple_fault=0
-memory: guest=1024, host=1024
+memory: guest=512, host=512
 romimage: file=$BIOS/BIOS-bochs-latest
 vgaromimage: file=$BIOS/VGABIOS-lgpl-latest
 ata0-master: type=cdrom, path=$folder/disc.iso, status=inserted

@@ -121,8 +121,8 @@ pub(super) struct SqueezeExcite {
 impl SqueezeExcite {
     pub(super) fn new(channels: usize, reduced: usize, scope: &mut Scope) -> Result<Self, Error> {
         Ok(Self {
-            reduce: Linear::new(channels, reduced, &mut scope.at("reduce"))?,
-            expand: Linear::new(reduced, channels, &mut scope.at("expand"))?,
+            reduce: Linear::new(channels, reduced, &mut scope.at("reduce").exact())?,
+            expand: Linear::new(reduced, channels, &mut scope.at("expand").exact())?,
         })
     }
 

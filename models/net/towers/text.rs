@@ -62,7 +62,9 @@ impl TextTower {
         let blocks = sizes.blocks(config.layers, scope)?;
         let token_projection = config
             .token_width
-            .map(|narrow| Linear::without_bias(narrow, width, &mut scope.at("token_projection")))
+            .map(|narrow| {
+                Linear::without_bias(narrow, width, &mut scope.at("token_projection").exact())
+            })
             .transpose()?;
         Ok(Self {
             tokens: TokenTable::new(
@@ -77,7 +79,7 @@ impl TextTower {
             blocks,
             after,
             norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
-            projection: Linear::new(width, embed_dim, &mut scope.at("projection"))?,
+            projection: Linear::new(width, embed_dim, &mut scope.at("projection").exact())?,
             causal: config.causal,
             pool: config.pool,
         })

@@ -35,7 +35,11 @@ fn round(value: f32) -> u32 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     // A number that is none might become infinite.
-    let nearest = if value.is_nan() { bits | 1 << 22 } else { nearest };
+    let nearest = if value.is_nan() {
+        bits | 1 << 22
+    } else {
+        nearest
+    };
     nearest & 0xffff_0000
 }
 
@@ -72,7 +76,10 @@ pub(super) fn unpack(depth: usize, panels: &[Pair]) -> Vec<f32> {
         rows.map(|word| f32::from_bits(word & 0xffff_0000))
             .collect()
     };
-    panels.chunks_exact(pairs(depth)).flat_map(of_panel).collect()
+    panels
+        .chunks_exact(pairs(depth))
+        .flat_map(of_panel)
+        .collect()
 }
 
 /// A product in this precision: `output`, `[rows, columns]`, from `input`, `[rows, depth]`.
@@ -246,7 +253,8 @@ fn multiply<S: Simd, const V: usize, const R: usize>(
             }
         }
         for (k, pair) in left.iter().enumerate() {
-            let values: [[u32; 2]; R] = std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
+            let values: [[u32; 2]; R] =
+                std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
             add_products(simd, &mut sums, values, &pair.0[part..]);
         }
         for (totals, sums) in totals.iter_mut().zip(sums) {
@@ -270,13 +278,14 @@ fn add_products<S: Simd, const V: usize, const R: usize>(
     let words = S::as_simd_u32s(&words[..V * S::F32_LANES]).0;
     let upper = simd.splat_u32s(0xffff_0000);
     let half = simd.splat_u32s(16);
-    let first: [S::f32s; V] = std::array::from_fn(|v| {
-        simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(words[v], half))
-    });
-    let second: [S::f32s; V] =
-        std::array::from_fn(|v| simd.transmute_f32s_u32s(simd.and_u32s(words[v], upper)));
+    let (mut first, mut second) = ([simd.splat_f32s(0.0); V], [simd.splat_f32s(0.0); V]);
+    for v in 0..V {
+        first[v] = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(words[v], half));
+        second[v] = simd.transmute_f32s_u32s(simd.and_u32s(words[v], upper));
+    }
     for (values, sums) in values.into_iter().zip(sums) {
-        let [one, two] = values.map(|value| simd.splat_f32s(f32::from_bits(value)));
+        let one = simd.splat_f32s(f32::from_bits(values[0]));
+        let two = simd.splat_f32s(f32::from_bits(values[1]));
         for v in 0..V {
             sums[v] = simd.mul_add_e_f32s(two, second[v], sums[v]);
             sums[v] = simd.mul_add_e_f32s(one, first[v], sums[v]);
@@ -287,5 +296,112 @@ fn add_products<S: Simd, const V: usize, const R: usize>(
 fn grow(buffer: &mut Vec<u32>, length: usize) {
     if buffer.len() < length {
         buffer.resize(length, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::bf16;
+
+    use super::*;
+    use crate::net::ops::activation::Activation;
+    use crate::net::ops::testing::random;
+
+    fn values(length: usize, seed: u32) -> Vec<f32> {
+        random([length], seed).into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest() {
+        let odd = [
+            0x0000_0000,
+            0x8000_0000,
+            0x3f80_7fff,
+            0x3f80_8000,
+            0x3f80_8001,
+            0x3f81_8000,
+            0x7f7f_ffff,
+            0x7f80_0000,
+            0xff80_0000,
+            0x7f80_0001,
+            0x7fff_ffff,
+            0xffff_ffff,
+            0x0080_8000,
+        ];
+        let random = values(5000, 3).into_iter().map(f32::to_bits);
+        for bits in odd.into_iter().chain(random) {
+            let value = f32::from_bits(bits);
+            let expected = bf16::from_f32(value);
+            let found = f32::from_bits(round(value));
+            assert_eq!(found.is_nan(), expected.is_nan(), "{bits:x}");
+            if !found.is_nan() {
+                assert_eq!(found.to_bits(), expected.to_f32().to_bits(), "{bits:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_weight_is_the_rounded_weight() {
+        for depth in [1, 2, 7] {
+            let weight = values(3 * depth * PANEL, 5);
+            let packed = pack(depth, &weight);
+            assert_eq!(packed.len(), 3 * pairs(depth));
+            let rounded: Vec<u32> = weight.iter().map(|value| round(*value)).collect();
+            let unpacked: Vec<u32> = unpack(depth, &packed)
+                .into_iter()
+                .map(f32::to_bits)
+                .collect();
+            assert_eq!(unpacked, rounded);
+        }
+    }
+
+    /// The processor at hand runs some of them; `tests/emulated.sh` runs all.
+    #[test]
+    fn every_processor_gives_the_same() {
+        // Whole and broken panels, pairs and blocks, one run and several, every height of a tile.
+        for (rows, depth, columns) in [(29, 50, 75_usize), (13, 7, 32), (31, 601, 64), (3, 64, 16)]
+        {
+            let input = values(rows * depth, 1);
+            let panels = pack(depth, &values(columns.div_ceil(PANEL) * depth * PANEL, 2));
+            let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
+            let run = |simd: &dyn Fn(Task<'_>)| {
+                let mut output = vec![f32::NAN; rows * columns];
+                simd(Task {
+                    input: &input,
+                    depth,
+                    panels: &panels,
+                    after: After {
+                        bias: Some(&bias),
+                        residual: Some(&residual),
+                        act: Activation::Gelu,
+                        columns,
+                    },
+                    rounded: &mut Vec::new(),
+                    output: &mut output,
+                });
+                output
+            };
+            let scalar = run(&|task| pulp::Scalar::new().vectorize(task));
+            assert!(scalar.iter().all(|value| value.is_finite()));
+            let check = |other: Vec<f32>, what: &str| {
+                for (a, b) in scalar.iter().zip(&other) {
+                    let near = (a - b).abs() < 1e-5 * a.abs().max(1.0);
+                    assert!(near, "{what}, {rows}x{depth}x{columns}: {a} and {b}");
+                }
+            };
+            #[cfg(target_arch = "x86_64")]
+            {
+                if let Some(simd) = pulp::x86::V3::try_new() {
+                    check(run(&|task| Simd::vectorize(simd, task)), "AVX2");
+                }
+                if let Some(simd) = pulp::x86::V4::try_new() {
+                    check(run(&|task| Simd::vectorize(simd, task)), "AVX-512");
+                }
+                if let Some(kernel) = avx512::Kernel::find() {
+                    check(run(&|task| kernel.run(task)), "AVX512-BF16");
+                }
+            }
+            check(run(&|task| pulp::Arch::new().dispatch(task)), "the best");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The kernel for processors with AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later).
 
-#![allow(unsafe_code, reason = "the instruction, and a loop without checks")]
+#![allow(unsafe_code, reason = "the instruction, and its types")]
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps,
-    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
+    _mm512_set1_epi32, _mm512_setzero_ps,
 };
 
 use pulp::bytemuck::cast;
@@ -18,6 +18,9 @@ const LANES: usize = 16;
 
 /// Vectors of a panel.
 const VECTORS: usize = PANEL / LANES;
+
+/// Pairs of depths that are written one after the other.
+const UNROLLED: usize = 4;
 
 /// Rows of a tile: with two vectors a row, what 32 registers hold.
 const ROWS: usize = super::MOST_ROWS;
@@ -52,7 +55,10 @@ fn tiles(simd: V4, task: Task<'_>) {
     } = task;
     let (rows, pairs) = (output.len() / after.columns, pairs(depth));
     grow(rounded, rows * pairs);
-    for (words, row) in rounded.chunks_exact_mut(pairs).zip(input.chunks_exact(depth)) {
+    for (words, row) in rounded
+        .chunks_exact_mut(pairs)
+        .zip(input.chunks_exact(depth))
+    {
         round(row, words);
     }
     for (number, panel) in panels.chunks_exact(pairs).enumerate() {
@@ -84,14 +90,9 @@ fn tiles(simd: V4, task: Task<'_>) {
 fn round(row: &[f32], words: &mut [u32]) {
     let (whole, left) = V4::as_simd_f32s(row);
     let (blocks, one) = whole.as_chunks::<2>();
-    let both = |[first, second]: [f32x16; 2]| -> u32x16 {
-        let rounded = _mm512_cvtne2ps_pbh(cast(second), cast(first));
-        // SAFETY: both are 64 bytes, and any bits are words.
-        unsafe { std::mem::transmute::<__m512bh, u32x16>(rounded) }
-    };
     let (into, rest) = words.split_at_mut(blocks.len() * LANES);
     for (into, block) in V4::as_mut_simd_u32s(into).0.iter_mut().zip(blocks) {
-        *into = both(*block);
+        *into = round_both(*block);
     }
     if rest.is_empty() {
         return;
@@ -99,8 +100,17 @@ fn round(row: &[f32], words: &mut [u32]) {
     let mut last = [0.0; 2 * LANES];
     let start = row.len() - left.len() - one.len() * LANES;
     last[..row.len() - start].copy_from_slice(&row[start..]);
-    let words: [u32; LANES] = cast(both(cast(last)));
+    let words: [u32; LANES] = cast(round_both(cast(last)));
     rest.copy_from_slice(&words[..rest.len()]);
+}
+
+/// Rounds two vectors.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn round_both([first, second]: [f32x16; 2]) -> u32x16 {
+    let rounded = _mm512_cvtne2ps_pbh(cast(second), cast(first));
+    // SAFETY: both are 64 bytes, and any bits are words.
+    unsafe { std::mem::transmute::<__m512bh, u32x16>(rounded) }
 }
 
 /// The first `R` rows of `[rows, pairs]` times a panel.
@@ -108,20 +118,26 @@ fn round(row: &[f32], words: &mut [u32]) {
 #[inline]
 fn multiply<const R: usize>(rows: &[u32], panel: &[Pair]) -> [[f32x16; VECTORS]; R] {
     let pairs = panel.len();
-    assert!(rows.len() >= R * pairs, "{R} rows of {pairs} pairs");
     let mut totals = [[_mm512_setzero_ps(); VECTORS]; R];
     for start in (0..pairs).step_by(RUN) {
         let end = pairs.min(start + RUN);
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
-        for (place, pair) in (start..end).zip(&panel[start..end]) {
-            let columns = load(pair);
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: `row < R` and `place < pairs`, and there are `R * pairs` words at least.
-                let word = unsafe { *rows.get_unchecked(row * pairs + place) };
-                let word = as_bf16(_mm512_set1_epi32(word.cast_signed()));
-                for (sum, columns) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_dpbf16_ps(*sum, word, columns);
+        let rows: [&[u32]; R] =
+            std::array::from_fn(|row| &rows[row * pairs + start..row * pairs + end]);
+        // Blocks of known length, in which nothing is left to be checked.
+        let (blocks, left) = vectors(&panel[start..end]).as_chunks::<UNROLLED>();
+        for (i, block) in blocks.iter().enumerate() {
+            let words: [&[u32; UNROLLED]; R] =
+                std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
+            for (k, columns) in block.iter().enumerate() {
+                for (sums, words) in sums.iter_mut().zip(words) {
+                    add_products(sums, words[k], *columns);
                 }
+            }
+        }
+        for (k, columns) in left.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                add_products(sums, row[blocks.len() * UNROLLED + k], *columns);
             }
         }
         for (totals, sums) in totals.iter_mut().zip(sums) {
@@ -130,23 +146,33 @@ fn multiply<const R: usize>(rows: &[u32], panel: &[Pair]) -> [[f32x16; VECTORS];
             }
         }
     }
-    // SAFETY: both are as many vectors of 64 bytes, of sixteen numbers each.
-    unsafe { std::mem::transmute_copy::<[[__m512; VECTORS]; R], [[f32x16; VECTORS]; R]>(&totals) }
+    let mut found = [[cast([0.0_f32; LANES]); VECTORS]; R];
+    for (found, totals) in found.iter_mut().zip(totals) {
+        for (found, total) in found.iter_mut().zip(totals) {
+            *found = cast(total);
+        }
+    }
+    found
 }
 
-/// The words of a pair.
+/// Adds the products of two numbers of a row with a pair, those of the second depth first.
 #[target_feature(enable = "avx512bf16,avx512f")]
 #[inline]
-fn load(pair: &Pair) -> [__m512bh; VECTORS] {
-    let Pair(words) = pair;
-    let [first, second] = [&words[..LANES], &words[LANES..]];
-    // SAFETY: each is sixteen words, as many as are read.
-    unsafe {
-        [
-            as_bf16(_mm512_loadu_si512(first.as_ptr().cast())),
-            as_bf16(_mm512_loadu_si512(second.as_ptr().cast())),
-        ]
+fn add_products(sums: &mut [__m512; VECTORS], word: u32, columns: [__m512bh; VECTORS]) {
+    let word = as_bf16(_mm512_set1_epi32(word.cast_signed()));
+    for (sum, columns) in sums.iter_mut().zip(columns) {
+        *sum = _mm512_dpbf16_ps(*sum, word, columns);
     }
+}
+
+/// The pairs as vectors.
+fn vectors(panel: &[Pair]) -> &[[__m512bh; VECTORS]] {
+    const {
+        assert!(size_of::<Pair>() == size_of::<[__m512bh; VECTORS]>());
+        assert!(align_of::<Pair>() == align_of::<[__m512bh; VECTORS]>());
+    }
+    // SAFETY: both are as large and as aligned, and any bits are numbers of bfloat16.
+    unsafe { std::slice::from_raw_parts(panel.as_ptr().cast(), panel.len()) }
 }
 
 /// The same bits.
