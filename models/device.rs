@@ -1,5 +1,7 @@
 //! Where a model computes.
 
+use crate::precision::Precision;
+
 /// A device on which a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,10 +12,16 @@ pub enum Device {
 }
 
 impl Device {
-    /// The device's name, as answers show it.
+    /// The device's name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
+        self.name_in(Precision::F32)
+    }
+
+    /// Its name and the precision, where that is not single, as answers show them.
+    pub fn name_in(self, precision: Precision) -> &'static str {
+        match (self, precision) {
+            (Self::Cpu, Precision::F32) => "cpu",
+            (Self::Cpu, Precision::Bf16) => "cpu (bf16)",
         }
     }
 

@@ -19,7 +19,8 @@
 //! # Layout
 //!
 //! - [`Source`], [`Preset`], [`config`]: which model is meant, and the numbers that make it.
-//! - `model`: [`Model`], what all of this is for.
+//! - `model`: [`Model`], what all of this is for. [`Device`], [`Precision`]: where and in which numbers
+//!   it computes.
 //! - `input`: what goes into the towers, equal to Pillow and to the models' own tokenizers.
 //! - `net`: the folded, inference-only form of the network, channels last: weights, towers and
 //!   their operations.
@@ -33,8 +34,8 @@
 //!
 //! # Invariants
 //!
-//! - No module knows one that knows it. `error` knows none, `config` that alone, `preset` these two;
-//!   `input` and `net` know `config` and `error`; `files` knows those, `preset` and of `net` the
+//! - No module knows one that knows it. `error` and `precision` know none, `config` `error` alone,
+//!   `preset` these two; `input` and `net` know `config`, `error` and `precision`; `files` knows those, `preset` and of `net` the
 //!   weights.
 //! - The towers know nothing of checkpoints, the import nothing of how a tower runs; between them
 //!   are named weights. Another layout of weights or activations changes `net` and the last step of
@@ -54,6 +55,7 @@ mod input;
 mod model;
 mod net;
 mod nsfw;
+mod precision;
 mod preset;
 mod source;
 pub mod tls;
@@ -71,5 +73,6 @@ pub use input::preprocess::preprocess;
 pub use input::tokenizer::{Tokenizer, Tokens};
 pub use model::Model;
 pub use nsfw::{NSFW_CLASSES, NSFW_MODEL, NsfwClasses, NsfwNet, NsfwPixels};
+pub use precision::Precision;
 pub use preset::{Licence, Preset, Weights, presets};
 pub use source::{Source, expand_home, looks_like_a_path, names_a_config};

@@ -20,6 +20,7 @@ use crate::input::preprocess;
 use crate::input::tokenizer::{Tokenizer, Tokens};
 use crate::net::ops;
 use crate::net::towers::Towers;
+use crate::precision::Precision;
 use crate::source::Source;
 use inputs::Normalised;
 use opened::{CheckpointFile, Opened};
@@ -41,6 +42,7 @@ pub struct Model {
     config: ModelConfig,
     fingerprint: Sha256Hex,
     device: Device,
+    precision: Precision,
     towers: Towers,
     tokenizer: Arc<Tokenizer>,
     /// For each image tower what it takes.
@@ -49,14 +51,28 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model: from its kept record when there is one, else by importing its checkpoint,
-    /// whose record is then kept for the next start.
+    /// Opens a model in single precision: from its kept record when there is one, else by importing
+    /// its checkpoint, whose record is then kept for the next start.
     ///
     /// # Errors
     /// [`Error::NotPulled`] when the weights are not on this machine, the errors of reading and
     /// importing a checkpoint otherwise. That a record cannot be kept is logged and no error.
     pub fn open(source: &Source, cache: &Cache, device: Device) -> Result<Self, Error> {
-        Self::build(source, cache, device, |file| Opened::kept(file, cache))
+        Self::open_in(source, cache, device, Precision::F32)
+    }
+
+    /// The same in a precision.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_in(
+        source: &Source,
+        cache: &Cache,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, Error> {
+        let kept = |file| Opened::kept(file, cache);
+        Self::build(source, cache, device, precision, kept)
     }
 
     /// Opens a model from its checkpoint, as if no record were kept; none is written either.
@@ -68,13 +84,14 @@ impl Model {
         cache: &Cache,
         device: Device,
     ) -> Result<Self, Error> {
-        Self::build(source, cache, device, Opened::afresh)
+        Self::build(source, cache, device, Precision::F32, Opened::afresh)
     }
 
     fn build(
         source: &Source,
         cache: &Cache,
         device: Device,
+        precision: Precision,
         open: impl FnOnce(CheckpointFile) -> Result<Opened, Error>,
     ) -> Result<Self, Error> {
         let file = CheckpointFile::of(source, cache)?;
@@ -89,7 +106,7 @@ impl Model {
                 None => Ok(Tokenizer::new()),
             });
             let opened = file.map_or_else(Opened::embedded, open)?;
-            let towers = Towers::new(&opened.config, opened.weights, &device.burn())?;
+            let towers = Towers::new(&opened.config, opened.weights, &device.burn(), precision)?;
             let tokenizer = tokenizer
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -110,6 +127,11 @@ impl Model {
                 Some(own) => Sha256Hex::of(format!("{}{own}", opened.fingerprint).as_bytes()),
                 None => opened.fingerprint,
             };
+            // Vectors of two precisions are near to each other and not the same.
+            let fingerprint = match precision {
+                Precision::F32 => fingerprint,
+                other => Sha256Hex::of(format!("{fingerprint}{}", other.name()).as_bytes()),
+            };
             Ok(Self {
                 inputs: opened
                     .config
@@ -120,6 +142,7 @@ impl Model {
                 config: opened.config,
                 fingerprint,
                 device,
+                precision,
                 towers,
                 tokenizer: Arc::new(tokenizer),
                 manifest: opened.manifest,
@@ -133,7 +156,7 @@ impl Model {
     }
 
     /// Identifies the weights: the SHA-256 of their checkpoint in hexadecimal, or of that and the
-    /// tokenizer's where one lies beside it.
+    /// tokenizer's where one lies beside it, and of the precision where that is not single.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -141,6 +164,20 @@ impl Model {
     /// Where it computes.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// In which numbers it computes.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Whether the processor multiplies numbers of its precision. Where it does not, they are widened
+    /// first: the weights take less memory all the same, and the work as long as in single precision.
+    pub fn has_native_precision(&self) -> bool {
+        match self.precision {
+            Precision::F32 => true,
+            Precision::Bf16 => ops::multiplies_bf16(),
+        }
     }
 
     /// Length of its embeddings.
@@ -405,6 +442,7 @@ impl std::fmt::Debug for Model {
         f.debug_struct("Model")
             .field("id", &self.id())
             .field("device", &self.device)
+            .field("precision", &self.precision)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use anyhow::{Context as _, anyhow};
+use omnizap_models::Precision;
 use omnizap_services::ServicesConfig;
 use omnizap_services::inference::pictures::PictureLimits;
 use omnizap_services::inference::pool::PoolLimits;
@@ -36,8 +37,20 @@ pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig>
         database_url: database_url(&variable)?,
         model_name: word("CLIP_MODEL_NAME"),
         model_pretrained: word("CLIP_MODEL_PRETRAINED"),
+        model_precision: precision(&variable)?,
         openai_api_key: word("OPENAI_API_KEY"),
         openai_base_url: word("OPENAI_BASE_URL"),
+    })
+}
+
+/// In which precision models compute.
+fn precision(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Precision> {
+    let Some(text) = variable("CLIP_PRECISION") else {
+        return Ok(Precision::default());
+    };
+    Precision::of_name(text.trim()).with_context(|| {
+        let known = Precision::ALL.map(Precision::name).join(" or ");
+        format!("CLIP_PRECISION: expected {known}, found {text:?}")
     })
 }
 
@@ -166,7 +179,7 @@ fn percent_encode(text: &str) -> String {
 mod tests {
     use omnizap_services::vectors::{IndexConfig, Kept};
 
-    use super::{database_url, index, limits};
+    use super::{Precision, database_url, index, limits, precision};
 
     fn check(variables: &[(&str, &str)], expected: Option<&str>) {
         let variable = |name: &str| {
@@ -226,6 +239,22 @@ mod tests {
             let error = of(name, wrong).expect_err(wrong).to_string();
             assert!(error.starts_with(&format!("{name}: expected")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_precision_is_one_of_its_names() {
+        let of = |value: Option<&str>| {
+            let value = value.map(str::to_owned);
+            precision(&move |name| value.clone().filter(|_| name == "CLIP_PRECISION"))
+        };
+        assert_eq!(of(None).expect("the default"), Precision::F32);
+        assert_eq!(of(Some("f32")).expect("a name"), Precision::F32);
+        assert_eq!(of(Some(" BF16\r")).expect("a name"), Precision::Bf16);
+        let error = of(Some("half")).expect_err("no name").to_string();
+        assert_eq!(
+            error,
+            "CLIP_PRECISION: expected f32 or bf16, found \"half\""
+        );
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Times a tower of a MobileCLIP checkpoint, in milliseconds: for each line on standard input a line
 //! of times. `CHECKPOINT [MODEL]`, MobileCLIP-S1 where it is left out, times five runs of the image
 //! tower with one picture; `CHECKPOINT MODEL FILE` one of the text tower with the file's lines.
-//! `tests/timing.py` holds them against other engines.
+//! `CLIP_PRECISION` is `f32` or `bf16`. `tests/timing.py` holds them against other engines.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use omnizap_models::{Cache, Device, Error, Model, PixelView, Source};
+use omnizap_models::{Cache, Device, Error, Model, PixelView, Precision, Source};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -16,7 +16,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = arguments.next();
     let name = name.as_deref().unwrap_or("MobileCLIP-S1");
     let source = Source::resolve(Some(name), Some(&path))?;
-    let model = Model::open(&source, &Cache::from_env(), Device::Cpu)?;
+    let precision = match std::env::var("CLIP_PRECISION") {
+        Ok(name) => Precision::of_name(&name).ok_or("CLIP_PRECISION is neither f32 nor bf16")?,
+        Err(_) => Precision::F32,
+    };
+    let model = Model::open_in(&source, &Cache::from_env(), Device::Cpu, precision)?;
     match arguments.next() {
         Some(file) => {
             let texts = std::fs::read_to_string(file)?;

@@ -29,7 +29,7 @@ pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::with_stock_operations;
 pub(crate) use inverted::{InvertedResidual, inverted_residual};
 pub(crate) use map::Map;
-pub(crate) use matrix::{Matrix, PANEL, Then, linear, pack, panels};
+pub(crate) use matrix::{Matrix, PANEL, Then, linear, multiplies_bf16, pack, panels};
 pub(crate) use means::means;
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
@@ -43,6 +43,7 @@ mod testing {
     use burn::tensor::{Device, Tensor, TensorData};
 
     use super::{Map, Matrix, PANEL, pack, panels};
+    use crate::precision::Precision;
 
     /// Numbers in -1..1 from a linear congruential generator.
     pub(super) fn random<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
@@ -67,16 +68,19 @@ mod testing {
 
     /// A weight that is packed.
     pub(super) fn matrix(input: usize, output: usize) -> Matrix {
+        matrix_in(Precision::F32, input, output)
+    }
+
+    /// The same, rounded.
+    pub(super) fn matrix_in(precision: Precision, input: usize, output: usize) -> Matrix {
         let values: Vec<f32> = random([input, output], 7)
             .into_data()
             .try_into_vec()
             .unwrap();
         let packed = pack(input, output, |from, to| values[from * output + to]);
         let shape = [panels(output), input, PANEL];
-        Matrix {
-            panels: Tensor::from_data(TensorData::new(packed, shape), &Device::flex()),
-            output,
-        }
+        let packed = Tensor::from_data(TensorData::new(packed, shape), &Device::flex());
+        Matrix::new(packed, output, precision)
     }
 
     pub(super) fn assert_close<const D: usize>(a: Tensor<D>, b: Tensor<D>, what: &str) {

@@ -18,6 +18,7 @@ use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
 use crate::net::ops::Map;
 use crate::net::weights::{Scope, Weights};
+use crate::precision::Precision;
 
 pub(crate) use layers::Linear;
 pub(crate) use mobilenet::InvertedResidualNet;
@@ -41,7 +42,7 @@ enum ImageTower {
 }
 
 impl Towers {
-    /// Puts folded weights onto a device.
+    /// Puts folded weights onto a device, those of matrix products in a precision.
     ///
     /// # Errors
     /// [`Error::MissingKey`] or [`Error::WrongShape`] when the weights are those of another
@@ -50,13 +51,14 @@ impl Towers {
         config: &ModelConfig,
         mut weights: Weights,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, Error> {
         let scale = weights.take::<1>("logit_scale", [1], device)?;
         let bias = config
             .logit_bias
             .then(|| weights.take::<1>("logit_bias", [1], device))
             .transpose()?;
-        let mut scope = Scope::new(&mut weights, "image", device);
+        let mut scope = Scope::new(&mut weights, "image", device).with_precision(precision);
         let image = match &config.vision.tower {
             Tower::FastVit(tower) => ImageTower::FastVit(Box::new(fastvit::FastVit::new(
                 tower,
@@ -76,7 +78,7 @@ impl Towers {
                 )?))
             }
         };
-        let mut scope = Scope::new(&mut weights, "text", device);
+        let mut scope = Scope::new(&mut weights, "text", device).with_precision(precision);
         let text = TextTower::new(&config.text, config.text_dim(), &mut scope)?;
         Ok(Self {
             image,

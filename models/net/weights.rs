@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Bytes, DType, Device, Element, Shape, Tensor, TensorData, f16};
 
 use crate::error::Error;
-use crate::net::ops;
+use crate::net::ops::{self, Matrix};
+use crate::precision::Precision;
 
 /// Folded tensors by name, such as `image.stages.0.blocks.1.mixer.weight`.
 #[derive(Default)]
@@ -107,6 +108,7 @@ pub(crate) struct Scope<'a> {
     weights: &'a mut Weights,
     prefix: String,
     device: &'a Device,
+    precision: Precision,
 }
 
 impl<'a> Scope<'a> {
@@ -115,7 +117,19 @@ impl<'a> Scope<'a> {
             weights,
             prefix: prefix.to_owned(),
             device,
+            precision: Precision::F32,
         }
+    }
+
+    /// The same for matrix products in a precision.
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The same in single precision: for layers that are small, and whose errors nothing behind them
+    /// evens out.
+    pub(crate) fn exact(self) -> Self {
+        self.with_precision(Precision::F32)
     }
 
     /// The part `prefix.name`.
@@ -124,6 +138,7 @@ impl<'a> Scope<'a> {
             weights: self.weights,
             prefix: format!("{}.{name}", self.prefix),
             device: self.device,
+            precision: self.precision,
         }
     }
 
@@ -139,6 +154,16 @@ impl<'a> Scope<'a> {
         self.weights
             .take(&format!("{}.{name}", self.prefix), shape, self.device)
     }
+
+    /// The weight of a matrix product, `prefix.weight`, in the scope's precision.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(crate) fn take_matrix(&mut self, input: usize, output: usize) -> Result<Matrix, Error> {
+        let panels = self.take("weight", [ops::panels(output), input, ops::PANEL])?;
+        Ok(Matrix::new(panels, output, self.precision))
+    }
+
     /// The elements of the tensor `prefix.name`, and the device that it is for.
     ///
     /// # Errors

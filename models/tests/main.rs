@@ -9,6 +9,7 @@ mod damage;
 mod embedded;
 mod expected;
 mod nsfw;
+mod precision;
 mod preprocessing;
 mod pull;
 mod tokens;

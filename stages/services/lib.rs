@@ -42,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use omnizap_contract::{Error, OptionFault, Options};
+use omnizap_models::Precision;
 use tokio::sync::Mutex;
 
 use crate::inference::clip::{self, ClipModel, MODEL, PRETRAINED};
@@ -75,6 +76,8 @@ pub struct ServicesConfig {
     pub model_name: Option<String>,
     /// The weights of that model: a tag or a path.
     pub model_pretrained: Option<String>,
+    /// The precision of every model's matrix products, but for the classifier of unsafe pictures.
+    pub model_precision: Precision,
     /// The bounds of every model's queue, batches, caches and threads.
     pub model_limits: PoolLimits,
     /// How much of what is stored is kept in memory, to be searched.
@@ -169,7 +172,9 @@ impl Services {
         if let Some(open) = models.get(&key).and_then(Weak::upgrade) {
             return Ok(open);
         }
-        let open = ClipModel::open(&key.0, &key.1, self.0.config.model_limits).await?;
+        let config = &self.0.config;
+        let (precision, limits) = (config.model_precision, config.model_limits);
+        let open = ClipModel::open(&key.0, &key.1, precision, limits).await?;
         let open = Arc::new(open);
         models.retain(|_, model| model.strong_count() > 0);
         models.insert(key, Arc::downgrade(&open));

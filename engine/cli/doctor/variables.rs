@@ -21,9 +21,10 @@ const OURS: &str = "OMNIZAP_";
 const OTHERS: [&str; 3] = ["OMNIZAP_TEST_", "OMNIZAP_SERVICE_", "OMNIZAP_PORT"];
 
 /// Variables that stand for no flag.
-const WITHOUT_FLAG: [&str; 23] = [
+const WITHOUT_FLAG: [&str; 24] = [
     "CLIP_MODEL_NAME",
     "CLIP_MODEL_PRETRAINED",
+    "CLIP_PRECISION",
     "DATABASE_URL",
     "DB_HOST",
     "DB_NAME",

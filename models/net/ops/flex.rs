@@ -28,6 +28,11 @@ pub(crate) fn with_stock_operations<T: Send>(run: impl FnOnce() -> T + Send) -> 
     })
 }
 
+/// Whether this thread leaves our kernels out.
+pub(super) fn is_stock() -> bool {
+    STOCK.get()
+}
+
 /// The elements of a tensor on the CPU backend, contiguous; the tensor itself when it is on
 /// another device.
 #[allow(
@@ -35,7 +40,7 @@ pub(crate) fn with_stock_operations<T: Send>(run: impl FnOnce() -> T + Send) -> 
     reason = "the error is the tensor itself, handed back"
 )]
 pub(super) fn open<const D: usize>(tensor: Tensor<D>) -> Result<Buffer, Tensor<D>> {
-    if STOCK.get() || tensor.dtype() != DType::F32 {
+    if is_stock() || tensor.dtype() != DType::F32 {
         return Err(tensor);
     }
     match tensor.clone().try_into_primitive::<Flex>() {

@@ -6,24 +6,68 @@
 //! `R` rows by two vectors of columns stays in registers while the whole depth of the product runs
 //! past.
 
+mod after;
+mod bf16;
 mod packed;
 mod product;
 
-use burn::tensor::Tensor;
+use std::sync::Arc;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::activation::Activation;
 use super::flex;
-use product::Product;
+use crate::precision::Precision;
+use after::After;
+use bf16::Pair;
+use product::{Packed, Product};
 
+pub(crate) use bf16::is_native as multiplies_bf16;
 pub(crate) use packed::{PANEL, pack, panels};
 
 /// A weight `[in, out]`, packed: `[panels, in, PANEL]`, a panel being [`PANEL`] columns, the last
 /// one filled up with zeros.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
-    pub(crate) panels: Tensor<3>,
+    panels: Panels,
+    input: usize,
     /// Columns.
-    pub(crate) output: usize,
+    output: usize,
+}
+
+/// The panels of a weight.
+#[derive(Clone, Debug)]
+enum Panels {
+    F32(Tensor<3>),
+    Bf16(Arc<[Pair]>),
+}
+
+impl Matrix {
+    /// `panels` as [`pack`] gives them, kept in a precision; on other devices always in single.
+    pub(crate) fn new(panels: Tensor<3>, output: usize, precision: Precision) -> Self {
+        let [_, input, _] = panels.dims();
+        let panels = match (precision, flex::open(panels.clone())) {
+            (Precision::Bf16, Ok(open)) => Panels::Bf16(bf16::pack(input, open.read()).into()),
+            _ => Panels::F32(panels),
+        };
+        Self {
+            panels,
+            input,
+            output,
+        }
+    }
+
+    /// The panels in single precision.
+    fn f32_panels(&self) -> Tensor<3> {
+        match &self.panels {
+            Panels::F32(panels) => panels.clone(),
+            Panels::Bf16(pairs) => {
+                let shape = [panels(self.output), self.input, PANEL];
+                let values = bf16::unpack(self.input, pairs);
+                Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+            }
+        }
+    }
 }
 
 /// A dense layer or a 1x1 convolution: weight and bias.
@@ -57,45 +101,34 @@ pub(crate) fn linear(
     bias: Option<&Tensor<1>>,
     then: Then,
 ) -> Tensor<2> {
-    let opened = (flex::open(x.clone()), flex::open(weight.panels.clone()));
-    let (Ok(input), Ok(panels)) = opened else {
+    let opened = (flex::open(x.clone()), Dense::open(weight, bias));
+    let (Ok(input), Some(dense)) = opened else {
         return linear_stock(x, weight, bias, then);
     };
     drop(x);
-    let bias = bias.cloned().map(flex::open);
-    let bias = match &bias {
-        Some(Ok(bias)) => Some(bias.read()),
-        _ => None,
-    };
     let (act, residual) = match then {
         Then::Nothing => (Activation::Nothing, None),
         Then::Act(act) => (act, None),
         Then::Add(residual) => (Activation::Nothing, flex::open(residual).ok()),
     };
-    let [_, depth, _] = weight.panels.dims();
-    let rows = input.read().len() / depth;
-    let product = Product {
-        input: input.read(),
-        depth,
-        panels: panels.read(),
-        bias,
-        residual: residual.as_ref().map(flex::Buffer::read),
-        act,
-        columns: weight.output,
-    };
+    let rows = input.read().len() / weight.input;
     let mut output = vec![0.0; rows * weight.output];
+    let residual = residual.as_ref().map(flex::Buffer::read);
+    let product = dense.product(input.read(), act, residual);
     product.run(rows, &mut output);
     flex::tensor(output, [rows, weight.output])
 }
 
 /// The same with Burn's own operations.
 fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: Then) -> Tensor<2> {
-    let [panels, depth, _] = weight.panels.dims();
+    let x = match weight.panels {
+        Panels::F32(_) => x,
+        Panels::Bf16(_) => x.cast(DType::BF16).cast(DType::F32),
+    };
     let plain = weight
-        .panels
-        .clone()
+        .f32_panels()
         .permute([1, 0, 2])
-        .reshape([depth, panels * PANEL])
+        .reshape([weight.input, panels(weight.output) * PANEL])
         .narrow(1, 0, weight.output);
     let y = x.matmul(plain);
     let y = match bias {
@@ -111,24 +144,34 @@ fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: T
 
 /// A weight and its bias, open, for products that one thread computes between other work.
 pub(super) struct Dense {
-    panels: flex::Buffer,
+    panels: OpenPanels,
     bias: Option<flex::Buffer>,
     depth: usize,
     columns: usize,
 }
 
+/// The panels of a weight, open.
+enum OpenPanels {
+    F32(flex::Buffer),
+    Bf16(Arc<[Pair]>),
+}
+
 impl Dense {
     /// [`None`] on other devices.
     pub(super) fn open(weight: &Matrix, bias: Option<&Tensor<1>>) -> Option<Self> {
-        let [_, depth, _] = weight.panels.dims();
         let bias = match bias {
             Some(bias) => Some(flex::open(bias.clone()).ok()?),
             None => None,
         };
+        let panels = match &weight.panels {
+            Panels::F32(panels) => OpenPanels::F32(flex::open(panels.clone()).ok()?),
+            Panels::Bf16(_) if flex::is_stock() => return None,
+            Panels::Bf16(panels) => OpenPanels::Bf16(panels.clone()),
+        };
         Some(Self {
-            panels: flex::open(weight.panels.clone()).ok()?,
+            panels,
             bias,
-            depth,
+            depth: weight.input,
             columns: weight.output,
         })
     }
@@ -145,26 +188,48 @@ impl Dense {
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
-        let product = Product {
+        self.product(input, act, residual).run_alone(output);
+    }
+
+    fn product<'a>(
+        &'a self,
+        input: &'a [f32],
+        act: Activation,
+        residual: Option<&'a [f32]>,
+    ) -> Product<'a> {
+        Product {
             input,
             depth: self.depth,
-            panels: self.panels.read(),
-            bias: self.bias.as_ref().map(flex::Buffer::read),
-            residual,
-            act,
-            columns: self.columns,
-        };
-        product.run_alone(output);
+            panels: match &self.panels {
+                OpenPanels::F32(panels) => Packed::F32(panels.read()),
+                OpenPanels::Bf16(panels) => Packed::Bf16(panels),
+            },
+            after: After {
+                bias: self.bias.as_ref().map(flex::Buffer::read),
+                residual,
+                act,
+                columns: self.columns,
+            },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::ops::testing::{assert_close, matrix, random};
+    use crate::net::ops::testing::{assert_close, matrix_in, random};
 
     #[test]
     fn products_are_burns() {
+        products_are_burns_in(Precision::F32);
+    }
+
+    #[test]
+    fn products_of_rounded_numbers_are_burns() {
+        products_are_burns_in(Precision::Bf16);
+    }
+
+    fn products_are_burns_in(precision: Precision) {
         // Every height of a tile, whole and broken panels, below and above the size at which
         // threads share the rows.
         let shapes = (1..=26).map(|rows| (rows, 27, 40)).chain([
@@ -176,7 +241,7 @@ mod tests {
         for (rows, input, output) in shapes {
             // Sums of a few hundred products, so that the difference stays one of rounding.
             let x = random([rows, input], 1) / (input as f32).sqrt();
-            let weight = matrix(input, output);
+            let weight = matrix_in(precision, input, output);
             let bias = random([output], 2);
             let residual = random([rows, output], 3);
             for bias in [None, Some(&bias)] {

@@ -35,7 +35,7 @@ impl FastVit {
             stages,
             last: depthwise(width, features, [3, 3], 1, &mut scope.at("last"))?,
             squeeze: SqueezeExcite::new(features, config.last_reduced(), &mut scope.at("last.se"))?,
-            head: Linear::new(features, embed_dim, &mut scope.at("head"))?,
+            head: Linear::new(features, embed_dim, &mut scope.at("head").exact())?,
         })
     }
 
@@ -61,7 +61,7 @@ struct Stem {
 impl Stem {
     fn new(width: usize, scope: &mut Scope) -> Result<Self, Error> {
         Ok(Self {
-            dense: Linear::new(3 * 3 * 3, width, &mut scope.at("0"))?,
+            dense: Linear::new(3 * 3 * 3, width, &mut scope.at("0").exact())?,
             depthwise: depthwise(width, width, [3, 3], 2, &mut scope.at("1"))?,
             point: Linear::new(width, width, &mut scope.at("2"))?,
         })

@@ -39,11 +39,15 @@ impl Joined {
         let config = config.photographs.clone();
         let features = config.net.features;
         let mut linear =
-            |name: &str, input, output| Linear::new(input, output, &mut scope.at(name));
+            |name: &str, input, output| Linear::new(input, output, &mut scope.at(name).exact());
         Ok(Self {
             classifier: linear("classifier", features, config.classes)?,
             details: linear("details", features, config.details + 1)?,
-            classes: Linear::without_bias(config.classes, config.seen, &mut scope.at("classes"))?,
+            classes: Linear::without_bias(
+                config.classes,
+                config.seen,
+                &mut scope.at("classes").exact(),
+            )?,
             photographs: InvertedResidualNet::new(&config.net, &mut scope.at("photographs"))?,
             drawn,
             config,

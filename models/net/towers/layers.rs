@@ -27,10 +27,7 @@ impl Linear {
         scope: &mut Scope,
     ) -> Result<Self, Error> {
         Ok(Self {
-            weight: Matrix {
-                panels: scope.take("weight", [ops::panels(output), input, ops::PANEL])?,
-                output,
-            },
+            weight: scope.take_matrix(input, output)?,
             bias: None,
         })
     }
@@ -130,8 +127,8 @@ pub(super) struct SqueezeExcite {
 impl SqueezeExcite {
     pub(super) fn new(channels: usize, reduced: usize, scope: &mut Scope) -> Result<Self, Error> {
         Ok(Self {
-            reduce: Linear::new(channels, reduced, &mut scope.at("reduce"))?,
-            expand: Linear::new(reduced, channels, &mut scope.at("expand"))?,
+            reduce: Linear::new(channels, reduced, &mut scope.at("reduce").exact())?,
+            expand: Linear::new(reduced, channels, &mut scope.at("expand").exact())?,
         })
     }
 

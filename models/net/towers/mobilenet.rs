@@ -31,7 +31,7 @@ impl InvertedResidualNet {
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            stem: Linear::new(3 * 3 * 3, config.stem, &mut scope.at("stem"))?,
+            stem: Linear::new(3 * 3 * 3, config.stem, &mut scope.at("stem").exact())?,
             blocks,
             head: Linear::new(
                 config.last_channels(),

@@ -70,7 +70,9 @@ impl TextTower {
         let blocks = sizes.blocks(config.layers, scope)?;
         let token_projection = config
             .token_width
-            .map(|narrow| Linear::without_bias(narrow, width, &mut scope.at("token_projection")))
+            .map(|narrow| {
+                Linear::without_bias(narrow, width, &mut scope.at("token_projection").exact())
+            })
             .transpose()?;
         let positions = scope.take::<2>("positions", [config.context_length, width])?;
         let positions = positions.into_data();
@@ -88,7 +90,7 @@ impl TextTower {
             blocks,
             convolutions,
             norm: LayerNorm::new(width, config.norm_eps, &mut scope.at("norm"))?,
-            projection: Linear::new(width, embed_dim, &mut scope.at("projection"))?,
+            projection: Linear::new(width, embed_dim, &mut scope.at("projection").exact())?,
             causal: config.causal,
             pool: config.pool,
         })

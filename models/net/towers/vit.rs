@@ -55,7 +55,7 @@ impl Vit {
                     let linear = Linear::new(
                         size * size * input,
                         output,
-                        &mut scope.at(format_args!("patch.{i}")),
+                        &mut scope.at(format_args!("patch.{i}")).exact(),
                     )?;
                     Ok::<_, Error>(Patches {
                         size,
@@ -70,7 +70,7 @@ impl Vit {
                 ]
             }
             PatchEmbedding::Patch(size) => {
-                let (input, scope) = (size * size * 3, &mut scope.at("patch.0"));
+                let (input, scope) = (size * size * 3, &mut scope.at("patch.0").exact());
                 let linear = match config.pre_norm {
                     true => Linear::without_bias(input, width, scope)?,
                     false => Linear::new(input, width, scope)?,
@@ -100,7 +100,7 @@ impl Vit {
                 Head::Class(Box::new(Linear::new(
                     width,
                     embed_dim,
-                    &mut scope.at("head"),
+                    &mut scope.at("head").exact(),
                 )?)),
             ),
             Pool::Attention => {

@@ -9,7 +9,7 @@ use omnizap_contract::typed::{Opt, Text};
 use omnizap_contract::{
     Call, Counters, Embedding, Error, ErrorKind, Facts, Health, Image, OptionFault, Options,
 };
-use omnizap_models::{Cache, Device, Model, Source};
+use omnizap_models::{Cache, Device, Model, Precision, Source};
 use tokio::task::JoinHandle;
 
 use crate::inference::frames;
@@ -44,6 +44,7 @@ impl ClipModel {
     pub(crate) async fn open(
         name: &str,
         pretrained: &str,
+        precision: Precision,
         limits: PoolLimits,
     ) -> Result<Self, Error> {
         let (name, pretrained) = (name.to_owned(), pretrained.to_owned());
@@ -52,14 +53,21 @@ impl ClipModel {
             let source = origin::meant(&name, &pretrained)?;
             origin::look(&source, &cache)?;
             let started = Instant::now();
-            let model = Model::open(&source, &cache, Device::default())?;
+            let model = Model::open_in(&source, &cache, Device::default(), precision)?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(
                 model = model.id(),
-                device = model.device().name(),
+                device = model.device().name_in(precision),
                 seconds,
                 "model opened"
             );
+            if !model.has_native_precision() {
+                tracing::warn!(
+                    precision = precision.name(),
+                    "this processor does not multiply numbers of the precision: the weights take less \
+                     memory, and nothing is faster"
+                );
+            }
             Ok((model, matches!(source, Source::Embedded)))
         });
         let (model, embedded) = opening
@@ -69,7 +77,7 @@ impl ClipModel {
         Ok(Self {
             key: key(model.id(), model.fingerprint()),
             name: model.id().into(),
-            device: model.device().name(),
+            device: model.device().name_in(precision),
             logit_scale: f64::from(model.logit_scale()),
             embedded,
             pool: ModelPool::start(model, limits).map_err(|error| cannot_open(&error))?,
@@ -95,7 +103,7 @@ impl ClipModel {
         &self.name
     }
 
-    /// Where the model computes, as answers show it.
+    /// Where the model computes, and in which precision where that is not single, as answers show it.
     #[must_use]
     pub fn device(&self) -> &'static str {
         self.device

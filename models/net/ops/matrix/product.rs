@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::after::After;
+use super::bf16::{self, Pair};
 use super::packed::PANEL;
-use crate::net::ops::activation::Activation;
 use crate::net::ops::share;
 
 /// Most rows of a tile: with two vectors a row, what 32 registers hold.
@@ -32,21 +33,24 @@ pub(super) struct Product<'a> {
     /// `[rows, depth]`
     pub(super) input: &'a [f32],
     pub(super) depth: usize,
-    pub(super) panels: &'a [f32],
-    pub(super) bias: Option<&'a [f32]>,
-    /// `[rows, columns]`
-    pub(super) residual: Option<&'a [f32]>,
-    pub(super) act: Activation,
-    pub(super) columns: usize,
+    pub(super) panels: Packed<'a>,
+    pub(super) after: After<'a>,
+}
+
+/// The panels of a weight, in its precision.
+#[derive(Clone, Copy)]
+pub(super) enum Packed<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [Pair]),
 }
 
 impl<'a> Product<'a> {
     /// All rows, shared among the threads: each task takes some rows through all panels.
     pub(super) fn run(&self, rows: usize, output: &mut [f32]) {
-        let arch = pulp::Arch::new();
+        let columns = self.after.columns;
         let threads = share::threads();
-        if rows * self.depth * self.columns < PARALLEL || rows < 2 {
-            arch.dispatch(Task(*self, output));
+        if rows * self.depth * columns < PARALLEL || rows < 2 {
+            self.run_alone(output);
             return;
         }
         let share = rows.div_ceil(threads);
@@ -55,30 +59,31 @@ impl<'a> Product<'a> {
             true => share,
             false => fitting / MOST_ROWS * MOST_ROWS,
         };
-        share::pieces(output, task * self.columns, |i, output| {
-            arch.dispatch(Task(self.rows(i * task..), output));
+        share::pieces(output, task * columns, |i, output| {
+            self.rows(i * task..).run_alone(output);
         });
     }
 
     /// As many rows as `output` has, by this thread alone.
     pub(super) fn run_alone(&self, output: &mut [f32]) {
-        pulp::Arch::new().dispatch(Task(*self, output));
+        match self.panels {
+            Packed::F32(panels) => pulp::Arch::new().dispatch(Task(*self, panels, output)),
+            Packed::Bf16(panels) => bf16::run(self.input, self.depth, panels, self.after, output),
+        }
     }
 
     /// The rows from a first one on.
     fn rows(&self, from: std::ops::RangeFrom<usize>) -> Self {
         Self {
             input: &self.input[from.start * self.depth..],
-            residual: self
-                .residual
-                .map(|residual| &residual[from.start * self.columns..]),
+            after: self.after.rows_from(from.start),
             ..*self
         }
     }
 }
 
-/// As many rows of a product as the output has.
-struct Task<'a>(Product<'a>, &'a mut [f32]);
+/// As many rows of a product as the output has, its panels in single precision.
+struct Task<'a>(Product<'a>, &'a [f32], &'a mut [f32]);
 
 impl WithSimd for Task<'_> {
     type Output = ();
@@ -98,18 +103,15 @@ impl Task<'_> {
     /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(self, simd: S) {
-        let Self(product, output) = self;
-        let rows = output.len() / product.columns;
-        for (number, panel) in product
-            .panels
-            .chunks_exact(product.depth * PANEL)
-            .enumerate()
-        {
+        let Self(product, panels, output) = self;
+        let columns = product.after.columns;
+        let rows = output.len() / columns;
+        for (number, panel) in panels.chunks_exact(product.depth * PANEL).enumerate() {
             let mut row = 0;
             while row < rows {
                 let mut place = Place {
                     product: product.rows(row..),
-                    output: &mut output[row * product.columns..],
+                    output: &mut output[row * columns..],
                     panel,
                     first: number * PANEL,
                 };
@@ -142,93 +144,14 @@ impl Place<'_> {
         let depth = self.product.depth;
         let rows: [&[f32]; R] = std::array::from_fn(|r| &self.product.input[r * depth..][..depth]);
         for part in (0..PANEL).step_by(V * S::F32_LANES) {
-            if self.first + part >= self.product.columns {
+            if self.first + part >= self.product.after.columns {
                 break;
             }
             let sums = multiply::<S, V, R>(simd, &rows, &self.panel[part..]);
-            if self.first + part + V * S::F32_LANES <= self.product.columns {
-                self.finish_whole(simd, self.first + part, sums);
-                continue;
-            }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (v, sum) in sums.into_iter().enumerate() {
-                    self.finish(simd, r, self.first + part + v * S::F32_LANES, sum);
-                }
-            }
+            let after = self.product.after;
+            after.tile(simd, self.first + part, sums, self.output);
         }
         R
-    }
-
-    /// What follows the sums of a tile whose columns, from `column` on, are all there: without
-    /// masks, which small products would spend as much time on as on their sums.
-    #[inline(always)]
-    fn finish_whole<S: Simd, const V: usize, const R: usize>(
-        &mut self,
-        simd: S,
-        column: usize,
-        mut sums: [[S::f32s; V]; R],
-    ) {
-        let Product {
-            columns,
-            bias,
-            residual,
-            act,
-            ..
-        } = self.product;
-        let width = V * S::F32_LANES;
-        if let Some(bias) = bias {
-            let bias = S::as_simd_f32s(&bias[column..column + width]).0;
-            for sums in &mut sums {
-                for v in 0..V {
-                    sums[v] = simd.add_f32s(sums[v], bias[v]);
-                }
-            }
-        }
-        if act != Activation::Nothing {
-            for sums in &mut sums {
-                for sum in sums {
-                    *sum = act.apply(simd, *sum);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            let place = r * columns + column..r * columns + column + width;
-            let output = S::as_mut_simd_f32s(&mut self.output[place.clone()]).0;
-            match residual {
-                Some(residual) => {
-                    let residual = S::as_simd_f32s(&residual[place]).0;
-                    for v in 0..V {
-                        output[v] = simd.add_f32s(sums[v], residual[v]);
-                    }
-                }
-                None => output[..V].copy_from_slice(&sums[..V]),
-            }
-        }
-    }
-
-    /// What follows the sums of one row, a vector of columns from `column` on.
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, row: usize, column: usize, mut sum: S::f32s) {
-        let Product {
-            columns,
-            bias,
-            residual,
-            act,
-            ..
-        } = self.product;
-        let end = columns.min(column + S::F32_LANES);
-        if column >= end {
-            return;
-        }
-        if let Some(bias) = bias {
-            sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[column..end]));
-        }
-        sum = act.apply(simd, sum);
-        let place = row * columns + column..row * columns + end;
-        if let Some(residual) = residual {
-            sum = simd.add_f32s(sum, simd.partial_load_f32s(&residual[place.clone()]));
-        }
-        simd.partial_store_f32s(&mut self.output[place], sum);
     }
 }
 
@@ -315,6 +238,7 @@ fn add_products<S: Simd, const V: usize, const R: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::ops::activation::Activation;
     use crate::net::ops::testing::{matrix, random};
 
     /// The processor at hand runs one of them; whoever has another runs the others.
@@ -322,7 +246,7 @@ mod tests {
     fn every_width_of_vectors_gives_the_same() {
         let (rows, depth, columns) = (29, 50, 75);
         let weight = matrix(depth, columns);
-        let panels: Vec<f32> = weight.panels.into_data().try_into_vec().unwrap();
+        let panels: Vec<f32> = weight.f32_panels().into_data().try_into_vec().unwrap();
         let values = |seed| -> Vec<f32> {
             let values = random([rows * depth.max(columns)], seed);
             values.into_data().try_into_vec().unwrap()
@@ -331,15 +255,17 @@ mod tests {
         let product = Product {
             input: &input[..rows * depth],
             depth,
-            panels: &panels,
-            bias: Some(&residual[..columns]),
-            residual: Some(&residual[..rows * columns]),
-            act: Activation::Gelu,
-            columns,
+            panels: Packed::F32(&panels),
+            after: After {
+                bias: Some(&residual[..columns]),
+                residual: Some(&residual[..rows * columns]),
+                act: Activation::Gelu,
+                columns,
+            },
         };
         let run = |simd: &dyn Fn(Task<'_>)| {
             let mut output = vec![f32::NAN; rows * columns];
-            simd(Task(product, &mut output));
+            simd(Task(product, &panels, &mut output));
             output
         };
         let scalar = run(&|task| pulp::Scalar::new().vectorize(task));

@@ -1,0 +1,407 @@
+//! Products of numbers in bfloat16, the upper half of a single, summed in single precision: half the
+//! memory for weights, and where the processor has AVX512-BF16 twice the products an instruction.
+//!
+//! Two depths stand in one word, as that instruction takes them. Without it the two are taken apart
+//! again and multiplied in single precision, in the order in which the instruction does it, so that
+//! every processor says the same. Rows are rounded once for all the panels that they are multiplied
+//! with.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use std::cell::RefCell;
+
+use pulp::{Simd, WithSimd};
+
+use super::after::After;
+use super::packed::PANEL;
+
+/// Most rows of a tile.
+const MOST_ROWS: usize = 12;
+
+/// Pairs of depths whose products are summed one after the other: rounding errors grow with the
+/// length of such a sum, so long ones are summed in runs.
+const RUN: usize = 128;
+
+/// Pairs of depths that are written one after the other.
+const UNROLLED: usize = 2;
+
+/// Words of rounded rows that a thread holds at a time: they should stay in the second cache.
+const HELD: usize = 1 << 16;
+
+/// Rounds to the nearest number of bfloat16, of two equally near ones to the even one.
+#[inline(always)]
+fn round(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // A number that is none might become infinite.
+    let nearest = if value.is_nan() {
+        bits | 1 << 22
+    } else {
+        nearest
+    };
+    nearest & 0xffff_0000
+}
+
+/// Two depths of a panel: for each column a word, the first depth in its lower half.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Pair([u32; PANEL]);
+
+/// Pairs of so many depths, the last one filled up with zeros.
+pub(super) const fn pairs(depth: usize) -> usize {
+    depth.div_ceil(2)
+}
+
+/// Rounds panels `[panels, depth, PANEL]` in single precision to `[panels, pairs]`.
+pub(super) fn pack(depth: usize, panels: &[f32]) -> Vec<Pair> {
+    let rows = panels.as_chunks::<PANEL>().0;
+    let of_panel = |panel: &[[f32; PANEL]]| -> Vec<Pair> {
+        let pair = |rows: &[[f32; PANEL]]| {
+            let second = rows.get(1).unwrap_or(&[0.0; PANEL]);
+            Pair(std::array::from_fn(|column| {
+                round(rows[0][column]) >> 16 | round(second[column])
+            }))
+        };
+        panel.chunks(2).map(pair).collect()
+    };
+    rows.chunks_exact(depth).flat_map(of_panel).collect()
+}
+
+/// The rounded panels in single precision again: `[panels, depth, PANEL]`.
+pub(super) fn unpack(depth: usize, panels: &[Pair]) -> Vec<f32> {
+    let of_panel = |panel: &[Pair]| -> Vec<f32> {
+        let halves = |pair: &Pair| [pair.0.map(|word| word << 16), pair.0];
+        let rows = panel.iter().flat_map(halves).take(depth).flatten();
+        rows.map(|word| f32::from_bits(word & 0xffff_0000))
+            .collect()
+    };
+    panels
+        .chunks_exact(pairs(depth))
+        .flat_map(of_panel)
+        .collect()
+}
+
+/// A product in this precision: `output`, `[rows, columns]`, from `input`, `[rows, depth]`.
+pub(super) fn run(
+    input: &[f32],
+    depth: usize,
+    panels: &[Pair],
+    after: After<'_>,
+    output: &mut [f32],
+) {
+    thread_local! {
+        static ROUNDED: RefCell<Vec<u32>> = RefCell::default();
+    }
+    #[cfg(target_arch = "x86_64")]
+    let kernel = avx512::Kernel::find();
+    let at_once = (HELD / (2 * pairs(depth)) / MOST_ROWS).max(1) * MOST_ROWS;
+    ROUNDED.with_borrow_mut(|rounded| {
+        let chunks = output.chunks_mut(at_once * after.columns);
+        for (chunk, output) in chunks.enumerate() {
+            let first = chunk * at_once;
+            let rows = output.len() / after.columns;
+            let task = Task {
+                input: &input[first * depth..][..rows * depth],
+                depth,
+                panels,
+                after: after.rows_from(first),
+                rounded,
+                output,
+            };
+            #[cfg(target_arch = "x86_64")]
+            if let Some(kernel) = kernel {
+                kernel.run(task);
+                continue;
+            }
+            pulp::Arch::new().dispatch(task);
+        }
+    });
+}
+
+/// Whether the processor multiplies numbers of this precision.
+pub(crate) fn is_native() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return avx512::Kernel::find().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// As many rows of a product as the output has.
+struct Task<'a> {
+    /// `[rows, depth]`
+    input: &'a [f32],
+    depth: usize,
+    /// `[panels, pairs]`
+    panels: &'a [Pair],
+    after: After<'a>,
+    /// Room for the rounded rows.
+    rounded: &'a mut Vec<u32>,
+    /// `[rows, columns]`
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.tiles::<S, 2, 12>(simd),
+            8 => self.tiles::<S, 2, 6>(simd),
+            4 => self.tiles::<S, 2, 8>(simd),
+            _ => self.tiles::<S, 1, 4>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Rounds the rows, each number in a word of its own and each row filled up to whole pairs.
+    #[inline(always)]
+    fn round(&mut self) {
+        let width = 2 * pairs(self.depth);
+        let rows = self.input.len() / self.depth;
+        grow(self.rounded, rows * width);
+        let rounded = self.rounded.chunks_exact_mut(width);
+        for (rounded, row) in rounded.zip(self.input.chunks_exact(self.depth)) {
+            for (rounded, value) in rounded.iter_mut().zip(row) {
+                *rounded = round(*value);
+            }
+            rounded[self.depth..].fill(0);
+        }
+    }
+
+    /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize, const R: usize>(mut self, simd: S) {
+        self.round();
+        let rows = self.output.len() / self.after.columns;
+        let pairs = pairs(self.depth);
+        for (number, panel) in self.panels.chunks_exact(pairs).enumerate() {
+            let mut row = 0;
+            while row < rows {
+                let mut place = Place {
+                    rounded: &self.rounded.as_chunks().0[row * pairs..],
+                    panel,
+                    first: number * PANEL,
+                    after: self.after.rows_from(row),
+                    output: &mut self.output[row * self.after.columns..],
+                };
+                row += match rows - row {
+                    left if left >= R => place.tile::<S, V, R>(simd),
+                    left if left >= 8 && R > 8 => place.tile::<S, V, 8>(simd),
+                    left if left >= 4 => place.tile::<S, V, 4>(simd),
+                    left if left >= 2 => place.tile::<S, V, 2>(simd),
+                    _ => place.tile::<S, V, 1>(simd),
+                };
+            }
+        }
+    }
+}
+
+/// Where a tile is computed: from a row on, within a panel.
+struct Place<'a> {
+    /// `[rows, pairs]`
+    rounded: &'a [[u32; 2]],
+    panel: &'a [Pair],
+    /// First column of the panel.
+    first: usize,
+    after: After<'a>,
+    output: &'a mut [f32],
+}
+
+impl Place<'_> {
+    /// `R` rows of the panel. Returns how many.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S) -> usize {
+        let pairs = self.panel.len();
+        let rows: [&[[u32; 2]]; R] =
+            std::array::from_fn(|row| &self.rounded[row * pairs..][..pairs]);
+        for part in (0..PANEL).step_by(V * S::F32_LANES) {
+            let column = self.first + part;
+            if column >= self.after.columns {
+                break;
+            }
+            let sums = multiply::<S, V, R>(simd, &rows, self.panel, part);
+            self.after.tile(simd, column, sums, self.output);
+        }
+        R
+    }
+}
+
+/// `R` rows times `V` vectors of columns of a panel, from the column `part` on: a sum of the sums of
+/// [`RUN`] pairs.
+#[inline(always)]
+fn multiply<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    rows: &[&[[u32; 2]]; R],
+    panel: &[Pair],
+    part: usize,
+) -> [[S::f32s; V]; R] {
+    let mut totals = [[simd.splat_f32s(0.0); V]; R];
+    for start in (0..panel.len()).step_by(RUN) {
+        let places = start..panel.len().min(start + RUN);
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+        let rows: [&[[u32; 2]]; R] = std::array::from_fn(|r| &rows[r][places.clone()]);
+        let (blocks, left) = panel[places].as_chunks::<UNROLLED>();
+        for (i, block) in blocks.iter().enumerate() {
+            let values: [&[[u32; 2]; UNROLLED]; R] =
+                std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
+            for k in 0..UNROLLED {
+                let values: [[u32; 2]; R] = std::array::from_fn(|r| values[r][k]);
+                add_products(simd, &mut sums, values, &block[k].0[part..]);
+            }
+        }
+        for (k, pair) in left.iter().enumerate() {
+            let values: [[u32; 2]; R] =
+                std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
+            add_products(simd, &mut sums, values, &pair.0[part..]);
+        }
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                *total = simd.add_f32s(*total, sum);
+            }
+        }
+    }
+    totals
+}
+
+/// Adds the products of two values of each row with two rows of columns, the second ones first, as
+/// AVX512-BF16 does.
+#[inline(always)]
+fn add_products<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; R],
+    values: [[u32; 2]; R],
+    words: &[u32],
+) {
+    let words = S::as_simd_u32s(&words[..V * S::F32_LANES]).0;
+    let upper = simd.splat_u32s(0xffff_0000);
+    let half = simd.splat_u32s(16);
+    let (mut first, mut second) = ([simd.splat_f32s(0.0); V], [simd.splat_f32s(0.0); V]);
+    for v in 0..V {
+        first[v] = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(words[v], half));
+        second[v] = simd.transmute_f32s_u32s(simd.and_u32s(words[v], upper));
+    }
+    for (values, sums) in values.into_iter().zip(sums) {
+        let one = simd.splat_f32s(f32::from_bits(values[0]));
+        let two = simd.splat_f32s(f32::from_bits(values[1]));
+        for v in 0..V {
+            sums[v] = simd.mul_add_e_f32s(two, second[v], sums[v]);
+            sums[v] = simd.mul_add_e_f32s(one, first[v], sums[v]);
+        }
+    }
+}
+
+fn grow(buffer: &mut Vec<u32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::bf16;
+
+    use super::*;
+    use crate::net::ops::activation::Activation;
+    use crate::net::ops::testing::random;
+
+    fn values(length: usize, seed: u32) -> Vec<f32> {
+        random([length], seed).into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest() {
+        let odd = [
+            0x0000_0000,
+            0x8000_0000,
+            0x3f80_7fff,
+            0x3f80_8000,
+            0x3f80_8001,
+            0x3f81_8000,
+            0x7f7f_ffff,
+            0x7f80_0000,
+            0xff80_0000,
+            0x7f80_0001,
+            0x7fff_ffff,
+            0xffff_ffff,
+            0x0080_8000,
+        ];
+        let random = values(5000, 3).into_iter().map(f32::to_bits);
+        for bits in odd.into_iter().chain(random) {
+            let value = f32::from_bits(bits);
+            let expected = bf16::from_f32(value);
+            let found = f32::from_bits(round(value));
+            assert_eq!(found.is_nan(), expected.is_nan(), "{bits:x}");
+            if !found.is_nan() {
+                assert_eq!(found.to_bits(), expected.to_f32().to_bits(), "{bits:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_weight_is_the_rounded_weight() {
+        for depth in [1, 2, 7] {
+            let weight = values(3 * depth * PANEL, 5);
+            let packed = pack(depth, &weight);
+            assert_eq!(packed.len(), 3 * pairs(depth));
+            let rounded: Vec<u32> = weight.iter().map(|value| round(*value)).collect();
+            let unpacked: Vec<u32> = unpack(depth, &packed)
+                .into_iter()
+                .map(f32::to_bits)
+                .collect();
+            assert_eq!(unpacked, rounded);
+        }
+    }
+
+    /// The processor at hand runs some of them; `tests/emulated.sh` runs all.
+    #[test]
+    fn every_processor_gives_the_same() {
+        // Whole and broken panels, pairs and blocks, one run and several, every height of a tile.
+        for (rows, depth, columns) in [(29, 50, 75_usize), (13, 7, 32), (31, 601, 64), (3, 64, 16)]
+        {
+            let input = values(rows * depth, 1);
+            let panels = pack(depth, &values(columns.div_ceil(PANEL) * depth * PANEL, 2));
+            let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
+            let run = |simd: &dyn Fn(Task<'_>)| {
+                let mut output = vec![f32::NAN; rows * columns];
+                simd(Task {
+                    input: &input,
+                    depth,
+                    panels: &panels,
+                    after: After {
+                        bias: Some(&bias),
+                        residual: Some(&residual),
+                        act: Activation::Gelu,
+                        columns,
+                    },
+                    rounded: &mut Vec::new(),
+                    output: &mut output,
+                });
+                output
+            };
+            let scalar = run(&|task| pulp::Scalar::new().vectorize(task));
+            assert!(scalar.iter().all(|value| value.is_finite()));
+            let check = |other: Vec<f32>, what: &str| {
+                for (a, b) in scalar.iter().zip(&other) {
+                    let near = (a - b).abs() < 1e-5 * a.abs().max(1.0);
+                    assert!(near, "{what}, {rows}x{depth}x{columns}: {a} and {b}");
+                }
+            };
+            #[cfg(target_arch = "x86_64")]
+            {
+                if let Some(simd) = pulp::x86::V3::try_new() {
+                    check(run(&|task| Simd::vectorize(simd, task)), "AVX2");
+                }
+                if let Some(simd) = pulp::x86::V4::try_new() {
+                    check(run(&|task| Simd::vectorize(simd, task)), "AVX-512");
+                }
+                if let Some(kernel) = avx512::Kernel::find() {
+                    check(run(&|task| kernel.run(task)), "AVX512-BF16");
+                }
+            }
+            check(run(&|task| pulp::Arch::new().dispatch(task)), "the best");
+        }
+    }
+}

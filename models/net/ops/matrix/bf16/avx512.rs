@@ -1,0 +1,184 @@
+//! The kernel for processors with AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later).
+
+#![allow(unsafe_code, reason = "the instruction, and its types")]
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps,
+    _mm512_set1_epi32, _mm512_setzero_ps,
+};
+
+use pulp::bytemuck::cast;
+use pulp::x86::V4;
+use pulp::{Simd, f32x16, u32x16};
+
+use super::{PANEL, Pair, RUN, Task, grow, pairs};
+
+/// Numbers of a vector of single precision.
+const LANES: usize = 16;
+
+/// Vectors of a panel.
+const VECTORS: usize = PANEL / LANES;
+
+/// Pairs of depths that are written one after the other.
+const UNROLLED: usize = 4;
+
+/// Rows of a tile: with two vectors a row, what 32 registers hold.
+const ROWS: usize = super::MOST_ROWS;
+
+/// Proof that the processor has what the kernel needs.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel(V4);
+
+impl Kernel {
+    pub(super) fn find() -> Option<Self> {
+        let simd = V4::try_new()?;
+        std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(simd))
+    }
+
+    pub(super) fn run(self, task: Task<'_>) {
+        // SAFETY: the processor has AVX512-BF16 and all that V4 stands for, or there were no kernel.
+        unsafe { tiles(self.0, task) }
+    }
+}
+
+/// The task, tile by tile, panel by panel.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
+fn tiles(simd: V4, task: Task<'_>) {
+    let Task {
+        input,
+        depth,
+        panels,
+        after,
+        rounded,
+        output,
+    } = task;
+    let (rows, pairs) = (output.len() / after.columns, pairs(depth));
+    grow(rounded, rows * pairs);
+    for (words, row) in rounded
+        .chunks_exact_mut(pairs)
+        .zip(input.chunks_exact(depth))
+    {
+        round(row, words);
+    }
+    for (number, panel) in panels.chunks_exact(pairs).enumerate() {
+        let column = number * PANEL;
+        let mut row = 0;
+        while row < rows {
+            let words = &rounded[row * pairs..];
+            let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
+            macro_rules! tile {
+                ($rows:expr) => {{
+                    after.tile(simd, column, multiply::<{ $rows }>(words, panel), output);
+                    $rows
+                }};
+            }
+            row += match rows - row {
+                ROWS.. => tile!(ROWS),
+                8.. => tile!(8),
+                4.. => tile!(4),
+                2.. => tile!(2),
+                _ => tile!(1),
+            };
+        }
+    }
+}
+
+/// Rounds a row, two numbers to a word.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn round(row: &[f32], words: &mut [u32]) {
+    let (whole, left) = V4::as_simd_f32s(row);
+    let (blocks, one) = whole.as_chunks::<2>();
+    let (into, rest) = words.split_at_mut(blocks.len() * LANES);
+    for (into, block) in V4::as_mut_simd_u32s(into).0.iter_mut().zip(blocks) {
+        *into = round_both(*block);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let mut last = [0.0; 2 * LANES];
+    let start = row.len() - left.len() - one.len() * LANES;
+    last[..row.len() - start].copy_from_slice(&row[start..]);
+    let words: [u32; LANES] = cast(round_both(cast(last)));
+    rest.copy_from_slice(&words[..rest.len()]);
+}
+
+/// Rounds two vectors.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn round_both([first, second]: [f32x16; 2]) -> u32x16 {
+    let rounded = _mm512_cvtne2ps_pbh(cast(second), cast(first));
+    // SAFETY: both are 64 bytes, and any bits are words.
+    unsafe { std::mem::transmute::<__m512bh, u32x16>(rounded) }
+}
+
+/// The first `R` rows of `[rows, pairs]` times a panel.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn multiply<const R: usize>(rows: &[u32], panel: &[Pair]) -> [[f32x16; VECTORS]; R] {
+    let pairs = panel.len();
+    let mut totals = [[_mm512_setzero_ps(); VECTORS]; R];
+    for start in (0..pairs).step_by(RUN) {
+        let end = pairs.min(start + RUN);
+        let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
+        let rows: [&[u32]; R] =
+            std::array::from_fn(|row| &rows[row * pairs + start..row * pairs + end]);
+        // Blocks of known length, in which nothing is left to be checked.
+        let (blocks, left) = vectors(&panel[start..end]).as_chunks::<UNROLLED>();
+        for (i, block) in blocks.iter().enumerate() {
+            let words: [&[u32; UNROLLED]; R] =
+                std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
+            for (k, columns) in block.iter().enumerate() {
+                for (sums, words) in sums.iter_mut().zip(words) {
+                    add_products(sums, words[k], *columns);
+                }
+            }
+        }
+        for (k, columns) in left.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                add_products(sums, row[blocks.len() * UNROLLED + k], *columns);
+            }
+        }
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                *total = _mm512_add_ps(*total, sum);
+            }
+        }
+    }
+    let mut found = [[cast([0.0_f32; LANES]); VECTORS]; R];
+    for (found, totals) in found.iter_mut().zip(totals) {
+        for (found, total) in found.iter_mut().zip(totals) {
+            *found = cast(total);
+        }
+    }
+    found
+}
+
+/// Adds the products of two numbers of a row with a pair, those of the second depth first.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn add_products(sums: &mut [__m512; VECTORS], word: u32, columns: [__m512bh; VECTORS]) {
+    let word = as_bf16(_mm512_set1_epi32(word.cast_signed()));
+    for (sum, columns) in sums.iter_mut().zip(columns) {
+        *sum = _mm512_dpbf16_ps(*sum, word, columns);
+    }
+}
+
+/// The pairs as vectors.
+fn vectors(panel: &[Pair]) -> &[[__m512bh; VECTORS]] {
+    const {
+        assert!(size_of::<Pair>() == size_of::<[__m512bh; VECTORS]>());
+        assert!(align_of::<Pair>() == align_of::<[__m512bh; VECTORS]>());
+    }
+    // SAFETY: both are as large and as aligned, and any bits are numbers of bfloat16.
+    unsafe { std::slice::from_raw_parts(panel.as_ptr().cast(), panel.len()) }
+}
+
+/// The same bits.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+fn as_bf16(words: __m512i) -> __m512bh {
+    // SAFETY: both are 64 bytes, and any bits are numbers of bfloat16.
+    unsafe { std::mem::transmute(words) }
+}
