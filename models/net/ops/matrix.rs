@@ -11,6 +11,7 @@ mod bf16;
 mod packed;
 mod product;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -55,6 +56,23 @@ impl Matrix {
             input,
             output,
         }
+    }
+
+    /// Some of the columns, where they are whole panels that need not be copied.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Option<Self> {
+        let Panels::F32(panels) = &self.panels else {
+            return None;
+        };
+        let is_whole = columns.start.is_multiple_of(PANEL) && columns.end.is_multiple_of(PANEL);
+        is_whole.then(|| Self {
+            panels: Panels::F32(panels.clone().narrow(
+                0,
+                columns.start / PANEL,
+                columns.len() / PANEL,
+            )),
+            input: self.input,
+            output: columns.len(),
+        })
     }
 
     /// The panels in single precision.

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::layers::Linear;
 use crate::error::Error;
-use crate::net::ops::{self, Matrix, PANEL, Sequences, Then};
+use crate::net::ops::{self, Sequences, Then};
 use crate::net::weights::Scope;
 
 /// Self-attention with queries, keys and values from one projection.
@@ -57,16 +57,9 @@ impl Attention {
     fn project(&self, first: usize, count: usize, x: Tensor<2>) -> Tensor<2> {
         let (weight, bias) = self.qkv.parts();
         let (first, count) = (first * self.channels, count * self.channels);
-        if !self.channels.is_multiple_of(PANEL) {
+        let Some(weight) = weight.columns(first..first + count) else {
             let all = ops::linear(x, weight, bias, Then::Nothing);
             return all.narrow(1, first, count);
-        }
-        let weight = Matrix {
-            panels: weight
-                .panels
-                .clone()
-                .narrow(0, first / PANEL, count / PANEL),
-            output: count,
         };
         let bias = bias.map(|bias| bias.clone().narrow(0, first, count));
         ops::linear(x, &weight, bias.as_ref(), Then::Nothing)

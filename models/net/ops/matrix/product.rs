@@ -147,7 +147,7 @@ impl Place<'_> {
             if self.first + part >= self.product.after.columns {
                 break;
             }
-            let sums = multiply::<S, V, R>(simd, &rows, &self.panel[part..]);
+            let sums = multiply::<S, V, R>(simd, &rows, (self.panel, part));
             let after = self.product.after;
             after.tile(simd, self.first + part, sums, self.output);
         }
@@ -155,13 +155,13 @@ impl Place<'_> {
     }
 }
 
-/// `R` rows times `V` vectors of columns of a panel, from its start on: a sum of the sums of
-/// [`RUN`] products.
+/// `R` rows times `V` vectors of columns of a panel, from a column on: a sum of the sums of [`RUN`]
+/// products.
 #[inline(always)]
 fn multiply<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[f32]; R],
-    panel: &[f32],
+    panel: (&[f32], usize),
 ) -> [[S::f32s; V]; R] {
     let depth = rows[0].len();
     let mut totals = run::<S, V, R>(simd, rows, 0..depth.min(RUN), panel);
@@ -182,11 +182,11 @@ fn run<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[f32]; R],
     depths: Range<usize>,
-    panel: &[f32],
+    (panel, column): (&[f32], usize),
 ) -> [[S::f32s; V]; R] {
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][depths.clone()]);
-    let panel = &panel[depths.start * PANEL..];
+    let panel = (panel[depths.start * PANEL..].as_chunks().0, column);
     let done = blocks::<S, V, R, BLOCK>(simd, &mut sums, &rows, panel, 0);
     let done = blocks::<S, V, R, UNROLLED>(simd, &mut sums, &rows, panel, done);
     blocks::<S, V, R, 1>(simd, &mut sums, &rows, panel, done);
@@ -200,18 +200,17 @@ fn blocks<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
     sums: &mut [[S::f32s; V]; R],
     rows: &[&[f32]; R],
-    panel: &[f32],
+    (panel, column): (&[[f32; PANEL]], usize),
     from: usize,
 ) -> usize {
     let count = (rows[0].len() - from) / LENGTH;
-    let columns = panel[from * PANEL..].as_chunks::<PANEL>().0;
-    let columns = columns.as_chunks::<LENGTH>().0;
-    for (i, columns) in columns.iter().take(count).enumerate() {
+    let panel = panel[from..].as_chunks::<LENGTH>().0;
+    for (i, columns) in panel[..count].iter().enumerate() {
         let values: [&[f32; LENGTH]; R] =
             std::array::from_fn(|r| &rows[r][from..].as_chunks().0[i]);
         for (k, columns) in columns.iter().enumerate() {
             let values: [f32; R] = std::array::from_fn(|r| values[r][k]);
-            add_products(simd, sums, values, columns);
+            add_products(simd, sums, values, &columns[column..]);
         }
     }
     from + count * LENGTH
