@@ -18,8 +18,6 @@ const RUN: usize = 256;
 
 /// Depths that are worked through between two looks at where the rows end.
 const BLOCK: usize = 32;
-/// The same of what is over.
-const UNROLLED: usize = 4;
 
 /// Multiplications below which a second thread does not pay.
 const PARALLEL: usize = 1 << 18;
@@ -164,8 +162,8 @@ fn multiply<S: Simd, const V: usize, const R: usize>(
     panel: (&[f32], usize),
 ) -> [[S::f32s; V]; R] {
     let depth = rows[0].len();
-    let mut totals = run::<S, V, R>(simd, rows, 0..depth.min(RUN), panel);
-    for start in (RUN..depth).step_by(RUN) {
+    let mut totals = [[simd.splat_f32s(0.0); V]; R];
+    for start in (0..depth).step_by(RUN) {
         let sums = run::<S, V, R>(simd, rows, start..depth.min(start + RUN), panel);
         for (totals, sums) in totals.iter_mut().zip(sums) {
             for (total, sum) in totals.iter_mut().zip(sums) {
@@ -188,7 +186,6 @@ fn run<S: Simd, const V: usize, const R: usize>(
     let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][depths.clone()]);
     let panel = (panel[depths.start * PANEL..].as_chunks().0, column);
     let done = blocks::<S, V, R, BLOCK>(simd, &mut sums, &rows, panel, 0);
-    let done = blocks::<S, V, R, UNROLLED>(simd, &mut sums, &rows, panel, done);
     blocks::<S, V, R, 1>(simd, &mut sums, &rows, panel, done);
     sums
 }
