@@ -142,7 +142,7 @@ impl Inside<'_> {
             let row = first + chunk * at_once;
             let rows = row..row + output.len() / self.output;
             let needed = self.rows.under_all(&rows);
-            let before = part(&mut held.before, needed.len() * pitch);
+            let before = part(&mut held.before, needed.len().max(made.len()) * pitch);
             let behind = part(&mut held.behind, rows.len() * self.hidden);
             // What the last rows have in common with these is moved to the start.
             let kept = needed.start.min(made.end)..made.end;
