@@ -3,13 +3,13 @@
 #![allow(unsafe_code, reason = "the instruction, and its types")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps,
+    __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
     _mm512_set1_epi32, _mm512_setzero_ps,
 };
 
 use pulp::bytemuck::cast;
 use pulp::x86::V4;
-use pulp::{Simd, f32x16, u32x16};
+use pulp::{Simd, f32x16};
 
 use super::{PANEL, Pair, RUN, Task, grow, pairs};
 
@@ -89,28 +89,22 @@ fn tiles(simd: V4, task: Task<'_>) {
 #[inline]
 fn round(row: &[f32], words: &mut [u32]) {
     let (whole, left) = V4::as_simd_f32s(row);
-    let (blocks, one) = whole.as_chunks::<2>();
-    let (into, rest) = words.split_at_mut(blocks.len() * LANES);
-    for (into, block) in V4::as_mut_simd_u32s(into).0.iter_mut().zip(blocks) {
-        *into = round_both(*block);
+    let (into, last) = words.split_at_mut(whole.len() * LANES / 2);
+    for (into, values) in into.as_chunks_mut().0.iter_mut().zip(whole) {
+        *into = round_vector(*values);
     }
-    if rest.is_empty() {
-        return;
-    }
-    let mut last = [0.0; 2 * LANES];
-    let start = row.len() - left.len() - one.len() * LANES;
-    last[..row.len() - start].copy_from_slice(&row[start..]);
-    let words: [u32; LANES] = cast(round_both(cast(last)));
-    rest.copy_from_slice(&words[..rest.len()]);
+    let mut values = [0.0; LANES];
+    values[..left.len()].copy_from_slice(left);
+    last.copy_from_slice(&round_vector(cast(values))[..last.len()]);
 }
 
-/// Rounds two vectors.
+/// Rounds a vector. One instruction rounds two; the emulator that this is tried on does that wrongly.
 #[target_feature(enable = "avx512bf16,avx512f")]
 #[inline]
-fn round_both([first, second]: [f32x16; 2]) -> u32x16 {
-    let rounded = _mm512_cvtne2ps_pbh(cast(second), cast(first));
-    // SAFETY: both are 64 bytes, and any bits are words.
-    unsafe { std::mem::transmute::<__m512bh, u32x16>(rounded) }
+fn round_vector(values: f32x16) -> [u32; LANES / 2] {
+    let rounded = _mm512_cvtneps_pbh(cast(values));
+    // SAFETY: both are 32 bytes, and any bits are words.
+    unsafe { std::mem::transmute::<__m256bh, [u32; LANES / 2]>(rounded) }
 }
 
 /// The first `R` rows of `[rows, pairs]` times a panel.
