@@ -219,7 +219,9 @@ impl Bench {
             .collect();
         if !of_the_model.is_empty() {
             let (measured, source) = (self.measured.clone(), self.source.clone());
-            on_a_thread(move || model::measure(&measured, &source, &of_the_model)).await?;
+            let precision = self.config.model_precision;
+            on_a_thread(move || model::measure(&measured, (&source, precision), &of_the_model))
+                .await?;
         }
         if args.wants(Part::Decode) {
             requests::measure_decoding(self).await?;

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use omnizap_models::{Cache, Device, Model, PixelView, Source};
+use omnizap_models::{Cache, Device, Model, PixelView, Precision, Source};
 
 use super::Part;
 use super::measured::{Measured, What};
@@ -26,9 +26,13 @@ const THINGS: [&str; 16] = [
 ///
 /// # Errors
 /// A model that cannot be opened.
-pub(super) fn measure(measured: &Measured, source: &Source, parts: &[Part]) -> anyhow::Result<()> {
+pub(super) fn measure(
+    measured: &Measured,
+    (source, precision): (&Source, Precision),
+    parts: &[Part],
+) -> anyhow::Result<()> {
     measured.tell(format!("opening {}", source.name()));
-    let model = Model::open(source, &Cache::from_env(), Device::Cpu)?;
+    let model = Model::open_in(source, &Cache::from_env(), Device::Cpu, precision)?;
     // What it shows costs nothing.
     let picture: Vec<u8> = (0..WIDTH * HEIGHT * 3)
         .map(|i| (i * 31 % 251) as u8)
