@@ -35,8 +35,8 @@
 //! # Invariants
 //!
 //! - No module knows one that knows it. `error` and `precision` know none, `config` `error` alone,
-//!   `preset` these two; `input` and `net` know `config`, `error` and `precision`; `files` knows those, `preset` and of `net` the
-//!   weights.
+//!   `preset` these two; `input` and `net` know `config`, `error` and `precision`; `files` knows
+//!   those, `preset` and of `net` the weights.
 //! - The towers know nothing of checkpoints, the import nothing of how a tower runs; between them
 //!   are named weights. Another layout of weights or activations changes `net` and the last step of
 //!   `files::import::fold`, and counts up the format of records.

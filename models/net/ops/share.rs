@@ -18,7 +18,7 @@ const LOOKS: u32 = 32;
 thread_local! {
     /// Whether this thread shares none of its operations.
     static ALONE: Cell<bool> = const { Cell::new(false) };
-    /// Whether this thread already looks for pieces, below what it does now.
+    /// Whether this thread looks for pieces, or runs a tower, below what it does now.
     static LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -41,6 +41,9 @@ impl Drop for Set {
 /// the others from there and do not each hand it over and wait.
 pub(crate) fn on_the_pool<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| {
+        // Between its own pieces this thread must not begin to look for others: it would look until it
+        // itself is done.
+        let _own = Set::new(&LOOKING);
         let _awake = Awake::new();
         run()
     })
@@ -232,6 +235,29 @@ mod tests {
         expected.push((rest..2 * threads + 1, threads));
         assert_eq!(found, expected);
         assert!(for_pictures(0, |pictures| pictures).is_empty());
+    }
+
+    #[test]
+    fn a_tower_whose_helper_nobody_took_does_not_wait_for_itself() {
+        use std::sync::mpsc::channel;
+        use std::time::Duration;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+        let pool = pool.unwrap();
+        let (begun, taken) = channel();
+        let (end, ended) = channel::<()>();
+        pool.spawn(move || {
+            begun.send(()).unwrap();
+            let _ = ended.recv();
+        });
+        taken.recv().unwrap();
+        let (done, is_done) = channel();
+        pool.spawn(move || {
+            // As when it waits for a piece that another thread took.
+            on_the_pool(|| while rayon::yield_now() == Some(rayon::Yield::Executed) {});
+            done.send(()).unwrap();
+        });
+        assert!(is_done.recv_timeout(Duration::from_secs(60)).is_ok());
+        drop(end);
     }
 
     #[test]
