@@ -64,12 +64,18 @@ pub fn reproduce(plan: &Plan, spec: &str, step: &(dyn Fn(&str) + Sync)) -> Resul
 pub fn run_child(plan: &Plan, spec: &str, word: &str) -> Result<(), Error> {
     let job = Job::parse(spec)?;
     let memory = plan.memory_mb.saturating_mul(1 << 20);
+    let memory = memory.saturating_add(RESERVED);
     process::bound(memory, std::os::unix::process::parent_id()).map_err(Error::Bound)?;
     let given = given(plan)?;
     let verdict = perform(plan, given, &job, Steps::Told(word))?;
     tell(word, VERDICT, &spell(&verdict));
     Ok(())
 }
+
+/// Bytes of address space that allocators and stacks of a few threads take ahead, and seldom use. They
+/// count where address space is bounded, and must not take a plugin's: the C library alone takes 64 or
+/// 128 MiB for a thread that allocates.
+const RESERVED: u64 = 512 << 20;
 
 /// The options that were given, checked where the file can be read.
 fn given(plan: &Plan) -> Result<Given, Error> {
