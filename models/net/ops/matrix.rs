@@ -38,6 +38,10 @@ pub(crate) struct Matrix {
 
 /// The panels of a weight.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a layer, and as large without"
+)]
 enum Panels {
     F32(Tensor<3>),
     Bf16(Arc<[Pair]>),
