@@ -34,6 +34,7 @@ fn took(work: impl Fn() -> Vec<f64>) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
 }
 
+#[expect(clippy::print_stdout, reason = "what a bench is run for")]
 fn main() {
     let mut random = fastrand::Rng::with_seed(1);
     let mut vector = || (0..DIM).map(|_| random.f32() - 0.5).collect::<Vec<_>>();
