@@ -119,16 +119,9 @@ impl Inside<'_> {
 
     fn run_with(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
         let rows = first..first + output.len() / self.row;
-        let pitch = self.rows.pitch();
-        let under = self.rows.under_all(&rows);
-        let padded = part(&mut held.padded, under.len() * pitch);
-        for (padded, y) in padded.chunks_exact_mut(pitch).zip(under.clone()) {
-            self.rows.pad(&image[y * self.row..][..self.row], padded);
-        }
         let mixed = part(&mut held.mixed, output.len());
-        for (mixed, row) in mixed.chunks_exact_mut(self.row).zip(rows.clone()) {
-            self.rows.convolve(padded, under.start, row, mixed);
-        }
+        self.rows
+            .convolve_all(image, first, &mut held.padded, mixed);
         let hidden = part(&mut held.hidden, rows.len() * self.hidden);
         self.first.multiply(mixed, self.act, None, hidden);
         let residual = &image[rows.start * self.row..rows.end * self.row];

@@ -249,7 +249,13 @@ impl<'a> Rows<'a> {
     }
 
     /// Output rows of one image, from the `first` on, as many as `output` has.
-    fn convolve_all(&self, image: &[f32], first: usize, held: &mut Vec<f32>, output: &mut [f32]) {
+    pub(super) fn convolve_all(
+        &self,
+        image: &[f32],
+        first: usize,
+        held: &mut Vec<f32>,
+        output: &mut [f32],
+    ) {
         let length = self.width * self.multiplier * self.channels;
         let under = self.under_all(&(first..first + output.len() / length));
         let padded = part(held, under.len() * self.pitch());
