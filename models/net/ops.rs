@@ -21,6 +21,7 @@ mod patches;
 mod rows;
 mod scale;
 mod share;
+mod tiles;
 
 pub(crate) use activation::Activation;
 pub(crate) use attention::{Sequences, attention, attention_of_one};

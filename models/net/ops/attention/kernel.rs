@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::sequences::Sequences;
 use crate::net::ops::exp::exp2;
 use crate::net::ops::share;
+use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
 
 /// Multiplications below which a second thread does not pay.
 const PARALLEL: usize = 1 << 18;
@@ -176,16 +177,11 @@ impl WithSimd for Run<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.tiles::<S, 2, 12>(simd),
-            8 => self.tiles::<S, 2, 6>(simd),
-            4 => self.tiles::<S, 2, 8>(simd),
-            _ => self.tiles::<S, 1, 4>(simd),
-        }
+        in_tiles(simd, self);
     }
 }
 
-impl Run<'_, '_> {
+impl InTiles for Run<'_, '_> {
     /// Tiles of `R` queries by `V` vectors of keys or columns.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(self, simd: S) {
@@ -234,20 +230,10 @@ impl Run<'_, '_> {
             // Powers of two are the quicker ones.
             factor: attend.scale * LOG2_E,
             scores: &mut room.scores,
+            output: &mut head.output,
         };
-        let mut output = &mut head.output[..];
-        let mut done = 0;
-        while !output.is_empty() {
-            let rows = match output.len() {
-                left if left >= R => tiles.tile::<S, V, R>(simd, done, output),
-                left if left >= 8 && R > 8 => tiles.tile::<S, V, 8>(simd, done, output),
-                left if left >= 4 => tiles.tile::<S, V, 4>(simd, done, output),
-                left if left >= 2 => tiles.tile::<S, V, 2>(simd, done, output),
-                _ => tiles.tile::<S, V, 1>(simd, done, output),
-            };
-            output = &mut output[rows..];
-            done += rows;
-        }
+        let queries = tiles.output.len();
+        by_rows::<S, V, R>(simd, queries, &mut tiles);
     }
 }
 
@@ -273,7 +259,7 @@ fn turn(keys: &[&[f32]], turned: &mut [f32], width: usize) {
 }
 
 /// The tiles of one head of a sequence.
-struct Tiles<'a> {
+struct Tiles<'a, 'o> {
     /// From the head's first column on.
     queries: Part<'a>,
     /// The first one's row.
@@ -294,17 +280,14 @@ struct Tiles<'a> {
     factor: f32,
     /// `[R, width]`
     scores: &'a mut [f32],
+    /// The head's columns, for each query.
+    output: &'a mut [&'o mut [f32]],
 }
 
-impl Tiles<'_> {
-    /// `R` queries from one on. Returns how many.
+impl TileRows for Tiles<'_, '_> {
+    /// `R` queries from one on.
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const R: usize>(
-        &mut self,
-        simd: S,
-        query: usize,
-        output: &mut [&mut [f32]],
-    ) -> usize {
+    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, query: usize) {
         let tile = V * S::F32_LANES;
         let seen = |r: usize| match self.seen {
             Some(first) => (first + query + r).min(self.length),
@@ -336,7 +319,7 @@ impl Tiles<'_> {
             let sums = multiply::<S, V, R>(simd, scores, &self.values[column..], self.depth);
             for (r, sums) in sums.iter().enumerate() {
                 let share = simd.splat_f32s(shares[r]);
-                let output = &mut output[r][column..];
+                let output = &mut self.output[query + r][column..];
                 for (v, sum) in sums.iter().enumerate() {
                     let from = v * S::F32_LANES;
                     let to = output.len().min(from + S::F32_LANES);
@@ -346,7 +329,6 @@ impl Tiles<'_> {
                 }
             }
         }
-        R
     }
 }
 

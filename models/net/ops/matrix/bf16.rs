@@ -15,6 +15,7 @@ use pulp::{Simd, WithSimd};
 
 use super::after::After;
 use super::packed::PANEL;
+use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
 
 /// Most rows of a tile.
 const MOST_ROWS: usize = 12;
@@ -146,12 +147,7 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.tiles::<S, 2, 12>(simd),
-            8 => self.tiles::<S, 2, 6>(simd),
-            4 => self.tiles::<S, 2, 8>(simd),
-            _ => self.tiles::<S, 1, 4>(simd),
-        }
+        in_tiles(simd, self);
     }
 }
 
@@ -170,7 +166,9 @@ impl Task<'_> {
             rounded[self.depth..].fill(0);
         }
     }
+}
 
+impl InTiles for Task<'_> {
     /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(mut self, simd: S) {
@@ -178,28 +176,19 @@ impl Task<'_> {
         let rows = self.output.len() / self.after.columns;
         let pairs = pairs(self.depth);
         for (number, panel) in self.panels.chunks_exact(pairs).enumerate() {
-            let mut row = 0;
-            while row < rows {
-                let mut place = Place {
-                    rounded: &self.rounded.as_chunks().0[row * pairs..],
-                    panel,
-                    first: number * PANEL,
-                    after: self.after.rows_from(row),
-                    output: &mut self.output[row * self.after.columns..],
-                };
-                row += match rows - row {
-                    left if left >= R => place.tile::<S, V, R>(simd),
-                    left if left >= 8 && R > 8 => place.tile::<S, V, 8>(simd),
-                    left if left >= 4 => place.tile::<S, V, 4>(simd),
-                    left if left >= 2 => place.tile::<S, V, 2>(simd),
-                    _ => place.tile::<S, V, 1>(simd),
-                };
-            }
+            let mut place = Place {
+                rounded: self.rounded.as_chunks().0,
+                panel,
+                first: number * PANEL,
+                after: self.after,
+                output: self.output,
+            };
+            by_rows::<S, V, R>(simd, rows, &mut place);
         }
     }
 }
 
-/// Where a tile is computed: from a row on, within a panel.
+/// Where tiles are computed: within a panel.
 struct Place<'a> {
     /// `[rows, pairs]`
     rounded: &'a [[u32; 2]],
@@ -210,22 +199,22 @@ struct Place<'a> {
     output: &'a mut [f32],
 }
 
-impl Place<'_> {
-    /// `R` rows of the panel. Returns how many.
+impl TileRows for Place<'_> {
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S) -> usize {
+    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, row: usize) {
         let pairs = self.panel.len();
-        let rows: [&[[u32; 2]]; R] =
-            std::array::from_fn(|row| &self.rounded[row * pairs..][..pairs]);
+        let rounded = &self.rounded[row * pairs..];
+        let rows: [&[[u32; 2]]; R] = std::array::from_fn(|r| &rounded[r * pairs..][..pairs]);
+        let after = self.after.rows_from(row);
+        let output = &mut self.output[row * after.columns..];
         for part in (0..PANEL).step_by(V * S::F32_LANES) {
             let column = self.first + part;
-            if column >= self.after.columns {
+            if column >= after.columns {
                 break;
             }
             let sums = multiply::<S, V, R>(simd, &rows, self.panel, part);
-            self.after.tile(simd, column, sums, self.output);
+            after.tile(simd, column, sums, output);
         }
-        R
     }
 }
 

@@ -8,6 +8,7 @@ use super::after::After;
 use super::bf16::{self, Pair};
 use super::packed::PANEL;
 use crate::net::ops::share;
+use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
 
 /// Most rows of a tile: with two vectors a row, what 32 registers hold.
 const MOST_ROWS: usize = 12;
@@ -88,16 +89,11 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.tiles::<S, 2, 12>(simd),
-            8 => self.tiles::<S, 2, 6>(simd),
-            4 => self.tiles::<S, 2, 8>(simd),
-            _ => self.tiles::<S, 1, 4>(simd),
-        }
+        in_tiles(simd, self);
     }
 }
 
-impl Task<'_> {
+impl InTiles for Task<'_> {
     /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(self, simd: S) {
@@ -105,27 +101,18 @@ impl Task<'_> {
         let columns = product.after.columns;
         let rows = output.len() / columns;
         for (number, panel) in panels.chunks_exact(product.depth * PANEL).enumerate() {
-            let mut row = 0;
-            while row < rows {
-                let mut place = Place {
-                    product: product.rows(row..),
-                    output: &mut output[row * columns..],
-                    panel,
-                    first: number * PANEL,
-                };
-                row += match rows - row {
-                    left if left >= R => place.tile::<S, V, R>(simd),
-                    left if left >= 8 && R > 8 => place.tile::<S, V, 8>(simd),
-                    left if left >= 4 => place.tile::<S, V, 4>(simd),
-                    left if left >= 2 => place.tile::<S, V, 2>(simd),
-                    _ => place.tile::<S, V, 1>(simd),
-                };
-            }
+            let mut place = Place {
+                product,
+                output,
+                panel,
+                first: number * PANEL,
+            };
+            by_rows::<S, V, R>(simd, rows, &mut place);
         }
     }
 }
 
-/// Where tiles are computed: from a row on, within a panel.
+/// Where tiles are computed: within a panel.
 struct Place<'a> {
     product: Product<'a>,
     output: &'a mut [f32],
@@ -135,21 +122,23 @@ struct Place<'a> {
     first: usize,
 }
 
-impl Place<'_> {
-    /// `R` rows of the panel. Returns how many.
+impl TileRows for Place<'_> {
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S) -> usize {
-        let depth = self.product.depth;
-        let rows: [&[f32]; R] = std::array::from_fn(|r| &self.product.input[r * depth..][..depth]);
+    fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, row: usize) {
+        let Product { depth, after, .. } = self.product;
+        let input = &self.product.input[row * depth..];
+        let rows: [&[f32]; R] = std::array::from_fn(|r| &input[r * depth..][..depth]);
+        let (after, output) = (
+            after.rows_from(row),
+            &mut self.output[row * after.columns..],
+        );
         for part in (0..PANEL).step_by(V * S::F32_LANES) {
-            if self.first + part >= self.product.after.columns {
+            if self.first + part >= after.columns {
                 break;
             }
             let sums = multiply::<S, V, R>(simd, &rows, (self.panel, part));
-            let after = self.product.after;
-            after.tile(simd, self.first + part, sums, self.output);
+            after.tile(simd, self.first + part, sums, output);
         }
-        R
     }
 }
 
