@@ -233,18 +233,23 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--text-rounds", type=int, default=3)
     arguments = parser.parse_args()
-    table = [("MODEL", "WHAT", "THREADS", "ENGINE", "MEDIAN/MS", "LEAST/MS", "ON THE CPU/MS", "TO OURS", "ON THE CPU")]
+    # Wide enough for each name, so that what is measured is shown at once and not at the end.
+    columns = [("MODEL", -14), ("WHAT", -6), ("THREADS", -8), ("ENGINE", -24), ("MEDIAN/MS", 10), ("LEAST/MS", 10)]
+    columns += [("ON THE CPU/MS", 14), ("TO OURS", 8), ("ON THE CPU", 11)]
+
+    def show(row):
+        cells = [cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, (_, width) in zip(row, columns)]
+        print(" ".join(cells).rstrip(), flush=True)
+
+    show([name for name, _ in columns])
     for model in arguments.models:
         for side, rounds in [("image", arguments.rounds), ("text", arguments.text_rounds)]:
             # Texts by all threads alone: they take seconds.
             for threads in arguments.threads if side == "image" else [max(arguments.threads)]:
                 if rounds:
                     print(f"{model}, {side} tower, threads: {threads}", file=sys.stderr)
-                    table.extend(measure(arguments, Tower(arguments.reference, model, side), threads, rounds))
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    for row in table:
-        cells = [cell.ljust(width) if i < 4 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
-        print("  ".join(cells).rstrip())
+                    for row in measure(arguments, Tower(arguments.reference, model, side), threads, rounds):
+                        show(row)
     for library in ["onnxruntime", "openvino", "torch"]:
         if library in sys.modules:
             print(f"{library} {sys.modules[library].__version__}")
