@@ -51,12 +51,18 @@ impl Opened {
     pub(super) fn embedded() -> Result<Self, Error> {
         let embedded = embedded::load()?;
         let checkpoint = Checkpoint::from_safetensors(embedded.safetensors, embedded::NAME)?;
-        let weights = import::import(checkpoint, &embedded.config)?;
-        Ok(Self {
-            config: embedded.config,
-            weights,
-            fingerprint: Sha256Hex::of(embedded.safetensors),
-            manifest: embedded.manifest,
+        std::thread::scope(|scope| {
+            let hash = scope.spawn(|| Sha256Hex::of(embedded.safetensors));
+            let weights = import::import(checkpoint, &embedded.config)?;
+            let fingerprint = hash
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(Self {
+                config: embedded.config,
+                weights,
+                fingerprint,
+                manifest: embedded.manifest,
+            })
         })
     }
 }
