@@ -234,7 +234,7 @@ def main():
     parser.add_argument("--text-rounds", type=int, default=3)
     arguments = parser.parse_args()
     # Wide enough for each name, so that what is measured is shown at once and not at the end.
-    columns = [("MODEL", -14), ("WHAT", -6), ("THREADS", -8), ("ENGINE", -24), ("MEDIAN/MS", 10), ("LEAST/MS", 10)]
+    columns = [("MODEL", -14), ("WHAT", -10), ("THREADS", -8), ("ENGINE", -24), ("MEDIAN/MS", 10), ("LEAST/MS", 10)]
     columns += [("ON THE CPU/MS", 14), ("TO OURS", 8), ("ON THE CPU", 11)]
 
     def show(row):
