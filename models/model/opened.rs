@@ -51,18 +51,15 @@ impl Opened {
     pub(super) fn embedded() -> Result<Self, Error> {
         let embedded = embedded::load()?;
         let checkpoint = Checkpoint::from_safetensors(embedded.safetensors, embedded::NAME)?;
-        std::thread::scope(|scope| {
-            let hash = scope.spawn(|| Sha256Hex::of(embedded.safetensors));
-            let weights = import::import(checkpoint, &embedded.config)?;
-            let fingerprint = hash
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok(Self {
-                config: embedded.config,
-                weights,
-                fingerprint,
-                manifest: embedded.manifest,
-            })
+        let (weights, fingerprint) = import_hashed(
+            || import::import(checkpoint, &embedded.config),
+            || Ok(Sha256Hex::of(embedded.safetensors)),
+        )?;
+        Ok(Self {
+            config: embedded.config,
+            weights,
+            fingerprint,
+            manifest: embedded.manifest,
         })
     }
 }
@@ -109,17 +106,11 @@ impl CheckpointFile {
 
     /// Folds the checkpoint, and hashes it beside.
     fn import(&self) -> Result<(Weights, Sha256Hex), Error> {
-        std::thread::scope(|scope| {
-            let hash = scope.spawn(|| checkpoint::digest(&self.path));
-            let weights = import::import(
-                Checkpoint::open(&self.path, &self.config.name)?,
-                &self.config,
-            )?;
-            let hash = hash
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok((weights, hash))
-        })
+        let import = || {
+            let checkpoint = Checkpoint::open(&self.path, &self.config.name)?;
+            import::import(checkpoint, &self.config)
+        };
+        import_hashed(import, || checkpoint::digest(&self.path))
     }
 
     /// `hash`: of the checkpoint. One file read in two ways gives two sets of vectors, which must
@@ -136,6 +127,21 @@ impl CheckpointFile {
             fingerprint,
         }
     }
+}
+
+/// Imports, and hashes on a thread of its own meanwhile; an error of the import comes first.
+fn import_hashed(
+    import: impl FnOnce() -> Result<Weights, Error>,
+    hash: impl FnOnce() -> Result<Sha256Hex, Error> + Send,
+) -> Result<(Weights, Sha256Hex), Error> {
+    std::thread::scope(|scope| {
+        let hash = scope.spawn(hash);
+        let weights = import()?;
+        let hash = hash
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((weights, hash))
+    })
 }
 
 /// True for two names of one file.
