@@ -6,6 +6,7 @@
 //! else runs along contiguous channels.
 
 mod activation;
+mod ahead;
 mod attention;
 mod conv_ffn;
 mod depthwise;

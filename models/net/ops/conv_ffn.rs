@@ -10,11 +10,16 @@ use super::activation::Activation;
 use super::depthwise::{Depthwise, Rows, depthwise, part};
 use super::flex;
 use super::map::Map;
-use super::matrix::{Dense, Layer, Then, linear};
+use super::matrix::{Dense, Layer, RUN, Then, linear};
 use super::share;
 
-/// Floats between the two products that a thread holds at a time.
-const HELD: usize = 1 << 16;
+/// Floats that a thread holds at a time: rows behind the depthwise convolution, between the products
+/// and behind them. They should stay in its second cache.
+const HELD: usize = 3 << 15;
+
+/// Channels between the products that are computed at a time, so that many rows pass a weight at
+/// once; what the second product makes of them is summed as if they were all there.
+const AT_ONCE: usize = RUN;
 
 /// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense
 /// layer, and the input added. Anasosalu Vasu et al., FastViT, <https://arxiv.org/abs/2303.14189>.
@@ -52,6 +57,7 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
         Dense::open(block.second.0, block.second.1)?,
     );
     let row = x.width * x.channels();
+    let held = 2 * row + x.width * first.columns().min(AT_ONCE);
     let inside = Inside {
         rows: Rows::new(
             x,
@@ -62,12 +68,11 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
         ),
         act: block.act,
         row,
-        hidden: x.width * first.columns(),
         first,
         second,
     };
     // As many pieces for each thread, all of about one size.
-    let fitting = (HELD / inside.hidden).clamp(1, x.height);
+    let fitting = (HELD / held).clamp(1, x.height);
     let pieces = x.height.div_ceil(fitting);
     let rows = match x.n.is_multiple_of(threads) {
         true => x.height.div_ceil(pieces),
@@ -91,9 +96,8 @@ struct Inside<'a> {
     first: Dense,
     act: Activation,
     second: Dense,
-    /// Elements of a row of pixels: of the input and the output, and between the products.
+    /// Elements of a row of pixels of the input and the output.
     row: usize,
-    hidden: usize,
 }
 
 /// What a thread keeps from block to block, so that it need be neither asked for nor zeroed.
@@ -122,19 +126,33 @@ impl Inside<'_> {
         let mixed = part(&mut held.mixed, output.len());
         self.rows
             .convolve_all(image, first, &mut held.padded, mixed);
-        let hidden = part(&mut held.hidden, rows.len() * self.hidden);
-        self.first.multiply(mixed, self.act, None, hidden);
         let residual = &image[rows.start * self.row..rows.end * self.row];
-        self.second
-            .multiply(hidden, Activation::Nothing, Some(residual), output);
+        let (first, second) = (self.first.weight(), self.second.weight());
+        let (pixels, all) = (output.len() / self.second.columns(), self.first.columns());
+        for start in (0..all).step_by(AT_ONCE) {
+            let now = start..all.min(start + AT_ONCE);
+            let next = now.end..all.min(now.end + AT_ONCE);
+            let hidden = part(&mut held.hidden, pixels * now.len());
+            let widened = self.first.product(mixed, self.act, None);
+            let widened = widened.of_columns(&now).before(second.depths(&now));
+            widened.run_alone(hidden);
+            let residual = Some(residual);
+            let narrowed = self.second.product(hidden, Activation::Nothing, residual);
+            let narrowed = narrowed.of_depths(&now);
+            match next.is_empty() {
+                true => narrowed.run_alone(output),
+                false => narrowed.before(first.columns(&next)).run_alone(output),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, map, matrix, random};
+    use super::super::testing::{assert_close, map, matrix, matrix_in, random};
     use super::super::with_stock_operations;
     use super::*;
+    use crate::precision::Precision;
 
     #[test]
     fn a_block_is_its_operations() {
@@ -168,6 +186,29 @@ mod tests {
                     let what = format!("{n}x{height}x{width}x{channels} for {threads}");
                     assert_close(ours, expected.clone() / size, &what);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_channels_in_parts_are_summed_as_all_at_once() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (channels, hidden) in [(24, 3 * AT_ONCE + 40), (40, AT_ONCE), (16, AT_ONCE + 1)] {
+                let [first, second] = [(channels, hidden), (hidden, channels)]
+                    .map(|(from, to)| (matrix_in(precision, from, to), random([to], 3)));
+                let (taps, bias) = (random([1, 9, channels], 4), random([1, channels], 5));
+                let depthwise = Depthwise::new(taps, bias, [3; 2]);
+                let block = ConvFfn {
+                    depthwise: &depthwise,
+                    first: (&first.0, Some(&first.1)),
+                    act: Activation::Gelu,
+                    second: (&second.0, Some(&second.1)),
+                };
+                let x = map(1, 9, 7, channels);
+                let values = |map: Map| map.data.into_data().try_into_vec::<f32>().unwrap();
+                let expected = values(one_by_one(&x, &block));
+                let found = values(fused(&x, &block, 2).expect("the CPU"));
+                assert_eq!(found, expected, "{precision:?}, {channels} and {hidden}");
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod after;
 mod bf16;
+mod blocks;
 mod packed;
 mod product;
 
@@ -21,7 +22,10 @@ use super::flex;
 use crate::precision::Precision;
 use after::After;
 use bf16::Pair;
-use product::{Packed, Product};
+use blocks::Part;
+use product::Product;
+
+pub(super) use product::{Packed, RUN};
 
 pub(crate) use bf16::is_native as multiplies_bf16;
 pub(crate) use packed::{PANEL, pack, panels};
@@ -213,7 +217,8 @@ impl Dense {
         self.product(input, act, residual).run_alone(output);
     }
 
-    fn product<'a>(
+    /// Rows of a product with it; `residual` is added behind the activation.
+    pub(super) fn product<'a>(
         &'a self,
         input: &'a [f32],
         act: Activation,
@@ -222,16 +227,23 @@ impl Dense {
         Product {
             input,
             depth: self.depth,
-            panels: match &self.panels {
-                OpenPanels::F32(panels) => Packed::F32(panels.read()),
-                OpenPanels::Bf16(panels) => Packed::Bf16(panels),
-            },
+            weight: self.weight(),
             after: After {
                 bias: self.bias.as_ref().map(flex::Buffer::read),
                 residual,
                 act,
                 columns: self.columns,
             },
+        }
+    }
+
+    /// All of the weight.
+    pub(super) fn weight(&self) -> Packed<'_> {
+        match &self.panels {
+            OpenPanels::F32(panels) => {
+                Packed::F32(Part::new(panels.read().as_chunks().0, self.columns))
+            }
+            OpenPanels::Bf16(panels) => Packed::Bf16(Part::new(panels, self.columns)),
         }
     }
 }

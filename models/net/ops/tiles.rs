@@ -2,6 +2,9 @@
 
 use pulp::Simd;
 
+/// Most rows of a tile: with two vectors a row, what 32 registers hold.
+pub(super) const MOST_ROWS: usize = 12;
+
 /// Work that is done in tiles.
 pub(super) trait InTiles: Sized {
     /// All of it, in tiles of at most `R` rows by `V` vectors.
@@ -19,7 +22,7 @@ pub(super) trait TileRows {
 #[inline(always)]
 pub(super) fn in_tiles<S: Simd>(simd: S, work: impl InTiles) {
     match S::F32_LANES {
-        16 => work.tiles::<S, 2, 12>(simd),
+        16 => work.tiles::<S, 2, MOST_ROWS>(simd),
         8 => work.tiles::<S, 2, 6>(simd),
         4 => work.tiles::<S, 2, 8>(simd),
         _ => work.tiles::<S, 1, 4>(simd),

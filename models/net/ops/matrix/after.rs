@@ -1,7 +1,10 @@
 //! What follows the sums of a product, done while they are still in registers.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
+use super::blocks::Block;
 use crate::net::ops::activation::Activation;
 
 /// Bias, activation and residual, and how the result lies.
@@ -14,7 +17,7 @@ pub(super) struct After<'a> {
     pub(super) columns: usize,
 }
 
-impl After<'_> {
+impl<'a> After<'a> {
     /// That of the rows from one on.
     pub(super) fn rows_from(&self, row: usize) -> Self {
         Self {
@@ -23,10 +26,64 @@ impl After<'_> {
         }
     }
 
+    /// That of some columns alone, where there is no residual.
+    pub(super) fn of_columns(self, columns: &Range<usize>) -> Self {
+        Self {
+            bias: self.bias.map(|all| &all[columns.clone()]),
+            columns: columns.len(),
+            ..self
+        }
+    }
+
+    /// Finishes the sums of a block of the weight, or keeps them in the output until the next blocks
+    /// have been added.
+    #[inline(always)]
+    pub(super) fn block<S: Simd, T, const V: usize, const R: usize>(
+        &self,
+        simd: S,
+        block: &Block<'_, T>,
+        mut sums: [[S::f32s; V]; R],
+        output: &mut [f32],
+    ) {
+        if !block.is_first {
+            self.add(simd, block.column, &mut sums, output);
+        }
+        let nothing = Self {
+            bias: None,
+            residual: None,
+            act: Activation::Nothing,
+            columns: self.columns,
+        };
+        let after = if block.is_last { *self } else { nothing };
+        after.tile(simd, block.column, sums, output);
+    }
+
+    /// Adds sums to those that a tile of the output holds.
+    #[inline(always)]
+    fn add<S: Simd, const V: usize, const R: usize>(
+        &self,
+        simd: S,
+        column: usize,
+        sums: &mut [[S::f32s; V]; R],
+        output: &[f32],
+    ) {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let row = &output[r * self.columns..][..self.columns];
+            for (v, sum) in sums.iter_mut().enumerate() {
+                let held = &row[self.columns.min(column + v * S::F32_LANES)..];
+                let held = match held.get(..S::F32_LANES) {
+                    Some(whole) => S::as_simd_f32s(whole).0[0],
+                    None => simd.partial_load_f32s(held),
+                };
+                *sum = simd.add_f32s(held, *sum);
+            }
+        }
+    }
+
     /// Finishes a tile, the first `R` rows of `output` from a column on; columns that are beyond the
     /// last are left out.
     #[inline(always)]
-    pub(super) fn tile<S: Simd, const V: usize, const R: usize>(
+    fn tile<S: Simd, const V: usize, const R: usize>(
         &self,
         simd: S,
         column: usize,

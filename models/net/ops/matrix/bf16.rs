@@ -10,15 +10,15 @@
 mod avx512;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::after::After;
+use super::blocks::{Block, Part, Step};
 use super::packed::PANEL;
-use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
-
-/// Most rows of a tile.
-const MOST_ROWS: usize = 12;
+use crate::net::ops::ahead::{LINE, fetch};
+use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 
 /// Pairs of depths whose products are summed one after the other: rounding errors grow with the
 /// length of such a sum, so long ones are summed in runs.
@@ -47,7 +47,16 @@ fn round(value: f32) -> u32 {
 /// Two depths of a panel: for each column a word, the first depth in its lower half.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub(super) struct Pair([u32; PANEL]);
+pub(in crate::net::ops) struct Pair([u32; PANEL]);
+
+impl Step for Pair {
+    #[inline(always)]
+    fn fetch(&self, columns: Range<usize>) {
+        columns
+            .step_by(LINE)
+            .for_each(|column| fetch(&self.0[column]));
+    }
+}
 
 /// Pairs of so many depths, the last one filled up with zeros.
 pub(super) const fn pairs(depth: usize) -> usize {
@@ -87,7 +96,7 @@ pub(super) fn unpack(depth: usize, panels: &[Pair]) -> Vec<f32> {
 pub(super) fn run(
     input: &[f32],
     depth: usize,
-    panels: &[Pair],
+    weight: Part<'_, Pair>,
     after: After<'_>,
     output: &mut [f32],
 ) {
@@ -105,7 +114,7 @@ pub(super) fn run(
             let task = Task {
                 input: &input[first * depth..][..rows * depth],
                 depth,
-                panels,
+                weight,
                 after: after.rows_from(first),
                 rounded,
                 output,
@@ -133,8 +142,7 @@ struct Task<'a> {
     /// `[rows, depth]`
     input: &'a [f32],
     depth: usize,
-    /// `[panels, pairs]`
-    panels: &'a [Pair],
+    weight: Part<'a, Pair>,
     after: After<'a>,
     /// Room for the rounded rows.
     rounded: &'a mut Vec<u32>,
@@ -169,18 +177,17 @@ impl Task<'_> {
 }
 
 impl InTiles for Task<'_> {
-    /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(mut self, simd: S) {
         self.round();
-        let rows = self.output.len() / self.after.columns;
-        let pairs = pairs(self.depth);
-        for (number, panel) in self.panels.chunks_exact(pairs).enumerate() {
+        let Self { weight, after, .. } = self;
+        let rows = self.output.len() / after.columns;
+        for block in weight.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), UNROLLED) {
             let mut place = Place {
                 rounded: self.rounded.as_chunks().0,
-                panel,
-                first: number * PANEL,
-                after: self.after,
+                pairs: weight.len(),
+                block,
+                after,
                 output: self.output,
             };
             by_rows::<S, V, R>(simd, rows, &mut place);
@@ -188,13 +195,12 @@ impl InTiles for Task<'_> {
     }
 }
 
-/// Where tiles are computed: within a panel.
+/// Where tiles are computed: within a block.
 struct Place<'a> {
     /// `[rows, pairs]`
     rounded: &'a [[u32; 2]],
-    panel: &'a [Pair],
-    /// First column of the panel.
-    first: usize,
+    pairs: usize,
+    block: Block<'a, Pair>,
     after: After<'a>,
     output: &'a mut [f32],
 }
@@ -202,57 +208,38 @@ struct Place<'a> {
 impl TileRows for Place<'_> {
     #[inline(always)]
     fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, row: usize) {
-        let pairs = self.panel.len();
-        let rounded = &self.rounded[row * pairs..];
-        let rows: [&[[u32; 2]]; R] = std::array::from_fn(|r| &rounded[r * pairs..][..pairs]);
-        let after = self.after.rows_from(row);
-        let output = &mut self.output[row * after.columns..];
-        for part in (0..PANEL).step_by(V * S::F32_LANES) {
-            let column = self.first + part;
-            if column >= after.columns {
-                break;
-            }
-            let sums = multiply::<S, V, R>(simd, &rows, self.panel, part);
-            after.tile(simd, column, sums, output);
-        }
+        let block = &mut self.block;
+        let rounded = &self.rounded[row * self.pairs..];
+        let rows = std::array::from_fn(|r| &rounded[r * self.pairs..][block.steps.clone()]);
+        let sums = multiply::<S, V, R>(simd, &rows, block);
+        let output = &mut self.output[row * self.after.columns..];
+        self.after.rows_from(row).block(simd, block, sums, output);
     }
 }
 
-/// `R` rows times `V` vectors of columns of a panel, from the column `part` on: a sum of the sums of
-/// [`RUN`] pairs.
+/// `R` rows times `V` vectors of columns of a block.
 #[inline(always)]
 fn multiply<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[[u32; 2]]; R],
-    panel: &[Pair],
-    part: usize,
+    block: &mut Block<'_, Pair>,
 ) -> [[S::f32s; V]; R] {
-    let mut totals = [[simd.splat_f32s(0.0); V]; R];
-    for start in (0..panel.len()).step_by(RUN) {
-        let places = start..panel.len().min(start + RUN);
-        let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        let rows: [&[[u32; 2]]; R] = std::array::from_fn(|r| &rows[r][places.clone()]);
-        let (blocks, left) = panel[places].as_chunks::<UNROLLED>();
-        for (i, block) in blocks.iter().enumerate() {
-            let values: [&[[u32; 2]; UNROLLED]; R] =
-                std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
-            for k in 0..UNROLLED {
-                let values: [[u32; 2]; R] = std::array::from_fn(|r| values[r][k]);
-                add_products(simd, &mut sums, values, &block[k].0[part..]);
-            }
-        }
-        for (k, pair) in left.iter().enumerate() {
-            let values: [[u32; 2]; R] =
-                std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
-            add_products(simd, &mut sums, values, &pair.0[part..]);
-        }
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total = simd.add_f32s(*total, sum);
-            }
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    let place = block.place();
+    let (blocks, left) = block.panel.as_chunks::<UNROLLED>();
+    for (i, pairs) in blocks.iter().enumerate() {
+        block.ahead.look();
+        let values: [&[[u32; 2]; UNROLLED]; R] = std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
+        for k in 0..UNROLLED {
+            let values: [[u32; 2]; R] = std::array::from_fn(|r| values[r][k]);
+            add_products(simd, &mut sums, values, &pairs[k].0[place..]);
         }
     }
-    totals
+    for (k, pair) in left.iter().enumerate() {
+        let values: [[u32; 2]; R] = std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
+        add_products(simd, &mut sums, values, &pair.0[place..]);
+    }
+    sums
 }
 
 /// Adds the products of two values of each row with two rows of columns, the second ones first, as
@@ -358,7 +345,7 @@ mod tests {
                 simd(Task {
                     input: &input,
                     depth,
-                    panels: &panels,
+                    weight: Part::new(&panels, columns),
                     after: After {
                         bias: Some(&bias),
                         residual: Some(&residual),

@@ -1,24 +1,28 @@
 //! Products with a packed weight, tile by tile.
 
-use std::ops::Range;
+use std::hint::black_box;
+use std::ops::{Range, RangeFrom};
 
 use pulp::{Simd, WithSimd};
 
 use super::after::After;
 use super::bf16::{self, Pair};
+use super::blocks::{Block, Part};
 use super::packed::PANEL;
 use crate::net::ops::share;
-use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
-
-/// Most rows of a tile: with two vectors a row, what 32 registers hold.
-const MOST_ROWS: usize = 12;
+use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 
 /// Products that are summed one after the other: rounding errors grow with the length of such a
-/// sum, so long ones are summed in runs.
-const RUN: usize = 256;
+/// sum, so long ones are summed in runs. With the columns of a tile in AVX2, a run fills half of the
+/// first cache.
+pub(in crate::net::ops) const RUN: usize = 256;
 
-/// Depths that are worked through between two looks at where the rows end.
-const BLOCK: usize = 32;
+/// Depths that are worked through between two looks ahead, and fewer of them where so many are left.
+const STEPS: usize = 32;
+const FEW: usize = 16;
+
+/// Depths that are written one after the other.
+const UNROLLED: usize = 4;
 
 /// Multiplications below which a second thread does not pay.
 const PARALLEL: usize = 1 << 18;
@@ -28,22 +32,76 @@ const TASK: usize = 1 << 18;
 
 /// Rows of a product.
 #[derive(Clone, Copy)]
-pub(super) struct Product<'a> {
+pub(in crate::net::ops) struct Product<'a> {
     /// `[rows, depth]`
     pub(super) input: &'a [f32],
     pub(super) depth: usize,
-    pub(super) panels: Packed<'a>,
+    pub(super) weight: Packed<'a>,
     pub(super) after: After<'a>,
 }
 
-/// The panels of a weight, in its precision.
+/// A weight, or a part of one, in its precision.
 #[derive(Clone, Copy)]
-pub(super) enum Packed<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [Pair]),
+pub(in crate::net::ops) enum Packed<'a> {
+    F32(Part<'a, [f32; PANEL]>),
+    Bf16(Part<'a, Pair>),
+}
+
+impl<'a> Packed<'a> {
+    /// Some columns, from the first one of a panel on.
+    pub(in crate::net::ops) fn columns(self, columns: &Range<usize>) -> Self {
+        match self {
+            Self::F32(part) => Self::F32(part.columns(columns)),
+            Self::Bf16(part) => Self::Bf16(part.columns(columns)),
+        }
+    }
+
+    /// Some of the depth, from an even number on.
+    pub(in crate::net::ops) fn depths(self, depths: &Range<usize>) -> Self {
+        match self {
+            Self::F32(part) => Self::F32(part.steps(depths.clone())),
+            Self::Bf16(part) => Self::Bf16(part.steps(depths.start / 2..bf16::pairs(depths.end))),
+        }
+    }
+
+    /// This one, when `next` is multiplied with behind it.
+    fn before(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::F32(part), Self::F32(next)) => Self::F32(part.before(next)),
+            (Self::Bf16(part), Self::Bf16(next)) => Self::Bf16(part.before(next)),
+            _ => self,
+        }
+    }
 }
 
 impl<'a> Product<'a> {
+    /// With some columns of the weight alone, from the first one of a panel on: those of the output.
+    pub(in crate::net::ops) fn of_columns(self, columns: &Range<usize>) -> Self {
+        Self {
+            weight: self.weight.columns(columns),
+            after: self.after.of_columns(columns),
+            ..self
+        }
+    }
+
+    /// With some of the weight's depth alone, which is all that `input` has. The first part of the
+    /// depth comes first: the others are added to what the output holds then.
+    pub(in crate::net::ops) fn of_depths(self, depths: &Range<usize>) -> Self {
+        Self {
+            weight: self.weight.depths(depths),
+            depth: depths.len(),
+            ..self
+        }
+    }
+
+    /// This one, when `next` is multiplied with behind it.
+    pub(in crate::net::ops) fn before(self, next: Packed<'a>) -> Self {
+        Self {
+            weight: self.weight.before(next),
+            ..self
+        }
+    }
+
     /// All rows, shared among the threads: each task takes some rows through all panels.
     pub(super) fn run(&self, rows: usize, output: &mut [f32]) {
         let columns = self.after.columns;
@@ -64,15 +122,15 @@ impl<'a> Product<'a> {
     }
 
     /// As many rows as `output` has, by this thread alone.
-    pub(super) fn run_alone(&self, output: &mut [f32]) {
-        match self.panels {
-            Packed::F32(panels) => pulp::Arch::new().dispatch(Task(*self, panels, output)),
-            Packed::Bf16(panels) => bf16::run(self.input, self.depth, panels, self.after, output),
+    pub(in crate::net::ops) fn run_alone(&self, output: &mut [f32]) {
+        match self.weight {
+            Packed::F32(part) => pulp::Arch::new().dispatch(Task(*self, part, output)),
+            Packed::Bf16(part) => bf16::run(self.input, self.depth, part, self.after, output),
         }
     }
 
     /// The rows from a first one on.
-    fn rows(&self, from: std::ops::RangeFrom<usize>) -> Self {
+    fn rows(&self, from: RangeFrom<usize>) -> Self {
         Self {
             input: &self.input[from.start * self.depth..],
             after: self.after.rows_from(from.start),
@@ -81,8 +139,8 @@ impl<'a> Product<'a> {
     }
 }
 
-/// As many rows of a product as the output has, its panels in single precision.
-struct Task<'a>(Product<'a>, &'a [f32], &'a mut [f32]);
+/// As many rows of a product as the output has, its weight in single precision.
+struct Task<'a>(Product<'a>, Part<'a, [f32; PANEL]>, &'a mut [f32]);
 
 impl WithSimd for Task<'_> {
     type Output = ();
@@ -94,126 +152,109 @@ impl WithSimd for Task<'_> {
 }
 
 impl InTiles for Task<'_> {
-    /// Tiles of `R` rows by `V` vectors, panel by panel, so that a panel is read once for the rows.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize, const R: usize>(self, simd: S) {
-        let Self(product, panels, output) = self;
-        let columns = product.after.columns;
-        let rows = output.len() / columns;
-        for (number, panel) in panels.chunks_exact(product.depth * PANEL).enumerate() {
+        let Self(product, part, output) = self;
+        let rows = output.len() / product.after.columns;
+        for block in part.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), STEPS) {
             let mut place = Place {
                 product,
                 output,
-                panel,
-                first: number * PANEL,
+                block,
             };
             by_rows::<S, V, R>(simd, rows, &mut place);
         }
     }
 }
 
-/// Where tiles are computed: within a panel.
+/// Where tiles are computed: within a block.
 struct Place<'a> {
     product: Product<'a>,
     output: &'a mut [f32],
-    /// `[depth, PANEL]`
-    panel: &'a [f32],
-    /// First column of the panel.
-    first: usize,
+    block: Block<'a, [f32; PANEL]>,
 }
 
 impl TileRows for Place<'_> {
     #[inline(always)]
     fn tile<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, row: usize) {
         let Product { depth, after, .. } = self.product;
+        let block = &mut self.block;
         let input = &self.product.input[row * depth..];
-        let rows: [&[f32]; R] = std::array::from_fn(|r| &input[r * depth..][..depth]);
-        let (after, output) = (
-            after.rows_from(row),
-            &mut self.output[row * after.columns..],
-        );
-        for part in (0..PANEL).step_by(V * S::F32_LANES) {
-            if self.first + part >= after.columns {
-                break;
-            }
-            let sums = multiply::<S, V, R>(simd, &rows, (self.panel, part));
-            after.tile(simd, self.first + part, sums, output);
-        }
+        let rows = std::array::from_fn(|r| &input[r * depth..][block.steps.clone()]);
+        let columns = (block.panel, block.place());
+        let sums = run::<S, V, R>(simd, &rows, columns, || block.ahead.look());
+        let output = &mut self.output[row * after.columns..];
+        after.rows_from(row).block(simd, block, sums, output);
     }
 }
 
-/// `R` rows times `V` vectors of columns of a panel, from a column on: a sum of the sums of [`RUN`]
-/// products.
-#[inline(always)]
-fn multiply<S: Simd, const V: usize, const R: usize>(
-    simd: S,
-    rows: &[&[f32]; R],
-    panel: (&[f32], usize),
-) -> [[S::f32s; V]; R] {
-    let depth = rows[0].len();
-    let mut totals = [[simd.splat_f32s(0.0); V]; R];
-    for start in (0..depth).step_by(RUN) {
-        let sums = run::<S, V, R>(simd, rows, start..depth.min(start + RUN), panel);
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total = simd.add_f32s(*total, sum);
-            }
-        }
-    }
-    totals
-}
-
-/// The part of a product at some depths.
+/// `R` rows times `V` vectors of columns, from a column of their panel on. `ahead` is called now and
+/// then.
 #[inline(always)]
 fn run<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[f32]; R],
-    depths: Range<usize>,
-    (panel, column): (&[f32], usize),
+    columns: (&[[f32; PANEL]], usize),
+    mut ahead: impl FnMut(),
 ) -> [[S::f32s; V]; R] {
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
-    let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][depths.clone()]);
-    let panel = (panel[depths.start * PANEL..].as_chunks().0, column);
-    let done = blocks::<S, V, R, BLOCK>(simd, &mut sums, &rows, panel, 0);
-    blocks::<S, V, R, 1>(simd, &mut sums, &rows, panel, done);
+    let done = steps::<S, V, R, STEPS>(simd, &mut sums, rows, columns, 0, &mut ahead);
+    let done = steps::<S, V, R, FEW>(simd, &mut sums, rows, columns, done, &mut ahead);
+    steps::<S, V, R, 1>(simd, &mut sums, rows, columns, done, &mut || ());
     sums
 }
 
-/// Adds the products of as many blocks of `LENGTH` depths as there are from a depth on, and returns up
-/// to where. Within a block, whose length the compiler knows, nothing is left to be checked.
+/// Adds the products of `LENGTH` depths, as often as there are so many from one on, and returns up to
+/// where. Within them nothing is left to be checked, as the compiler knows how many they are.
 #[inline(always)]
-fn blocks<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
+fn steps<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
     sums: &mut [[S::f32s; V]; R],
     rows: &[&[f32]; R],
     (panel, column): (&[[f32; PANEL]], usize),
     from: usize,
+    ahead: &mut impl FnMut(),
 ) -> usize {
     let count = (rows[0].len() - from) / LENGTH;
     let panel = panel[from..].as_chunks::<LENGTH>().0;
     for (i, columns) in panel[..count].iter().enumerate() {
-        let values: [&[f32; LENGTH]; R] =
+        ahead();
+        let mut values: [&[f32; LENGTH]; R] =
             std::array::from_fn(|r| &rows[r][from..].as_chunks().0[i]);
-        for (k, columns) in columns.iter().enumerate() {
-            let values: [f32; R] = std::array::from_fn(|r| values[r][k]);
-            add_products(simd, sums, values, &columns[column..]);
+        if LENGTH > UNROLLED {
+            // Or the compiler would see that they lie equally far apart, and compute all addresses
+            // from the first at each depth, where registers can hold them.
+            values = black_box(values);
+        }
+        let mut k = 0;
+        while k + UNROLLED <= LENGTH {
+            for k in k..k + UNROLLED {
+                add_products(simd, sums, &values, k, &columns[k][column..]);
+            }
+            k += UNROLLED;
+        }
+        while k < LENGTH {
+            add_products(simd, sums, &values, k, &columns[k][column..]);
+            k += 1;
         }
     }
     from + count * LENGTH
 }
 
-/// Adds the products of one value of each row with a row of columns.
+/// Adds the products of the `k`-th value of each row with a row of columns. Loops are plain ones here
+/// and above: of iterators and closures so deep inside, not all is seen through by the compiler, and
+/// sums would be kept in memory.
 #[inline(always)]
-fn add_products<S: Simd, const V: usize, const R: usize>(
+fn add_products<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
     sums: &mut [[S::f32s; V]; R],
-    values: [f32; R],
+    values: &[&[f32; LENGTH]; R],
+    k: usize,
     columns: &[f32],
 ) {
-    let columns = S::as_simd_f32s(&columns[..V * S::F32_LANES]).0;
-    let columns: [S::f32s; V] = std::array::from_fn(|v| columns[v]);
-    for (value, sums) in values.into_iter().zip(sums) {
-        let value = simd.splat_f32s(value);
+    let columns = &S::as_simd_f32s(&columns[..V * S::F32_LANES]).0[..V];
+    for (values, sums) in values.iter().zip(sums) {
+        let value = simd.splat_f32s(values[k]);
         for (column, sum) in columns.iter().zip(sums) {
             *sum = simd.mul_add_e_f32s(value, *column, *sum);
         }
@@ -232,6 +273,7 @@ mod tests {
         let (rows, depth, columns) = (29, 50, 75);
         let weight = matrix(depth, columns);
         let panels: Vec<f32> = weight.f32_panels().into_data().try_into_vec().unwrap();
+        let part = Part::new(panels.as_chunks().0, columns);
         let values = |seed| -> Vec<f32> {
             let values = random([rows * depth.max(columns)], seed);
             values.into_data().try_into_vec().unwrap()
@@ -240,7 +282,7 @@ mod tests {
         let product = Product {
             input: &input[..rows * depth],
             depth,
-            panels: Packed::F32(&panels),
+            weight: Packed::F32(part),
             after: After {
                 bias: Some(&residual[..columns]),
                 residual: Some(&residual[..rows * columns]),
@@ -250,7 +292,7 @@ mod tests {
         };
         let run = |simd: &dyn Fn(Task<'_>)| {
             let mut output = vec![f32::NAN; rows * columns];
-            simd(Task(product, &panels, &mut output));
+            simd(Task(product, part, &mut output));
             output
         };
         let scalar = run(&|task| pulp::Scalar::new().vectorize(task));

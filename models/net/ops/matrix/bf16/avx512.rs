@@ -3,15 +3,15 @@
 #![allow(unsafe_code, reason = "the instruction, and its types")]
 
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
-    _mm512_set1_epi32, _mm512_setzero_ps,
+    __m256bh, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_set1_epi32,
+    _mm512_setzero_ps,
 };
 
 use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
-use super::{PANEL, Pair, RUN, Task, grow, pairs};
+use super::{Block, MOST_ROWS, PANEL, Pair, RUN, Task, grow, pairs};
 
 /// Numbers of a vector of single precision.
 const LANES: usize = 16;
@@ -21,9 +21,6 @@ const VECTORS: usize = PANEL / LANES;
 
 /// Pairs of depths that are written one after the other.
 const UNROLLED: usize = 4;
-
-/// Rows of a tile: with two vectors a row, what 32 registers hold.
-const ROWS: usize = super::MOST_ROWS;
 
 /// Proof that the processor has what the kernel needs.
 #[derive(Clone, Copy)]
@@ -41,14 +38,14 @@ impl Kernel {
     }
 }
 
-/// The task, tile by tile, panel by panel.
+/// The task, tile by tile, block by block.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
 #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
 fn tiles(simd: V4, task: Task<'_>) {
     let Task {
         input,
         depth,
-        panels,
+        weight,
         after,
         rounded,
         output,
@@ -61,20 +58,20 @@ fn tiles(simd: V4, task: Task<'_>) {
     {
         round(row, words);
     }
-    for (number, panel) in panels.chunks_exact(pairs).enumerate() {
-        let column = number * PANEL;
+    for mut block in weight.blocks(PANEL, RUN, rows.div_ceil(MOST_ROWS), UNROLLED) {
         let mut row = 0;
         while row < rows {
             let words = &rounded[row * pairs..];
             let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
             macro_rules! tile {
                 ($rows:expr) => {{
-                    after.tile(simd, column, multiply::<{ $rows }>(words, panel), output);
+                    let sums = multiply::<{ $rows }>(words, pairs, &mut block);
+                    after.block(simd, &block, sums, output);
                     $rows
                 }};
             }
             row += match rows - row {
-                ROWS.. => tile!(ROWS),
+                MOST_ROWS.. => tile!(MOST_ROWS),
                 8.. => tile!(8),
                 4.. => tile!(4),
                 2.. => tile!(2),
@@ -107,43 +104,36 @@ fn round_vector(values: f32x16) -> [u32; LANES / 2] {
     unsafe { std::mem::transmute::<__m256bh, [u32; LANES / 2]>(rounded) }
 }
 
-/// The first `R` rows of `[rows, pairs]` times a panel.
+/// The first `R` rows of `[rows, pairs]` times a block.
 #[target_feature(enable = "avx512bf16,avx512f")]
 #[inline]
-fn multiply<const R: usize>(rows: &[u32], panel: &[Pair]) -> [[f32x16; VECTORS]; R] {
-    let pairs = panel.len();
-    let mut totals = [[_mm512_setzero_ps(); VECTORS]; R];
-    for start in (0..pairs).step_by(RUN) {
-        let end = pairs.min(start + RUN);
-        let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
-        let rows: [&[u32]; R] =
-            std::array::from_fn(|row| &rows[row * pairs + start..row * pairs + end]);
-        // Blocks of known length, in which nothing is left to be checked.
-        let (blocks, left) = vectors(&panel[start..end]).as_chunks::<UNROLLED>();
-        for (i, block) in blocks.iter().enumerate() {
-            let words: [&[u32; UNROLLED]; R] =
-                std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
-            for (k, columns) in block.iter().enumerate() {
-                for (sums, words) in sums.iter_mut().zip(words) {
-                    add_products(sums, words[k], *columns);
-                }
-            }
-        }
-        for (k, columns) in left.iter().enumerate() {
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                add_products(sums, row[blocks.len() * UNROLLED + k], *columns);
-            }
-        }
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total = _mm512_add_ps(*total, sum);
+fn multiply<const R: usize>(
+    rows: &[u32],
+    pairs: usize,
+    block: &mut Block<'_, Pair>,
+) -> [[f32x16; VECTORS]; R] {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
+    let rows: [&[u32]; R] = std::array::from_fn(|row| &rows[row * pairs..][block.steps.clone()]);
+    // Pieces of known length, in which nothing is left to be checked.
+    let (pieces, left) = vectors(block.panel).as_chunks::<UNROLLED>();
+    for (i, piece) in pieces.iter().enumerate() {
+        block.ahead.look();
+        let words: [&[u32; UNROLLED]; R] = std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
+        for (k, columns) in piece.iter().enumerate() {
+            for (sums, words) in sums.iter_mut().zip(words) {
+                add_products(sums, words[k], *columns);
             }
         }
     }
+    for (k, columns) in left.iter().enumerate() {
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            add_products(sums, row[pieces.len() * UNROLLED + k], *columns);
+        }
+    }
     let mut found = [[cast([0.0_f32; LANES]); VECTORS]; R];
-    for (found, totals) in found.iter_mut().zip(totals) {
-        for (found, total) in found.iter_mut().zip(totals) {
-            *found = cast(total);
+    for (found, sums) in found.iter_mut().zip(sums) {
+        for (found, sum) in found.iter_mut().zip(sums) {
+            *found = cast(sum);
         }
     }
     found
