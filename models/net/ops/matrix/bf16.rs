@@ -24,8 +24,8 @@ use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 /// length of such a sum, so long ones are summed in runs.
 const RUN: usize = 128;
 
-/// Pairs of depths that are written one after the other.
-const UNROLLED: usize = 2;
+/// Pairs of depths that are worked through between two looks ahead.
+const STEPS: usize = 16;
 
 /// Words of rounded rows that a thread holds at a time: they should stay in the second cache.
 const HELD: usize = 1 << 16;
@@ -182,7 +182,7 @@ impl InTiles for Task<'_> {
         self.round();
         let Self { weight, after, .. } = self;
         let rows = self.output.len() / after.columns;
-        for block in weight.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), UNROLLED) {
+        for block in weight.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), STEPS) {
             let mut place = Place {
                 rounded: self.rounded.as_chunks().0,
                 pairs: weight.len(),
@@ -226,29 +226,43 @@ fn multiply<S: Simd, const V: usize, const R: usize>(
 ) -> [[S::f32s; V]; R] {
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     let place = block.place();
-    let (blocks, left) = block.panel.as_chunks::<UNROLLED>();
-    for (i, pairs) in blocks.iter().enumerate() {
-        block.ahead.look();
-        let values: [&[[u32; 2]; UNROLLED]; R] = std::array::from_fn(|r| &rows[r].as_chunks().0[i]);
-        for k in 0..UNROLLED {
-            let values: [[u32; 2]; R] = std::array::from_fn(|r| values[r][k]);
-            add_products(simd, &mut sums, values, &pairs[k].0[place..]);
-        }
-    }
-    for (k, pair) in left.iter().enumerate() {
-        let values: [[u32; 2]; R] = std::array::from_fn(|r| rows[r][blocks.len() * UNROLLED + k]);
-        add_products(simd, &mut sums, values, &pair.0[place..]);
-    }
+    let done = steps::<S, V, R, STEPS>(simd, &mut sums, rows, (block, place), 0);
+    steps::<S, V, R, 1>(simd, &mut sums, rows, (block, place), done);
     sums
 }
 
-/// Adds the products of two values of each row with two rows of columns, the second ones first, as
-/// AVX512-BF16 does.
+/// Adds the products of `LENGTH` pairs, as often as there are so many from one on, and returns up to
+/// where. Within them nothing is left to be checked, as the compiler knows how many they are.
 #[inline(always)]
-fn add_products<S: Simd, const V: usize, const R: usize>(
+fn steps<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
     sums: &mut [[S::f32s; V]; R],
-    values: [[u32; 2]; R],
+    rows: &[&[[u32; 2]]; R],
+    (block, place): (&mut Block<'_, Pair>, usize),
+    from: usize,
+) -> usize {
+    let pieces = block.panel[from..].as_chunks::<LENGTH>().0;
+    for (i, pairs) in pieces.iter().enumerate() {
+        if LENGTH > 1 {
+            block.ahead.look();
+        }
+        let values: [&[[u32; 2]; LENGTH]; R] =
+            std::array::from_fn(|r| &rows[r][from..].as_chunks().0[i]);
+        for k in 0..LENGTH {
+            add_products(simd, sums, &values, k, &pairs[k].0[place..]);
+        }
+    }
+    from + pieces.len() * LENGTH
+}
+
+/// Adds the products of the `k`-th two values of each row with two rows of columns, the second ones
+/// first, as AVX512-BF16 does.
+#[inline(always)]
+fn add_products<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; R],
+    values: &[&[[u32; 2]; LENGTH]; R],
+    k: usize,
     words: &[u32],
 ) {
     let words = S::as_simd_u32s(&words[..V * S::F32_LANES]).0;
@@ -259,9 +273,9 @@ fn add_products<S: Simd, const V: usize, const R: usize>(
         first[v] = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(words[v], half));
         second[v] = simd.transmute_f32s_u32s(simd.and_u32s(words[v], upper));
     }
-    for (values, sums) in values.into_iter().zip(sums) {
-        let one = simd.splat_f32s(f32::from_bits(values[0]));
-        let two = simd.splat_f32s(f32::from_bits(values[1]));
+    for (values, sums) in values.iter().zip(sums) {
+        let one = simd.splat_f32s(f32::from_bits(values[k][0]));
+        let two = simd.splat_f32s(f32::from_bits(values[k][1]));
         for v in 0..V {
             sums[v] = simd.mul_add_e_f32s(two, second[v], sums[v]);
             sums[v] = simd.mul_add_e_f32s(one, first[v], sums[v]);

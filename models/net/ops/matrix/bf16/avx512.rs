@@ -6,12 +6,13 @@ use std::arch::x86_64::{
     __m256bh, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_set1_epi32,
     _mm512_setzero_ps,
 };
+use std::hint::black_box;
 
 use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
-use super::{Block, MOST_ROWS, PANEL, Pair, RUN, Task, grow, pairs};
+use super::{Block, MOST_ROWS, PANEL, Pair, RUN, STEPS, Task, grow, pairs};
 
 /// Numbers of a vector of single precision.
 const LANES: usize = 16;
@@ -58,7 +59,7 @@ fn tiles(simd: V4, task: Task<'_>) {
     {
         round(row, words);
     }
-    for mut block in weight.blocks(PANEL, RUN, rows.div_ceil(MOST_ROWS), UNROLLED) {
+    for mut block in weight.blocks(PANEL, RUN, rows.div_ceil(MOST_ROWS), STEPS) {
         let mut row = 0;
         while row < rows {
             let words = &rounded[row * pairs..];
@@ -114,20 +115,26 @@ fn multiply<const R: usize>(
 ) -> [[f32x16; VECTORS]; R] {
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
     let rows: [&[u32]; R] = std::array::from_fn(|row| &rows[row * pairs..][block.steps.clone()]);
-    // Pieces of known length, in which nothing is left to be checked.
-    let (pieces, left) = vectors(block.panel).as_chunks::<UNROLLED>();
+    // Pieces of known length, in which nothing is left to be checked, and whose addresses registers
+    // hold: the compiler would compute them anew for each pair.
+    let (pieces, left) = vectors(block.panel).as_chunks::<STEPS>();
     for (i, piece) in pieces.iter().enumerate() {
         block.ahead.look();
-        let words: [&[u32; UNROLLED]; R] = std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
-        for (k, columns) in piece.iter().enumerate() {
-            for (sums, words) in sums.iter_mut().zip(words) {
-                add_products(sums, words[k], *columns);
+        let words: [&[u32; STEPS]; R] = std::array::from_fn(|row| &rows[row].as_chunks().0[i]);
+        let words = black_box(words);
+        let mut k = 0;
+        while k < STEPS {
+            for k in k..k + UNROLLED {
+                for (sums, words) in sums.iter_mut().zip(&words) {
+                    add_products(sums, words[k], piece[k]);
+                }
             }
+            k += UNROLLED;
         }
     }
     for (k, columns) in left.iter().enumerate() {
         for (sums, row) in sums.iter_mut().zip(rows) {
-            add_products(sums, row[pieces.len() * UNROLLED + k], *columns);
+            add_products(sums, row[pieces.len() * STEPS + k], *columns);
         }
     }
     let mut found = [[cast([0.0_f32; LANES]); VECTORS]; R];
