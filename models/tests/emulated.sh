@@ -10,6 +10,9 @@
 # instructions; where only an older one is packaged, its source builds in minutes:
 #   ./configure --with-nogui --enable-x86-64 --enable-cpu-level=6 --enable-avx --enable-evex \
 #     --enable-amx --enable-pci --disable-plugins && make
+# Of 3.0 itself one line must be mended first: in cpu/decoder/ia_opcodes_evex.def, VDPBF16PS reads a
+# whole vector from memory, OP_mVps, not OP_mVdq32, by which it takes a short displacement for a
+# sixteenth of what it is.
 # On Debian the rest is
 #   apt-get install bochsbios vgabios busybox-static isolinux syslinux-common xorriso cpio
 #   apt-get download linux-image-$VERSION-cloud-amd64 && dpkg -x linux-image-*.deb kernel

@@ -233,6 +233,10 @@ fn multiply<S: Simd, const V: usize, const R: usize>(
 
 /// Adds the products of `LENGTH` pairs, as often as there are so many from one on, and returns up to
 /// where. Within them nothing is left to be checked, as the compiler knows how many they are.
+#[allow(
+    clippy::needless_range_loop,
+    reason = "iterators so deep inside are not seen through"
+)]
 #[inline(always)]
 fn steps<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,

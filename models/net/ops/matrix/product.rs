@@ -206,6 +206,10 @@ fn run<S: Simd, const V: usize, const R: usize>(
 
 /// Adds the products of `LENGTH` depths, as often as there are so many from one on, and returns up to
 /// where. Within them nothing is left to be checked, as the compiler knows how many they are.
+#[allow(
+    clippy::needless_range_loop,
+    reason = "iterators so deep inside are not seen through"
+)]
 #[inline(always)]
 fn steps<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
@@ -242,8 +246,8 @@ fn steps<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
 }
 
 /// Adds the products of the `k`-th value of each row with a row of columns. Loops are plain ones here
-/// and above: of iterators and closures so deep inside, not all is seen through by the compiler, and
-/// sums would be kept in memory.
+/// and above: the compiler does not see through iterators and closures so deep inside, and would keep
+/// sums in memory.
 #[inline(always)]
 fn add_products<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     simd: S,
