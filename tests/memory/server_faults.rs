@@ -327,7 +327,9 @@ fn what_is_acknowledged_is_stored_once_whatever_the_server_does() {
     );
 }
 
-/// The disk of a server is full: its tables cannot grow.
+/// The disk of a server is full: its tables cannot grow. MariaDB aborts where there is no room even
+/// to roll back a statement of many rows (labels are stored so, in the background); whoever looks
+/// after the server starts it again once there is room.
 #[test]
 fn a_full_disk_below_a_server_costs_nothing_that_is_acknowledged() {
     let kind = Kind::of_the_suite();
@@ -341,7 +343,7 @@ fn a_full_disk_below_a_server_costs_nothing_that_is_acknowledged() {
         Kind::Postgres => "/base/",
     };
     let disk = Disk::new();
-    let database = DatabaseServer::start_with(kind, &disk.environment(tables));
+    let mut database = DatabaseServer::start_with(kind, &disk.environment(tables));
     let data = Arc::new(Data::on(database.url()));
     let server = Server::start_with(&Settings {
         data: Some(data.clone()),
@@ -374,11 +376,22 @@ fn a_full_disk_below_a_server_costs_nothing_that_is_acknowledged() {
         std::thread::sleep(Duration::from_millis(100));
     }
     disk.says("");
-    let mut since = 0;
+    let (mut since, mut aborted) = (0, 0);
     until("being acknowledged again", PATIENCE_OF_A_DISK, || {
+        if database.has_ended() {
+            println!("{} gave up, and is started again", kind.name());
+            aborted += 1;
+            database.restart();
+        }
         since += u32::from(rate(&mut client));
         since >= ACKNOWLEDGED && !is_degraded(&mut client)
     });
     let [stored] = data.numbers("SELECT COUNT(*) FROM clip_image_theme_feedback");
-    assert_eq!(stored, acknowledged, "{}", server.log());
+    // One may have been committed as the server aborted, before it could say so.
+    let range = acknowledged..=acknowledged + aborted;
+    assert!(
+        range.contains(&stored),
+        "{acknowledged} acknowledged, {stored} stored: {}",
+        server.log()
+    );
 }

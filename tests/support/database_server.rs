@@ -72,6 +72,11 @@ impl DatabaseServer {
         self.wait();
     }
 
+    /// Whether it has ended by itself, as one may that cannot go on.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Stops it in the middle of what it does: connections are taken and never answered.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
