@@ -330,135 +330,182 @@ impl WithSimd for Row<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // Eight sums side by side keep two units busy that take four cycles each for a
-        // multiplication, where there are registers for them and for the taps.
-        let has_registers = S::F32_LANES == 16;
+        // multiplication.
         match (self.rows.width, self.rows.kernel[1], self.rows.stride) {
-            (8.., 3, 1) if has_registers => self.tiles::<S, 8, 3, 1, 10>(simd),
-            (8.., 5, 1) if has_registers => self.tiles::<S, 8, 5, 1, 12>(simd),
-            (8.., 7, 1) if has_registers => self.tiles::<S, 8, 7, 1, 14>(simd),
-            (8.., 3, 2) if has_registers => self.tiles::<S, 8, 3, 2, 17>(simd),
-            (8.., 5, 2) if has_registers => self.tiles::<S, 8, 5, 2, 19>(simd),
-            (8.., 7, 2) if has_registers => self.tiles::<S, 8, 7, 2, 21>(simd),
-            (4.., 3, 1) => self.tiles::<S, 4, 3, 1, 6>(simd),
-            (4.., 5, 1) => self.tiles::<S, 4, 5, 1, 8>(simd),
-            (4.., 7, 1) => self.tiles::<S, 4, 7, 1, 10>(simd),
-            (4.., 3, 2) => self.tiles::<S, 4, 3, 2, 9>(simd),
-            (4.., 5, 2) => self.tiles::<S, 4, 5, 2, 11>(simd),
-            (4.., 7, 2) => self.tiles::<S, 4, 7, 2, 13>(simd),
-            _ => self.pixel_by_pixel(simd),
+            (8.., 3, 1) => self.tiles::<S, ByRows<3, 10>, 8, 1>(simd),
+            (8.., 5, 1) => self.tiles::<S, ByRows<5, 12>, 8, 1>(simd),
+            (8.., 7, 1) if holds_seven_taps::<S>() => self.tiles::<S, ByRows<7, 14>, 8, 1>(simd),
+            (8.., _, 1) => self.tiles::<S, ByTaps<1>, 8, 1>(simd),
+            (8.., _, 2) => self.tiles::<S, ByTaps<2>, 8, 1>(simd),
+            (4.., 3, 1) if S::F32_LANES < BLOCK => self.tiles::<S, ByRows<3, 6>, 4, 2>(simd),
+            (4.., _, 1) if S::F32_LANES < BLOCK => self.tiles::<S, ByTaps<1>, 4, 2>(simd),
+            (4.., _, 2) if S::F32_LANES < BLOCK => self.tiles::<S, ByTaps<2>, 4, 2>(simd),
+            (4.., _, 1) => self.tiles::<S, ByTaps<1>, 4, 1>(simd),
+            (4.., _, 2) => self.tiles::<S, ByTaps<2>, 4, 1>(simd),
+            _ => self.tiles::<S, ByTaps<1>, 1, 1>(simd),
         }
     }
 }
 
-impl<'a> Row<'a> {
-    /// `TILE` output pixels at a time, which see `SEEN` pixels of each row: so many of them stay in
-    /// registers as there are sums and taps. The last tile overlaps the one before it.
+/// Whether a processor has registers for eight sums, the seven taps of a row of a kernel, and a pixel.
+fn holds_seven_taps<S: Simd>() -> bool {
+    matches!(S::F32_LANES, 4 | 16)
+}
+
+impl Row<'_> {
+    /// All of it, `TILE` output pixels by `V` vectors at a time. The last tile overlaps the one before
+    /// it.
+    #[allow(clippy::needless_range_loop, reason = "see `Sum`")]
     #[inline(always)]
-    fn tiles<S: Simd, const TILE: usize, const K: usize, const STRIDE: usize, const SEEN: usize>(
-        mut self,
-        simd: S,
-    ) {
-        const { assert!(SEEN == (TILE - 1) * STRIDE + K) };
-        let (line, width) = (self.rows.line(), self.rows.width);
-        let pitch = self.rows.blocks() * line;
-        for (phase, block) in self.places() {
-            let taps = self.taps(phase, block).as_chunks::<K>().0;
-            let lines: &'a [Block] = &self.padded[block * line..];
-            for v in 0..BLOCK / S::F32_LANES {
-                let bias = self.bias::<S>(simd, phase, block, v);
-                for left in (0..width).step_by(TILE) {
-                    let left = left.min(width - TILE);
-                    let mut sums = [bias; TILE];
-                    for (ky, taps) in taps.iter().enumerate() {
-                        let seen = &lines[ky * pitch + left * STRIDE..][..SEEN];
-                        let seen = seen.as_array::<SEEN>().unwrap_or(&[[0.0; BLOCK]; SEEN]);
-                        let taps: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&taps[k], v));
-                        for (x, pixel) in seen.iter().enumerate() {
-                            let pixel = load::<S>(pixel, v);
-                            for (t, sum) in sums.iter_mut().enumerate() {
-                                if x >= t * STRIDE && x - t * STRIDE < K {
-                                    *sum = simd.mul_add_e_f32s(pixel, taps[x - t * STRIDE], *sum);
-                                }
-                            }
-                        }
-                    }
-                    for (t, sum) in sums.into_iter().enumerate() {
-                        self.put(simd, [phase, block, v], left + t, sum);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Any kernel and stride.
-    #[inline(always)]
-    fn pixel_by_pixel<S: Simd>(mut self, simd: S) {
-        let (line, width, stride) = (self.rows.line(), self.rows.width, self.rows.stride);
-        let (pitch, kernel) = (self.rows.blocks() * line, self.rows.kernel[1]);
-        for (phase, block) in self.places() {
-            let taps = self.taps(phase, block);
-            let lines: &'a [Block] = &self.padded[block * line..];
-            for v in 0..BLOCK / S::F32_LANES {
-                let bias = self.bias::<S>(simd, phase, block, v);
-                for x in 0..width {
-                    let mut sum = bias;
-                    for (ky, taps) in taps.chunks_exact(kernel).enumerate() {
-                        let seen = &lines[ky * pitch + x * stride..][..kernel];
-                        for (pixel, tap) in seen.iter().zip(taps) {
-                            let (pixel, tap) = (load::<S>(pixel, v), load::<S>(tap, v));
-                            sum = simd.mul_add_e_f32s(pixel, tap, sum);
-                        }
-                    }
-                    self.put(simd, [phase, block, v], x, sum);
-                }
-            }
-        }
-    }
-
-    /// Each output of a channel with each block of channels.
-    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let blocks = self.rows.blocks();
-        (0..self.rows.multiplier)
-            .flat_map(move |phase| (0..blocks).map(move |block| (phase, block)))
-    }
-
-    /// The taps of a block, of the rows of the kernel that lie inside the map.
-    fn taps(&self, phase: usize, block: usize) -> &'a [Block] {
-        let [kh, kw] = self.rows.kernel;
-        let first = (phase * self.rows.blocks() + block) * kh * kw;
-        &self.rows.weight[first + self.kernel.start * kw..first + self.kernel.end * kw]
-    }
-
-    /// The bias of a vector of a block; zeros behind the last channel.
-    #[inline(always)]
-    fn bias<S: Simd>(&self, simd: S, phase: usize, block: usize, v: usize) -> S::f32s {
-        let channels = self.rows.channels;
-        let first = (block * BLOCK + v * S::F32_LANES).min(channels);
-        let last = channels.min(first + S::F32_LANES);
-        simd.partial_load_f32s(&self.rows.bias[phase * channels..][first..last])
-    }
-
-    /// Puts a vector of a block, activated, where output pixel `x` has it.
-    #[inline(always)]
-    fn put<S: Simd>(&mut self, simd: S, [phase, block, v]: [usize; 3], x: usize, sum: S::f32s) {
+    fn tiles<S: Simd, Kernel: Sum, const TILE: usize, const V: usize>(self, simd: S) {
         let Rows {
             channels,
             multiplier,
             act,
+            width,
+            kernel: [kh, kw],
             ..
         } = *self.rows;
-        let first = block * BLOCK + v * S::F32_LANES;
-        if first >= channels {
-            return;
+        let (blocks, line) = (self.rows.blocks(), self.rows.line());
+        for (phase, block) in (0..multiplier * blocks).map(|i| (i / blocks, i % blocks)) {
+            let taps = &self.rows.weight[(phase * blocks + block) * kh * kw..][..kh * kw];
+            let under = Under {
+                lines: &self.padded[block * line..],
+                pitch: blocks * line,
+                taps: &taps[self.kernel.start * kw..self.kernel.end * kw],
+                width: kw,
+            };
+            for v in (0..BLOCK / S::F32_LANES).step_by(V) {
+                // The channels of each vector; none of them behind the last one.
+                let places: [Range<usize>; V] = std::array::from_fn(|w| {
+                    let first = block * BLOCK + (v + w) * S::F32_LANES;
+                    let last = channels.min(first + S::F32_LANES);
+                    phase * channels + first.min(last)..phase * channels + last
+                });
+                let mut biases = [simd.splat_f32s(0.0); V];
+                for w in 0..V {
+                    biases[w] = simd.partial_load_f32s(&self.rows.bias[places[w].clone()]);
+                }
+                for left in (0..width).step_by(TILE) {
+                    let left = left.min(width - TILE);
+                    let first = left * self.rows.stride;
+                    let mut sums =
+                        Kernel::add::<S, TILE, V>(simd, &under, v, first, [biases; TILE]);
+                    if act != Activation::Nothing {
+                        for t in 0..TILE {
+                            for w in 0..V {
+                                sums[t][w] = act.apply(simd, sums[t][w]);
+                            }
+                        }
+                    }
+                    let pixel = multiplier * channels;
+                    let pixels = &mut self.output[left * pixel..][..TILE * pixel];
+                    for t in 0..TILE {
+                        for w in 0..V {
+                            let to = &mut pixels[t * pixel..][places[w].clone()];
+                            if to.len() == S::F32_LANES {
+                                S::as_mut_simd_f32s(to).0[0] = sums[t][w];
+                            } else {
+                                simd.partial_store_f32s(to, sums[t][w]);
+                            }
+                        }
+                    }
+                }
+            }
         }
-        let sum = act.apply(simd, sum);
-        let at = (x * multiplier + phase) * channels + first;
-        if first + S::F32_LANES <= channels {
-            let output = &mut self.output[at..at + S::F32_LANES];
-            S::as_mut_simd_f32s(output).0[0] = sum;
-        } else {
-            simd.partial_store_f32s(&mut self.output[at..at + channels - first], sum);
+    }
+}
+
+/// What a row is summed of, of one block of channels and one output of each.
+struct Under<'a> {
+    /// The padded rows under the kernel.
+    lines: &'a [Block],
+    /// Blocks from one of them to the next.
+    pitch: usize,
+    /// The rows of the kernel one after the other.
+    taps: &'a [Block],
+    /// Taps of a row of the kernel.
+    width: usize,
+}
+
+/// How products are added to sums. Loops over sums are plain ones: the compiler does not see through
+/// iterators and closures so deep inside, and would keep the sums in memory.
+trait Sum {
+    /// Adds all of `TILE` output pixels and of `V` vectors from the `v`-th of the block on, where the
+    /// first of the pixels sees padded pixels from the `first` on.
+    fn add<S: Simd, const TILE: usize, const V: usize>(
+        simd: S,
+        under: &Under,
+        v: usize,
+        first: usize,
+        sums: [[S::f32s; V]; TILE],
+    ) -> [[S::f32s; V]; TILE];
+}
+
+/// With the `K` taps of a row of the kernel in registers, so that each of the `SEEN` pixels is loaded
+/// once; with stride 1.
+struct ByRows<const K: usize, const SEEN: usize>;
+
+impl<const K: usize, const SEEN: usize> Sum for ByRows<K, SEEN> {
+    #[allow(clippy::needless_range_loop, reason = "see `Sum`")]
+    #[inline(always)]
+    fn add<S: Simd, const TILE: usize, const V: usize>(
+        simd: S,
+        under: &Under,
+        v: usize,
+        first: usize,
+        mut sums: [[S::f32s; V]; TILE],
+    ) -> [[S::f32s; V]; TILE] {
+        const { assert!(SEEN == TILE - 1 + K) };
+        let rows = under.taps.as_chunks::<K>().0;
+        for ky in 0..rows.len() {
+            let seen = &under.lines[ky * under.pitch + first..][..SEEN];
+            let seen = seen.as_array::<SEEN>().unwrap_or(&[[0.0; BLOCK]; SEEN]);
+            for w in 0..V {
+                let taps: [S::f32s; K] = std::array::from_fn(|k| load::<S>(&rows[ky][k], v + w));
+                for x in 0..SEEN {
+                    let pixel = load::<S>(&seen[x], v + w);
+                    for t in 0..TILE {
+                        if x >= t && x - t < K {
+                            sums[t][w] = simd.mul_add_e_f32s(pixel, taps[x - t], sums[t][w]);
+                        }
+                    }
+                }
+            }
         }
+        sums
+    }
+}
+
+/// Any kernel, one tap after the other, so that no more registers than one are needed beside the sums.
+struct ByTaps<const STRIDE: usize>;
+
+impl<const STRIDE: usize> Sum for ByTaps<STRIDE> {
+    #[allow(clippy::needless_range_loop, reason = "see `Sum`")]
+    #[inline(always)]
+    fn add<S: Simd, const TILE: usize, const V: usize>(
+        simd: S,
+        under: &Under,
+        v: usize,
+        first: usize,
+        mut sums: [[S::f32s; V]; TILE],
+    ) -> [[S::f32s; V]; TILE] {
+        // Pixels from the first to the last under a tap.
+        let span = (TILE - 1) * STRIDE + 1;
+        for ky in 0..under.taps.len() / under.width {
+            let taps = &under.taps[ky * under.width..][..under.width];
+            let seen = &under.lines[ky * under.pitch + first..][..span - 1 + under.width];
+            for (tap, pixels) in taps.iter().zip(seen.windows(span)) {
+                for w in 0..V {
+                    let tap = load::<S>(tap, v + w);
+                    for t in 0..TILE {
+                        let pixel = load::<S>(&pixels[t * STRIDE], v + w);
+                        sums[t][w] = simd.mul_add_e_f32s(pixel, tap, sums[t][w]);
+                    }
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -485,7 +532,9 @@ mod tests {
             ([5, 5], 1),
             ([5, 5], 2),
         ] {
-            for (height, width, channels) in [(1, 1, 3), (6, 9, 16), (13, 8, 20), (3, 2, 40)] {
+            for (height, width, channels) in
+                [(1, 1, 3), (6, 9, 16), (13, 8, 20), (5, 6, 40), (3, 2, 40)]
+            {
                 for (multiplier, act, padding) in [
                     (1, Activation::Nothing, Padding::Half),
                     (2, Activation::Gelu, Padding::Half),
