@@ -36,17 +36,17 @@ impl<'a> After<'a> {
     }
 
     /// Finishes the sums of a block of the weight, or keeps them in the output until the next blocks
-    /// have been added.
+    /// have been added. The sums are lent: given away, all of them would be copied, twice a tile.
     #[inline(always)]
     pub(super) fn block<S: Simd, T, const V: usize, const R: usize>(
         &self,
         simd: S,
         block: &Block<'_, T>,
-        mut sums: [[S::f32s; V]; R],
+        sums: &mut [[S::f32s; V]; R],
         output: &mut [f32],
     ) {
         if !block.is_first {
-            self.add(simd, block.column, &mut sums, output);
+            self.add(simd, block.column, sums, output);
         }
         let nothing = Self {
             bias: None,
@@ -87,16 +87,16 @@ impl<'a> After<'a> {
         &self,
         simd: S,
         column: usize,
-        sums: [[S::f32s; V]; R],
+        sums: &mut [[S::f32s; V]; R],
         output: &mut [f32],
     ) {
         if column + V * S::F32_LANES <= self.columns {
             self.whole(simd, column, sums, output);
             return;
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (v, sum) in sums.into_iter().enumerate() {
-                self.broken(simd, row, column + v * S::F32_LANES, sum, output);
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                self.broken(simd, row, column + v * S::F32_LANES, *sum, output);
             }
         }
     }
@@ -108,20 +108,20 @@ impl<'a> After<'a> {
         &self,
         simd: S,
         column: usize,
-        mut sums: [[S::f32s; V]; R],
+        sums: &mut [[S::f32s; V]; R],
         output: &mut [f32],
     ) {
         let width = V * S::F32_LANES;
         if let Some(bias) = self.bias {
             let bias = S::as_simd_f32s(&bias[column..column + width]).0;
-            for sums in &mut sums {
+            for sums in sums.iter_mut() {
                 for v in 0..V {
                     sums[v] = simd.add_f32s(sums[v], bias[v]);
                 }
             }
         }
         if self.act != Activation::Nothing {
-            for sums in &mut sums {
+            for sums in sums.iter_mut() {
                 for sum in sums {
                     *sum = self.act.apply(simd, *sum);
                 }

@@ -211,9 +211,11 @@ impl TileRows for Place<'_> {
         let block = &mut self.block;
         let rounded = &self.rounded[row * self.pairs..];
         let rows = std::array::from_fn(|r| &rounded[r * self.pairs..][block.steps.clone()]);
-        let sums = multiply::<S, V, R>(simd, &rows, block);
+        let mut sums = multiply::<S, V, R>(simd, &rows, block);
         let output = &mut self.output[row * self.after.columns..];
-        self.after.rows_from(row).block(simd, block, sums, output);
+        self.after
+            .rows_from(row)
+            .block(simd, block, &mut sums, output);
     }
 }
 

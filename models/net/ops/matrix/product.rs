@@ -182,9 +182,9 @@ impl TileRows for Place<'_> {
         let input = &self.product.input[row * depth..];
         let rows = std::array::from_fn(|r| &input[r * depth..][block.steps.clone()]);
         let columns = (block.panel, block.place());
-        let sums = run::<S, V, R>(simd, &rows, columns, || block.ahead.look());
+        let mut sums = run::<S, V, R>(simd, &rows, columns, || block.ahead.look());
         let output = &mut self.output[row * after.columns..];
-        after.rows_from(row).block(simd, block, sums, output);
+        after.rows_from(row).block(simd, block, &mut sums, output);
     }
 }
 

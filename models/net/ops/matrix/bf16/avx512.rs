@@ -66,8 +66,8 @@ fn tiles(simd: V4, task: Task<'_>) {
             let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
             macro_rules! tile {
                 ($rows:expr) => {{
-                    let sums = multiply::<{ $rows }>(words, pairs, &mut block);
-                    after.block(simd, &block, sums, output);
+                    let mut sums = multiply::<{ $rows }>(words, pairs, &mut block);
+                    after.block(simd, &block, &mut sums, output);
                     $rows
                 }};
             }
