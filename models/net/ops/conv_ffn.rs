@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use super::activation::Activation;
 use super::depthwise::{Depthwise, Rows, depthwise, part};
-use super::flex;
+use super::flex::{self, room};
 use super::map::Map;
 use super::matrix::{Dense, Layer, RUN, Then, linear};
 use super::share;
@@ -71,15 +71,9 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
         first,
         second,
     };
-    // As many pieces for each thread, all of about one size.
-    let fitting = (HELD / held).clamp(1, x.height);
-    let pieces = x.height.div_ceil(fitting);
-    let rows = match x.n.is_multiple_of(threads) {
-        true => x.height.div_ceil(pieces),
-        false => x.height.div_ceil(pieces.next_multiple_of(threads)),
-    };
+    let rows = share::rows_of_a_piece(x.n, x.height, HELD / held, threads);
     let input = input.read();
-    let mut output = vec![0.0; input.len()];
+    let mut output = room(input.len());
     let image = x.height * row;
     share::pieces_of_images(&mut output, image, rows * row, |n, i, output| {
         inside.run(&input[n * image..][..image], i * rows, output);

@@ -13,7 +13,7 @@ use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
 
 use super::activation::Activation;
-use super::flex;
+use super::flex::{self, room};
 use super::map::Map;
 use super::padding::{Padding, padded_stock};
 use super::share;
@@ -123,8 +123,9 @@ pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
             let outputs = rows.multiplier * rows.channels;
             let row = x.width * x.channels();
             let input = input.read();
-            let mut output = vec![0.0; x.n * height * width * outputs];
-            let at_once = rows.at_once(HELD).min(height.div_ceil(share::threads()));
+            let mut output = room(x.n * height * width * outputs);
+            let most = rows.at_once(HELD);
+            let at_once = share::rows_of_a_piece(x.n, height, most, share::threads());
             let (image, piece) = (height * width * outputs, at_once * width * outputs);
             share::pieces_of_images(&mut output, image, piece, |n, i, output| {
                 let image = &input[n * x.height * row..][..x.height * row];

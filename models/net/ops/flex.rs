@@ -1,6 +1,6 @@
 //! In and out of the CPU backend's tensors.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape, Tensor};
@@ -78,6 +78,51 @@ impl Buffer {
     pub(super) fn close<const D: usize>(self) -> Tensor<D> {
         Tensor::from_primitive::<Flex>(self.0)
     }
+}
+
+/// Elements of the largest buffers that are kept for later operations, and how many a thread keeps:
+/// the maps before, within and behind a block.
+const LARGEST_KEPT: usize = 1 << 18;
+const MOST_KEPT: usize = 3;
+
+thread_local! {
+    /// What maps that nobody wants any more have left.
+    static LEFT: RefCell<Vec<Vec<f32>>> = RefCell::default();
+}
+
+/// Room for so many elements, every one of which is to be written: what was there before still is.
+/// Zeros would take one thread as long to write as many an operation takes all of them.
+pub(super) fn room(length: usize) -> Vec<f32> {
+    let mut left = LEFT.take();
+    let fits = |buffer: &Vec<f32>| buffer.capacity() >= length;
+    let mut room = match left.iter().position(fits) {
+        Some(fitting) => left.swap_remove(fitting),
+        None => Vec::new(),
+    };
+    LEFT.set(left);
+    room.resize(length, 0.0);
+    if cfg!(test) {
+        room.fill(f32::NAN);
+    }
+    room
+}
+
+/// Keeps what a tensor occupies for later operations of this thread, where nobody else has it.
+pub(super) fn leave<const D: usize>(tensor: Tensor<D>) {
+    let Ok(Buffer(tensor)) = open(tensor) else {
+        return;
+    };
+    if !tensor.is_unique() || tensor.layout().num_elements() > LARGEST_KEPT {
+        return;
+    }
+    let Ok(room) = tensor.into_data().try_into_vec() else {
+        return;
+    };
+    LEFT.with_borrow_mut(|left| {
+        if left.len() < MOST_KEPT {
+            left.push(room);
+        }
+    });
 }
 
 /// A new tensor on the CPU backend.

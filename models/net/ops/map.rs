@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::flex;
+
 /// A feature map `[n, height, width, channels]`, stored as `[n * height * width, channels]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Map {
@@ -15,6 +17,11 @@ impl Map {
     /// The same places with other channels.
     pub(crate) fn with(&self, data: Tensor<2>) -> Self {
         Self { data, ..*self }
+    }
+
+    /// Leaves its memory to later maps.
+    pub(crate) fn leave(self) {
+        flex::leave(self.data);
     }
 
     pub(crate) fn channels(&self) -> usize {

@@ -138,7 +138,7 @@ pub(crate) fn linear(
         Then::Add(residual) => (Activation::Nothing, flex::open(residual).ok()),
     };
     let rows = input.read().len() / weight.input;
-    let mut output = vec![0.0; rows * weight.output];
+    let mut output = flex::room(rows * weight.output);
     let residual = residual.as_ref().map(flex::Buffer::read);
     let product = dense.product(input.read(), act, residual);
     product.run(rows, &mut output);

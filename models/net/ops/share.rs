@@ -84,6 +84,22 @@ pub(super) fn threads() -> usize {
     }
 }
 
+/// Numbers of pieces that are weighed against each other.
+const TRIED: usize = 4;
+
+/// Rows of a piece, `most` at most, when those of so many images are shared among threads: so many
+/// that every thread has as much to do.
+pub(super) fn rows_of_a_piece(images: usize, rows: usize, most: usize, threads: usize) -> usize {
+    let fewest = rows.div_ceil(most.clamp(1, rows));
+    if images.is_multiple_of(threads) {
+        return rows.div_ceil(fewest);
+    }
+    let pieces = (fewest.next_multiple_of(threads)..).step_by(threads);
+    let each = pieces.take(TRIED).map(|pieces| rows.div_ceil(pieces));
+    let of_a_thread = |each: &usize| each * rows.div_ceil(*each).div_ceil(threads);
+    each.min_by_key(of_a_thread).unwrap_or(rows)
+}
+
 /// Has each piece of so many elements made, the last one maybe shorter, by whoever is free.
 pub(super) fn pieces(
     elements: &mut [f32],
@@ -195,6 +211,24 @@ mod tests {
         assert_eq!(elements, expected);
         assert_eq!(by.len(), 1, "nobody else took part");
         assert_eq!(numbered(20).0, [0.0; 10]);
+    }
+
+    #[test]
+    fn threads_have_as_much_to_do_as_each_other() {
+        for (images, rows, most, threads, expected) in [
+            (1, 32, 6, 1, 6),
+            (1, 32, 6, 2, 4), // not 6, with 18 rows for one and 14 for the other
+            (1, 32, 13, 2, 8),
+            (1, 16, 100, 2, 8),
+            (2, 32, 6, 2, 6), // an image each
+            (3, 32, 6, 2, 4),
+            (1, 7, 0, 2, 1),
+            (1, 1, 5, 16, 1),
+            (1, 100, 100, 16, 7),
+        ] {
+            let found = rows_of_a_piece(images, rows, most, threads);
+            assert_eq!(found, expected, "{images} of {rows}, {most}, {threads}");
+        }
     }
 
     #[test]

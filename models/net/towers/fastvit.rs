@@ -217,7 +217,11 @@ impl Block {
 
     fn forward(&self, x: Map) -> Map {
         let x = match &self.mixer {
-            Mixer::RepMixer(conv) => ops::depthwise(&x, conv, Activation::Nothing),
+            Mixer::RepMixer(conv) => {
+                let mixed = ops::depthwise(&x, conv, Activation::Nothing);
+                x.leave();
+                mixed
+            }
             Mixer::Attention { norm, attention } => {
                 let normal = match norm {
                     Some(norm) => norm.forward(x.data.clone()),
@@ -227,6 +231,8 @@ impl Block {
                 x.with(attention.forward(normal, x.data.clone(), &sequences))
             }
         };
-        ops::conv_ffn(&x, &self.mlp.behind(&self.spatial))
+        let output = ops::conv_ffn(&x, &self.mlp.behind(&self.spatial));
+        x.leave();
+        output
     }
 }

@@ -110,12 +110,8 @@ impl<'a> Product<'a> {
             self.run_alone(output);
             return;
         }
-        let share = rows.div_ceil(threads);
         let fitting = (TASK / 4 / self.depth).max(MOST_ROWS);
-        let task = match share <= fitting {
-            true => share,
-            false => fitting / MOST_ROWS * MOST_ROWS,
-        };
+        let task = share::rows_of_a_piece(1, rows, fitting, threads);
         share::pieces(output, task * columns, |i, output| {
             self.rows(i * task..).run_alone(output);
         });
