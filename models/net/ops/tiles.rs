@@ -39,6 +39,11 @@ pub(super) fn by_rows<S: Simd, const V: usize, const R: usize>(
     let mut row = 0;
     while row < rows {
         row += match rows - row {
+            // Two rows alone would keep the units waiting; four and four do not.
+            8 if R == 6 => {
+                work.tile::<S, V, 4>(simd, row);
+                4
+            }
             left if left >= R => {
                 work.tile::<S, V, R>(simd, row);
                 R
