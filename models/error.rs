@@ -53,6 +53,44 @@ pub enum Error {
         "this build has no nsfw model; set the option `mode` of the stage nsfw to contrast or label"
     )]
     NoNsfwModel,
+    /// This program was built without what the device needs.
+    #[error(
+        "this build has no device '{device}'; build it with `cargo build --release --features {device}`, or set CLIP_DEVICE=cpu"
+    )]
+    DeviceNotBuilt {
+        /// The device's name, which is its feature's, too.
+        device: &'static str,
+    },
+    /// The device computes in single precision alone.
+    #[error(
+        "the device '{device}' does not compute in {precision}; unset CLIP_PRECISION, or set CLIP_DEVICE=cpu"
+    )]
+    PrecisionOfDevice {
+        /// The device's name.
+        device: &'static str,
+        /// The precision's.
+        precision: &'static str,
+    },
+    /// No driver gives the device.
+    #[error(
+        "cannot open the device '{device}' ({reason}); it takes a GPU that this process may use and its \
+         Vulkan driver (Debian: mesa-vulkan-drivers, or NVIDIA's own), which `vulkaninfo --summary` \
+         shows, or set CLIP_DEVICE=cpu"
+    )]
+    NoDevice {
+        /// The device's name.
+        device: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The device failed at its work: it was lost, or its memory is full.
+    #[error("the device '{device}' failed: {reason}")]
+    DeviceFailed {
+        /// The device's name.
+        device: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
     /// The preset's weights are not published where open_clip finds them.
     #[error("{model}:{tag} has no published download; get the file by hand and give its path")]
     NotPublished {
@@ -153,6 +191,16 @@ pub enum Error {
     /// The classifier of unsafe pictures gave no probabilities: its weights are broken.
     #[error("{0} gave undefined probabilities; its weights are damaged")]
     DegenerateClasses(&'static str),
+}
+
+impl Error {
+    /// Whether the device that was asked for cannot be had, whatever model it is for.
+    pub fn is_of_device(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceNotBuilt { .. } | Self::PrecisionOfDevice { .. } | Self::NoDevice { .. }
+        )
+    }
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

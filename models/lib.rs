@@ -36,7 +36,8 @@
 //!
 //! - No module knows one that knows it. `error` and `precision` know none, `config` `error` alone,
 //!   `preset` these two; `input` and `net` know `config`, `error` and `precision`; `files` knows
-//!   those, `preset` and of `net` the weights.
+//!   those, `preset` and of `net` the weights. Which device is meant only `device` knows, and who
+//!   opens a model; `net` has it from its tensors.
 //! - The towers know nothing of checkpoints, the import nothing of how a tower runs; between them
 //!   are named weights. Another layout of weights or activations changes `net` and the last step of
 //!   `files::import::fold`, and counts up the format of records.

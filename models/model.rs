@@ -37,12 +37,15 @@ const MOST_IMAGES_AT_ONCE: usize = 16;
 const MOST_TEXTS_AT_ONCE: usize = 1024;
 
 /// A model on a device. It is shared freely between threads; every call computes on its caller's
-/// thread and on rayon's pool, and takes from milliseconds to seconds: call it off async threads.
+/// thread and on rayon's pool, or on a GPU while that thread waits, and takes from milliseconds to
+/// seconds: call it off async threads.
 pub struct Model {
     config: ModelConfig,
     fingerprint: Sha256Hex,
     device: Device,
     precision: Precision,
+    /// The device, open.
+    open: burn::tensor::Device,
     towers: Towers,
     tokenizer: Arc<Tokenizer>,
     /// For each image tower what it takes.
@@ -56,7 +59,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotPulled`] when the weights are not on this machine, the errors of reading and
-    /// importing a checkpoint otherwise. That a record cannot be kept is logged and no error.
+    /// importing a checkpoint otherwise, those of [`Device::check`], [`Error::NoDevice`] and
+    /// [`Error::DeviceFailed`] where the device cannot be had. That a record cannot be kept is logged
+    /// and no error.
     pub fn open(source: &Source, cache: &Cache, device: Device) -> Result<Self, Error> {
         Self::open_in(source, cache, device, Precision::F32)
     }
@@ -94,6 +99,7 @@ impl Model {
         precision: Precision,
         open: impl FnOnce(CheckpointFile) -> Result<Opened, Error>,
     ) -> Result<Self, Error> {
+        let on = device.open(precision)?;
         let file = CheckpointFile::of(source, cache)?;
         let beside = file
             .as_ref()
@@ -106,7 +112,8 @@ impl Model {
                 None => Ok(Tokenizer::new()),
             });
             let opened = file.map_or_else(Opened::embedded, open)?;
-            let towers = Towers::new(&opened.config, opened.weights, &device.burn(), precision)?;
+            let towers = Towers::new(&opened.config, opened.weights, &on, precision)?;
+            device.finish(&on)?;
             let tokenizer = tokenizer
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -143,6 +150,7 @@ impl Model {
                 fingerprint,
                 device,
                 precision,
+                open: on,
                 towers,
                 tokenizer: Arc::new(tokenizer),
                 manifest: opened.manifest,
@@ -276,10 +284,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::WrongPixels`] for pixels prepared by a model of another size,
-    /// [`Error::DegenerateEmbedding`] for broken weights.
+    /// [`Error::DegenerateEmbedding`] for broken weights, [`Error::DeviceFailed`].
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Vec<Vec<f32>>, Error> {
         let sides: Vec<usize> = self.inputs.iter().map(Normalised::side).collect();
-        let device = self.device.burn();
         for pixels in images {
             let found: Vec<usize> = pixels.of_towers().map(Pixels::side).collect();
             if found != sides {
@@ -292,10 +299,10 @@ impl Model {
         }
         let mut embeddings = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let outputs = ops::for_pictures(images.len(), |some| {
+            let outputs = self.device.for_pictures(images.len(), |some| {
                 let maps = self.inputs.iter().enumerate();
                 let maps =
-                    maps.map(|(tower, input)| input.map(&images[some.clone()], tower, &device));
+                    maps.map(|(tower, input)| input.map(&images[some.clone()], tower, &self.open));
                 self.towers.embed_images(maps.collect())
             });
             for output in outputs {
@@ -308,7 +315,7 @@ impl Model {
     /// Embeds texts as they are, without a template: one vector of length 1 each.
     ///
     /// # Errors
-    /// [`Error::DegenerateEmbedding`] for broken weights.
+    /// [`Error::DegenerateEmbedding`] for broken weights, [`Error::DeviceFailed`].
     pub fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
         let context = self.config.text.context_length;
         let mut embeddings = Vec::with_capacity(texts.len());
@@ -318,7 +325,7 @@ impl Model {
                 .map(|text| self.tokenizer.encode(text, context))
                 .collect();
             let texts: Vec<_> = tokens.iter().map(inputs::text).collect();
-            let output = ops::on_the_pool(|| self.towers.embed_texts(&texts));
+            let output = self.device.run(|| self.towers.embed_texts(&texts));
             self.unit_rows(output, &mut embeddings)?;
         }
         Ok(embeddings)
@@ -406,8 +413,7 @@ impl Model {
     }
 
     fn unit_rows(&self, rows: Tensor<2>, embeddings: &mut Vec<Vec<f32>>) -> Result<(), Error> {
-        let values = rows.into_data().try_into_vec::<f32>();
-        let values = values.map_err(|_| Error::DegenerateEmbedding(self.id().to_owned()))?;
+        let values = self.device.read(rows)?;
         for row in values.chunks_exact(self.dim()) {
             embeddings.push(self.unit(row.to_vec())?);
         }

@@ -13,9 +13,10 @@ use crate::files::checkpoint::Checkpoint;
 use crate::files::import;
 use crate::input::pixels::PixelView;
 use crate::input::preprocess::stretch;
-use crate::net::ops::{self, Map, Then};
+use crate::net::ops::{Map, Then};
 use crate::net::towers::{InvertedResidualNet, Linear};
 use crate::net::weights::{Scope, Weights};
+use crate::precision::Precision;
 
 #[cfg(embedded_nsfw)]
 const FILE: Option<&[u8]> = Some(include_bytes!("nsfw/nsfwjs-mobilenet-v2-mid.safetensors"));
@@ -57,6 +58,8 @@ pub struct NsfwNet {
     net: InvertedResidualNet,
     classes: Linear,
     device: Device,
+    /// The device, open.
+    open: burn::tensor::Device,
 }
 
 impl NsfwNet {
@@ -64,7 +67,8 @@ impl NsfwNet {
     ///
     /// # Errors
     /// [`Error::NoNsfwModel`] when this program was built without, those of an import when its
-    /// file is damaged.
+    /// file is damaged, [`Error::DeviceNotBuilt`], [`Error::NoDevice`] and [`Error::DeviceFailed`]
+    /// where the device cannot be had.
     pub fn embedded(device: Device) -> Result<Self, Error> {
         let file = FILE.ok_or(Error::NoNsfwModel)?;
         let config = InvertedResidualConfig::mobilenet_v2(WIDTH);
@@ -79,15 +83,16 @@ impl NsfwNet {
             &mut weights,
         )?;
         checkpoint.finish()?;
-        let burn = device.burn();
+        let open = device.open(Precision::F32)?;
+        let net = InvertedResidualNet::new(&config, &mut Scope::new(&mut weights, "net", &open))?;
+        let scope = &mut Scope::new(&mut weights, "classes", &open);
+        let classes = Linear::new(config.features, outputs, scope)?;
+        device.finish(&open)?;
         Ok(Self {
-            net: InvertedResidualNet::new(&config, &mut Scope::new(&mut weights, "net", &burn))?,
-            classes: Linear::new(
-                config.features,
-                outputs,
-                &mut Scope::new(&mut weights, "classes", &burn),
-            )?,
+            net,
+            classes,
             device,
+            open,
         })
     }
 
@@ -114,14 +119,15 @@ impl NsfwNet {
     /// The classes' probabilities, for each picture.
     ///
     /// # Errors
-    /// [`Error::DegenerateClasses`] for broken weights.
+    /// [`Error::DegenerateClasses`] for broken weights, [`Error::DeviceFailed`].
     pub fn classify(&self, images: &[NsfwPixels]) -> Result<Vec<NsfwClasses>, Error> {
         let mut found = Vec::with_capacity(images.len());
         for images in images.chunks(MOST_IMAGES_AT_ONCE) {
-            let outputs = ops::for_pictures(images.len(), |some| self.run(&images[some]));
+            let outputs = self
+                .device
+                .for_pictures(images.len(), |some| self.run(&images[some]));
             for probabilities in outputs {
-                let values = probabilities.into_data().try_into_vec::<f32>();
-                let values = values.map_err(|_| Error::DegenerateClasses(NSFW_MODEL))?;
+                let values = self.device.read(probabilities)?;
                 for row in values.as_chunks::<5>().0 {
                     if !row.iter().all(|value| value.is_finite()) {
                         return Err(Error::DegenerateClasses(NSFW_MODEL));
@@ -139,7 +145,7 @@ impl NsfwNet {
         let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
         let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
         let features = self.net.forward(Map {
-            data: Tensor::from_data(data, &self.device.burn()),
+            data: Tensor::from_data(data, &self.open),
             n,
             height: SIDE,
             width: SIDE,

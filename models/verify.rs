@@ -1,5 +1,6 @@
 //! Checking a model on the machine that it runs on: what goes into it against built-in goldens, what
-//! comes out of it against the same weights imported afresh and run by Burn's own operations.
+//! comes out of it against the same weights imported afresh and run by Burn's own operations, on the
+//! processor where it runs on another device.
 
 use std::time::{Duration, Instant};
 
@@ -132,8 +133,16 @@ pub fn verify(source: &Source, cache: &Cache, device: Device) -> Result<Report, 
         )
         .collect::<Result<Vec<Pixels>, Error>>()?;
     let ours = embed(&model, &pixels)?;
-    let stock = with_stock_operations(|| embed(&model, &pixels))?;
-    checks.push(compare("our operations against Burn's", &ours, &stock));
+    checks.push(match device {
+        Device::Cpu => {
+            let stock = with_stock_operations(|| embed(&model, &pixels))?;
+            compare("our operations against Burn's", &ours, &stock)
+        }
+        _ => {
+            let cpu = embed(&Model::open(source, cache, Device::Cpu)?, &pixels)?;
+            compare("the device against the processor", &ours, &cpu)
+        }
+    });
     let afresh = embed(&Model::open_afresh(source, cache, device)?, &pixels)?;
     checks.push(compare(
         "kept record against the checkpoint imported afresh",

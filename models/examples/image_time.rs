@@ -1,7 +1,8 @@
 //! Times a tower of a MobileCLIP checkpoint, in milliseconds: for each line on standard input a line
 //! of times. `CHECKPOINT [MODEL]`, MobileCLIP-S1 where it is left out, times five runs of the image
 //! tower with one picture; `CHECKPOINT MODEL FILE` one of the text tower with the file's lines.
-//! `CLIP_PRECISION` is `f32` or `bf16`. `tests/timing.py` holds them against other engines.
+//! `CLIP_PRECISION` is `f32` or `bf16`, `CLIP_DEVICE` `cpu` or, with the feature, `wgpu`.
+//! `tests/timing.py` holds them against other engines.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -20,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(name) => Precision::of_name(&name).ok_or("CLIP_PRECISION is neither f32 nor bf16")?,
         Err(_) => Precision::F32,
     };
-    let model = Model::open_in(&source, &Cache::from_env(), Device::Cpu, precision)?;
+    let device = match std::env::var("CLIP_DEVICE") {
+        Ok(name) => Device::of_name(&name).ok_or("CLIP_DEVICE is neither cpu nor wgpu")?,
+        Err(_) => Device::Cpu,
+    };
+    let model = Model::open_in(&source, &Cache::from_env(), device, precision)?;
     match arguments.next() {
         Some(file) => {
             let texts = std::fs::read_to_string(file)?;

@@ -12,7 +12,7 @@ mod table;
 mod text;
 mod vit;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::config::{ModelConfig, Tower};
 use crate::error::Error;
@@ -53,10 +53,14 @@ impl Towers {
         device: &Device,
         precision: Precision,
     ) -> Result<Self, Error> {
-        let scale = weights.take::<1>("logit_scale", [1], device)?;
-        let bias = config
+        let mut number = |name: &str| {
+            let data = weights.take_data(name, &[1], DType::F32)?;
+            Ok::<f32, Error>(data.iter::<f32>().sum())
+        };
+        let logit_scale = number("logit_scale")?;
+        let logit_bias = config
             .logit_bias
-            .then(|| weights.take::<1>("logit_bias", [1], device))
+            .then(|| number("logit_bias"))
             .transpose()?;
         let mut scope = Scope::new(&mut weights, "image", device).with_precision(precision);
         let image = match &config.vision.tower {
@@ -83,8 +87,8 @@ impl Towers {
         Ok(Self {
             image,
             text,
-            logit_scale: scale.into_scalar::<f32>(),
-            logit_bias: bias.map(Tensor::into_scalar::<f32>),
+            logit_scale,
+            logit_bias,
         })
     }
 

@@ -33,8 +33,13 @@ struct Text {
 
 #[test]
 fn the_embedded_model_is_pytorchs() {
+    check(Device::Cpu);
+}
+
+/// Both towers on a device.
+pub(crate) fn check(device: Device) {
     let goldens: Goldens = serde_json::from_str(include_str!("../embedded/golden.json")).unwrap();
-    let model = Model::open(&Source::Embedded, &Cache::at("unused"), Device::Cpu).unwrap();
+    let model = Model::open(&Source::Embedded, &Cache::at("unused"), device).unwrap();
     assert_eq!(model.id(), "omnizap-mini");
     assert_eq!(model.image_size(), goldens.image_size);
     assert!((model.logit_scale() - goldens.logit_scale_exp).abs() < 1e-3);

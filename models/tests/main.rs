@@ -8,6 +8,8 @@ mod damage;
 #[cfg(all(embedded_model, embedded_goldens))]
 mod embedded;
 mod expected;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod nsfw;
 mod precision;
 mod preprocessing;

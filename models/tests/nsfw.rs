@@ -7,6 +7,11 @@ use crate::expected::fixtures;
 
 #[test]
 fn the_classes_are_the_originals() {
+    check(Device::Cpu);
+}
+
+/// The classifier on a device.
+pub(crate) fn check(device: Device) {
     let bytes = std::fs::read(fixtures().join("nsfw.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let expected = tensors.tensor("classes").unwrap();
@@ -18,7 +23,7 @@ fn the_classes_are_the_originals() {
         .map(|bytes| f32::from_le_bytes(*bytes))
         .collect();
     let expected = expected.as_chunks::<{ NSFW_CLASSES.len() }>().0;
-    let net = NsfwNet::embedded(Device::Cpu).unwrap();
+    let net = NsfwNet::embedded(device).unwrap();
     let pixels: Vec<_> = (0..expected.len())
         .map(|i| {
             let image = tensors.tensor(&format!("image.{i}")).unwrap();

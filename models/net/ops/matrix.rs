@@ -49,15 +49,19 @@ pub(crate) struct Matrix {
 enum Panels {
     F32(Tensor<3>),
     Bf16(Arc<[Pair]>),
+    /// No panels but `[in, out]`, as Burn's own products take it: on other devices.
+    Plain(Tensor<2>),
 }
 
 impl Matrix {
-    /// `panels` as [`pack`] gives them, kept in a precision; on other devices always in single.
+    /// `panels` as [`pack`] gives them, kept in a precision; on other devices always in single, and
+    /// unpacked.
     pub(crate) fn new(panels: Tensor<3>, output: usize, precision: Precision) -> Self {
         let [_, input, _] = panels.dims();
         let panels = match (precision, flex::open(panels.clone())) {
             (Precision::Bf16, Ok(open)) => Panels::Bf16(bf16::pack(input, open.read()).into()),
-            _ => Panels::F32(panels),
+            (_, Ok(_)) => Panels::F32(panels),
+            (_, Err(panels)) => Panels::Plain(unpacked(panels, output)),
         };
         Self {
             panels,
@@ -68,8 +72,17 @@ impl Matrix {
 
     /// Some of the columns, where they are whole panels that need not be copied.
     pub(crate) fn columns(&self, columns: Range<usize>) -> Option<Self> {
-        let Panels::F32(panels) = &self.panels else {
-            return None;
+        let panels = match &self.panels {
+            Panels::F32(panels) => panels,
+            Panels::Bf16(_) => return None,
+            Panels::Plain(weight) => {
+                let (first, output) = (columns.start, columns.len());
+                return Some(Self {
+                    panels: Panels::Plain(weight.clone().narrow(1, first, output)),
+                    input: self.input,
+                    output,
+                });
+            }
         };
         let is_whole = columns.start.is_multiple_of(PANEL) && columns.end.is_multiple_of(PANEL);
         is_whole.then(|| Self {
@@ -83,17 +96,27 @@ impl Matrix {
         })
     }
 
-    /// The panels in single precision.
-    fn f32_panels(&self) -> Tensor<3> {
+    /// `[in, out]` in single precision.
+    fn plain(&self) -> Tensor<2> {
         match &self.panels {
-            Panels::F32(panels) => panels.clone(),
+            Panels::F32(panels) => unpacked(panels.clone(), self.output),
             Panels::Bf16(pairs) => {
                 let shape = [panels(self.output), self.input, PANEL];
                 let values = bf16::unpack(self.input, pairs);
-                Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+                // Pairs are of the processor alone.
+                let panels = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
+                unpacked(panels, self.output)
             }
+            Panels::Plain(weight) => weight.clone(),
         }
     }
+}
+
+/// Panels as `[in, out]`.
+fn unpacked(panels: Tensor<3>, output: usize) -> Tensor<2> {
+    let [count, input, _] = panels.dims();
+    let wide = panels.permute([1, 0, 2]).reshape([input, count * PANEL]);
+    wide.narrow(1, 0, output)
 }
 
 /// A dense layer or a 1x1 convolution: weight and bias.
@@ -148,15 +171,10 @@ pub(crate) fn linear(
 /// The same with Burn's own operations.
 fn linear_stock(x: Tensor<2>, weight: &Matrix, bias: Option<&Tensor<1>>, then: Then) -> Tensor<2> {
     let x = match weight.panels {
-        Panels::F32(_) => x,
+        Panels::F32(_) | Panels::Plain(_) => x,
         Panels::Bf16(_) => x.cast(DType::BF16).cast(DType::F32),
     };
-    let plain = weight
-        .f32_panels()
-        .permute([1, 0, 2])
-        .reshape([weight.input, panels(weight.output) * PANEL])
-        .narrow(1, 0, weight.output);
-    let y = x.matmul(plain);
+    let y = x.matmul(weight.plain());
     let y = match bias {
         Some(bias) => y + bias.clone().unsqueeze(),
         None => y,
@@ -193,6 +211,7 @@ impl Dense {
             Panels::F32(panels) => OpenPanels::F32(flex::open(panels.clone()).ok()?),
             Panels::Bf16(_) if flex::is_stock() => return None,
             Panels::Bf16(panels) => OpenPanels::Bf16(panels.clone()),
+            Panels::Plain(_) => return None,
         };
         Some(Self {
             panels,

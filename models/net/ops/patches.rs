@@ -59,6 +59,9 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -
 /// The same with Burn's own operations.
 fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Tensor<2> {
     let channels = x.channels();
+    if padding == Padding::Nothing && kernel == stride {
+        return squares(x, kernel);
+    }
     let image = padded_stock(x, [kernel; 2], stride, padding);
     let options = UnfoldOptions::new([stride; 2], [0; 2], [1, 1]);
     // [n, channels * kernel * kernel, places], the rows in the order channel, row, column.
@@ -68,6 +71,18 @@ fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Ten
         .reshape([n, channels, kernel * kernel, places])
         .permute([0, 3, 2, 1])
         .reshape([n * places, kernel * kernel * channels])
+}
+
+/// The same where patches neither overlap nor leave pixels between them, so that they need but be laid
+/// out: Burn's unfolding is a convolution with a kernel for each of their elements.
+fn squares(x: &Map, side: usize) -> Tensor<2> {
+    let (channels, height, width) = (x.channels(), x.height / side, x.width / side);
+    let image = x.data.clone().reshape([x.n, x.height, x.width, channels]);
+    let image = image.narrow(1, 0, height * side).narrow(2, 0, width * side);
+    image
+        .reshape([x.n * height, side, width, side * channels])
+        .swap_dims(1, 2)
+        .reshape([x.n * height * width, side * side * channels])
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ mod tests {
             "a shrunk EfficientNet-Lite",
         )
         .unwrap();
-        let device = crate::device::Device::Cpu.burn();
+        let device = burn::tensor::Device::flex();
         let cases = [40, 37].map(|side| {
             let mut take = |name: &str, shape: &[usize]| {
                 checkpoint.take(&format!("{name}.{side}"), shape).unwrap()

@@ -3,7 +3,7 @@
 //!
 //! The first MobileCLIP-S0 has a convolutional block before and after its four transformer blocks.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::block::{BlockSizes, TransformerBlock, forward_to_one};
 use super::layers::{LayerNorm, Linear, Mlp, depthwise};
@@ -74,8 +74,8 @@ impl TextTower {
                 Linear::without_bias(narrow, width, &mut scope.at("token_projection").exact())
             })
             .transpose()?;
-        let positions = scope.take::<2>("positions", [config.context_length, width])?;
-        let positions = positions.into_data();
+        let shape = [config.context_length, width];
+        let (positions, _) = scope.take_data("positions", &shape, DType::F32)?;
         Ok(Self {
             tokens: TokenTable::new(
                 config.vocab_size,

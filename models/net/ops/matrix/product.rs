@@ -265,6 +265,7 @@ fn add_products<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
 mod tests {
     use super::*;
     use crate::net::ops::activation::Activation;
+    use crate::net::ops::matrix::Panels;
     use crate::net::ops::testing::{matrix, random};
 
     /// The processor at hand runs one of them; whoever has another runs the others.
@@ -272,7 +273,10 @@ mod tests {
     fn every_width_of_vectors_gives_the_same() {
         let (rows, depth, columns) = (29, 50, 75);
         let weight = matrix(depth, columns);
-        let panels: Vec<f32> = weight.f32_panels().into_data().try_into_vec().unwrap();
+        let Panels::F32(panels) = &weight.panels else {
+            unreachable!("a weight in single precision, on the processor");
+        };
+        let panels: Vec<f32> = panels.clone().into_data().try_into_vec().unwrap();
         let part = Part::new(panels.as_chunks().0, columns);
         let values = |seed| -> Vec<f32> {
             let values = random([rows * depth.max(columns)], seed);
