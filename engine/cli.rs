@@ -47,6 +47,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use omnizap_contract::common::chain::chain;
+use omnizap_models::Device;
 
 use self::log::{Format, Log, log_filter, log_format};
 
@@ -129,6 +130,16 @@ struct Common {
         value_parser = log_format
     )]
     log_format: Format,
+    /// Where models compute: cpu, or wgpu (a GPU by Vulkan) where the program was built with it
+    #[arg(
+        long,
+        global = true,
+        env = "CLIP_DEVICE",
+        value_name = "DEVICE",
+        default_value = "cpu",
+        value_parser = value::device
+    )]
+    device: Device,
     #[command(flatten)]
     plugins: limits::PluginLimits,
 }
@@ -192,7 +203,12 @@ enum Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Work(error.into())
+        let error = error.into();
+        let of_models = error.downcast_ref::<omnizap_models::Error>();
+        if of_models.is_some_and(omnizap_models::Error::is_of_device) {
+            return Self::Config(error);
+        }
+        Self::Work(error)
     }
 }
 
@@ -277,4 +293,24 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     // Threads that still compute for nobody must not hold the exit.
     runtime.shutdown_background();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use omnizap_models::{Error, Precision};
+
+    use super::*;
+
+    #[test]
+    fn a_device_that_cannot_be_had_is_wrong_configuration() {
+        let missing = Error::NoDevice {
+            device: Device::Wgpu.name(),
+            reason: "no driver".to_owned(),
+        };
+        assert!(matches!(Failure::from(missing), Failure::Config(_)));
+        let refused = Device::Wgpu.check(Precision::Bf16).map_err(Failure::from);
+        assert!(matches!(refused, Err(Failure::Config(_))));
+        let damaged = Error::DegenerateClasses("a model");
+        assert!(matches!(Failure::from(damaged), Failure::Work(_)));
+    }
 }

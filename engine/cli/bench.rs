@@ -219,9 +219,8 @@ impl Bench {
             .collect();
         if !of_the_model.is_empty() {
             let (measured, source) = (self.measured.clone(), self.source.clone());
-            let precision = self.config.model_precision;
-            on_a_thread(move || model::measure(&measured, (&source, precision), &of_the_model))
-                .await?;
+            let how = (self.config.model_device, self.config.model_precision);
+            on_a_thread(move || model::measure(&measured, &source, how, &of_the_model)).await?;
         }
         if args.wants(Part::Decode) {
             requests::measure_decoding(self).await?;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use anyhow::{Context as _, anyhow};
-use omnizap_models::Precision;
+use omnizap_models::{Device, Precision};
 use omnizap_services::ServicesConfig;
 use omnizap_services::inference::pictures::PictureLimits;
 use omnizap_services::inference::pool::PoolLimits;
@@ -28,7 +28,9 @@ fn word(name: &str) -> Option<String> {
 /// The services' settings: data folder, database, index, model, LLM, and how much of each may
 /// wait.
 pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig> {
-    let (model_limits, picture_limits) = limits(&variable)?;
+    let (device, precision) = (common.device, precision(&variable)?);
+    device.check(precision)?;
+    let (model_limits, picture_limits) = limits(&variable, device)?;
     Ok(ServicesConfig {
         index: index(&variable)?,
         model_limits,
@@ -37,7 +39,8 @@ pub(super) fn services_config(common: &Common) -> anyhow::Result<ServicesConfig>
         database_url: database_url(&variable)?,
         model_name: word("CLIP_MODEL_NAME"),
         model_pretrained: word("CLIP_MODEL_PRETRAINED"),
-        model_precision: precision(&variable)?,
+        model_device: device,
+        model_precision: precision,
         openai_api_key: word("OPENAI_API_KEY"),
         openai_base_url: word("OPENAI_BASE_URL"),
     })
@@ -57,8 +60,9 @@ fn precision(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Precis
 /// How many pictures and texts may wait for a model, and how much room there is for pixels.
 fn limits(
     variable: &dyn Fn(&str) -> Option<String>,
+    device: Device,
 ) -> anyhow::Result<(PoolLimits, PictureLimits)> {
-    let (mut models, mut pictures) = (PoolLimits::default(), PictureLimits::default());
+    let (mut models, mut pictures) = (PoolLimits::on(device), PictureLimits::default());
     if let Some(bytes) = whole(variable, "OMNIZAP_MAX_DECODED_BYTES", 1 << 20, 1 << 40)? {
         pictures.max_decoded_bytes = bytes;
     }
@@ -179,7 +183,7 @@ fn percent_encode(text: &str) -> String {
 mod tests {
     use omnizap_services::vectors::{IndexConfig, Kept};
 
-    use super::{Precision, database_url, index, limits, precision};
+    use super::{Device, Precision, database_url, index, limits, precision};
 
     fn check(variables: &[(&str, &str)], expected: Option<&str>) {
         let variable = |name: &str| {
@@ -193,7 +197,8 @@ mod tests {
     #[test]
     fn limits_are_whole_numbers_within_bounds() {
         let of = |name: &'static str, value: &'static str| {
-            limits(&move |asked| (asked == name).then(|| value.to_owned()))
+            let variable = move |asked: &str| (asked == name).then(|| value.to_owned());
+            limits(&variable, Device::Cpu)
         };
         let (models, pictures) = of("", "").expect("defaults");
         assert_eq!(

@@ -66,7 +66,8 @@ Examples:
     },
 }
 
-pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, Failure> {
+pub(super) async fn run(common: &Common, command: ModelsCommand) -> Result<ExitCode, Failure> {
+    let device = common.device;
     // Pulling and importing block: they get a thread that may.
     tokio::task::spawn_blocking(move || match command {
         ModelsCommand::List { json, plain } => list(json, plain),
@@ -75,7 +76,7 @@ pub(super) async fn run(_: &Common, command: ModelsCommand) -> Result<ExitCode, 
             accept_licence,
         } => fetch(&model, accept_licence),
         ModelsCommand::Import { path, model } => import(path, &model),
-        ModelsCommand::Verify { model } => check(model.as_deref()),
+        ModelsCommand::Verify { model } => check(model.as_deref(), device),
     })
     .await?
 }
@@ -209,12 +210,12 @@ fn import(path: PathBuf, name: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(model: Option<&str>) -> Result<ExitCode, Failure> {
+fn check(model: Option<&str>, device: Device) -> Result<ExitCode, Failure> {
     let source = match model {
         Some(model) => Source::parse(model)?,
         None => Source::resolve(None, None)?,
     };
-    let report = verify(&source, &Cache::from_env(), Device::Cpu)?;
+    let report = verify(&source, &Cache::from_env(), device)?;
     outln!("{} {}", report.model, &report.fingerprint[..16]);
     for check in &report.checks {
         let outcome = if check.passed { "passed" } else { "FAILED" };

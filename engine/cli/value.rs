@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use omnizap_contract::option::parse_bool;
+use omnizap_models::{Device, Precision};
 use tokio::net::TcpListener;
 
 /// Reads a switch.
@@ -27,6 +28,20 @@ pub(super) fn whole(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let number = text.trim().parse().ok();
     let number = number.filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| format!("expected a whole number from {min} to {max}"))
+}
+
+/// Reads where models compute: a device that this build has.
+///
+/// # Errors
+/// What was expected, or how to build it.
+pub(super) fn device(text: &str) -> Result<Device, String> {
+    let Some(device) = Device::of_name(text.trim()) else {
+        let known = Device::ALL.map(Device::name).join(" or ");
+        return Err(format!("expected {known}"));
+    };
+    let is_built = device.check(Precision::F32);
+    is_built.map_err(|error| error.to_string())?;
+    Ok(device)
 }
 
 /// A time as flags take it, in milliseconds.
@@ -156,6 +171,17 @@ fn expected() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_one_that_this_build_has() {
+        assert_eq!(device(" CPU\r"), Ok(Device::Cpu));
+        assert_eq!(device("cuda"), Err("expected cpu or wgpu".to_owned()));
+        match (device("wgpu"), cfg!(feature = "wgpu")) {
+            (Ok(Device::Wgpu), true) => {}
+            (Err(said), false) => assert!(said.contains("--features wgpu"), "{said}"),
+            found => panic!("{found:?}"),
+        }
+    }
 
     #[test]
     fn an_address_may_be_written_in_any_usual_way() {

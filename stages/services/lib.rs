@@ -42,7 +42,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use omnizap_contract::{Error, OptionFault, Options};
-use omnizap_models::Precision;
+use omnizap_models::{Device, Precision};
 use tokio::sync::Mutex;
 
 use crate::inference::clip::{self, ClipModel, MODEL, PRETRAINED};
@@ -76,6 +76,8 @@ pub struct ServicesConfig {
     pub model_name: Option<String>,
     /// The weights of that model: a tag or a path.
     pub model_pretrained: Option<String>,
+    /// Where every model computes.
+    pub model_device: Device,
     /// The precision of every model's matrix products, but for the classifier of unsafe pictures.
     pub model_precision: Precision,
     /// The bounds of every model's queue, batches, caches and threads.
@@ -173,8 +175,8 @@ impl Services {
             return Ok(open);
         }
         let config = &self.0.config;
-        let (precision, limits) = (config.model_precision, config.model_limits);
-        let open = ClipModel::open(&key.0, &key.1, precision, limits).await?;
+        let how = (config.model_device, config.model_precision);
+        let open = ClipModel::open(&key.0, &key.1, how, config.model_limits).await?;
         let open = Arc::new(open);
         models.retain(|_, model| model.strong_count() > 0);
         models.insert(key, Arc::downgrade(&open));
@@ -239,7 +241,9 @@ impl Services {
         if let Some(open) = nsfw.upgrade() {
             return Ok(open);
         }
-        let open = Arc::new(NsfwModel::open(self.0.config.model_limits).await?);
+        let config = &self.0.config;
+        let open = NsfwModel::open(config.model_device, config.model_limits).await?;
+        let open = Arc::new(open);
         *nsfw = Arc::downgrade(&open);
         Ok(open)
     }

@@ -28,11 +28,12 @@ const THINGS: [&str; 16] = [
 /// A model that cannot be opened.
 pub(super) fn measure(
     measured: &Measured,
-    (source, precision): (&Source, Precision),
+    source: &Source,
+    (device, precision): (Device, Precision),
     parts: &[Part],
 ) -> anyhow::Result<()> {
     measured.tell(format!("opening {}", source.name()));
-    let model = Model::open_in(source, &Cache::from_env(), Device::Cpu, precision)?;
+    let model = Model::open_in(source, &Cache::from_env(), device, precision)?;
     // What it shows costs nothing.
     let picture: Vec<u8> = (0..WIDTH * HEIGHT * 3)
         .map(|i| (i * 31 % 251) as u8)

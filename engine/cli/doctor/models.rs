@@ -20,15 +20,16 @@ pub(super) fn look(common: &Common) -> Vec<Finding> {
     let (name, weights) = (config.model_name, config.model_pretrained);
     let cache = Cache::from_env();
     let mut found = Vec::new();
+    let device = config.model_device;
     match Source::resolve(name.as_deref(), weights.as_deref()) {
-        Ok(source) => found.push(of(&source, &cache).unwrap_or_else(|error| fault(&error))),
+        Ok(source) => found.push(of(&source, &cache, device).unwrap_or_else(|error| fault(&error))),
         Err(error) => {
             let advice = "`omnizap models list` shows which there are; CLIP_MODEL_NAME and \
                           CLIP_MODEL_PRETRAINED name one";
             found.push(Finding::misconfigured(chain(&error), advice));
         }
     }
-    found.push(match NsfwNet::embedded(Device::default()) {
+    found.push(match NsfwNet::embedded(device) {
         Ok(_) => {
             let fingerprint = NsfwNet::fingerprint().unwrap_or_default();
             Finding::fine(format!("{NSFW_MODEL}, weights {}", short(fingerprint)))
@@ -38,10 +39,10 @@ pub(super) fn look(common: &Common) -> Vec<Finding> {
     found
 }
 
-fn of(source: &Source, cache: &Cache) -> Result<Finding, Error> {
+fn of(source: &Source, cache: &Cache, device: Device) -> Result<Finding, Error> {
     match source {
         Source::Embedded => {
-            let report = verify(source, cache, Device::default())?;
+            let report = verify(source, cache, device)?;
             let shown = format!("{}, weights {}", report.model, short(&report.fingerprint));
             if !report.passed() {
                 let what = format!("{shown}, does not compute what it should");
@@ -73,7 +74,7 @@ fn of(source: &Source, cache: &Cache) -> Result<Finding, Error> {
                     format!("`omnizap models verify {name}:{tag}` opens it and tries it"),
                 ));
             }
-            let model = Model::open(source, cache, Device::default())?;
+            let model = Model::open(source, cache, device)?;
             Ok(Finding::fine(format!(
                 "{}:{tag}, weights {}, {} dimensions, opens",
                 model.id(),
@@ -101,6 +102,9 @@ fn of(source: &Source, cache: &Cache) -> Result<Finding, Error> {
 }
 
 fn fault(error: &Error) -> Finding {
+    if error.is_of_device() {
+        return Finding::misconfigured(chain(error), "install the driver, or unset CLIP_DEVICE");
+    }
     let advice = "`omnizap models verify` shows more";
     Finding::fault(chain(error), advice)
 }
@@ -118,7 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         let source = Source::parse("MobileCLIP-S1").unwrap();
-        let shown = of(&source, &cache).unwrap().shown();
+        let shown = of(&source, &cache, Device::Cpu).unwrap().shown();
         assert!(shown.starts_with("fault: MobileCLIP-S1 with"), "{shown}");
         assert!(
             shown.contains("omnizap models pull MobileCLIP-S1:"),

@@ -44,7 +44,7 @@ impl ClipModel {
     pub(crate) async fn open(
         name: &str,
         pretrained: &str,
-        precision: Precision,
+        (device, precision): (Device, Precision),
         limits: PoolLimits,
     ) -> Result<Self, Error> {
         let (name, pretrained) = (name.to_owned(), pretrained.to_owned());
@@ -53,7 +53,7 @@ impl ClipModel {
             let source = origin::meant(&name, &pretrained)?;
             origin::look(&source, &cache)?;
             let started = Instant::now();
-            let model = Model::open_in(&source, &cache, Device::default(), precision)?;
+            let model = Model::open_in(&source, &cache, device, precision)?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(
                 model = model.id(),

@@ -21,12 +21,17 @@ impl NsfwModel {
     ///
     /// # Errors
     /// What is missing, for the operator.
-    pub(crate) async fn open(limits: PoolLimits) -> Result<Self, Error> {
+    pub(crate) async fn open(device: Device, limits: PoolLimits) -> Result<Self, Error> {
         let opening = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            let net = NsfwNet::embedded(Device::default())?;
+            let net = NsfwNet::embedded(device)?;
             let seconds = started.elapsed().as_secs_f64();
-            tracing::info!(model = NSFW_MODEL, seconds, "nsfw model opened");
+            tracing::info!(
+                model = NSFW_MODEL,
+                device = device.name(),
+                seconds,
+                "nsfw model opened"
+            );
             Ok(net)
         });
         let net = opening

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use omnizap_contract::{Call, Counters, Error, ErrorKind, Image};
+use omnizap_models::Device;
 use tokio::sync::oneshot;
 
 mod cache;
@@ -38,8 +39,8 @@ pub struct PoolLimits {
     /// Most distinct texts that wait for the model, of all requests together. While others wait a
     /// request gets half of what is left at most.
     pub max_waiting_texts: usize,
-    /// Most pictures in one run of the model. It computes as many as there are cores side by side, so
-    /// that with more the first of them would wait for the last.
+    /// Most pictures in one run of the model. A processor computes as many as it has cores side by
+    /// side, so that with more the first of them would wait for the last.
     pub max_batch_images: usize,
     /// Most texts as long as the model reads, templates counted, in one run of the model: pictures
     /// that arrive meanwhile wait for no more than that. Where short texts cost less, more of them
@@ -54,18 +55,33 @@ pub struct PoolLimits {
     pub inference_threads: usize,
 }
 
-impl Default for PoolLimits {
-    fn default() -> Self {
+/// Most pictures in one run of the model on a GPU, which computes all of a batch at once.
+const MOST_IMAGES_OF_A_GPU: usize = 16;
+
+impl PoolLimits {
+    /// The bounds for models on a device.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             max_waiting_images: 256,
             max_waiting_texts: 16_384,
-            max_batch_images: cores.clamp(2, 16),
+            max_batch_images: match device {
+                Device::Cpu => cores.clamp(2, 16),
+                _ => MOST_IMAGES_OF_A_GPU,
+            },
             max_batch_texts: 8,
             max_cached_texts: 16_384,
             preparation_threads: cores.min(4),
             inference_threads: 1,
         }
+    }
+}
+
+impl Default for PoolLimits {
+    /// Those for models on the processor.
+    fn default() -> Self {
+        Self::on(Device::Cpu)
     }
 }
 
