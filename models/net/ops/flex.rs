@@ -93,13 +93,11 @@ thread_local! {
 /// Room for so many elements, every one of which is to be written: what was there before still is.
 /// Zeros would take one thread as long to write as many an operation takes all of them.
 pub(super) fn room(length: usize) -> Vec<f32> {
-    let mut left = LEFT.take();
-    let fits = |buffer: &Vec<f32>| buffer.capacity() >= length;
-    let mut room = match left.iter().position(fits) {
-        Some(fitting) => left.swap_remove(fitting),
-        None => Vec::new(),
-    };
-    LEFT.set(left);
+    let left = LEFT.with_borrow_mut(|left| {
+        let fitting = left.iter().position(|buffer| buffer.capacity() >= length)?;
+        Some(left.swap_remove(fitting))
+    });
+    let mut room = left.unwrap_or_default();
     room.resize(length, 0.0);
     if cfg!(test) {
         room.fill(f32::NAN);

@@ -39,12 +39,8 @@ pub(super) fn by_rows<S: Simd, const V: usize, const R: usize>(
     let mut row = 0;
     while row < rows {
         row += match rows - row {
-            // Two rows alone would keep the units waiting; four and four do not.
-            8 if R == 6 => {
-                work.tile::<S, V, 4>(simd, row);
-                4
-            }
-            left if left >= R => {
+            // Of eight rows six would leave two, which keep the units waiting; four leave four.
+            left if left >= R && !(R == 6 && left == 8) => {
                 work.tile::<S, V, R>(simd, row);
                 R
             }
