@@ -58,10 +58,11 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
 
 /// The only places with unsafe code, files or the folders beside them: the two sides of the plugin
 /// boundary, the constants that cross it, the mapping of a model's file, the instruction that fetches
-/// weights ahead, the kernel that multiplies in bfloat16, and the call of libwebp.
-const UNSAFE: [&str; 12] = [
+/// weights ahead, the kernels that multiply in bfloat16, and the call of libwebp.
+const UNSAFE: [&str; 13] = [
     "models/files/record/mapping",
     "models/net/ops/ahead",
+    "models/net/ops/matrix/bf16/amx",
     "models/net/ops/matrix/bf16/avx512",
     "plugins/contract/src/abi",
     "plugins/host/src/call",

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs tests of a built test program on an emulated processor, for instructions that the one at hand
-# does not have, such as AVX512-BF16:
+# does not have, such as AVX512-BF16 or AMX:
 #
 #   cargo test -p omnizap-models --lib --no-run         # prints the program's path
 #   models/tests/emulated.sh PROGRAM [TEST...]          # those whose names hold one of the words
@@ -10,9 +10,10 @@
 # instructions; where only an older one is packaged, its source builds in minutes:
 #   ./configure --with-nogui --enable-x86-64 --enable-cpu-level=6 --enable-avx --enable-evex \
 #     --enable-amx --enable-pci --disable-plugins && make
-# Of 3.0 itself one line must be mended first: in cpu/decoder/ia_opcodes_evex.def, VDPBF16PS reads a
+# Of 3.0 itself two lines must be mended first. In cpu/decoder/ia_opcodes_evex.def, VDPBF16PS reads a
 # whole vector from memory, OP_mVps, not OP_mVdq32, by which it takes a short displacement for a
-# sixteenth of what it is.
+# sixteenth of what it is. And in cpu/cpuid.cc the leaf of XSAVE should say XFD (leaf->eax |= 1 << 4,
+# subfunction 1), without which Linux lets nobody use the tiles of AMX, and this one does not start.
 # On Debian the rest is
 #   apt-get install bochsbios vgabios busybox-static isolinux syslinux-common xorriso cpio
 #   apt-get download linux-image-$VERSION-cloud-amd64 && dpkg -x linux-image-*.deb kernel
@@ -47,7 +48,7 @@ cat >"$root/init" <<INIT
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t devtmpfs dev /dev
 export RUST_BACKTRACE=1 RAYON_NUM_THREADS=1
-/bin/busybox grep -o -m 1 'avx512_bf16' /proc/cpuinfo | /bin/busybox head -1
+/bin/busybox tr ' ' '\\n' </proc/cpuinfo | /bin/busybox grep -x 'avx512_bf16\|amx_bf16' | /bin/busybox sort -u
 /program --test-threads=1 $*
 echo "ended with \$?."
 /bin/busybox sleep 1000
@@ -55,7 +56,7 @@ INIT
 chmod +x "$root/init"
 
 # A disc that starts it. Under all that the processor has, Linux 6.1 faults before its first process.
-without=amx_tile,rdpid,umip,serialize,waitpkg,fsrm,pku,ibt,shstk
+without=rdpid,umip,serialize,waitpkg,fsrm,pku,ibt,shstk
 disc=$folder/disc
 mkdir -p "$disc/isolinux"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$disc/isolinux/"

@@ -1,11 +1,14 @@
 //! Products of numbers in bfloat16, the upper half of a single, summed in single precision: half the
-//! memory for weights, and where the processor has AVX512-BF16 twice the products an instruction.
+//! memory for weights, and where the processor has AVX512-BF16 twice the products an instruction, with
+//! AMX many times as many.
 //!
-//! Two depths stand in one word, as that instruction takes them. Without it the two are taken apart
+//! Two depths stand in one word, as those instructions take them. Without it the two are taken apart
 //! again and multiplied in single precision, in the order in which the instruction does it, so that
 //! every processor says the same. Rows are rounded once for all the panels that they are multiplied
 //! with.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
@@ -104,7 +107,7 @@ pub(super) fn run(
         static ROUNDED: RefCell<Vec<u32>> = RefCell::default();
     }
     #[cfg(target_arch = "x86_64")]
-    let kernel = avx512::Kernel::find();
+    let (of_tiles, of_vectors) = (amx::Kernel::find(), avx512::Kernel::find());
     let at_once = (HELD / (2 * pairs(depth)) / MOST_ROWS).max(1) * MOST_ROWS;
     ROUNDED.with_borrow_mut(|rounded| {
         let chunks = output.chunks_mut(at_once * after.columns);
@@ -120,9 +123,16 @@ pub(super) fn run(
                 output,
             };
             #[cfg(target_arch = "x86_64")]
-            if let Some(kernel) = kernel {
-                kernel.run(task);
-                continue;
+            match (of_tiles, of_vectors) {
+                (Some(kernel), _) if amx::Kernel::pays(rows) => {
+                    kernel.run(task);
+                    continue;
+                }
+                (_, Some(kernel)) => {
+                    kernel.run(task);
+                    continue;
+                }
+                _ => {}
             }
             pulp::Arch::new().dispatch(task);
         }
@@ -355,8 +365,13 @@ mod tests {
     #[test]
     fn every_processor_gives_the_same() {
         // Whole and broken panels, pairs and blocks, one run and several, every height of a tile.
-        for (rows, depth, columns) in [(29, 50, 75_usize), (13, 7, 32), (31, 601, 64), (3, 64, 16)]
-        {
+        for (rows, depth, columns) in [
+            (29, 50, 75_usize),
+            (13, 7, 32),
+            (31, 601, 64),
+            (3, 64, 16),
+            (81, 160, 96),
+        ] {
             let input = values(rows * depth, 1);
             let panels = pack(depth, &values(columns.div_ceil(PANEL) * depth * PANEL, 2));
             let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
@@ -380,6 +395,7 @@ mod tests {
             let scalar = run(&|task| pulp::Scalar::new().vectorize(task));
             assert!(scalar.iter().all(|value| value.is_finite()));
             let check = |other: Vec<f32>, what: &str| {
+                println!("{what}");
                 for (a, b) in scalar.iter().zip(&other) {
                     let near = (a - b).abs() < 1e-5 * a.abs().max(1.0);
                     assert!(near, "{what}, {rows}x{depth}x{columns}: {a} and {b}");
@@ -395,6 +411,9 @@ mod tests {
                 }
                 if let Some(kernel) = avx512::Kernel::find() {
                     check(run(&|task| kernel.run(task)), "AVX512-BF16");
+                }
+                if let Some(kernel) = amx::Kernel::find() {
+                    check(run(&|task| kernel.run(task)), "AMX");
                 }
             }
             check(run(&|task| pulp::Arch::new().dispatch(task)), "the best");

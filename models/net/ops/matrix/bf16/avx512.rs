@@ -33,6 +33,11 @@ impl Kernel {
         std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(simd))
     }
 
+    /// Proof that it has all that V4 stands for.
+    pub(super) fn simd(self) -> V4 {
+        self.0
+    }
+
     pub(super) fn run(self, task: Task<'_>) {
         // SAFETY: the processor has AVX512-BF16 and all that V4 stands for, or there were no kernel.
         unsafe { tiles(self.0, task) }
@@ -85,7 +90,7 @@ fn tiles(simd: V4, task: Task<'_>) {
 /// Rounds a row, two numbers to a word.
 #[target_feature(enable = "avx512bf16,avx512f")]
 #[inline]
-fn round(row: &[f32], words: &mut [u32]) {
+pub(super) fn round(row: &[f32], words: &mut [u32]) {
     let (whole, left) = V4::as_simd_f32s(row);
     let (into, last) = words.split_at_mut(whole.len() * LANES / 2);
     for (into, values) in into.as_chunks_mut().0.iter_mut().zip(whole) {
