@@ -394,9 +394,7 @@ impl Row<'_> {
                         Kernel::add::<S, TILE, V>(simd, &under, v, first, [biases; TILE]);
                     if act != Activation::Nothing {
                         for t in 0..TILE {
-                            for w in 0..V {
-                                sums[t][w] = act.apply(simd, sums[t][w]);
-                            }
+                            act.apply_all(simd, &mut sums[t]);
                         }
                     }
                     let pixel = multiplier * channels;

@@ -122,9 +122,7 @@ impl<'a> After<'a> {
         }
         if self.act != Activation::Nothing {
             for sums in sums.iter_mut() {
-                for sum in sums {
-                    *sum = self.act.apply(simd, *sum);
-                }
+                self.act.apply_all(simd, sums);
             }
         }
         for (r, sums) in sums.iter().enumerate() {
