@@ -191,11 +191,12 @@ impl Stage for Ranking {
         let best_labels: Json = labels.iter().take(BEST_COUNT).cloned().collect();
         labels.truncate(self.top_k);
         let winner = &scores[winner];
+        let [probabilities, logits] = by_label(scores);
         Ok(Outputs::new()
             .with(CATEGORY, winner.label.clone())
             .with(CONFIDENCE, winner.probability)
-            .with(ALL_SCORES, by_label(scores, |score| score.probability))
-            .with(RAW_LOGITS, by_label(scores, |score| score.logit))
+            .with(ALL_SCORES, probabilities)
+            .with(RAW_LOGITS, logits)
             .with(TOP_LABELS, Json::from(labels))
             .with(BEST_LABELS, best_labels)
             .with(GATE_ENTROPY, gate.entropy_normalized)
@@ -288,12 +289,26 @@ fn entropy(weights: impl Iterator<Item = f64> + Clone) -> f64 {
     (-sum).max(0.0)
 }
 
-fn by_label(scores: &Scores, number: impl Fn(&Score) -> f64) -> Json {
-    let entries = scores.iter().map(|score| {
-        let number = round(number(score), DECIMALS);
-        (score.label.to_string(), json!(number))
-    });
-    Json::Object(entries.collect::<Map<_, _>>())
+/// Probabilities and logits by label. The second is a copy of the first with other numbers, so that
+/// labels are hashed once.
+fn by_label(scores: &Scores) -> [Json; 2] {
+    let shown = |number| json!(round(number, DECIMALS));
+    let entries = scores
+        .iter()
+        .map(|score| (score.label.to_string(), shown(score.probability)));
+    let probabilities: Map<_, _> = entries.collect();
+    let mut logits = probabilities.clone();
+    if logits.len() == scores.len() {
+        for (logit, score) in logits.values_mut().zip(scores.iter()) {
+            *logit = shown(score.logit);
+        }
+    } else {
+        // A stage that says a label twice: the last one counts.
+        for score in scores.iter() {
+            logits.insert(score.label.to_string(), shown(score.logit));
+        }
+    }
+    [Json::Object(probabilities), Json::Object(logits)]
 }
 
 #[cfg(test)]

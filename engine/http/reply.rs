@@ -28,11 +28,17 @@ pub(super) type Response = warp::reply::Response;
 /// When trying again makes sense after a transient error that does not say so itself.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Room for most errors and small answers, in bytes.
-const ROOM: usize = 512;
+/// Room for most errors, and for an answer with all scores of the default labels, in bytes: what grows
+/// is copied each time.
+const ROOM_OF_ERROR: usize = 512;
+const ROOM: usize = 1 << 14;
 
 pub(super) fn json(status: StatusCode, body: &Json) -> Response {
-    let mut text = Vec::with_capacity(ROOM);
+    let room = match status.is_success() {
+        true => ROOM,
+        false => ROOM_OF_ERROR,
+    };
+    let mut text = Vec::with_capacity(room);
     // To memory, and of JSON: it cannot fail.
     let _ = serde_json::to_writer(&mut text, body);
     let mut response = Response::new(text.into());

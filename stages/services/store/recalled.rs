@@ -53,8 +53,10 @@ pub(super) async fn find<C: ConnectionTrait>(
     } else {
         found = found.expr(Expr::value(None::<Vec<u8>>));
     }
-    let row: Option<Row> = found.into_tuple().one(db).await?;
-    let Some((vector, frame, seen, nsfw)) = row else {
+    // There is one at most. A limit would be a number that SQLite prepares the statement anew for, each
+    // time, which takes longer than all else that it does here.
+    let mut rows: Vec<Row> = found.into_tuple().all(db).await?;
+    let Some((vector, frame, seen, nsfw)) = rows.pop() else {
         // Whoever embeds it anew may know that much.
         let nsfw = match nsfw_model {
             Some(model) => nsfw_classes::find(db, content_hash, model).await?,
