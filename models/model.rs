@@ -77,7 +77,27 @@ impl Model {
         precision: Precision,
     ) -> Result<Self, Error> {
         let kept = |file| Opened::kept(file, cache);
-        Self::build(source, cache, device, precision, kept)
+        let model = Self::build(source, cache, device, precision, kept)?;
+        model.warm_up()?;
+        Ok(model)
+    }
+
+    /// Has a GPU's kernels made, which takes seconds: whoever measures the first run would believe that
+    /// all others take as long.
+    fn warm_up(&self) -> Result<(), Error> {
+        if self.device == Device::Cpu {
+            return Ok(());
+        }
+        let nothing = PixelView::rgb(1, 1, &[0; 3])?;
+        let picture = self.preprocess(&nothing);
+        let failed = |done: Result<Vec<Vec<f32>>, Error>| match done {
+            Err(error @ Error::DeviceFailed { .. }) => Err(error),
+            // What else is wrong with a model, those are told who ask it something.
+            _ => Ok(()),
+        };
+        failed(self.encode_images(&[picture]))?;
+        failed(self.encode_texts(&["a"]))?;
+        failed(self.encode_texts(&["a"; 16]))
     }
 
     /// Opens a model from its checkpoint, as if no record were kept; none is written either.

@@ -123,16 +123,16 @@ pub(super) fn run(
                 output,
             };
             #[cfg(target_arch = "x86_64")]
-            match (of_tiles, of_vectors) {
-                (Some(kernel), _) if amx::Kernel::pays(rows) => {
+            {
+                // However few rows there are: sums would depend on how rows are shared.
+                if let Some(kernel) = of_tiles {
                     kernel.run(task);
                     continue;
                 }
-                (_, Some(kernel)) => {
+                if let Some(kernel) = of_vectors {
                     kernel.run(task);
                     continue;
                 }
-                _ => {}
             }
             pulp::Arch::new().dispatch(task);
         }

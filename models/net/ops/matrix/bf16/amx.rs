@@ -22,9 +22,6 @@ const SIDE: usize = 16;
 /// wait for each other.
 const ROWS: usize = 2 * SIDE;
 
-/// Rows below which most of the tiles would be empty.
-const FEW: usize = 6;
-
 /// Proof that the processor has what the kernel needs, and that the system lets us.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel(V4);
@@ -34,11 +31,6 @@ impl Kernel {
         static MAY: LazyLock<bool> = LazyLock::new(|| has_tiles() && may_use_tiles());
         let simd = avx512::Kernel::find()?.simd();
         MAY.then_some(Self(simd))
-    }
-
-    /// Whether the kernel pays for so many rows.
-    pub(super) fn pays(rows: usize) -> bool {
-        rows >= FEW
     }
 
     pub(super) fn run(self, task: Task<'_>) {
