@@ -15,6 +15,7 @@ use crate::embedded;
 use crate::error::Error;
 use crate::files::beside;
 use crate::files::cache::Cache;
+use crate::files::record::Mapping;
 use crate::input::pixels::{PixelView, Pixels};
 use crate::input::preprocess;
 use crate::input::tokenizer::{Tokenizer, Tokens};
@@ -47,6 +48,8 @@ pub struct Model {
     /// The device, open.
     open: burn::tensor::Device,
     towers: Towers,
+    /// Where their weights are, unless in memory of their own.
+    mapping: Option<Mapping>,
     tokenizer: Arc<Tokenizer>,
     /// For each image tower what it takes.
     inputs: Vec<Normalised>,
@@ -79,7 +82,17 @@ impl Model {
         let kept = |file| Opened::kept(file, cache);
         let model = Self::build(source, cache, device, precision, kept)?;
         model.warm_up()?;
+        // In bfloat16 and on a GPU most weights have been copied, and are not read again.
+        model.rest();
         Ok(model)
+    }
+
+    /// Weights that are mapped no longer count among the process's memory, until they are read again.
+    /// For when much was read that will not be for a while, such as those of the text tower.
+    pub fn rest(&self) {
+        if let Some(mapping) = &self.mapping {
+            mapping.rest();
+        }
     }
 
     /// Has a GPU's kernels made, which takes seconds: whoever measures the first run would believe that
@@ -172,6 +185,7 @@ impl Model {
                 precision,
                 open: on,
                 towers,
+                mapping: opened.mapping,
                 tokenizer: Arc::new(tokenizer),
                 manifest: opened.manifest,
             })

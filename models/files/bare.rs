@@ -44,7 +44,7 @@ pub fn checkpoint(path: &Path) -> Result<Vec<Found>, Error> {
 /// # Errors
 /// Why it is none, or damaged.
 pub fn record(path: &Path) -> Result<Vec<Found>, String> {
-    let weights = record::weights(record::open(path)?)?;
+    let weights = record::weights(record::open(path)?.0)?;
     let found = weights.into_data().into_iter();
     let found = found.map(|(name, data)| {
         // Packed numbers are as many as their scheme says: no record of ours has any.

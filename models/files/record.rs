@@ -20,12 +20,16 @@ use crate::files::cache::Cache;
 use crate::files::checkpoint;
 use crate::net::weights::Weights;
 
+pub(crate) use mapping::Mapping;
+
 /// Counts up whenever folding or the layout of weights changes.
 const FORMAT: &str = "4";
 
 /// A record as it was found.
 pub(crate) struct Record {
     pub(crate) weights: Weights,
+    /// Where they are.
+    pub(crate) mapping: Mapping,
     /// SHA-256 of the checkpoint.
     pub(crate) source_sha256: Sha256Hex,
 }
@@ -82,7 +86,7 @@ pub(crate) fn find(source: &Path, config: &ModelConfig, cache: &Cache) -> Option
 
 /// Maps a record, if it was made of `source` as it is now.
 fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, String> {
-    let reader = open(place)?;
+    let (reader, mapping) = open(place)?;
     let metadata = reader.metadata();
     let value = |key: &str| metadata.get(key).cloned().unwrap_or_default();
     if value("omnizap_format") != FORMAT {
@@ -106,14 +110,16 @@ fn load(place: &Path, source: &Path, config: &ModelConfig) -> Result<Record, Str
     }
     Ok(Record {
         weights: weights(reader)?,
+        mapping,
         source_sha256,
     })
 }
 
 /// Maps a file in the format of records.
-pub(crate) fn open(place: &Path) -> Result<Reader, String> {
-    let bytes = mapping::map(place).map_err(|error| error.to_string())?;
-    Reader::from_bytes(bytes).map_err(|error| error.to_string())
+pub(crate) fn open(place: &Path) -> Result<(Reader, Mapping), String> {
+    let mapping = Mapping::of(place).map_err(|error| error.to_string())?;
+    let reader = Reader::from_bytes(mapping.bytes()).map_err(|error| error.to_string())?;
+    Ok((reader, mapping))
 }
 
 /// All that it holds.

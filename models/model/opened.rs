@@ -9,6 +9,7 @@ use crate::embedded;
 use crate::error::Error;
 use crate::files::cache::Cache;
 use crate::files::checkpoint::{self, Checkpoint};
+use crate::files::record::{Mapping, Record};
 use crate::files::{beside, import, record};
 use crate::net::weights::Weights;
 use crate::source::Source;
@@ -17,6 +18,8 @@ use crate::source::Source;
 pub(super) struct Opened {
     pub(super) config: ModelConfig,
     pub(super) weights: Weights,
+    /// Where the weights are, unless in memory of their own.
+    pub(super) mapping: Option<Mapping>,
     pub(super) fingerprint: Sha256Hex,
     pub(super) manifest: embedded::Manifest,
 }
@@ -25,7 +28,7 @@ impl Opened {
     /// From the kept record if there is one, else imported, and the record kept.
     pub(super) fn kept(file: CheckpointFile, cache: &Cache) -> Result<Self, Error> {
         if let Some(record) = record::find(&file.path, &file.config, cache) {
-            return Ok(file.opened(record.weights, record.source_sha256));
+            return Ok(file.mapped(record));
         }
         let (weights, hash) = file.import()?;
         match record::keep(weights, &file.path, hash, &file.config, cache) {
@@ -36,7 +39,7 @@ impl Opened {
             }
         }
         match record::find(&file.path, &file.config, cache) {
-            Some(record) => Ok(file.opened(record.weights, record.source_sha256)),
+            Some(record) => Ok(file.mapped(record)),
             None => Self::afresh(file),
         }
     }
@@ -58,6 +61,7 @@ impl Opened {
         Ok(Self {
             config: embedded.config,
             weights,
+            mapping: None,
             fingerprint,
             manifest: embedded.manifest,
         })
@@ -124,7 +128,16 @@ impl CheckpointFile {
             manifest: embedded::Manifest::of_checkpoint(),
             config: self.config,
             weights,
+            mapping: None,
             fingerprint,
+        }
+    }
+
+    /// The same of a kept record.
+    fn mapped(self, record: Record) -> Opened {
+        Opened {
+            mapping: Some(record.mapping),
+            ..self.opened(record.weights, record.source_sha256)
         }
     }
 }

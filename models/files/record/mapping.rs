@@ -3,23 +3,53 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes};
 use memmap2::Mmap;
 
-/// The bytes of a file, mapped.
-#[allow(
-    unsafe_code,
-    reason = "mapping a file has no safe interface; the invariant is below"
-)]
-pub(super) fn map(path: &Path) -> std::io::Result<Bytes> {
-    let file = File::open(path)?;
-    // SAFETY: a mapping is only sound while nobody changes the file. Records are never written in
-    // place: `record::keep` writes a new file and renames it over the old name, which leaves a
-    // mapped one untouched until its last user is gone.
-    let mapping = unsafe { Mmap::map(&file)? };
-    Ok(Bytes::from_shared(
-        bytes::Bytes::from_owner(mapping),
-        AllocationProperty::File,
-    ))
+/// A file, mapped; the last user lets it go.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapping {
+    /// Maps a file.
+    #[allow(
+        unsafe_code,
+        reason = "mapping a file has no safe interface; the invariant is below"
+    )]
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        // SAFETY: a mapping is only sound while nobody changes the file. Records are never written
+        // in place: `record::keep` writes a new file and renames it over the old name, which leaves
+        // a mapped one untouched until its last user is gone.
+        let mapping = unsafe { Mmap::map(&file)? };
+        Ok(Self(Arc::new(mapping)))
+    }
+
+    /// All of its bytes.
+    pub(super) fn bytes(&self) -> Bytes {
+        Bytes::from_shared(
+            bytes::Bytes::from_owner(self.clone()),
+            AllocationProperty::File,
+        )
+    }
+
+    /// Counts no more among the process's memory, until it is read again. The system keeps the pages
+    /// for as long as it has room, so that this costs a look into its cache.
+    #[allow(
+        unsafe_code,
+        reason = "of other mappings this would lose what was written"
+    )]
+    pub(crate) fn rest(&self) {
+        // SAFETY: it is of a file and nobody writes to it, so that what is read again is the same.
+        #[cfg(unix)]
+        let _ = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
 }

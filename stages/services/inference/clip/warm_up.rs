@@ -73,6 +73,10 @@ pub(super) async fn run(
         made = (texts, vectors?);
     }
     keep(model, &made, form, store).await;
+    if !missing.is_empty() {
+        // Pictures need but a part of the weights.
+        model.pool.encoder().rest();
+    }
     let seconds = started.elapsed().as_secs_f64();
     let (count, missing) = (texts.len(), missing.len());
     tracing::info!(
