@@ -53,3 +53,39 @@ impl Mapping {
         let _ = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// KiB of a mapped file that count among this process's memory, where the system says so.
+    fn resident(path: &Path) -> Option<u64> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let mut lines = maps.lines();
+        lines.find(|line| line.ends_with(&*path.to_string_lossy()))?;
+        let line = lines.find(|line| line.starts_with("Rss:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    #[test]
+    fn what_rests_takes_no_memory_and_is_read_again_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("weights");
+        let content: Vec<u8> = (0..1 << 21).map(|i: u32| (i * 31 >> 3) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let mapping = Mapping::of(&path).unwrap();
+        let bytes = mapping.bytes();
+        for _ in 0..2 {
+            assert!(*bytes == content[..]);
+            if cfg!(target_os = "linux") {
+                assert_eq!(resident(&path), Some(2048));
+            }
+            mapping.rest();
+            if cfg!(target_os = "linux") {
+                assert_eq!(resident(&path), Some(0));
+            }
+        }
+        drop(mapping);
+        assert!(*bytes == content[..]);
+    }
+}
