@@ -71,7 +71,9 @@ mod tests {
     fn what_rests_takes_no_memory_and_is_read_again_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap().join("weights");
-        let content: Vec<u8> = (0..1 << 21).map(|i: u32| (i * 31 >> 3) as u8).collect();
+        let content: Vec<u8> = (0..1 << 21)
+            .map(|i: u32| (i * 31) as u8 ^ (i >> 9) as u8)
+            .collect();
         std::fs::write(&path, &content).unwrap();
         let mapping = Mapping::of(&path).unwrap();
         let bytes = mapping.bytes();
