@@ -55,8 +55,8 @@ pub(super) async fn find<C: ConnectionTrait>(
     }
     // There is one at most. A limit would be a number that SQLite prepares the statement anew for, each
     // time, which takes longer than all else that it does here.
-    let mut rows: Vec<Row> = found.into_tuple().all(db).await?;
-    let Some((vector, frame, seen, nsfw)) = rows.pop() else {
+    let rows: Vec<Row> = found.into_tuple().all(db).await?;
+    let Some((vector, frame, seen, nsfw)) = rows.into_iter().next() else {
         // Whoever embeds it anew may know that much.
         let nsfw = match nsfw_model {
             Some(model) => nsfw_classes::find(db, content_hash, model).await?,
