@@ -7,4 +7,5 @@ pub(crate) mod cache;
 pub(crate) mod checkpoint;
 pub mod hub;
 pub(crate) mod import;
+pub(crate) mod mapping;
 pub(crate) mod record;

@@ -15,7 +15,7 @@ use crate::embedded;
 use crate::error::Error;
 use crate::files::beside;
 use crate::files::cache::Cache;
-use crate::files::record::Mapping;
+use crate::files::mapping::Mapping;
 use crate::input::pixels::{PixelView, Pixels};
 use crate::input::preprocess;
 use crate::input::tokenizer::{Tokenizer, Tokens};

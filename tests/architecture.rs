@@ -60,7 +60,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
 /// boundary, the constants that cross it, the mapping of a model's file, the instruction that fetches
 /// weights ahead, the kernels that multiply in bfloat16, and the call of libwebp.
 const UNSAFE: [&str; 13] = [
-    "models/files/record/mapping",
+    "models/files/mapping",
     "models/net/ops/ahead",
     "models/net/ops/matrix/bf16/amx",
     "models/net/ops/matrix/bf16/avx512",

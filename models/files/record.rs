@@ -5,8 +5,6 @@
 //! spare hashing hundreds of megabytes at every start. If those differ the hash decides; if that
 //! differs too the record is made anew. Records are written beside their final name and renamed.
 
-mod mapping;
-
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -18,9 +16,8 @@ use crate::config::ModelConfig;
 use crate::error::Error;
 use crate::files::cache::Cache;
 use crate::files::checkpoint;
+use crate::files::mapping::Mapping;
 use crate::net::weights::Weights;
-
-pub(crate) use mapping::Mapping;
 
 /// Counts up whenever folding or the layout of weights changes.
 const FORMAT: &str = "4";
