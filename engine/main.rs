@@ -1,14 +1,11 @@
 //! The program: the only place that knows the engine, the stages and the models.
 
+mod allocator;
 mod cli;
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::set_up();
     cli::run()
 }
