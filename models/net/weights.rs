@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Bytes, DType, Device, Element, Shape, Tensor, TensorData, f16};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
 
 use crate::error::Error;
 use crate::net::ops::{self, Matrix};
@@ -18,27 +18,19 @@ pub(crate) struct Weights {
 impl Weights {
     /// Adds a tensor of single precision.
     pub(crate) fn put(&mut self, name: impl Into<String>, values: Vec<f32>, shape: &[usize]) {
-        self.put_elements(name.into(), values, shape, DType::F32);
+        let bytes = Bytes::from_elems(values).shared();
+        self.put_elements(name.into(), bytes, shape, DType::F32);
     }
 
     /// Adds a tensor of half precision.
-    pub(crate) fn put_half(&mut self, name: impl Into<String>, values: Vec<f16>, shape: &[usize]) {
-        self.put_elements(name.into(), values, shape, DType::F16);
+    pub(crate) fn put_half(&mut self, name: impl Into<String>, halves: Bytes, shape: &[usize]) {
+        self.put_elements(name.into(), halves, shape, DType::F16);
     }
 
-    fn put_elements<E: Element>(
-        &mut self,
-        name: String,
-        values: Vec<E>,
-        shape: &[usize],
-        dtype: DType,
-    ) {
-        debug_assert_eq!(values.len(), shape.iter().product::<usize>());
-        let data = TensorData::from_bytes(
-            Bytes::from_elems(values).shared(),
-            Shape::from(shape.to_vec()),
-            dtype,
-        );
+    fn put_elements(&mut self, name: String, bytes: Bytes, shape: &[usize], dtype: DType) {
+        let elements: usize = shape.iter().product();
+        debug_assert_eq!(bytes.len(), elements * dtype.size());
+        let data = TensorData::from_bytes(bytes, Shape::from(shape.to_vec()), dtype);
         self.tensors.insert(name, data);
     }
 

@@ -40,7 +40,9 @@ pub(crate) fn attention(qkv: Tensor<2>, sequences: &Sequences, heads: usize) -> 
                 channels,
                 scale,
             };
-            flex::tensor(attend.run(), [rows, channels])
+            let output = attend.run();
+            qkv.leave();
+            flex::tensor(output, [rows, channels])
         }
         Err(qkv) => {
             let part = |number| qkv.clone().narrow(1, number * channels, channels);

@@ -78,12 +78,35 @@ impl Buffer {
     pub(super) fn close<const D: usize>(self) -> Tensor<D> {
         Tensor::from_primitive::<Flex>(self.0)
     }
+
+    /// Keeps what it occupies for later operations of this thread, where no tensor has it.
+    pub(super) fn leave(self) {
+        let Self(tensor) = self;
+        if !tensor.is_unique() || tensor.layout().num_elements() > LARGEST_KEPT {
+            return;
+        }
+        let Ok(room) = tensor.into_data().try_into_vec() else {
+            return;
+        };
+        LEFT.with_borrow_mut(|left| {
+            left.push(room);
+            if left.len() > MOST_KEPT {
+                // The largest take the system longest.
+                let smallest = (0..left.len()).min_by_key(|&at| left[at].capacity());
+                smallest.map(|at| left.swap_remove(at));
+            }
+        });
+    }
 }
 
 /// Elements of the largest buffers that are kept for later operations, and how many a thread keeps:
-/// the maps before, within and behind a block.
-const LARGEST_KEPT: usize = 1 << 18;
+/// the maps before, within and behind a block. The largest are those behind a stem, where the system
+/// would take longer to find memory than the block takes to fill it.
+const LARGEST_KEPT: usize = 1 << 20;
 const MOST_KEPT: usize = 3;
+/// Times what is asked for that a buffer may be long. An embedding must not take a map's: it may be
+/// kept for long, and the next map would have none.
+const MOST_UNUSED: usize = 64;
 
 thread_local! {
     /// What maps that nobody wants any more have left.
@@ -94,8 +117,10 @@ thread_local! {
 /// Zeros would take one thread as long to write as many an operation takes all of them.
 pub(super) fn room(length: usize) -> Vec<f32> {
     let left = LEFT.with_borrow_mut(|left| {
-        let fitting = left.iter().position(|buffer| buffer.capacity() >= length)?;
-        Some(left.swap_remove(fitting))
+        let fits = |at: &usize| (length..=MOST_UNUSED * length).contains(&left[*at].capacity());
+        let fitting = (0..left.len()).filter(fits);
+        let smallest = fitting.min_by_key(|&at| left[at].capacity())?;
+        Some(left.swap_remove(smallest))
     });
     let mut room = left.unwrap_or_default();
     room.resize(length, 0.0);
@@ -107,20 +132,9 @@ pub(super) fn room(length: usize) -> Vec<f32> {
 
 /// Keeps what a tensor occupies for later operations of this thread, where nobody else has it.
 pub(super) fn leave<const D: usize>(tensor: Tensor<D>) {
-    let Ok(Buffer(tensor)) = open(tensor) else {
-        return;
-    };
-    if !tensor.is_unique() || tensor.layout().num_elements() > LARGEST_KEPT {
-        return;
+    if let Ok(buffer) = open(tensor) {
+        buffer.leave();
     }
-    let Ok(room) = tensor.into_data().try_into_vec() else {
-        return;
-    };
-    LEFT.with_borrow_mut(|left| {
-        if left.len() < MOST_KEPT {
-            left.push(room);
-        }
-    });
 }
 
 /// A new tensor on the CPU backend.
@@ -132,4 +146,41 @@ pub(super) fn tensor<const D: usize>(elements: Vec<f32>, shape: [usize; D]) -> T
         layout,
         DType::F32,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left() -> Vec<usize> {
+        let mut left = LEFT.with_borrow(|left| left.iter().map(Vec::capacity).collect::<Vec<_>>());
+        left.sort_unstable();
+        left
+    }
+
+    #[test]
+    fn maps_take_what_earlier_ones_left_and_few_numbers_do_not() {
+        let map = |length: usize| {
+            let mut elements = room(length);
+            elements.fill(1.0);
+            tensor(elements, [length])
+        };
+        let lengths = [1 << 10, 1 << 14, 1 << 12, LARGEST_KEPT, LARGEST_KEPT + 1];
+        for map in lengths.map(map) {
+            let before = left();
+            leave(map.clone());
+            assert_eq!(left(), before, "another tensor has it");
+            leave(map);
+        }
+        // The largest of those that may be kept.
+        assert_eq!(left(), [1 << 12, 1 << 14, LARGEST_KEPT]);
+        let (small, large) = (map(5000), map(1 << 15));
+        assert_eq!(left(), [1 << 12]);
+        leave(small);
+        leave(large);
+        // A hundredth of one takes none.
+        let few = room((1 << 12) / (MOST_UNUSED + 1));
+        assert_eq!(left(), [1 << 12, 1 << 14, LARGEST_KEPT]);
+        assert!(few.iter().all(|number| number.is_nan()));
+    }
 }

@@ -49,13 +49,13 @@ fn one_by_one(x: &Map, block: &InvertedResidual) -> Map {
         Some((weight, bias)) => x.with(linear(x.data.clone(), weight, bias, Then::RELU6)),
         None => x.clone(),
     };
-    let hidden = depthwise(&hidden, block.depthwise, Activation::Relu6);
+    let hidden = hidden.turned(|x| depthwise(x, block.depthwise, Activation::Relu6));
     let (weight, bias) = block.project;
     let then = match block.residual {
         true => Then::Add(x.data.clone()),
         false => Then::Nothing,
     };
-    hidden.with(linear(hidden.data.clone(), weight, bias, then))
+    hidden.turned(|x| x.with(linear(x.data.clone(), weight, bias, then)))
 }
 
 /// All of it row by row; [`None`] on other devices.
@@ -83,7 +83,7 @@ fn fused(x: &Map, block: &InvertedResidual, band: usize) -> Option<Map> {
         hidden: width * channels,
         project,
     };
-    let mut output = vec![0.0; x.n * height * inside.output];
+    let mut output = flex::room(x.n * height * inside.output);
     let (image, piece) = (height * inside.output, band * inside.output);
     let input = input.read();
     share::pieces_of_images(&mut output, image, piece, |n, i, output| {

@@ -24,6 +24,13 @@ impl Map {
         flex::leave(self.data);
     }
 
+    /// Another map, made of it; its own memory is left to later ones.
+    pub(crate) fn turned(self, into: impl FnOnce(&Self) -> Self) -> Self {
+        let other = into(&self);
+        self.leave();
+        other
+    }
+
     pub(crate) fn channels(&self) -> usize {
         self.data.dims()[1]
     }

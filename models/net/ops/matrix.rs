@@ -162,9 +162,13 @@ pub(crate) fn linear(
     };
     let rows = input.read().len() / weight.input;
     let mut output = flex::room(rows * weight.output);
-    let residual = residual.as_ref().map(flex::Buffer::read);
-    let product = dense.product(input.read(), act, residual);
+    let added = residual.as_ref().map(flex::Buffer::read);
+    let product = dense.product(input.read(), act, added);
     product.run(rows, &mut output);
+    input.leave();
+    if let Some(residual) = residual {
+        residual.leave();
+    }
     flex::tensor(output, [rows, weight.output])
 }
 

@@ -24,11 +24,11 @@ pub(crate) fn layer_norm(
         flex::open(bias.clone()),
     ) {
         (Ok(x), Ok(weight), Ok(bias)) => {
-            let mut output = vec![0.0; shape[0] * channels];
+            let mut output = flex::room(shape[0] * channels);
             let arch = pulp::Arch::new();
-            let x = x.read();
+            let input = x.read();
             share::pieces(&mut output, ROWS * channels, |i, output| {
-                let rows = x[i * ROWS * channels..].chunks_exact(channels);
+                let rows = input[i * ROWS * channels..].chunks_exact(channels);
                 for (x, y) in rows.zip(output.chunks_exact_mut(channels)) {
                     arch.dispatch(Normalise {
                         x,
@@ -39,6 +39,7 @@ pub(crate) fn layer_norm(
                     });
                 }
             });
+            x.leave();
             flex::tensor(output, shape)
         }
         (x, ..) => {

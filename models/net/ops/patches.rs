@@ -19,8 +19,10 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -
     let data = match flex::open(x.data.clone()) {
         Ok(input) => {
             let input = input.read();
-            let mut output = vec![0.0; x.n * height * width * columns];
+            let mut output = flex::room(x.n * height * width * columns);
             share::pieces(&mut output, width * columns, |row, output| {
+                // What lies outside of the picture.
+                output.fill(0.0);
                 let (image, oy) = (row / height, row % height);
                 for ky in 0..kernel {
                     let Some(y) = (oy * stride + ky)

@@ -69,9 +69,11 @@ impl Stem {
 
     fn forward(&self, images: Map) -> Map {
         let patches = ops::patches(&images, 3, 2, Padding::Half);
-        let x = patches.with(self.dense.forward(patches.data.clone(), Then::GELU));
-        let x = ops::depthwise(&x, &self.depthwise, Activation::Gelu);
-        x.with(self.point.forward(x.data.clone(), Then::GELU))
+        let dense = |linear: &Linear, x: &Map| x.with(linear.forward(x.data.clone(), Then::GELU));
+        patches
+            .turned(|x| dense(&self.dense, x))
+            .turned(|x| ops::depthwise(x, &self.depthwise, Activation::Gelu))
+            .turned(|x| dense(&self.point, x))
     }
 }
 
@@ -112,11 +114,11 @@ impl Stage {
 
     fn forward(&self, x: Map) -> Map {
         let x = match &self.downsample {
-            Some(downsample) => downsample.forward(&x),
+            Some(downsample) => x.turned(|x| downsample.forward(x)),
             None => x,
         };
         let x = match &self.position {
-            Some(position) => ops::depthwise(&x, position, Activation::Nothing),
+            Some(position) => x.turned(|x| ops::depthwise(x, position, Activation::Nothing)),
             None => x,
         };
         self.blocks.iter().fold(x, |x, block| block.forward(x))
@@ -166,7 +168,7 @@ impl Downsample {
                 ops::depthwise(x, &self.large, act)
             }
         };
-        x.with(self.point.forward(x.data.clone(), Then::GELU))
+        x.turned(|x| x.with(self.point.forward(x.data.clone(), Then::GELU)))
     }
 }
 
@@ -217,11 +219,7 @@ impl Block {
 
     fn forward(&self, x: Map) -> Map {
         let x = match &self.mixer {
-            Mixer::RepMixer(conv) => {
-                let mixed = ops::depthwise(&x, conv, Activation::Nothing);
-                x.leave();
-                mixed
-            }
+            Mixer::RepMixer(conv) => x.turned(|x| ops::depthwise(x, conv, Activation::Nothing)),
             Mixer::Attention { norm, attention } => {
                 let normal = match norm {
                     Some(norm) => norm.forward(x.data.clone()),
@@ -231,8 +229,6 @@ impl Block {
                 x.with(attention.forward(normal, x.data.clone(), &sequences))
             }
         };
-        let output = ops::conv_ffn(&x, &self.mlp.behind(&self.spatial));
-        x.leave();
-        output
+        x.turned(|x| ops::conv_ffn(x, &self.mlp.behind(&self.spatial)))
     }
 }

@@ -44,9 +44,13 @@ impl InvertedResidualNet {
     /// `[n, height, width, 3]` to `[n, features]`.
     pub(crate) fn forward(&self, images: Map) -> Tensor<2> {
         let patches = ops::patches(&images, 3, 2, Padding::Same);
-        let x = patches.with(self.stem.forward(patches.data.clone(), Then::RELU6));
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x));
-        ops::means(&x.with(self.head.forward(x.data.clone(), Then::RELU6)))
+        let dense = |linear: &Linear, x: &Map| x.with(linear.forward(x.data.clone(), Then::RELU6));
+        let x = patches.turned(|x| dense(&self.stem, x));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let features = x.turned(|x| dense(&self.head, x));
+        let means = ops::means(&features);
+        features.leave();
+        means
     }
 }
 
@@ -82,14 +86,14 @@ impl InvertedResidual {
         })
     }
 
-    fn forward(&self, x: &Map) -> Map {
+    fn forward(&self, x: Map) -> Map {
         let block = ops::InvertedResidual {
             expand: self.expand.as_ref().map(Linear::parts),
             depthwise: &self.depthwise,
             project: self.project.parts(),
             residual: self.residual,
         };
-        ops::inverted_residual(x, &block)
+        x.turned(|x| ops::inverted_residual(x, &block))
     }
 }
 

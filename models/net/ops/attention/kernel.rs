@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::sequences::Sequences;
 use crate::net::ops::exp::exp2;
+use crate::net::ops::flex;
 use crate::net::ops::share;
 use crate::net::ops::tiles::{InTiles, TileRows, by_rows, in_tiles};
 
@@ -59,7 +60,7 @@ impl Attend<'_> {
             false => self.sequences.own(number),
         };
         let asking: usize = numbers.clone().map(|number| queries(number).len()).sum();
-        let mut output = vec![0.0; asking * self.channels];
+        let mut output = flex::room(asking * self.channels);
         let mut rest = &mut output[..];
         let mut tasks = Vec::with_capacity(self.sequences.count());
         let mut multiplications = 0;
