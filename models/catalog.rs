@@ -42,7 +42,7 @@ pub fn list(cache: &Cache) -> Vec<Entry> {
         name: embedded::NAME.to_owned(),
         tag: "embedded".to_owned(),
         family: embedded.config.vision.tower.family().to_owned(),
-        params_millions: Some(embedded.safetensors.len() as f32 / 2e6),
+        params_millions: Some(embedded.file.as_ref().len() as f32 / 2e6),
         dim: Some(embedded.config.embed_dim),
         licence: embedded.licence.clone(),
         research_only: false,

@@ -7,17 +7,15 @@ use serde_json::Map;
 use crate::confidence::Confidence;
 use crate::config::ModelConfig;
 use crate::error::Error;
+use crate::files::mapping::{EMBEDDED_MODEL, Mapping};
 
 /// Its name.
 pub(crate) const NAME: &str = "omnizap-mini";
 
 #[cfg(embedded_model)]
-const FILES: Option<(&[u8], &str)> = Some((
-    include_bytes!("embedded/omnizap-mini.safetensors"),
-    include_str!("embedded/omnizap-mini.json"),
-));
+const MANIFEST: Option<&str> = Some(include_str!("embedded/omnizap-mini.json"));
 #[cfg(not(embedded_model))]
-const FILES: Option<(&[u8], &str)> = None;
+const MANIFEST: Option<&str> = None;
 
 /// What comes with a model beside its weights.
 #[derive(Clone, Debug)]
@@ -92,7 +90,8 @@ pub(crate) struct Embedded {
     pub(crate) manifest: Manifest,
     /// The licence of the weights.
     pub(crate) licence: String,
-    pub(crate) safetensors: &'static [u8],
+    /// Its weights, in safetensors.
+    pub(crate) file: &'static Mapping,
 }
 
 /// The embedded model.
@@ -101,11 +100,12 @@ pub(crate) struct Embedded {
 /// [`Error::NoEmbeddedModel`] when this program was built without, [`Error::BadConfig`] when its
 /// manifest is wrong.
 pub(crate) fn load() -> Result<Embedded, Error> {
-    let (safetensors, manifest) = FILES.ok_or(Error::NoEmbeddedModel)?;
-    parse(manifest, safetensors)
+    let files = EMBEDDED_MODEL.as_ref().zip(MANIFEST);
+    let (file, manifest) = files.ok_or(Error::NoEmbeddedModel)?;
+    parse(manifest, file)
 }
 
-fn parse(json: &str, safetensors: &'static [u8]) -> Result<Embedded, Error> {
+fn parse(json: &str, weights: &'static Mapping) -> Result<Embedded, Error> {
     let bad = |error: serde_json::Error| Error::BadConfig(error.to_string());
     let file: File = serde_json::from_str(json).map_err(bad)?;
     file.config.check()?;
@@ -124,7 +124,7 @@ fn parse(json: &str, safetensors: &'static [u8]) -> Result<Embedded, Error> {
             confidence: file.confidence,
         },
         licence: file.license,
-        safetensors,
+        file: weights,
     })
 }
 
@@ -155,13 +155,16 @@ mod tests {
 
     #[test]
     fn only_a_manifest_that_says_so_takes_the_nsfw_check_away() {
-        let whole: serde_json::Value = serde_json::from_str(FILES.unwrap().1).unwrap();
+        let whole: serde_json::Value = serde_json::from_str(MANIFEST.unwrap()).unwrap();
         let knows = |limits: Option<serde_json::Value>| {
             let mut file = whole.as_object().unwrap().clone();
             file.remove("cannot_know");
             file.extend(limits.map(|limits| ("cannot_know".to_owned(), limits)));
             let json = serde_json::to_string(&file).unwrap();
-            parse(&json, &[]).unwrap().manifest.knows_nsfw
+            parse(&json, load().unwrap().file)
+                .unwrap()
+                .manifest
+                .knows_nsfw
         };
         assert!(knows(None));
         assert!(knows(Some(serde_json::json!({}))));

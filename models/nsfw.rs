@@ -11,17 +11,13 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::files::checkpoint::Checkpoint;
 use crate::files::import;
+use crate::files::mapping::EMBEDDED_NSFW;
 use crate::input::pixels::PixelView;
 use crate::input::preprocess::stretch;
 use crate::net::ops::{Map, Then};
 use crate::net::towers::{InvertedResidualNet, Linear};
 use crate::net::weights::{Scope, Weights};
 use crate::precision::Precision;
-
-#[cfg(embedded_nsfw)]
-const FILE: Option<&[u8]> = Some(include_bytes!("nsfw/nsfwjs-mobilenet-v2-mid.safetensors"));
-#[cfg(not(embedded_nsfw))]
-const FILE: Option<&[u8]> = None;
 
 /// The model's name, as answers show it.
 pub const NSFW_MODEL: &str = "nsfwjs-mobilenet-v2-mid";
@@ -70,9 +66,9 @@ impl NsfwNet {
     /// file is damaged, [`Error::DeviceNotBuilt`], [`Error::NoDevice`] and [`Error::DeviceFailed`]
     /// where the device cannot be had.
     pub fn embedded(device: Device) -> Result<Self, Error> {
-        let file = FILE.ok_or(Error::NoNsfwModel)?;
+        let file = EMBEDDED_NSFW.as_ref().ok_or(Error::NoNsfwModel)?;
         let config = InvertedResidualConfig::mobilenet_v2(WIDTH);
-        let mut checkpoint = Checkpoint::from_safetensors(file, NSFW_MODEL)?;
+        let mut checkpoint = Checkpoint::from_safetensors(file.as_ref(), NSFW_MODEL)?;
         let mut weights = Weights::default();
         import::folded(&config, &mut checkpoint, "", &mut weights, "net")?;
         let outputs = NSFW_CLASSES.len();
@@ -88,6 +84,7 @@ impl NsfwNet {
         let scope = &mut Scope::new(&mut weights, "classes", &open);
         let classes = Linear::new(config.features, outputs, scope)?;
         device.finish(&open)?;
+        file.rest();
         Ok(Self {
             net,
             classes,
@@ -103,8 +100,12 @@ impl NsfwNet {
     /// [`Error::NoNsfwModel`] when this program was built without.
     pub fn fingerprint() -> Result<&'static str, Error> {
         static FINGERPRINT: OnceLock<Sha256Hex> = OnceLock::new();
-        let file = FILE.ok_or(Error::NoNsfwModel)?;
-        Ok(FINGERPRINT.get_or_init(|| Sha256Hex::of(file)))
+        let file = EMBEDDED_NSFW.as_ref().ok_or(Error::NoNsfwModel)?;
+        Ok(FINGERPRINT.get_or_init(|| {
+            let fingerprint = Sha256Hex::of(file.as_ref());
+            file.rest();
+            fingerprint
+        }))
     }
 
     /// Makes a picture ready for [`NsfwNet::classify`]. The work does not grow with the picture.

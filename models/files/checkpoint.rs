@@ -5,16 +5,18 @@ mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Cursor;
 use std::path::Path;
 
 use burn::store::burn_pack::Tensor as Stored;
 use burn::store::{ModuleStore, PytorchStore, bridge};
+use burn::tensor::{Bytes, f16};
 
 use omnizap_contract::common::digest::Sha256Hex;
 use omnizap_contract::common::names::nearest;
 
 use crate::error::Error;
+use crate::files::mapping;
+use safetensors::Input;
 
 /// The endings of checkpoint files.
 pub(crate) const ENDINGS: &[&str] = &["safetensors", "pt", "pth", "bin"];
@@ -59,7 +61,7 @@ impl Checkpoint {
             source,
         })?;
         let tensors = match ending {
-            "safetensors" => safetensors::open(file).map(stored),
+            "safetensors" => safetensors::open(Input::of_file(file)).map(stored),
             "pt" | "pth" | "bin" => pytorch(path),
             _ => return Err(Error::UnknownFormat(path.to_owned())),
         };
@@ -76,7 +78,7 @@ impl Checkpoint {
     /// [`Error::Unreadable`].
     pub(crate) fn from_safetensors(bytes: &'static [u8], model: &str) -> Result<Self, Error> {
         let tensors =
-            safetensors::open(Cursor::new(bytes)).map_err(|reason| Error::Unreadable {
+            safetensors::open(Input::of_program(bytes)).map_err(|reason| Error::Unreadable {
                 path: model.into(),
                 reason,
             })?;
@@ -144,6 +146,49 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::MissingKey`], [`Error::WrongShape`], [`Error::NotFinite`], [`Error::Unreadable`].
     pub(crate) fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let entry = self.entry(key, shape)?;
+        let values = match self.tensors.remove(&format!("{key}{QUANTIZATION}")) {
+            Some(quantization) => entry.dequantised(quantization.values(key)?, key)?,
+            None => entry.values(key)?,
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::NotFinite(key.to_owned()));
+        }
+        Ok(values)
+    }
+
+    /// Takes a tensor out, in half precision, from where it lies if it is a part of the program.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::take`]; [`Error::NotFinite`] also where a number has no half.
+    pub(crate) fn take_half(&mut self, key: &str, shape: &[usize]) -> Result<Bytes, Error> {
+        let is_finite = |halves: &[u8]| {
+            let mut halves = halves.as_chunks().0.iter();
+            halves.all(|bytes| f16::from_ne_bytes(*bytes).is_finite())
+        };
+        let inside = match self.tensors.get(key) {
+            Some(Entry::Safetensors(tensor)) => tensor.halves_of_program(),
+            _ => None,
+        };
+        let halves = match inside {
+            Some(halves) => {
+                self.entry(key, shape)?;
+                mapping::of_program(halves)
+            }
+            None => {
+                let values = self.take(key, shape)?.into_iter();
+                let halves: Vec<f16> = values.map(f16::from_f32).collect();
+                Bytes::from_elems(halves).shared()
+            }
+        };
+        match is_finite(&halves) {
+            true => Ok(halves),
+            false => Err(Error::NotFinite(key.to_owned())),
+        }
+    }
+
+    /// Takes a tensor out that has this shape.
+    fn entry(&mut self, key: &str, shape: &[usize]) -> Result<Entry, Error> {
         let entry = self.tensors.remove(key).ok_or_else(|| Error::MissingKey {
             key: key.to_owned(),
             nearest: nearest(key, self.keys()).map(str::to_owned),
@@ -159,14 +204,7 @@ impl Checkpoint {
                 model: self.model.clone(),
             });
         }
-        let values = match self.tensors.remove(&format!("{key}{QUANTIZATION}")) {
-            Some(quantization) => entry.dequantised(quantization.values(key)?, key)?,
-            None => entry.values(key)?,
-        };
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::NotFinite(key.to_owned()));
-        }
-        Ok(values)
+        Ok(entry)
     }
 
     /// Makes sure that nothing is left.
@@ -209,7 +247,7 @@ impl Entry {
         let (scale, minimum) = (f64::from(*scale), f64::from(*minimum));
         let bytes = tensor.bytes().map_err(damaged)?;
         let value = |byte| (f64::from(byte) * scale + minimum) as f32;
-        Ok(bytes.into_iter().map(value).collect())
+        Ok(bytes.iter().map(|byte| value(*byte)).collect())
     }
 
     /// The values in single precision.

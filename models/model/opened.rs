@@ -54,15 +54,16 @@ impl Opened {
     /// The model inside the program.
     pub(super) fn embedded() -> Result<Self, Error> {
         let embedded = embedded::load()?;
-        let checkpoint = Checkpoint::from_safetensors(embedded.safetensors, embedded::NAME)?;
+        let bytes = embedded.file.as_ref();
+        let checkpoint = Checkpoint::from_safetensors(bytes, embedded::NAME)?;
         let (weights, fingerprint) = import_hashed(
             || import::import(checkpoint, &embedded.config),
-            || Ok(Sha256Hex::of(embedded.safetensors)),
+            || Ok(Sha256Hex::of(bytes)),
         )?;
         Ok(Self {
             config: embedded.config,
             weights,
-            mapping: None,
+            mapping: Some(embedded.file.clone()),
             fingerprint,
             manifest: embedded.manifest,
         })

@@ -4,7 +4,9 @@
 //! burn-store parses the header again for each tensor, which takes most of the time of an import.
 //! <https://huggingface.co/docs/safetensors/index#format>
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
 
@@ -14,9 +16,64 @@ use serde::Deserialize;
 /// The longest header that is read, as in the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// A file, or bytes in memory.
-pub(super) trait Input: Read + Seek + Send {}
-impl<T: Read + Seek + Send> Input for T {}
+/// The bytes of a file.
+#[derive(Clone)]
+pub(super) struct Input(Place);
+
+#[derive(Clone)]
+enum Place {
+    Disk(Arc<Mutex<File>>),
+    Program(&'static [u8]),
+}
+
+impl Input {
+    /// On disk.
+    pub(super) fn of_file(file: File) -> Self {
+        Self(Place::Disk(Arc::new(Mutex::new(file))))
+    }
+
+    /// In the program.
+    pub(super) fn of_program(bytes: &'static [u8]) -> Self {
+        Self(Place::Program(bytes))
+    }
+
+    /// How many.
+    fn size(&self) -> Result<u64, String> {
+        match &self.0 {
+            Place::Disk(file) => {
+                let file = file.lock().map_err(|_| FAILED.to_owned())?;
+                let metadata = file.metadata().map_err(|error| error.to_string())?;
+                Ok(metadata.len())
+            }
+            Place::Program(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Some of them.
+    fn read(&self, start: u64, length: usize) -> Result<Cow<'static, [u8]>, String> {
+        match &self.0 {
+            Place::Disk(file) => {
+                let mut file = file.lock().map_err(|_| FAILED.to_owned())?;
+                let mut bytes = vec![0; length];
+                file.seek(SeekFrom::Start(start))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|error| error.to_string())?;
+                Ok(Cow::Owned(bytes))
+            }
+            Place::Program(bytes) => {
+                let bytes = bytes
+                    .get(start as usize..)
+                    .and_then(|rest| rest.get(..length));
+                bytes
+                    .map(Cow::Borrowed)
+                    .ok_or_else(|| "too short".to_owned())
+            }
+        }
+    }
+}
+
+/// What a reader says behind one that panicked.
+const FAILED: &str = "another reader failed";
 
 /// What the header says of a tensor.
 #[derive(Deserialize)]
@@ -54,7 +111,7 @@ impl Element {
 
 /// A tensor that is still in its file.
 pub(crate) struct Stored {
-    input: Arc<Mutex<dyn Input>>,
+    input: Input,
     element: Element,
     pub(super) shape: Vec<usize>,
     start: u64,
@@ -65,26 +122,17 @@ pub(crate) struct Stored {
 ///
 /// # Errors
 /// What is wrong with the header, or that the file's length is not what it says.
-pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, Stored>, String> {
-    let size = input
-        .seek(SeekFrom::End(0))
-        .map_err(|error| error.to_string())?;
-    input.rewind().map_err(|error| error.to_string())?;
-    let mut length = [0; 8];
-    input
-        .read_exact(&mut length)
-        .map_err(|_| "no header".to_owned())?;
-    let length = u64::from_le_bytes(length);
+pub(super) fn open(input: Input) -> Result<BTreeMap<String, Stored>, String> {
+    let size = input.size()?;
+    let length = input.read(0, 8).map_err(|_| "no header".to_owned())?;
+    let length = length.as_array().ok_or("no header")?;
+    let length = u64::from_le_bytes(*length);
     if length > LONGEST_HEADER || length > size - 8 {
         return Err(format!("a header of {length} bytes in a file of {size}"));
     }
-    let mut header = vec![0; length as usize];
-    input
-        .read_exact(&mut header)
-        .map_err(|error| error.to_string())?;
+    let header = input.read(8, length as usize)?;
     let header: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&header).map_err(|error| format!("header: {error}"))?;
-    let input: Arc<Mutex<dyn Input>> = Arc::new(Mutex::new(input));
     let (begin, mut end) = (8 + length, 8 + length);
     let mut tensors = BTreeMap::new();
     for (name, value) in header {
@@ -107,7 +155,7 @@ pub(super) fn open(mut input: impl Input + 'static) -> Result<BTreeMap<String, S
         }
         end = end.max(begin + last);
         let stored = Stored {
-            input: Arc::clone(&input),
+            input: input.clone(),
             element: described.dtype,
             shape: described.shape,
             start: begin + first,
@@ -165,18 +213,19 @@ impl Stored {
     ///
     /// # Errors
     /// That the file cannot be read.
-    pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
-        let mut bytes = vec![0; self.length];
-        let mut input = self
-            .input
-            .lock()
-            .map_err(|_| "another reader failed".to_owned())?;
-        input
-            .seek(SeekFrom::Start(self.start))
-            .map_err(|error| error.to_string())?;
-        input
-            .read_exact(&mut bytes)
-            .map_err(|error| error.to_string())?;
-        Ok(bytes)
+    pub(super) fn bytes(&self) -> Result<Cow<'static, [u8]>, String> {
+        self.input.read(self.start, self.length)
+    }
+
+    /// The elements where they lie, if they are of half precision and a part of the program, on a
+    /// machine that reads numbers in the file's order.
+    pub(super) fn halves_of_program(&self) -> Option<&'static [u8]> {
+        if self.element != Element::F16 || cfg!(target_endian = "big") {
+            return None;
+        }
+        match self.bytes() {
+            Ok(Cow::Borrowed(halves)) => Some(halves),
+            _ => None,
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! Taking the parts of transformers over, whose only change is another name and a packed matrix.
 
-use burn::tensor::f16;
-
 use crate::error::Error;
 use crate::files::checkpoint::Checkpoint;
 use crate::net::weights::Weights;
@@ -94,11 +92,7 @@ impl Transfer<'_> {
         name: &str,
         shape: &[usize],
     ) -> Result<(), Error> {
-        let values = self.checkpoint.take(key, shape)?;
-        let halves: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-        if halves.iter().any(|value| !value.is_finite()) {
-            return Err(Error::NotFinite(key.to_owned()));
-        }
+        let halves = self.checkpoint.take_half(key, shape)?;
         self.weights.put_half(name, halves, shape);
         Ok(())
     }
