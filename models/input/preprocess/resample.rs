@@ -1,6 +1,9 @@
 //! Pillow's antialiased resampling of 8-bit images (`Resample.c`), one axis at a time, in the same
 //! fixed-point arithmetic, for a range of the output only.
 
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+
 use std::ops::Range;
 
 use pulp::NullaryFnOnce;
@@ -146,38 +149,107 @@ impl<const C: usize> NullaryFnOnce for Resample<'_, C> {
         } = self;
         let narrow = horizontal.taps.len() * C;
         let mut sums = vec![HALF; vertical.taps.len() * narrow];
-        let mut line = vec![0; narrow];
-        let mut wide = vec![0; narrow];
-        let is_short = horizontal.source().len() * SPREAD_FROM <= horizontal.taps.len();
-        let spread = is_short.then(|| Spread::new(horizontal, C));
         // Output rows before this one have all they take.
         let mut open = 0;
-        for (position, row) in (vertical.source().start..).zip(source.chunks_exact(pitch)) {
-            match &spread {
-                Some(spread) => spread.across::<C>(row, &mut wide, &mut line),
-                None => across::<C>(row, horizontal, &mut line),
-            }
-            let ended =
-                |(first, weights): &(usize, Range<usize>)| first + weights.len() <= position;
-            open += vertical.taps[open..]
-                .iter()
-                .take_while(|tap| ended(tap))
-                .count();
-            let sums = sums.chunks_exact_mut(narrow).skip(open);
-            for (sums, (first, range)) in sums.zip(&vertical.taps[open..]) {
-                if *first > position {
-                    break;
+        let mut lines = Lines::<C>::new(horizontal, pitch);
+        let mut position = vertical.source().start;
+        for rows in source.chunks(AT_ONCE * pitch) {
+            for line in lines.of(rows) {
+                let ended =
+                    |(first, weights): &(usize, Range<usize>)| first + weights.len() <= position;
+                open += vertical.taps[open..]
+                    .iter()
+                    .take_while(|tap| ended(tap))
+                    .count();
+                let sums = sums.chunks_exact_mut(narrow).skip(open);
+                for (sums, (first, range)) in sums.zip(&vertical.taps[open..]) {
+                    if *first > position {
+                        break;
+                    }
+                    // Ends need not grow with beginnings to the last position.
+                    let Some(weight) = vertical.weights[range.clone()].get(position - first) else {
+                        continue;
+                    };
+                    for (sum, &byte) in sums.iter_mut().zip(line) {
+                        *sum = add(*sum, i32::from(byte), *weight);
+                    }
                 }
-                // Ends need not grow with beginnings to the last position.
-                let Some(weight) = vertical.weights[range.clone()].get(position - first) else {
-                    continue;
-                };
-                for (sum, &byte) in sums.iter_mut().zip(&line) {
-                    *sum = add(*sum, i32::from(byte), *weight);
-                }
+                position += 1;
             }
         }
         sums.into_iter().map(clip).collect()
+    }
+}
+
+/// Rows that are resampled at once.
+const AT_ONCE: usize = 2;
+
+/// Rows resampled along their length.
+struct Lines<'a, const C: usize> {
+    axis: &'a Axis,
+    pitch: usize,
+    way: Way<C>,
+    /// The output of the last rows, of this length each.
+    made: [Vec<u8>; AT_ONCE],
+    length: usize,
+}
+
+/// How it is done.
+enum Way<const C: usize> {
+    /// With room for the sums of a row.
+    Spread(Spread, Vec<i32>),
+    #[cfg(target_arch = "x86_64")]
+    Pairs(pairs::Pairs<C>),
+    Each,
+}
+
+impl<'a, const C: usize> Lines<'a, C> {
+    fn new(axis: &'a Axis, pitch: usize) -> Self {
+        let length = axis.taps.len() * C;
+        let is_short = axis.source().len() * SPREAD_FROM <= axis.taps.len();
+        let way = match is_short {
+            true => Way::Spread(Spread::new(axis, C), vec![0; length]),
+            #[cfg(target_arch = "x86_64")]
+            false => pairs::Pairs::new(axis, pitch).map_or(Way::Each, Way::Pairs),
+            #[cfg(not(target_arch = "x86_64"))]
+            false => Way::Each,
+        };
+        // One way writes a byte too many.
+        let made = [(); AT_ONCE].map(|()| vec![0; length + 1]);
+        Self {
+            axis,
+            pitch,
+            way,
+            made,
+            length,
+        }
+    }
+
+    /// Of one or two rows.
+    #[inline(always)]
+    fn of(&mut self, rows: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let count = rows.len() / self.pitch;
+        let each = rows.chunks_exact(self.pitch);
+        let lines = self.made.iter_mut().map(|line| &mut line[..self.length]);
+        match &mut self.way {
+            #[cfg(target_arch = "x86_64")]
+            Way::Pairs(pairs) => pairs.across(rows, &mut self.made),
+            Way::Spread(spread, sums) => {
+                for (row, line) in each.zip(lines) {
+                    spread.across::<C>(row, sums, line);
+                }
+            }
+            Way::Each => {
+                for (row, line) in each.zip(lines) {
+                    across::<C>(row, self.axis, line);
+                }
+            }
+        }
+        let length = self.length;
+        self.made
+            .iter()
+            .take(count)
+            .map(move |line| &line[..length])
     }
 }
 
