@@ -8,7 +8,7 @@ use omnizap_contract::{
     Options, Outputs, Ports, Runner, StageKind, StageSpec,
 };
 use omnizap_services::store::Store;
-use omnizap_services::vectors::{Hit, Query};
+use omnizap_services::vectors::{Hit, MAX_RECENT, Query};
 use serde_json::{Value as Json, json};
 
 /// Most images in an answer.
@@ -182,6 +182,8 @@ impl Observed for Searcher {
             .gauge("max_images_indexed", index.config().max_rows as f64)
             .gauge("images_partitioned", index.partitioned() as f64)
             .gauge("images_unstored", index.unstored() as f64)
+            .gauge("questions_kept", index.recent() as f64)
+            .gauge("max_questions_kept", MAX_RECENT as f64)
             .total("images_made_room", index.made_room())
             .total("searches_estimated", self.store.stats().searches_estimated)
     }

@@ -12,7 +12,8 @@
 //!   bytes, and what that costs), `kernels` (sums of products)
 //! - `search` (which rows a question looks at), `scan` (all rows: exact), `partition` (the
 //!   approximate index, an inverted file), `stop` (how many of its lists are enough), `train`
-//!   (k-means), `freedom` (what `stop` goes by, measured), `file` (the partition on disk)
+//!   (k-means), `freedom` (what `stop` goes by, measured), `file` (the partition on disk), `recent`
+//!   (what lists had for the questions asked last)
 //! - `collect` (what a scan leaves over, and its exact order), `shortlist` (the same where codes
 //!   alone are kept)
 //!
@@ -61,8 +62,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use self::key::Key;
 use self::matrix::Matrix;
 use self::partition::Partition;
+use self::recent::Recent;
 
 pub use self::query::{Hit, Query, Similar};
+pub use self::recent::MAX_RECENT;
 pub use self::search::Found;
 pub use self::shortlist::{Shortlist, Stored};
 
@@ -75,6 +78,7 @@ mod key;
 mod matrix;
 mod partition;
 mod query;
+mod recent;
 mod scan;
 mod search;
 mod shortlist;
@@ -152,6 +156,8 @@ pub struct VectorIndex {
     /// Rows that have come, of all models: the age of the next.
     come: AtomicU64,
     closed: AtomicBool,
+    /// What lists had for the questions asked last.
+    recent: Recent,
 }
 
 impl VectorIndex {
@@ -410,6 +416,12 @@ impl VectorIndex {
 
     fn next_age(&self) -> u64 {
         self.come.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Questions asked last whose lists are known, at most [`MAX_RECENT`].
+    #[must_use]
+    pub fn recent(&self) -> usize {
+        self.recent.len()
     }
 
     /// Images in memory, of all models.

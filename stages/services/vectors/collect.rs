@@ -78,6 +78,11 @@ impl Collector {
         collector
     }
 
+    /// How many best it collects.
+    pub(super) fn keep(&self) -> usize {
+        self.keep
+    }
+
     /// A collector of as many that knows nothing of these.
     pub(super) fn anew(&self, threshold: f64) -> Self {
         Self::new(self.keep, threshold)
@@ -91,6 +96,13 @@ impl Collector {
         };
         empty.make_room();
         empty
+    }
+
+    /// The same with no more room than it has rows.
+    pub(super) fn kept(&self) -> Self {
+        let mut kept = self.clone();
+        kept.found.shrink_to_fit();
+        kept
     }
 
     /// What a row must be able to reach to be taken.

@@ -8,6 +8,7 @@ use super::collect::{Collector, in_order};
 use super::matrix::Matrix;
 use super::partition::Partition;
 use super::query::{Hit, Query};
+use super::recent::Asked;
 use super::shortlist::Shortlist;
 use super::view::{MATRIX_SHIFT, Part, RowNumber, View, at};
 use super::{FINGERPRINT_MARK, Kept, PARTITION_FROM, VectorIndex, normalised, scan};
@@ -30,10 +31,16 @@ impl VectorIndex {
     pub fn cost(&self, query: &Query) -> usize {
         let models = self.read();
         let mut left = newest(query);
-        let cost = |matrix: &Matrix| match lists(matrix) {
-            Some(partition) if matrix.len() > left => {
+        let mut bits = (0..).map(|part: u64| part << MATRIX_SHIFT);
+        let cost = |matrix: &Matrix| match (lists(matrix), bits.next()) {
+            (Some(partition), Some(bits)) if matrix.len() > left => {
                 let scanned = std::mem::take(&mut left);
-                scanned + partition.cost(query.limit)
+                let asked = Asked::new(query, kept_first(query), bits);
+                let begin = matrix.view().newest(scanned);
+                match self.recent.has(&asked, matrix.view(), begin) {
+                    true => scanned,
+                    false => scanned + partition.cost(query.limit),
+                }
             }
             _ => {
                 left = left.saturating_sub(matrix.len());
@@ -62,7 +69,7 @@ impl VectorIndex {
             return Found::Answer(Vec::new());
         };
         let question = Arc::new(Question::new(vector));
-        let mut keep = query.limit.saturating_add(SPARE);
+        let mut keep = kept_first(query);
         loop {
             if let Some(found) = self.look_keeping(query, &question, keep) {
                 return found;
@@ -128,8 +135,20 @@ impl VectorIndex {
             let bits = (parts.len() as u64) << MATRIX_SHIFT;
             let begin = match lists(matrix) {
                 Some(partition) if begin > view.rows().start => {
-                    let mut own = collector.anew(query.threshold);
-                    partition.probe(&view, begin, bits, question, query.limit, &mut own);
+                    let asked = Asked::new(query, collector.keep(), bits);
+                    let own = match self.recent.find(&asked, &view, begin) {
+                        Some((mut own, end)) => {
+                            let come = scan::scan(&view, end..begin, bits, question, own.emptied());
+                            own.merge(come);
+                            own
+                        }
+                        None => {
+                            let mut own = collector.anew(query.threshold);
+                            partition.probe(&view, begin, bits, question, query.limit, &mut own);
+                            own
+                        }
+                    };
+                    self.recent.keep(asked, &own, begin);
                     collector.merge(own);
                     begin
                 }
@@ -145,6 +164,11 @@ impl VectorIndex {
 fn lists(matrix: &Matrix) -> Option<&Partition> {
     let pay = matrix.len() >= PARTITION_FROM;
     matrix.partition.as_ref().filter(|_| pay)
+}
+
+/// How many rows a search collects that need not be repeated.
+fn kept_first(query: &Query) -> usize {
+    query.limit.saturating_add(SPARE)
 }
 
 /// How many of the newest images a question wants all looked at.

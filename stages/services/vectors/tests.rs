@@ -221,6 +221,7 @@ fn what_is_no_vector_is_not_taken() {
 }
 
 mod adopted;
+mod asked_again;
 mod codes_alone;
 mod exact;
 mod gone;

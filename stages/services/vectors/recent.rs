@@ -1,0 +1,148 @@
+//! Questions that were asked not long ago, and what the lists had for them: pictures that are sent
+//! again are asked about again, and looking through lists is what a search of many rows takes
+//! longest for.
+//!
+//! What is kept is right for as long as its rows are there: a row's number is never given to another.
+//! Rows that have come since are looked at, each of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::collect::Collector;
+use super::query::Query;
+use super::view::{RowNumber, View};
+
+/// Questions that are kept. With vectors of 512 numbers some 3 MB, at most 10.
+pub const MAX_RECENT: usize = 512;
+/// Rows that an answer may have found to be kept.
+const MOST_FOUND: usize = 1024;
+/// Rows that may have come since. The lists are soon looked through again.
+pub(super) const MOST_COME: u64 = 4096;
+/// Numbers of a vector that tell it from most others.
+const TELLING: usize = 8;
+
+/// What makes two questions the same to the lists of a matrix.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    model: Arc<str>,
+    vector: Arc<[f32]>,
+    threshold: u64,
+    limit: usize,
+    keep: usize,
+    /// Which of the matrices.
+    matrix: u64,
+}
+
+impl Asked {
+    pub(super) fn new(query: &Query, keep: usize, matrix: u64) -> Self {
+        Self {
+            model: query.model.clone(),
+            vector: query.vector.clone(),
+            threshold: query.threshold.to_bits(),
+            limit: query.limit,
+            keep,
+            matrix,
+        }
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.bits()
+            .take(TELLING)
+            .for_each(|bits| bits.hash(&mut hasher));
+        (self.limit, self.keep, self.matrix, self.threshold).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let numbers = |asked: &Self| (asked.threshold, asked.limit, asked.keep, asked.matrix);
+        numbers(self) == numbers(other) && self.model == other.model && self.bits().eq(other.bits())
+    }
+
+    fn bits(&self) -> impl Iterator<Item = u32> {
+        self.vector.iter().map(|number| number.to_bits())
+    }
+}
+
+/// What the lists had for a question, of the rows before `end`.
+struct Known {
+    asked: Asked,
+    found: Collector,
+    end: RowNumber,
+}
+
+impl Known {
+    /// From which row on those before `end` are to be looked at, where the others are known.
+    fn holds(&self, asked: &Asked, view: &View, end: RowNumber) -> Option<RowNumber> {
+        let from = self.end.max(view.rows().start);
+        let come = end.checked_sub(from)?;
+        let is_there = |place: u64| {
+            let row = place & !asked.matrix;
+            view.rows().contains(&row) && view.row(row).is_some()
+        };
+        let mut found = self.found.found().iter();
+        let holds = come <= MOST_COME
+            && self.asked.is(asked)
+            && found.all(|candidate| is_there(candidate.place));
+        holds.then_some(from)
+    }
+}
+
+/// The questions asked last.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<Questions>);
+
+#[derive(Default)]
+struct Questions {
+    known: HashMap<u64, Known>,
+    /// Oldest first.
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    /// What the lists had, and before which row, where that still holds.
+    pub(super) fn find(
+        &self,
+        asked: &Asked,
+        view: &View,
+        end: RowNumber,
+    ) -> Option<(Collector, RowNumber)> {
+        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = questions.known.get(&asked.hash())?;
+        let from = known.holds(asked, view, end)?;
+        Some((known.found.clone(), from))
+    }
+
+    /// True where [`Self::find`] has something.
+    pub(super) fn has(&self, asked: &Asked, view: &View, end: RowNumber) -> bool {
+        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = questions.known.get(&asked.hash());
+        known.is_some_and(|known| known.holds(asked, view, end).is_some())
+    }
+
+    /// Keeps what the lists had before `end`.
+    pub(super) fn keep(&self, asked: Asked, found: &Collector, end: RowNumber) {
+        if found.len() > MOST_FOUND {
+            return;
+        }
+        let hash = asked.hash();
+        let found = found.kept();
+        let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Known { asked, found, end };
+        if questions.known.insert(hash, known).is_none() {
+            questions.order.push_back(hash);
+        }
+        if questions.order.len() > MAX_RECENT
+            && let Some(oldest) = questions.order.pop_front()
+        {
+            questions.known.remove(&oldest);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        questions.known.len()
+    }
+}
