@@ -13,7 +13,7 @@
 //! - `search` (which rows a question looks at), `scan` (all rows: exact), `partition` (the
 //!   approximate index, an inverted file), `stop` (how many of its lists are enough), `train`
 //!   (k-means), `freedom` (what `stop` goes by, measured), `file` (the partition on disk), `recent`
-//!   (what lists had for the questions asked last)
+//!   (what there was for the questions asked last)
 //! - `collect` (what a scan leaves over, and its exact order), `shortlist` (the same where codes
 //!   alone are kept)
 //!
@@ -156,7 +156,7 @@ pub struct VectorIndex {
     /// Rows that have come, of all models: the age of the next.
     come: AtomicU64,
     closed: AtomicBool,
-    /// What lists had for the questions asked last.
+    /// What there was for the questions asked last.
     recent: Recent,
 }
 
@@ -418,7 +418,7 @@ impl VectorIndex {
         self.come.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Questions asked last whose lists are known, at most [`MAX_RECENT`].
+    /// Questions asked last whose answers are known, at most [`MAX_RECENT`].
     #[must_use]
     pub fn recent(&self) -> usize {
         self.recent.len()

@@ -2,8 +2,8 @@
 //! again are asked about again, and looking through lists is what a search of many rows takes
 //! longest for.
 //!
-//! What is kept is right for as long as its rows are there: a row's number is never given to another.
-//! Rows that have come since are looked at, each of them.
+//! What is kept, that of the newest rows included, is right for as long as its rows are there: a row's
+//! number is never given to another. Rows that have come since are looked at, each of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,6 +29,7 @@ pub(super) struct Asked {
     vector: Arc<[f32]>,
     threshold: u64,
     limit: usize,
+    scan: usize,
     keep: usize,
     /// Which of the matrices.
     matrix: u64,
@@ -41,6 +42,7 @@ impl Asked {
             vector: query.vector.clone(),
             threshold: query.threshold.to_bits(),
             limit: query.limit,
+            scan: query.scan,
             keep,
             matrix,
         }
@@ -51,13 +53,19 @@ impl Asked {
         self.bits()
             .take(TELLING)
             .for_each(|bits| bits.hash(&mut hasher));
-        (self.limit, self.keep, self.matrix, self.threshold).hash(&mut hasher);
+        self.numbers().hash(&mut hasher);
         hasher.finish()
     }
 
     fn is(&self, other: &Self) -> bool {
-        let numbers = |asked: &Self| (asked.threshold, asked.limit, asked.keep, asked.matrix);
-        numbers(self) == numbers(other) && self.model == other.model && self.bits().eq(other.bits())
+        self.numbers() == other.numbers()
+            && self.model == other.model
+            && self.bits().eq(other.bits())
+    }
+
+    fn numbers(&self) -> [u64; 5] {
+        let [limit, scan, keep] = [self.limit, self.scan, self.keep].map(|count| count as u64);
+        [self.threshold, self.matrix, limit, scan, keep]
     }
 
     fn bits(&self) -> impl Iterator<Item = u32> {
@@ -65,7 +73,7 @@ impl Asked {
     }
 }
 
-/// What the lists had for a question, of the rows before `end`.
+/// What there was for a question, of the rows before `end`.
 struct Known {
     asked: Asked,
     found: Collector,
@@ -73,10 +81,10 @@ struct Known {
 }
 
 impl Known {
-    /// From which row on those before `end` are to be looked at, where the others are known.
-    fn holds(&self, asked: &Asked, view: &View, end: RowNumber) -> Option<RowNumber> {
+    /// From which row on they are to be looked at, where the others are known.
+    fn holds(&self, asked: &Asked, view: &View) -> Option<RowNumber> {
         let from = self.end.max(view.rows().start);
-        let come = end.checked_sub(from)?;
+        let come = view.rows().end.checked_sub(from)?;
         let is_there = |place: u64| {
             let row = place & !asked.matrix;
             view.rows().contains(&row) && view.row(row).is_some()
@@ -101,27 +109,23 @@ struct Questions {
 }
 
 impl Recent {
-    /// What the lists had, and before which row, where that still holds.
-    pub(super) fn find(
-        &self,
-        asked: &Asked,
-        view: &View,
-        end: RowNumber,
-    ) -> Option<(Collector, RowNumber)> {
+    /// What there was, and before which row, where that still holds.
+    pub(super) fn find(&self, asked: &Asked, view: &View) -> Option<(Collector, RowNumber)> {
         let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = questions.known.get(&asked.hash())?;
-        let from = known.holds(asked, view, end)?;
+        let from = known.holds(asked, view)?;
         Some((known.found.clone(), from))
     }
 
-    /// True where [`Self::find`] has something.
-    pub(super) fn has(&self, asked: &Asked, view: &View, end: RowNumber) -> bool {
+    /// Rows that have come since, where [`Self::find`] has the others.
+    pub(super) fn come(&self, asked: &Asked, view: &View) -> Option<usize> {
         let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = questions.known.get(&asked.hash());
-        known.is_some_and(|known| known.holds(asked, view, end).is_some())
+        let known = questions.known.get(&asked.hash())?;
+        let from = known.holds(asked, view)?;
+        Some((view.rows().end - from) as usize)
     }
 
-    /// Keeps what the lists had before `end`.
+    /// Keeps what there was before `end`.
     pub(super) fn keep(&self, asked: Asked, found: &Collector, end: RowNumber) {
         if found.len() > MOST_FOUND {
             return;

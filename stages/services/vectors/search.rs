@@ -36,11 +36,8 @@ impl VectorIndex {
             (Some(partition), Some(bits)) if matrix.len() > left => {
                 let scanned = std::mem::take(&mut left);
                 let asked = Asked::new(query, kept_first(query), bits);
-                let begin = matrix.view().newest(scanned);
-                match self.recent.has(&asked, matrix.view(), begin) {
-                    true => scanned,
-                    false => scanned + partition.cost(query.limit),
-                }
+                let come = self.recent.come(&asked, matrix.view());
+                come.unwrap_or_else(|| scanned + partition.cost(query.limit))
             }
             _ => {
                 left = left.saturating_sub(matrix.len());
@@ -82,7 +79,10 @@ impl VectorIndex {
     fn look_keeping(&self, query: &Query, question: &Arc<Question>, keep: usize) -> Option<Found> {
         let mut collector = Collector::new(keep, query.threshold);
         let parts = self.parts(query, question, &mut collector);
-        for part in &parts {
+        for part in parts
+            .iter()
+            .filter(|part| part.begin < part.view.rows().end)
+        {
             let rows = part.begin..part.view.rows().end;
             let empty = collector.emptied();
             let found = scan::scan(&part.view, rows, part.bits, question, empty);
@@ -114,14 +114,42 @@ impl VectorIndex {
     }
 
     /// The matrices that a question looks at. Of those that have lists, what the nearest
-    /// hold of their older rows is in the collector.
+    /// hold of their older rows is in the collector, and all of their newest.
     fn parts(
         &self,
         query: &Query,
         question: &Arc<Question>,
         collector: &mut Collector,
     ) -> Vec<Part> {
-        // Writers do not wait for the scan: it works on shared, immutable segments.
+        let of_lists = self.of_lists(query, question, collector);
+        let look = |(mut part, known): (Part, Option<(Asked, Collector)>)| {
+            // Writers do not wait for the scan: it works on shared, immutable segments.
+            if let Some((asked, mut own)) = known {
+                let rows = part.begin..part.view.rows().end;
+                part.begin = rows.end;
+                own.merge(scan::scan(
+                    &part.view,
+                    rows,
+                    part.bits,
+                    question,
+                    own.emptied(),
+                ));
+                self.recent.keep(asked, &own, part.begin);
+                collector.merge(own);
+            }
+            part
+        };
+        of_lists.into_iter().map(look).collect()
+    }
+
+    /// The matrices that a question looks at, and from which row on; what the nearest lists hold of
+    /// the rows before.
+    fn of_lists(
+        &self,
+        query: &Query,
+        question: &Question,
+        collector: &Collector,
+    ) -> Vec<(Part, Option<(Asked, Collector)>)> {
         let models = self.read();
         let comparable = |matrix: &&Matrix| matrix.dim() == question.vector.len();
         let matrices: Vec<_> = matrices(&models, &query.model).filter(comparable).collect();
@@ -133,28 +161,19 @@ impl VectorIndex {
         let mut parts = Vec::with_capacity(views.len());
         for ((matrix, view), begin) in matrices.iter().zip(views).zip(begins) {
             let bits = (parts.len() as u64) << MATRIX_SHIFT;
-            let begin = match lists(matrix) {
+            let (begin, known) = match lists(matrix) {
                 Some(partition) if begin > view.rows().start => {
                     let asked = Asked::new(query, collector.keep(), bits);
-                    let own = match self.recent.find(&asked, &view, begin) {
-                        Some((mut own, end)) => {
-                            let come = scan::scan(&view, end..begin, bits, question, own.emptied());
-                            own.merge(come);
-                            own
-                        }
-                        None => {
-                            let mut own = collector.anew(query.threshold);
-                            partition.probe(&view, begin, bits, question, query.limit, &mut own);
-                            own
-                        }
-                    };
-                    self.recent.keep(asked, &own, begin);
-                    collector.merge(own);
-                    begin
+                    let (own, begin) = self.recent.find(&asked, &view).unwrap_or_else(|| {
+                        let mut own = collector.anew(query.threshold);
+                        partition.probe(&view, begin, bits, question, query.limit, &mut own);
+                        (own, begin)
+                    });
+                    (begin, Some((asked, own)))
                 }
-                _ => view.rows().start,
+                _ => (view.rows().start, None),
             };
-            parts.push(Part { view, begin, bits });
+            parts.push((Part { view, begin, bits }, known));
         }
         parts
     }
