@@ -147,14 +147,7 @@ impl Checkpoint {
     /// [`Error::MissingKey`], [`Error::WrongShape`], [`Error::NotFinite`], [`Error::Unreadable`].
     pub(crate) fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let entry = self.entry(key, shape)?;
-        let values = match self.tensors.remove(&format!("{key}{QUANTIZATION}")) {
-            Some(quantization) => entry.dequantised(quantization.values(key)?, key)?,
-            None => entry.values(key)?,
-        };
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::NotFinite(key.to_owned()));
-        }
-        Ok(values)
+        self.values(entry, key)
     }
 
     /// Takes a tensor out, in half precision, from where it lies if it is a part of the program.
@@ -162,27 +155,30 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::take`]; [`Error::NotFinite`] also where a number has no half.
     pub(crate) fn take_half(&mut self, key: &str, shape: &[usize]) -> Result<Bytes, Error> {
-        let is_finite = |halves: &[u8]| {
-            let mut halves = halves.as_chunks().0.iter();
-            halves.all(|bytes| f16::from_ne_bytes(*bytes).is_finite())
-        };
-        let inside = match self.tensors.get(key) {
-            Some(Entry::Safetensors(tensor)) => tensor.halves_of_program(),
-            _ => None,
-        };
-        let halves = match inside {
-            Some(halves) => {
-                self.entry(key, shape)?;
-                mapping::of_program(halves)
-            }
+        let entry = self.entry(key, shape)?;
+        let halves = match entry.halves_of_program() {
+            Some(halves) => mapping::of_program(halves),
             None => {
-                let values = self.take(key, shape)?.into_iter();
+                let values = self.values(entry, key)?.into_iter();
                 let halves: Vec<f16> = values.map(f16::from_f32).collect();
                 Bytes::from_elems(halves).shared()
             }
         };
-        match is_finite(&halves) {
+        let mut numbers = halves.as_chunks().0.iter();
+        match numbers.all(|bytes| f16::from_ne_bytes(*bytes).is_finite()) {
             true => Ok(halves),
+            false => Err(Error::NotFinite(key.to_owned())),
+        }
+    }
+
+    /// The values of a tensor that was taken out, in single precision.
+    fn values(&mut self, entry: Entry, key: &str) -> Result<Vec<f32>, Error> {
+        let values = match self.tensors.remove(&format!("{key}{QUANTIZATION}")) {
+            Some(quantization) => entry.dequantised(quantization.values(key)?, key)?,
+            None => entry.values(key)?,
+        };
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
             false => Err(Error::NotFinite(key.to_owned())),
         }
     }
@@ -229,6 +225,14 @@ impl Entry {
             Self::PyTorch(tensor) => tensor.shape.to_vec(),
             Self::Safetensors(tensor) => tensor.shape.clone(),
             Self::Made { shape, .. } => shape.clone(),
+        }
+    }
+
+    /// The elements where they lie, if they are halves inside the program.
+    fn halves_of_program(&self) -> Option<&'static [u8]> {
+        match self {
+            Self::Safetensors(tensor) => tensor.halves_of_program(),
+            _ => None,
         }
     }
 

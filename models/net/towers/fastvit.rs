@@ -69,11 +69,9 @@ impl Stem {
 
     fn forward(&self, images: Map) -> Map {
         let patches = ops::patches(&images, 3, 2, Padding::Half);
-        let dense = |linear: &Linear, x: &Map| x.with(linear.forward(x.data.clone(), Then::GELU));
-        patches
-            .turned(|x| dense(&self.dense, x))
-            .turned(|x| ops::depthwise(x, &self.depthwise, Activation::Gelu))
-            .turned(|x| dense(&self.point, x))
+        let x = self.dense.turned(patches, Then::GELU);
+        let x = x.turned(|x| ops::depthwise(x, &self.depthwise, Activation::Gelu));
+        self.point.turned(x, Then::GELU)
     }
 }
 
@@ -168,7 +166,7 @@ impl Downsample {
                 ops::depthwise(x, &self.large, act)
             }
         };
-        x.turned(|x| x.with(self.point.forward(x.data.clone(), Then::GELU)))
+        self.point.turned(x, Then::GELU)
     }
 }
 

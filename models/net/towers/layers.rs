@@ -41,6 +41,11 @@ impl Linear {
     pub(crate) fn forward(&self, x: Tensor<2>, then: Then) -> Tensor<2> {
         ops::linear(x, &self.weight, self.bias.as_ref(), then)
     }
+
+    /// A map to one of other channels.
+    pub(super) fn turned(&self, x: Map, then: Then) -> Map {
+        x.turned(|x| x.with(self.forward(x.data.clone(), then)))
+    }
 }
 
 /// Layer normalisation over channels.

@@ -44,10 +44,9 @@ impl InvertedResidualNet {
     /// `[n, height, width, 3]` to `[n, features]`.
     pub(crate) fn forward(&self, images: Map) -> Tensor<2> {
         let patches = ops::patches(&images, 3, 2, Padding::Same);
-        let dense = |linear: &Linear, x: &Map| x.with(linear.forward(x.data.clone(), Then::RELU6));
-        let x = patches.turned(|x| dense(&self.stem, x));
+        let x = self.stem.turned(patches, Then::RELU6);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        let features = x.turned(|x| dense(&self.head, x));
+        let features = self.head.turned(x, Then::RELU6);
         let means = ops::means(&features);
         features.leave();
         means

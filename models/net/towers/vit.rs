@@ -124,7 +124,7 @@ impl Vit {
         let x = self.patch.iter().fold(images, |x, patch| {
             let x = ops::patches(&x, patch.size, patch.size, Padding::Nothing);
             let then = if patch.act { Then::GELU } else { Then::Nothing };
-            x.with(patch.linear.forward(x.data.clone(), then))
+            patch.linear.turned(x, then)
         });
         let (n, width) = (x.n, x.channels());
         let patches = x.data.reshape([n, x.height * x.width, width]) + self.position.clone();
