@@ -83,11 +83,6 @@ impl Collector {
         self.keep
     }
 
-    /// A collector of as many that knows nothing of these.
-    pub(super) fn anew(&self, threshold: f64) -> Self {
-        Self::new(self.keep, threshold)
-    }
-
     /// A collector of the same that has nothing yet.
     pub(super) fn emptied(&self) -> Self {
         let mut empty = Self {

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::collect::Collector;
 use super::query::Query;
@@ -111,28 +111,43 @@ struct Questions {
 impl Recent {
     /// What there was, and before which row, where that still holds.
     pub(super) fn find(&self, asked: &Asked, view: &View) -> Option<(Collector, RowNumber)> {
-        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = questions.known.get(&asked.hash())?;
-        let from = known.holds(asked, view)?;
-        Some((known.found.clone(), from))
+        self.where_it_holds(asked, view, |known, from| (known.found.clone(), from))
     }
 
     /// Rows that have come since, where [`Self::find`] has the others.
     pub(super) fn come(&self, asked: &Asked, view: &View) -> Option<usize> {
-        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = questions.known.get(&asked.hash())?;
-        let from = known.holds(asked, view)?;
-        Some((view.rows().end - from) as usize)
+        self.where_it_holds(asked, view, |_, from| (view.rows().end - from) as usize)
     }
 
-    /// Keeps what there was before `end`.
-    pub(super) fn keep(&self, asked: Asked, found: &Collector, end: RowNumber) {
+    fn where_it_holds<T>(
+        &self,
+        asked: &Asked,
+        view: &View,
+        of: impl FnOnce(&Known, RowNumber) -> T,
+    ) -> Option<T> {
+        let questions = self.locked();
+        let known = questions.known.get(&asked.hash())?;
+        let from = known.holds(asked, view)?;
+        Some(of(known, from))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Questions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what there is.
+    pub(super) fn keep(&self, asked: Asked, found: &Collector, view: &View) {
         if found.len() > MOST_FOUND {
             return;
         }
         let hash = asked.hash();
+        let mut questions = self.locked();
+        let end = view.rows().end;
+        let known = questions.known.get(&hash);
+        if known.and_then(|known| known.holds(&asked, view)) == Some(end) {
+            return;
+        }
         let found = found.kept();
-        let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = Known { asked, found, end };
         if questions.known.insert(hash, known).is_none() {
             questions.order.push_back(hash);
@@ -146,7 +161,6 @@ impl Recent {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        questions.known.len()
+        self.locked().known.len()
     }
 }

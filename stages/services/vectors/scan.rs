@@ -41,6 +41,9 @@ pub(super) fn scan(
     collector: Collector,
 ) -> Collector {
     let count = rows.end.saturating_sub(rows.start) as usize;
+    if count == 0 {
+        return collector;
+    }
     let scan = Arc::new(Scan {
         view: view.clone(),
         rows,

@@ -79,15 +79,6 @@ impl VectorIndex {
     fn look_keeping(&self, query: &Query, question: &Arc<Question>, keep: usize) -> Option<Found> {
         let mut collector = Collector::new(keep, query.threshold);
         let parts = self.parts(query, question, &mut collector);
-        for part in parts
-            .iter()
-            .filter(|part| part.begin < part.view.rows().end)
-        {
-            let rows = part.begin..part.view.rows().end;
-            let empty = collector.emptied();
-            let found = scan::scan(&part.view, rows, part.bits, question, empty);
-            collector.merge(found);
-        }
         if self.config.kept == Kept::Codes {
             let list = Shortlist::of(collector, &parts, query, question);
             return list.map(Found::Shortlist);
@@ -113,43 +104,34 @@ impl VectorIndex {
         is_complete.then_some(Found::Answer(hits))
     }
 
-    /// The matrices that a question looks at. Of those that have lists, what the nearest
-    /// hold of their older rows is in the collector, and all of their newest.
+    /// The matrices that a question looks at; what there is in them is in the collector.
     fn parts(
         &self,
         query: &Query,
         question: &Arc<Question>,
         collector: &mut Collector,
     ) -> Vec<Part> {
-        let of_lists = self.of_lists(query, question, collector);
-        let look = |(mut part, known): (Part, Option<(Asked, Collector)>)| {
+        let begun = self.begun(query, question, collector.keep());
+        let look = |Begun { part, begin, lists }: Begun| {
             // Writers do not wait for the scan: it works on shared, immutable segments.
-            if let Some((asked, mut own)) = known {
-                let rows = part.begin..part.view.rows().end;
-                part.begin = rows.end;
-                own.merge(scan::scan(
-                    &part.view,
-                    rows,
-                    part.bits,
-                    question,
-                    own.emptied(),
-                ));
-                self.recent.keep(asked, &own, part.begin);
-                collector.merge(own);
-            }
+            let rows = begin..part.view.rows().end;
+            let scan = |empty| scan::scan(&part.view, rows, part.bits, question, empty);
+            let found = match lists {
+                None => scan(collector.emptied()),
+                Some((asked, mut own)) => {
+                    own.merge(scan(own.emptied()));
+                    self.recent.keep(asked, &own, &part.view);
+                    own
+                }
+            };
+            collector.merge(found);
             part
         };
-        of_lists.into_iter().map(look).collect()
+        begun.into_iter().map(look).collect()
     }
 
-    /// The matrices that a question looks at, and from which row on; what the nearest lists hold of
-    /// the rows before.
-    fn of_lists(
-        &self,
-        query: &Query,
-        question: &Question,
-        collector: &Collector,
-    ) -> Vec<(Part, Option<(Asked, Collector)>)> {
+    /// The matrices that a question looks at, and what the nearest lists hold.
+    fn begun(&self, query: &Query, question: &Question, keep: usize) -> Vec<Begun> {
         let models = self.read();
         let comparable = |matrix: &&Matrix| matrix.dim() == question.vector.len();
         let matrices: Vec<_> = matrices(&models, &query.model).filter(comparable).collect();
@@ -158,14 +140,14 @@ impl VectorIndex {
             .map(|matrix| matrix.view().clone())
             .collect();
         let begins = begins(&views, newest(query));
-        let mut parts = Vec::with_capacity(views.len());
+        let mut begun = Vec::with_capacity(views.len());
         for ((matrix, view), begin) in matrices.iter().zip(views).zip(begins) {
-            let bits = (parts.len() as u64) << MATRIX_SHIFT;
-            let (begin, known) = match lists(matrix) {
+            let bits = (begun.len() as u64) << MATRIX_SHIFT;
+            let (begin, lists) = match lists(matrix) {
                 Some(partition) if begin > view.rows().start => {
-                    let asked = Asked::new(query, collector.keep(), bits);
+                    let asked = Asked::new(query, keep, bits);
                     let (own, begin) = self.recent.find(&asked, &view).unwrap_or_else(|| {
-                        let mut own = collector.anew(query.threshold);
+                        let mut own = Collector::new(keep, query.threshold);
                         partition.probe(&view, begin, bits, question, query.limit, &mut own);
                         (own, begin)
                     });
@@ -173,10 +155,20 @@ impl VectorIndex {
                 }
                 _ => (view.rows().start, None),
             };
-            parts.push((Part { view, begin, bits }, known));
+            let part = Part { view, bits };
+            begun.push(Begun { part, begin, lists });
         }
-        parts
+        begun
     }
+}
+
+/// A matrix that a question has begun to look at.
+struct Begun {
+    part: Part,
+    /// From this row on, every one is to be looked at.
+    begin: RowNumber,
+    /// Of one that has lists, what there is before.
+    lists: Option<(Asked, Collector)>,
 }
 
 /// The lists of a matrix, where it has so many rows that they pay.

@@ -351,8 +351,6 @@ pub(super) const MATRIX_SHIFT: u32 = 63;
 /// One matrix of a search.
 pub(super) struct Part {
     pub(super) view: View,
-    /// From this row on, every one is looked at.
-    pub(super) begin: RowNumber,
     /// The bits that make of a row's number its place.
     pub(super) bits: u64,
 }
