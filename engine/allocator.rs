@@ -9,9 +9,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// `mi_option_purge_delay` in mimalloc's header, milliseconds.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// Has what was freed go back to the system soon. mimalloc's second outlasts a picture, so that
-/// memory for the next was new each time: the maps of a few pictures were kept where nobody read
-/// them. `MIMALLOC_PURGE_DELAY` still decides where it is set.
+/// Has what was freed go back to the system soon. mimalloc keeps it for a second, in which threads
+/// free the memory of many pictures. `MIMALLOC_PURGE_DELAY` still decides where it is set.
 #[allow(unsafe_code, reason = "an option of a C library")]
 pub(crate) fn set_up() {
     const SOON: std::ffi::c_long = 10;

@@ -57,8 +57,9 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
 ];
 
 /// The only places with unsafe code, files or the folders beside them: the two sides of the plugin
-/// boundary, the constants that cross it, the mapping of a model's file, a setting of the allocator, the instruction that fetches
-/// weights ahead, the kernels that multiply in bfloat16, and the call of libwebp.
+/// boundary, the constants that cross it, a setting of the allocator, the mapping of a model's file,
+/// the instruction that fetches weights ahead, the kernels that multiply in bfloat16, and the call of
+/// libwebp.
 const UNSAFE: [&str; 14] = [
     "engine/allocator",
     "models/files/mapping",
