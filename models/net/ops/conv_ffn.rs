@@ -10,16 +10,12 @@ use super::activation::Activation;
 use super::depthwise::{Depthwise, Rows, depthwise, part};
 use super::flex::{self, room};
 use super::map::Map;
-use super::matrix::{Dense, Layer, RUN, Then, linear};
+use super::matrix::{Dense, Layer, Then, linear, run};
 use super::share;
 
 /// Floats that a thread holds at a time: rows behind the depthwise convolution, between the products
 /// and behind them. They should stay in its second cache.
 const HELD: usize = 3 << 15;
-
-/// Channels between the products that are computed at a time, so that many rows pass a weight at
-/// once; what the second product makes of them is summed as if they were all there.
-const AT_ONCE: usize = RUN;
 
 /// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense
 /// layer, and the input added. Anasosalu Vasu et al., FastViT, <https://arxiv.org/abs/2303.14189>.
@@ -57,7 +53,8 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
         Dense::open(block.second.0, block.second.1)?,
     );
     let row = x.width * x.channels();
-    let held = 2 * row + x.width * first.columns().min(AT_ONCE);
+    let at_once = run(first.columns());
+    let held = 2 * row + x.width * at_once;
     let inside = Inside {
         rows: Rows::new(
             x,
@@ -68,6 +65,7 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
         ),
         act: block.act,
         row,
+        at_once,
         first,
         second,
     };
@@ -92,6 +90,9 @@ struct Inside<'a> {
     second: Dense,
     /// Elements of a row of pixels of the input and the output.
     row: usize,
+    /// Channels between the products that are computed at a time, so that many rows pass a weight at
+    /// once; what the second product makes of them is summed as if they were all there.
+    at_once: usize,
 }
 
 /// What a thread keeps from block to block, so that it need be neither asked for nor zeroed.
@@ -123,9 +124,9 @@ impl Inside<'_> {
         let residual = &image[rows.start * self.row..rows.end * self.row];
         let (first, second) = (self.first.weight(), self.second.weight());
         let (pixels, all) = (output.len() / self.second.columns(), self.first.columns());
-        for start in (0..all).step_by(AT_ONCE) {
-            let now = start..all.min(start + AT_ONCE);
-            let next = now.end..all.min(now.end + AT_ONCE);
+        for start in (0..all).step_by(self.at_once) {
+            let now = start..all.min(start + self.at_once);
+            let next = now.end..all.min(now.end + self.at_once);
             let hidden = part(&mut held.hidden, pixels * now.len());
             let widened = self.first.product(mixed, self.act, None);
             let widened = widened.of_columns(&now).before(second.depths(&now));
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn hidden_channels_in_parts_are_summed_as_all_at_once() {
         for precision in [Precision::F32, Precision::Bf16] {
-            for (channels, hidden) in [(24, 3 * AT_ONCE + 40), (40, AT_ONCE), (16, AT_ONCE + 1)] {
+            for (channels, hidden) in [(24, 1000), (40, 320), (16, 321)] {
                 let [first, second] = [(channels, hidden), (hidden, channels)]
                     .map(|(from, to)| (matrix_in(precision, from, to), random([to], 3)));
                 let (taps, bias) = (random([1, 9, channels], 4), random([1, channels], 5));

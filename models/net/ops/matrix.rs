@@ -7,6 +7,8 @@
 //! past.
 
 mod after;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod bf16;
 mod blocks;
 mod packed;
@@ -25,7 +27,7 @@ use bf16::Pair;
 use blocks::Part;
 use product::Product;
 
-pub(super) use product::{Packed, RUN};
+pub(super) use product::{Packed, run};
 
 pub(crate) use bf16::is_native as multiplies_bf16;
 pub(crate) use packed::{PANEL, pack, panels};

@@ -25,7 +25,7 @@ use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 
 /// Pairs of depths whose products are summed one after the other: rounding errors grow with the
 /// length of such a sum, so long ones are summed in runs.
-const RUN: usize = 128;
+const LONGEST: usize = 160;
 
 /// Pairs of depths that are worked through between two looks ahead.
 const STEPS: usize = 16;
@@ -192,7 +192,12 @@ impl InTiles for Task<'_> {
         self.round();
         let Self { weight, after, .. } = self;
         let rows = self.output.len() / after.columns;
-        for block in weight.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), STEPS) {
+        for block in weight.blocks(
+            V * S::F32_LANES,
+            weight.run(LONGEST),
+            rows.div_ceil(R),
+            STEPS,
+        ) {
             let mut place = Place {
                 rounded: self.rounded.as_chunks().0,
                 pairs: weight.len(),

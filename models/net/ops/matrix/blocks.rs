@@ -90,6 +90,11 @@ impl<'a, T> Part<'a, T> {
         self.last - self.first
     }
 
+    /// Those of a run, see [`run`].
+    pub(super) fn run(&self, longest: usize) -> usize {
+        run(self.len(), longest)
+    }
+
     /// Its blocks, `width` columns by at most `run` steps, for rows that pass them in so many tiles,
     /// looking ahead each `every` steps.
     pub(super) fn blocks(
@@ -113,6 +118,15 @@ impl<'a, T> Part<'a, T> {
     fn block(&self, column: usize, steps: Range<usize>) -> &'a [T] {
         &self.panels[column / PANEL * self.length..][steps]
     }
+}
+
+/// Parts of the longest run, of whose length all runs are.
+const UNITS: usize = 10;
+
+/// Steps of a run, when so many are summed in as few runs as there can be, all about as long.
+pub(super) const fn run(steps: usize, longest: usize) -> usize {
+    let runs = steps.div_ceil(longest);
+    steps.div_ceil(runs).next_multiple_of(longest / UNITS)
 }
 
 /// See [`Part::blocks`].
@@ -241,6 +255,20 @@ mod tests {
                 let all = all.flat_map(|column| steps.clone().map(move |step| (column, step)));
                 assert_eq!(seen, all.collect::<Vec<_>>(), "{width}, {run}");
             }
+        }
+    }
+
+    #[test]
+    fn runs_are_few_and_alike() {
+        for (steps, expected) in [
+            (1, 32),
+            (320, 320),
+            (321, 192),
+            (640, 320),
+            (768, 256),
+            (1000, 256),
+        ] {
+            assert_eq!(run(steps, 320), expected, "{steps}");
         }
     }
 

@@ -3,11 +3,15 @@
 use std::hint::black_box;
 use std::ops::{Range, RangeFrom};
 
+#[cfg(target_arch = "x86_64")]
+use pulp::bytemuck::cast_slice;
 use pulp::{Simd, WithSimd};
 
 use super::after::After;
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::bf16::{self, Pair};
-use super::blocks::{Block, Part};
+use super::blocks::{self, Block, Part};
 use super::packed::PANEL;
 use crate::net::ops::share;
 use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
@@ -15,7 +19,12 @@ use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 /// Products that are summed one after the other: rounding errors grow with the length of such a
 /// sum, so long ones are summed in runs. With the columns of a tile in AVX2, a run fills half of the
 /// first cache.
-pub(in crate::net::ops) const RUN: usize = 256;
+const LONGEST: usize = 320;
+
+/// Depths of the runs in which so many are summed.
+pub(in crate::net::ops) const fn run(depth: usize) -> usize {
+    blocks::run(depth, LONGEST)
+}
 
 /// Depths that are worked through between two looks ahead, and fewer of them where so many are left.
 const STEPS: usize = 32;
@@ -120,7 +129,7 @@ impl<'a> Product<'a> {
     /// As many rows as `output` has, by this thread alone.
     pub(in crate::net::ops) fn run_alone(&self, output: &mut [f32]) {
         match self.weight {
-            Packed::F32(part) => pulp::Arch::new().dispatch(Task(*self, part, output)),
+            Packed::F32(part) => Task(*self, part, output).run(),
             Packed::Bf16(part) => bf16::run(self.input, self.depth, part, self.after, output),
         }
     }
@@ -138,6 +147,30 @@ impl<'a> Product<'a> {
 /// As many rows of a product as the output has, its weight in single precision.
 struct Task<'a>(Product<'a>, Part<'a, [f32; PANEL]>, &'a mut [f32]);
 
+impl Task<'_> {
+    fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = avx512::Singles::find() {
+            self.run_by(kernel);
+            return;
+        }
+        pulp::Arch::new().dispatch(self);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn run_by(self, kernel: avx512::Singles) {
+        let Self(product, weight, output) = self;
+        kernel.run(avx512::Job {
+            words: cast_slice(product.input),
+            length: product.depth,
+            weight,
+            run: weight.run(LONGEST),
+            after: product.after,
+            output,
+        });
+    }
+}
+
 impl WithSimd for Task<'_> {
     type Output = ();
 
@@ -152,7 +185,7 @@ impl InTiles for Task<'_> {
     fn tiles<S: Simd, const V: usize, const R: usize>(self, simd: S) {
         let Self(product, part, output) = self;
         let rows = output.len() / product.after.columns;
-        for block in part.blocks(V * S::F32_LANES, RUN, rows.div_ceil(R), STEPS) {
+        for block in part.blocks(V * S::F32_LANES, part.run(LONGEST), rows.div_ceil(R), STEPS) {
             let mut place = Place {
                 product,
                 output,
@@ -178,7 +211,7 @@ impl TileRows for Place<'_> {
         let input = &self.product.input[row * depth..];
         let rows = std::array::from_fn(|r| &input[r * depth..][block.steps.clone()]);
         let columns = (block.panel, block.place());
-        let mut sums = run::<S, V, R>(simd, &rows, columns, || block.ahead.look());
+        let mut sums = multiply::<S, V, R>(simd, &rows, columns, || block.ahead.look());
         let output = &mut self.output[row * after.columns..];
         after.rows_from(row).block(simd, block, &mut sums, output);
     }
@@ -187,7 +220,7 @@ impl TileRows for Place<'_> {
 /// `R` rows times `V` vectors of columns, from a column of their panel on. `ahead` is called now and
 /// then.
 #[inline(always)]
-fn run<S: Simd, const V: usize, const R: usize>(
+fn multiply<S: Simd, const V: usize, const R: usize>(
     simd: S,
     rows: &[&[f32]; R],
     columns: (&[[f32; PANEL]], usize),
@@ -268,57 +301,73 @@ mod tests {
     use crate::net::ops::matrix::Panels;
     use crate::net::ops::testing::{matrix, random};
 
-    /// The processor at hand runs one of them; whoever has another runs the others.
+    /// The processor at hand runs some of them; whoever has another runs the others.
     #[test]
     fn every_width_of_vectors_gives_the_same() {
-        let (rows, depth, columns) = (29, 50, 75);
-        let weight = matrix(depth, columns);
-        let Panels::F32(panels) = &weight.panels else {
-            unreachable!("a weight in single precision, on the processor");
-        };
-        let panels: Vec<f32> = panels.clone().into_data().try_into_vec().unwrap();
-        let part = Part::new(panels.as_chunks().0, columns);
-        let values = |seed| -> Vec<f32> {
-            let values = random([rows * depth.max(columns)], seed);
-            values.into_data().try_into_vec().unwrap()
-        };
-        let (input, residual) = (values(1), values(2));
-        let product = Product {
-            input: &input[..rows * depth],
-            depth,
-            weight: Packed::F32(part),
-            after: After {
-                bias: Some(&residual[..columns]),
-                residual: Some(&residual[..rows * columns]),
-                act: Activation::Gelu,
-                columns,
-            },
-        };
-        let run = |simd: &dyn Fn(Task<'_>)| {
-            let mut output = vec![f32::NAN; rows * columns];
-            simd(Task(product, part, &mut output));
-            output
-        };
-        let scalar = run(&|task| pulp::Scalar::new().vectorize(task));
-        assert!(scalar.iter().all(|value| value.is_finite()));
-        let near = |other: &[f32]| {
-            scalar
-                .iter()
-                .zip(other)
-                .all(|(a, b)| (a - b).abs() < 1e-5 * a.abs().max(1.0))
-        };
-        #[cfg(target_arch = "x86_64")]
-        {
-            if let Some(simd) = pulp::x86::V3::try_new() {
-                assert!(near(&run(&|task| Simd::vectorize(simd, task))), "AVX2");
-            }
-            if let Some(simd) = pulp::x86::V4::try_new() {
-                assert!(near(&run(&|task| Simd::vectorize(simd, task))), "AVX-512");
+        // Whole, half and broken panels, one run and several, every height of a tile.
+        for (rows, depth, columns) in [
+            (29, 50, 75),
+            (27, 64, 48),
+            (13, 7, 32),
+            (31, 1001, 64),
+            (3, 33, 16),
+            (26, 20, 200),
+        ] {
+            let weight = matrix(depth, columns);
+            let Panels::F32(panels) = &weight.panels else {
+                unreachable!("a weight in single precision, on the processor");
+            };
+            let panels: Vec<f32> = panels.clone().into_data().try_into_vec().unwrap();
+            let part = Part::new(panels.as_chunks().0, columns);
+            let values = |seed| -> Vec<f32> {
+                let values = random([rows * depth.max(columns)], seed);
+                values.into_data().try_into_vec().unwrap()
+            };
+            let (input, residual) = (values(1), values(2));
+            for (act, has_residual) in [
+                (Activation::Gelu, true),
+                (Activation::Gelu, false),
+                (Activation::Nothing, true),
+                (Activation::Relu6, false),
+            ] {
+                let product = Product {
+                    input: &input[..rows * depth],
+                    depth,
+                    weight: Packed::F32(part),
+                    after: After {
+                        bias: Some(&residual[..columns]),
+                        residual: has_residual.then_some(&residual[..rows * columns]),
+                        act,
+                        columns,
+                    },
+                };
+                let run = |simd: &dyn Fn(Task<'_>)| {
+                    let mut output = vec![f32::NAN; rows * columns];
+                    simd(Task(product, part, &mut output));
+                    output
+                };
+                let scalar = run(&|task| pulp::Scalar::new().vectorize(task));
+                assert!(scalar.iter().all(|value| value.is_finite()));
+                let check = |other: Vec<f32>, what: &str| {
+                    for (a, b) in scalar.iter().zip(&other) {
+                        let near = (a - b).abs() < 1e-5 * a.abs().max((depth as f32).sqrt());
+                        assert!(near, "{what}, {rows}x{depth}x{columns}: {a} and {b}");
+                    }
+                };
+                #[cfg(target_arch = "x86_64")]
+                {
+                    if let Some(simd) = pulp::x86::V3::try_new() {
+                        check(run(&|task| Simd::vectorize(simd, task)), "AVX2");
+                    }
+                    if let Some(simd) = pulp::x86::V4::try_new() {
+                        check(run(&|task| Simd::vectorize(simd, task)), "AVX-512");
+                    }
+                    if let Some(kernel) = avx512::Singles::find() {
+                        check(run(&|task| task.run_by(kernel)), "the kernel of AVX-512");
+                    }
+                }
+                check(run(&|task| pulp::Arch::new().dispatch(task)), "the best");
             }
         }
-        assert!(
-            near(&run(&|task| pulp::Arch::new().dispatch(task))),
-            "the best"
-        );
     }
 }

@@ -13,7 +13,7 @@ use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
-use super::{Block, PANEL, Pair, RUN, Task, avx512, grow, pairs};
+use super::{Block, LONGEST, PANEL, Pair, Task, avx512, grow, pairs};
 
 /// Rows of a tile, and words of each.
 const SIDE: usize = 16;
@@ -124,7 +124,7 @@ fn tiles(simd: V4, task: Task<'_>) {
     let mut sums = Sums([[0.0; PANEL]; ROWS]);
     // SAFETY: the processor has tiles, and the shape is one of the first palette.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &Shape::WHOLE, options(nostack)) };
-    for mut block in weight.blocks(PANEL, RUN, rows.div_ceil(ROWS), usize::MAX) {
+    for mut block in weight.blocks(PANEL, weight.run(LONGEST), rows.div_ceil(ROWS), usize::MAX) {
         let panel = in_whole_tiles(&block, &mut whole);
         for row in (0..rows).step_by(ROWS) {
             block.ahead.look();

@@ -1,0 +1,463 @@
+//! The kernel for processors with AVX-512: sums of twelve rows with the two vectors that a panel is
+//! wide fill 24 of its 32 registers, and stay there from the first product to the output. Words of
+//! rows are numbers of single precision or, with AVX512-BF16, two of bfloat16.
+
+#![allow(
+    unsafe_code,
+    reason = "instructions, and addresses without a check each"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators so deep inside are not seen through"
+)]
+#![allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "it but hides where they come from"
+)]
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps,
+};
+
+use pulp::bytemuck::cast;
+use pulp::f32x16;
+use pulp::x86::V4;
+
+use super::after::After;
+use super::bf16::Pair;
+use super::blocks::{Block, Part, Step};
+use super::packed::PANEL;
+use crate::net::ops::activation::Activation;
+use crate::net::ops::tiles::MOST_ROWS;
+
+/// Numbers of a vector of single precision.
+const LANES: usize = 16;
+
+/// Steps that are worked through between two looks ahead.
+const STEPS: usize = 16;
+
+/// Steps that are written one after the other.
+const UNROLLED: usize = 4;
+
+/// Rows that are addressed from one pointer, by once and twice the length of a row.
+const OF_A_POINTER: usize = 3;
+const POINTERS: usize = MOST_ROWS / OF_A_POINTER;
+
+/// Does something for each row of a tile of `R`, at most [`MOST_ROWS`], whose number is a constant
+/// then: in a loop, the compiler would keep sums in memory.
+macro_rules! for_rows {
+    ($row:ident < $rows:ident $do:block) => {
+        for_rows!(@each $row < $rows $do 0 1 2 3 4 5 6 7 8 9 10 11);
+    };
+    (@each $row:ident < $rows:ident $do:block $($number:literal)*) => {
+        $({
+            const $row: usize = $number;
+            if $row < $rows $do
+        })*
+    };
+}
+
+/// Proof that the processor has AVX-512.
+#[derive(Clone, Copy)]
+pub(super) struct Singles(V4);
+
+/// Proof that it has AVX512-BF16 besides (Zen 4, Cooper Lake, Sapphire Rapids and later).
+#[derive(Clone, Copy)]
+pub(super) struct Pairs(V4);
+
+/// Rows of words times a weight whose steps are `T`.
+pub(super) struct Job<'a, T> {
+    /// `[rows, length]`
+    pub(super) words: &'a [u32],
+    pub(super) length: usize,
+    pub(super) weight: Part<'a, T>,
+    /// Steps whose products are summed one after the other.
+    pub(super) run: usize,
+    pub(super) after: After<'a>,
+    /// `[rows, columns]`
+    pub(super) output: &'a mut [f32],
+}
+
+impl Singles {
+    pub(super) fn find() -> Option<Self> {
+        V4::try_new().map(Self)
+    }
+
+    pub(super) fn run(self, job: Job<'_, [f32; PANEL]>) {
+        // SAFETY: the processor has all that V4 stands for.
+        unsafe { all::<Self>(self.0, job) }
+    }
+}
+
+impl Pairs {
+    pub(super) fn find() -> Option<Self> {
+        let simd = V4::try_new()?;
+        std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(simd))
+    }
+
+    /// Proof that it has all that V4 stands for.
+    pub(super) fn simd(self) -> V4 {
+        self.0
+    }
+
+    pub(super) fn run(self, job: Job<'_, Pair>) {
+        // SAFETY: the processor has all that V4 stands for, and AVX512-BF16.
+        unsafe { all::<Self>(self.0, job) }
+    }
+}
+
+/// What a word is.
+trait Word {
+    /// A step of a panel: `PANEL` words.
+    type Step: Step;
+
+    /// `sum` and the products of a word with a vector of a panel.
+    ///
+    /// # Safety
+    ///
+    /// The processor has what the word's kernel proves.
+    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512;
+
+    /// See [`tile`].
+    ///
+    /// # Safety
+    ///
+    /// The processor has what the word's kernel proves.
+    unsafe fn tile<const R: usize, const V: usize>(
+        simd: V4,
+        words: &[u32],
+        length: usize,
+        block: &mut Block<'_, Self::Step>,
+        after: After<'_>,
+        output: &mut [f32],
+    );
+}
+
+impl Word for Singles {
+    type Step = [f32; PANEL];
+
+    #[inline(always)]
+    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512 {
+        // SAFETY: the processor has AVX-512.
+        unsafe { _mm512_fmadd_ps(_mm512_set1_ps(f32::from_bits(word)), columns, sum) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
+    unsafe fn tile<const R: usize, const V: usize>(
+        simd: V4,
+        words: &[u32],
+        length: usize,
+        block: &mut Block<'_, Self::Step>,
+        after: After<'_>,
+        output: &mut [f32],
+    ) {
+        // SAFETY: the processor has AVX-512.
+        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output) }
+    }
+}
+
+impl Word for Pairs {
+    type Step = Pair;
+
+    /// Those of the second depth first.
+    #[inline(always)]
+    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512 {
+        // SAFETY: the processor has AVX512-BF16; all are of 64 bytes, and any bits are numbers.
+        unsafe {
+            let word = _mm512_set1_epi32(word.cast_signed());
+            let (word, columns) = (
+                std::mem::transmute::<__m512i, __m512bh>(word),
+                std::mem::transmute::<__m512, __m512bh>(columns),
+            );
+            _mm512_dpbf16_ps(sum, word, columns)
+        }
+    }
+
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
+    unsafe fn tile<const R: usize, const V: usize>(
+        simd: V4,
+        words: &[u32],
+        length: usize,
+        block: &mut Block<'_, Self::Step>,
+        after: After<'_>,
+        output: &mut [f32],
+    ) {
+        // SAFETY: the processor has AVX512-BF16.
+        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output) }
+    }
+}
+
+/// The job, tile by tile, block by block.
+///
+/// # Safety
+///
+/// The processor has what the word's kernel proves.
+unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
+    let Job {
+        words,
+        length,
+        weight,
+        run,
+        after,
+        output,
+    } = job;
+    let rows = output.len() / after.columns;
+    for mut block in weight.blocks(PANEL, run, rows.div_ceil(MOST_ROWS), STEPS) {
+        // The second half of a last panel may be but filling.
+        let is_half = after.columns - block.column <= LANES;
+        let mut row = 0;
+        while row < rows {
+            let words = &words[row * length..];
+            let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
+            macro_rules! tile {
+                ($rows:expr) => {{
+                    // SAFETY: as this function's.
+                    unsafe {
+                        match is_half {
+                            true => {
+                                W::tile::<{ $rows }, 1>(
+                                    simd, words, length, &mut block, after, output,
+                                );
+                            }
+                            false => {
+                                W::tile::<{ $rows }, 2>(
+                                    simd, words, length, &mut block, after, output,
+                                );
+                            }
+                        }
+                    }
+                    $rows
+                }};
+            }
+            row += match rows - row {
+                MOST_ROWS.. => tile!(MOST_ROWS),
+                8.. => tile!(8),
+                4.. => tile!(4),
+                2.. => tile!(2),
+                _ => tile!(1),
+            };
+        }
+    }
+}
+
+/// The first `R` rows of words, each `length` behind the one before, times `V` vectors of a block, and
+/// what follows.
+///
+/// # Safety
+///
+/// The processor has what the word's kernel proves.
+#[inline(always)]
+unsafe fn tile<W: Word, const R: usize, const V: usize>(
+    simd: V4,
+    words: &[u32],
+    length: usize,
+    block: &mut Block<'_, W::Step>,
+    after: After<'_>,
+    output: &mut [f32],
+) {
+    // SAFETY: as this function's.
+    unsafe {
+        let sums = sums::<W, R, V>(words, length, block);
+        match block.column + V * LANES <= after.columns {
+            true => finish(simd, block, &after, sums, output),
+            false => after.block(simd, block, &mut as_pulps(sums), output),
+        }
+    }
+}
+
+/// # Safety
+///
+/// The processor has what the word's kernel proves.
+#[inline(always)]
+unsafe fn sums<W: Word, const R: usize, const V: usize>(
+    words: &[u32],
+    length: usize,
+    block: &mut Block<'_, W::Step>,
+) -> [[__m512; V]; R] {
+    const {
+        assert!(R <= MOST_ROWS && V * LANES <= PANEL);
+        assert!(size_of::<W::Step>() == PANEL * size_of::<u32>());
+    }
+    assert!(block.steps.len() == block.panel.len());
+    assert!((R - 1) * length + block.steps.end <= words.len());
+    let mut left = block.panel.len();
+    let mut panel = block.panel.as_ptr().cast::<f32>();
+    let first = words[block.steps.start..].as_ptr();
+    let mut rows: [*const u32; POINTERS] =
+        std::array::from_fn(|i| first.wrapping_add(OF_A_POINTER * i * length));
+    // SAFETY: `left` steps are left of the panel and, from the pointers on, of each of `R` rows.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        macro_rules! step {
+            ($k:expr) => {{
+                let mut columns = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    columns[v] = load(panel.add($k * PANEL + v * LANES));
+                }
+                for_rows!(ROW < R {
+                    let row = rows[ROW / OF_A_POINTER].add(ROW % OF_A_POINTER * length);
+                    let word = row.add($k).read();
+                    for v in 0..V {
+                        sums[ROW][v] = W::add_products(sums[ROW][v], word, columns[v]);
+                    }
+                });
+            }};
+        }
+        macro_rules! steps {
+            ($($k:expr),*) => {{
+                // Nothing: but the compiler does not know so. It would see that rows lie equally far
+                // apart, and hold an address for each, or compute them anew for each step.
+                asm!(
+                    "/* {} {} {} {} */",
+                    inout(reg) rows[0],
+                    inout(reg) rows[1],
+                    inout(reg) rows[2],
+                    inout(reg) rows[3],
+                    options(nomem, nostack, preserves_flags),
+                );
+                $(step!($k);)*
+                const COUNT: usize = [$($k),*].len();
+                panel = panel.add(COUNT * PANEL);
+                for row in &mut rows {
+                    *row = row.wrapping_add(COUNT);
+                }
+                left -= COUNT;
+            }};
+        }
+        while left >= STEPS {
+            block.ahead.look();
+            for _ in 0..STEPS / UNROLLED {
+                steps!(0, 1, 2, 3);
+            }
+        }
+        while left > 0 {
+            steps!(0);
+        }
+        sums
+    }
+}
+
+/// Finishes the sums of a block whose columns are all there, as [`After::block`] does.
+///
+/// # Safety
+///
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn finish<T, const R: usize, const V: usize>(
+    simd: V4,
+    block: &Block<'_, T>,
+    after: &After<'_>,
+    mut sums: [[__m512; V]; R],
+    output: &mut [f32],
+) {
+    let (columns, column) = (after.columns, block.column);
+    let end = (R - 1) * columns + column + V * LANES;
+    let output = output[column..end].as_mut_ptr();
+    // SAFETY: all addresses are within slices of that length.
+    unsafe {
+        if !block.is_first {
+            add_rows(&mut sums, output, columns);
+        }
+        if block.is_last {
+            if let Some(bias) = after.bias {
+                let bias = bias[column..column + V * LANES].as_ptr();
+                add_rows(&mut sums, bias, 0);
+            }
+            let residual = after.residual.map(|all| all[column..end].as_ptr());
+            if after.act != Activation::Nothing {
+                let mut sums = as_pulps(sums);
+                activated(simd, after.act, &mut sums);
+                for (r, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        let mut sum: __m512 = cast(*sum);
+                        if let Some(residual) = residual {
+                            let held = load(residual.add(r * columns + v * LANES));
+                            sum = _mm512_add_ps(sum, held);
+                        }
+                        store(output.add(r * columns + v * LANES), sum);
+                    }
+                }
+                return;
+            }
+            if let Some(residual) = residual {
+                add_rows(&mut sums, residual, columns);
+            }
+        }
+        for_rows!(ROW < R {
+            for v in 0..V {
+                store(output.add(ROW * columns + v * LANES), sums[ROW][v]);
+            }
+        });
+    }
+}
+
+/// Adds `R` rows, each `length` behind the one before.
+///
+/// # Safety
+///
+/// The processor has AVX-512, and the rows are there.
+#[inline(always)]
+unsafe fn add_rows<const R: usize, const V: usize>(
+    sums: &mut [[__m512; V]; R],
+    rows: *const f32,
+    length: usize,
+) {
+    for_rows!(ROW < R {
+        for v in 0..V {
+            // SAFETY: the rows are there.
+            unsafe {
+                let held = load(rows.add(ROW * length + v * LANES));
+                sums[ROW][v] = _mm512_add_ps(held, sums[ROW][v]);
+            }
+        }
+    });
+}
+
+/// The activation of each row.
+#[inline(always)]
+fn activated<const V: usize>(simd: V4, act: Activation, rows: &mut [[f32x16; V]]) {
+    for row in rows {
+        act.apply_all(simd, row);
+    }
+}
+
+/// In memory.
+#[inline(always)]
+fn as_pulps<const R: usize, const V: usize>(sums: [[__m512; V]; R]) -> [[f32x16; V]; R] {
+    let mut found = [[cast([0.0_f32; LANES]); V]; R];
+    for_rows!(ROW < R {
+        for v in 0..V {
+            found[ROW][v] = cast(sums[ROW][v]);
+        }
+    });
+    found
+}
+
+/// A vector from numbers anywhere. The intrinsic has each address checked where assertions are on.
+///
+/// # Safety
+///
+/// The numbers are there.
+#[inline(always)]
+unsafe fn load(from: *const f32) -> __m512 {
+    // SAFETY: the numbers are there, and any are a vector.
+    unsafe { std::mem::transmute(from.cast::<[f32; LANES]>().read()) }
+}
+
+/// The numbers of a vector to anywhere.
+///
+/// # Safety
+///
+/// There is room for them.
+#[inline(always)]
+unsafe fn store(to: *mut f32, vector: __m512) {
+    // SAFETY: there is room, and a vector is as many numbers.
+    unsafe {
+        let numbers = std::mem::transmute::<__m512, [f32; LANES]>(vector);
+        to.cast::<[f32; LANES]>().write(numbers);
+    }
+}
