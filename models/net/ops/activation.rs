@@ -7,6 +7,9 @@
 //! beyond which it is 1 in single precision. The coefficients are minimax fits of our own; the largest
 //! error is 5.2e-7 of GELU and 3.4e-7 of the tangent.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+
 use burn::tensor::{Tensor, activation};
 use pulp::Simd;
 
@@ -248,7 +251,7 @@ mod tests {
     }
 
     /// The activation in double precision, by its definition.
-    fn exact(act: Activation, x: f64) -> f64 {
+    pub(super) fn exact(act: Activation, x: f64) -> f64 {
         match act {
             Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
             Activation::GeluTanh => {

@@ -10,12 +10,19 @@ use super::activation::Activation;
 use super::depthwise::{Depthwise, Rows, depthwise, part};
 use super::flex::{self, room};
 use super::map::Map;
-use super::matrix::{Dense, Layer, Then, linear, run};
+use super::matrix::{Dense, Layer, Rounder, Then, linear, run};
 use super::share;
 
 /// Floats that a thread holds at a time: rows behind the depthwise convolution, between the products
-/// and behind them. They should stay in its second cache.
-const HELD: usize = 3 << 15;
+/// and behind them. They should stay in its second cache, which is twice as large where there is
+/// AVX-512: the more rows, the fewer are padded twice.
+fn most_held() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if pulp::x86::V4::try_new().is_some() {
+        return 3 << 16;
+    }
+    3 << 15
+}
 
 /// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense
 /// layer, and the input added. Anasosalu Vasu et al., FastViT, <https://arxiv.org/abs/2303.14189>.
@@ -64,12 +71,16 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
             Activation::Nothing,
         ),
         act: block.act,
+        rounder: match block.act {
+            Activation::Nothing => None,
+            _ => first.rounder(&second),
+        },
         row,
         at_once,
         first,
         second,
     };
-    let rows = share::rows_of_a_piece(x.n, x.height, HELD / held, threads);
+    let rows = share::rows_of_a_piece(x.n, x.height, most_held() / held, threads);
     let input = input.read();
     let mut output = room(input.len());
     let image = x.height * row;
@@ -88,6 +99,7 @@ struct Inside<'a> {
     first: Dense,
     act: Activation,
     second: Dense,
+    rounder: Option<Rounder>,
     /// Elements of a row of pixels of the input and the output.
     row: usize,
     /// Channels between the products that are computed at a time, so that many rows pass a weight at
@@ -104,6 +116,8 @@ struct Held {
     mixed: Vec<f32>,
     /// Rows between the products.
     hidden: Vec<f32>,
+    /// The same rounded.
+    rounded: Vec<u32>,
 }
 
 thread_local! {
@@ -130,13 +144,23 @@ impl Inside<'_> {
             let hidden = part(&mut held.hidden, pixels * now.len());
             let widened = self.first.product(mixed, self.act, None);
             let widened = widened.of_columns(&now).before(second.depths(&now));
-            widened.run_alone(hidden);
+            let rounded = self.rounder.map(|rounder| {
+                let words = part(&mut held.rounded, hidden.len() / 2);
+                widened.run_rounded(rounder, hidden, words);
+                (rounder, &*words)
+            });
+            if rounded.is_none() {
+                widened.run_alone(hidden);
+            }
             let residual = Some(residual);
             let narrowed = self.second.product(hidden, Activation::Nothing, residual);
-            let narrowed = narrowed.of_depths(&now);
-            match next.is_empty() {
-                true => narrowed.run_alone(output),
-                false => narrowed.before(first.columns(&next)).run_alone(output),
+            let mut narrowed = narrowed.of_depths(&now);
+            if !next.is_empty() {
+                narrowed = narrowed.before(first.columns(&next));
+            }
+            match rounded {
+                Some((rounder, words)) => narrowed.run_of_rounded(rounder, words, output),
+                None => narrowed.run_alone(output),
             }
         }
     }

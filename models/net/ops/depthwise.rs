@@ -284,9 +284,9 @@ impl<'a> Rows<'a> {
 }
 
 /// The first so many elements of a buffer that grows with what is asked for.
-pub(super) fn part(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub(super) fn part<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
     if buffer.len() < length {
-        buffer.resize(length, 0.0);
+        buffer.resize(length, T::default());
     }
     &mut buffer[..length]
 }

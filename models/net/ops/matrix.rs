@@ -27,6 +27,7 @@ use bf16::Pair;
 use blocks::Part;
 use product::Product;
 
+pub(super) use bf16::Rounder;
 pub(super) use product::{Packed, run};
 
 pub(crate) use bf16::is_native as multiplies_bf16;
@@ -229,6 +230,14 @@ impl Dense {
 
     pub(super) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// What rounds rows of this product for one with `next`; [`None`] where that gains nothing.
+    pub(super) fn rounder(&self, next: &Self) -> Option<Rounder> {
+        match (&self.panels, &next.panels) {
+            (OpenPanels::Bf16(_), OpenPanels::Bf16(_)) => Rounder::find(self.columns),
+            _ => None,
+        }
     }
 
     /// As many rows as `output` has; `residual` is added behind the activation.

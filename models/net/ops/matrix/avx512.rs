@@ -17,9 +17,11 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps,
+    __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
+
+use std::mem::MaybeUninit;
 
 use pulp::bytemuck::cast;
 use pulp::f32x16;
@@ -30,6 +32,7 @@ use super::bf16::Pair;
 use super::blocks::{Block, Part, Step};
 use super::packed::PANEL;
 use crate::net::ops::activation::Activation;
+use crate::net::ops::activation::avx512::Gelu;
 use crate::net::ops::tiles::MOST_ROWS;
 
 /// Numbers of a vector of single precision.
@@ -64,7 +67,7 @@ macro_rules! for_rows {
 pub(super) struct Singles(V4);
 
 /// Proof that it has AVX512-BF16 besides (Zen 4, Cooper Lake, Sapphire Rapids and later).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pairs(V4);
 
 /// Rows of words times a weight whose steps are `T`.
@@ -78,6 +81,9 @@ pub(super) struct Job<'a, T> {
     pub(super) after: After<'a>,
     /// `[rows, columns]`
     pub(super) output: &'a mut [f32],
+    /// Where results go instead, rounded to words of two: `[rows, columns / 2]`. Only behind an
+    /// activation, of an even number of vectors of columns or a half, by [`Pairs`].
+    pub(super) rounded: Option<&'a mut [u32]>,
 }
 
 impl Singles {
@@ -120,6 +126,13 @@ trait Word {
     /// The processor has what the word's kernel proves.
     unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512;
 
+    /// Rounds a vector to words of two.
+    ///
+    /// # Safety
+    ///
+    /// The processor has what the word's kernel proves, and there is room for half as many words.
+    unsafe fn round(vector: __m512, to: *mut u32);
+
     /// See [`tile`].
     ///
     /// # Safety
@@ -132,6 +145,7 @@ trait Word {
         block: &mut Block<'_, Self::Step>,
         after: After<'_>,
         output: &mut [f32],
+        rounded: Option<&mut [u32]>,
     );
 }
 
@@ -144,6 +158,10 @@ impl Word for Singles {
         unsafe { _mm512_fmadd_ps(_mm512_set1_ps(f32::from_bits(word)), columns, sum) }
     }
 
+    /// None of its words hold two.
+    #[inline(always)]
+    unsafe fn round(_: __m512, _: *mut u32) {}
+
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
     unsafe fn tile<const R: usize, const V: usize>(
@@ -153,9 +171,10 @@ impl Word for Singles {
         block: &mut Block<'_, Self::Step>,
         after: After<'_>,
         output: &mut [f32],
+        rounded: Option<&mut [u32]>,
     ) {
         // SAFETY: the processor has AVX-512.
-        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output) }
+        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output, rounded) }
     }
 }
 
@@ -176,6 +195,17 @@ impl Word for Pairs {
         }
     }
 
+    #[inline(always)]
+    unsafe fn round(vector: __m512, to: *mut u32) {
+        // SAFETY: the processor has AVX512-BF16, and there is room; both are 32 bytes, and any bits
+        // are words.
+        unsafe {
+            let words =
+                std::mem::transmute::<__m256bh, [u32; LANES / 2]>(_mm512_cvtneps_pbh(vector));
+            to.cast::<[u32; LANES / 2]>().write(words);
+        }
+    }
+
     #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
     unsafe fn tile<const R: usize, const V: usize>(
@@ -185,9 +215,10 @@ impl Word for Pairs {
         block: &mut Block<'_, Self::Step>,
         after: After<'_>,
         output: &mut [f32],
+        rounded: Option<&mut [u32]>,
     ) {
         // SAFETY: the processor has AVX512-BF16.
-        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output) }
+        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output, rounded) }
     }
 }
 
@@ -204,6 +235,7 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
         run,
         after,
         output,
+        mut rounded,
     } = job;
     let rows = output.len() / after.columns;
     for mut block in weight.blocks(PANEL, run, rows.div_ceil(MOST_ROWS), STEPS) {
@@ -213,6 +245,9 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
         while row < rows {
             let words = &words[row * length..];
             let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
+            let rounded = rounded
+                .as_deref_mut()
+                .map(|all| &mut all[row * after.columns / 2..]);
             macro_rules! tile {
                 ($rows:expr) => {{
                     // SAFETY: as this function's.
@@ -220,12 +255,12 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
                         match is_half {
                             true => {
                                 W::tile::<{ $rows }, 1>(
-                                    simd, words, length, &mut block, after, output,
+                                    simd, words, length, &mut block, after, output, rounded,
                                 );
                             }
                             false => {
                                 W::tile::<{ $rows }, 2>(
-                                    simd, words, length, &mut block, after, output,
+                                    simd, words, length, &mut block, after, output, rounded,
                                 );
                             }
                         }
@@ -258,12 +293,13 @@ unsafe fn tile<W: Word, const R: usize, const V: usize>(
     block: &mut Block<'_, W::Step>,
     after: After<'_>,
     output: &mut [f32],
+    rounded: Option<&mut [u32]>,
 ) {
     // SAFETY: as this function's.
     unsafe {
         let sums = sums::<W, R, V>(words, length, block);
         match block.column + V * LANES <= after.columns {
-            true => finish(simd, block, &after, sums, output),
+            true => finish::<W, R, V>(simd, block, &after, sums, output, rounded),
             false => after.block(simd, block, &mut as_pulps(sums), output),
         }
     }
@@ -347,12 +383,13 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
 ///
 /// The processor has AVX-512.
 #[inline(always)]
-unsafe fn finish<T, const R: usize, const V: usize>(
+unsafe fn finish<W: Word, const R: usize, const V: usize>(
     simd: V4,
-    block: &Block<'_, T>,
+    block: &Block<'_, W::Step>,
     after: &After<'_>,
     mut sums: [[__m512; V]; R],
     output: &mut [f32],
+    rounded: Option<&mut [u32]>,
 ) {
     let (columns, column) = (after.columns, block.column);
     let end = (R - 1) * columns + column + V * LANES;
@@ -369,17 +406,21 @@ unsafe fn finish<T, const R: usize, const V: usize>(
             }
             let residual = after.residual.map(|all| all[column..end].as_ptr());
             if after.act != Activation::Nothing {
-                let mut sums = as_pulps(sums);
-                activated(simd, after.act, &mut sums);
-                for (r, sums) in sums.iter().enumerate() {
-                    for (v, sum) in sums.iter().enumerate() {
-                        let mut sum: __m512 = cast(*sum);
-                        if let Some(residual) = residual {
-                            let held = load(residual.add(r * columns + v * LANES));
-                            sum = _mm512_add_ps(sum, held);
-                        }
-                        store(output.add(r * columns + v * LANES), sum);
+                let place = |r, v| r * columns + v * LANES;
+                match (rounded, residual) {
+                    (Some(rounded), _) => {
+                        let rounded = rounded[column / 2..end / 2].as_mut_ptr();
+                        activated(simd, after.act, &sums, |r, v, sum| {
+                            W::round(sum, rounded.add(place(r, v) / 2));
+                        });
                     }
+                    (None, Some(residual)) => activated(simd, after.act, &sums, |r, v, sum| {
+                        let sum = _mm512_add_ps(sum, load(residual.add(place(r, v))));
+                        store(output.add(place(r, v)), sum);
+                    }),
+                    (None, None) => activated(simd, after.act, &sums, |r, v, sum| {
+                        store(output.add(place(r, v)), sum);
+                    }),
                 }
                 return;
             }
@@ -417,11 +458,43 @@ unsafe fn add_rows<const R: usize, const V: usize>(
     });
 }
 
-/// The activation of each row.
+/// Gives each vector, its row and its place there behind the activation. In a loop, from memory:
+/// written out for each of them, it would be long.
+///
+/// # Safety
+///
+/// The processor has AVX-512.
 #[inline(always)]
-fn activated<const V: usize>(simd: V4, act: Activation, rows: &mut [[f32x16; V]]) {
-    for row in rows {
-        act.apply_all(simd, row);
+unsafe fn activated<const R: usize, const V: usize>(
+    simd: V4,
+    act: Activation,
+    sums: &[[__m512; V]; R],
+    put: impl Fn(usize, usize, __m512),
+) {
+    let mut held = [[MaybeUninit::<__m512>::uninit(); V]; R];
+    for_rows!(ROW < R {
+        for v in 0..V {
+            held[ROW][v].write(sums[ROW][v]);
+        }
+    });
+    // SAFETY: the processor has AVX-512, and all have been written.
+    unsafe {
+        if act == Activation::Gelu {
+            let gelu = Gelu::new();
+            for r in 0..R {
+                for v in 0..V {
+                    put(r, v, gelu.of(held[r][v].assume_init()));
+                }
+            }
+            return;
+        }
+        for r in 0..R {
+            let mut row: [f32x16; V] = std::array::from_fn(|v| cast(held[r][v].assume_init()));
+            act.apply_all(simd, &mut row);
+            for v in 0..V {
+                put(r, v, cast(row[v]));
+            }
+        }
     }
 }
 

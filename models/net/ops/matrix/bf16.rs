@@ -95,48 +95,98 @@ pub(super) fn unpack(depth: usize, panels: &[Pair]) -> Vec<f32> {
         .collect()
 }
 
-/// A product in this precision: `output`, `[rows, columns]`, from `input`, `[rows, depth]`.
-pub(super) fn run(
-    input: &[f32],
-    depth: usize,
-    weight: Part<'_, Pair>,
-    after: After<'_>,
-    output: &mut [f32],
-) {
-    thread_local! {
-        static ROUNDED: RefCell<Vec<u32>> = RefCell::default();
-    }
+/// Rows of a product in this precision.
+pub(super) struct Rows<'a> {
+    /// `[rows, depth]`
+    pub(super) input: &'a [f32],
+    pub(super) depth: usize,
+    pub(super) weight: Part<'a, Pair>,
+    pub(super) after: After<'a>,
+}
+
+thread_local! {
+    static ROUNDED: RefCell<Vec<u32>> = RefCell::default();
+}
+
+/// As many rows as `output`, `[rows, columns]`, has.
+pub(super) fn run(rows: &Rows<'_>, output: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     let (of_tiles, of_vectors) = (amx::Kernel::find(), avx512::Kernel::find());
+    in_tasks(rows, output, |task, _| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // However few rows there are: sums would depend on how rows are shared.
+            if let Some(kernel) = of_tiles {
+                return kernel.run(task);
+            }
+            if let Some(kernel) = of_vectors {
+                return kernel.run(task, None);
+            }
+        }
+        pulp::Arch::new().dispatch(task);
+    });
+}
+
+/// Has rows multiplied, as many at a time as can be held rounded; with the number of the first.
+fn in_tasks(rows: &Rows<'_>, output: &mut [f32], mut run: impl FnMut(Task<'_>, usize)) {
+    let Rows { depth, after, .. } = *rows;
     let at_once = (HELD / (2 * pairs(depth)) / MOST_ROWS).max(1) * MOST_ROWS;
     ROUNDED.with_borrow_mut(|rounded| {
         let chunks = output.chunks_mut(at_once * after.columns);
         for (chunk, output) in chunks.enumerate() {
             let first = chunk * at_once;
-            let rows = output.len() / after.columns;
+            let count = output.len() / after.columns;
             let task = Task {
-                input: &input[first * depth..][..rows * depth],
+                input: &rows.input[first * depth..][..count * depth],
                 depth,
-                weight,
+                weight: rows.weight,
                 after: after.rows_from(first),
                 rounded,
                 output,
             };
-            #[cfg(target_arch = "x86_64")]
-            {
-                // However few rows there are: sums would depend on how rows are shared.
-                if let Some(kernel) = of_tiles {
-                    kernel.run(task);
-                    continue;
-                }
-                if let Some(kernel) = of_vectors {
-                    kernel.run(task);
-                    continue;
-                }
-            }
-            pulp::Arch::new().dispatch(task);
+            run(task, first);
         }
     });
+}
+
+/// What gives rows of a product as the next one takes them, where its kernel does so.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::net::ops) struct Rounder(#[cfg(target_arch = "x86_64")] avx512::Kernel);
+
+impl Rounder {
+    /// For products with so many columns.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn find(columns: usize) -> Option<Self> {
+        let kernel = avx512::Kernel::find()?;
+        let fits = columns.is_multiple_of(avx512::LANES) && amx::Kernel::find().is_none();
+        fits.then_some(Self(kernel))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn find(_: usize) -> Option<Self> {
+        None
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rounder {
+    pub(super) fn round(self, rows: &Rows<'_>, held: &mut [f32], words: &mut [u32]) {
+        let half = rows.after.columns / 2;
+        in_tasks(rows, held, |task, first| {
+            self.0.run(task, Some(&mut words[first * half..]));
+        });
+    }
+
+    pub(super) fn multiply(self, words: &[u32], rows: &Rows<'_>, output: &mut [f32]) {
+        self.0.multiply(words, rows, output);
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Rounder {
+    pub(super) fn round(self, _: &Rows<'_>, _: &mut [f32], _: &mut [u32]) {}
+
+    pub(super) fn multiply(self, _: &[u32], _: &Rows<'_>, _: &mut [f32]) {}
 }
 
 /// Whether the processor multiplies numbers of this precision.
@@ -415,7 +465,7 @@ mod tests {
                     check(run(&|task| Simd::vectorize(simd, task)), "AVX-512");
                 }
                 if let Some(kernel) = avx512::Kernel::find() {
-                    check(run(&|task| kernel.run(task)), "AVX512-BF16");
+                    check(run(&|task| kernel.run(task, None)), "AVX512-BF16");
                 }
                 if let Some(kernel) = amx::Kernel::find() {
                     check(run(&|task| kernel.run(task)), "AMX");

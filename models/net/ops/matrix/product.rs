@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::after::After;
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
-use super::bf16::{self, Pair};
+use super::bf16::{self, Pair, Rounder};
 use super::blocks::{self, Block, Part};
 use super::packed::PANEL;
 use crate::net::ops::share;
@@ -130,7 +130,41 @@ impl<'a> Product<'a> {
     pub(in crate::net::ops) fn run_alone(&self, output: &mut [f32]) {
         match self.weight {
             Packed::F32(part) => Task(*self, part, output).run(),
-            Packed::Bf16(part) => bf16::run(self.input, self.depth, part, self.after, output),
+            Packed::Bf16(part) => bf16::run(&self.rows_of(part), output),
+        }
+    }
+
+    /// The same, with what comes of it rounded to `[rows, columns / 2]` words for a product with the
+    /// next weight. `held` is room for sums, as much as the output would have.
+    pub(in crate::net::ops) fn run_rounded(
+        &self,
+        rounder: Rounder,
+        held: &mut [f32],
+        words: &mut [u32],
+    ) {
+        if let Packed::Bf16(part) = self.weight {
+            rounder.round(&self.rows_of(part), held, words);
+        }
+    }
+
+    /// The same, of rows that were rounded so; those of `self` are not looked at.
+    pub(in crate::net::ops) fn run_of_rounded(
+        &self,
+        rounder: Rounder,
+        words: &[u32],
+        output: &mut [f32],
+    ) {
+        if let Packed::Bf16(part) = self.weight {
+            rounder.multiply(words, &self.rows_of(part), output);
+        }
+    }
+
+    fn rows_of(&self, weight: Part<'a, Pair>) -> bf16::Rows<'a> {
+        bf16::Rows {
+            input: self.input,
+            depth: self.depth,
+            weight,
+            after: self.after,
         }
     }
 
@@ -167,6 +201,7 @@ impl Task<'_> {
             run: weight.run(LONGEST),
             after: product.after,
             output,
+            rounded: None,
         });
     }
 }

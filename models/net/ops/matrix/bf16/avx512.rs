@@ -9,14 +9,14 @@ use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
-use super::{LONGEST, Task, grow, pairs};
+use super::{LONGEST, Rows, Task, grow, pairs};
 use crate::net::ops::matrix::avx512::{Job, Pairs};
 
 /// Numbers of a vector of single precision.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Proof that the processor has what the kernel needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel(Pairs);
 
 impl Kernel {
@@ -29,7 +29,8 @@ impl Kernel {
         self.0.simd()
     }
 
-    pub(super) fn run(self, task: Task<'_>) {
+    /// What comes of it goes to the words, where there are some, see [`Job::rounded`].
+    pub(super) fn run(self, task: Task<'_>, into: Option<&mut [u32]>) {
         let Task {
             input,
             depth,
@@ -50,6 +51,26 @@ impl Kernel {
             run: weight.run(LONGEST),
             after,
             output,
+            rounded: into,
+        });
+    }
+
+    /// Of rows that are rounded, `[rows, pairs]`; those of `rows` are not looked at.
+    pub(super) fn multiply(self, words: &[u32], rows: &Rows<'_>, output: &mut [f32]) {
+        let Rows {
+            depth,
+            weight,
+            after,
+            ..
+        } = *rows;
+        self.0.run(Job {
+            words,
+            length: pairs(depth),
+            weight,
+            run: weight.run(LONGEST),
+            after,
+            output,
+            rounded: None,
         });
     }
 }
