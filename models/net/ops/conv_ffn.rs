@@ -71,10 +71,7 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
             Activation::Nothing,
         ),
         act: block.act,
-        rounder: match block.act {
-            Activation::Nothing => None,
-            _ => first.rounder(&second),
-        },
+        rounder: first.rounder(&second),
         row,
         at_once,
         first,
@@ -212,7 +209,15 @@ mod tests {
     #[test]
     fn hidden_channels_in_parts_are_summed_as_all_at_once() {
         for precision in [Precision::F32, Precision::Bf16] {
-            for (channels, hidden) in [(24, 1000), (40, 320), (16, 321)] {
+            for (channels, hidden) in [
+                (24, 1000),
+                (40, 320),
+                (16, 321),
+                // Rounded in between where the processor does so: chunks of which the last ends with
+                // half a panel; several runs, and more rows than are rounded at once.
+                (24, 1040),
+                (2048, 336),
+            ] {
                 let [first, second] = [(channels, hidden), (hidden, channels)]
                     .map(|(from, to)| (matrix_in(precision, from, to), random([to], 3)));
                 let (taps, bias) = (random([1, 9, channels], 4), random([1, channels], 5));

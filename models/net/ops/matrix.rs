@@ -23,8 +23,8 @@ use super::activation::Activation;
 use super::flex;
 use crate::precision::Precision;
 use after::After;
-use bf16::Pair;
 use blocks::Part;
+use packed::Pair;
 use product::Product;
 
 pub(super) use bf16::Rounder;

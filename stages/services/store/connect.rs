@@ -416,7 +416,8 @@ fn durable(options: SqliteConnectOptions, missing: Missing) -> SqliteConnectOpti
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(busy)
-        // KiB, for each connection. The system keeps the file's pages too, once for all of them.
+        // As a negative number it is KiB, for each connection. The system keeps the file's pages too,
+        // once for all of them.
         .pragma("cache_size", "-256")
         .disable_statement_logging()
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_sub_ps,
 };
 
-/// Pieces of one.
+/// Pieces of |x| from one whole number to the next.
 const PIECES: f32 = 2.75;
 /// Where less than a tenth of a millionth is left; it is in the last piece.
 const END: f32 = 5.6;
@@ -15,8 +15,9 @@ const END: f32 = 5.6;
 /// the piece.
 const ROUNDS: f32 = 12_582_912.0;
 
-/// `a (1 - Phi(a))` of the pieces, in powers from none on of how far a number is from the middle of its
-/// piece, in pieces. Minimax fits of our own; the largest error of GELU is 3.3e-7.
+/// The coefficients of `a (1 - Phi(a))` for each piece, those of the lowest power first; the variable is
+/// the distance from the middle of the piece, in pieces. Minimax fits of our own; the largest error of
+/// GELU is 3.3e-7.
 #[rustfmt::skip]
 const TAIL: [[f32; 16]; 5] = [
     [

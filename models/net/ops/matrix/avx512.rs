@@ -20,7 +20,6 @@ use std::arch::x86_64::{
     __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
     _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
-
 use std::mem::MaybeUninit;
 
 use pulp::bytemuck::cast;
@@ -28,15 +27,14 @@ use pulp::f32x16;
 use pulp::x86::V4;
 
 use super::after::After;
-use super::bf16::Pair;
 use super::blocks::{Block, Part, Step};
-use super::packed::PANEL;
+use super::packed::{PANEL, Pair};
 use crate::net::ops::activation::Activation;
 use crate::net::ops::activation::avx512::Gelu;
 use crate::net::ops::tiles::MOST_ROWS;
 
 /// Numbers of a vector of single precision.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Steps that are worked through between two looks ahead.
 const STEPS: usize = 16;
@@ -81,8 +79,8 @@ pub(super) struct Job<'a, T> {
     pub(super) after: After<'a>,
     /// `[rows, columns]`
     pub(super) output: &'a mut [f32],
-    /// Where results go instead, rounded to words of two: `[rows, columns / 2]`. Only behind an
-    /// activation, of an even number of vectors of columns or a half, by [`Pairs`].
+    /// Where results go instead, rounded to words of two: `[rows, columns / 2]`. By [`Pairs`] only,
+    /// for columns that are a multiple of [`LANES`] and have no residual.
     pub(super) rounded: Option<&'a mut [u32]>,
 }
 
@@ -197,12 +195,9 @@ impl Word for Pairs {
 
     #[inline(always)]
     unsafe fn round(vector: __m512, to: *mut u32) {
-        // SAFETY: the processor has AVX512-BF16, and there is room; both are 32 bytes, and any bits
-        // are words.
+        // SAFETY: the processor has AVX512-BF16, and there is room.
         unsafe {
-            let words =
-                std::mem::transmute::<__m256bh, [u32; LANES / 2]>(_mm512_cvtneps_pbh(vector));
-            to.cast::<[u32; LANES / 2]>().write(words);
+            to.cast::<[u32; LANES / 2]>().write(round_vector(vector));
         }
     }
 
@@ -238,6 +233,8 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
         mut rounded,
     } = job;
     let rows = output.len() / after.columns;
+    let fits = after.columns.is_multiple_of(LANES) && after.residual.is_none();
+    assert!(rounded.is_none() || fits);
     for mut block in weight.blocks(PANEL, run, rows.div_ceil(MOST_ROWS), STEPS) {
         // The second half of a last panel may be but filling.
         let is_half = after.columns - block.column <= LANES;
@@ -316,10 +313,14 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
 ) -> [[__m512; V]; R] {
     const {
         assert!(R <= MOST_ROWS && V * LANES <= PANEL);
+        // As many as are written out.
+        assert!(MOST_ROWS == 12 && POINTERS == 4);
         assert!(size_of::<W::Step>() == PANEL * size_of::<u32>());
     }
     assert!(block.steps.len() == block.panel.len());
-    assert!((R - 1) * length + block.steps.end <= words.len());
+    let last = length.checked_mul(R - 1);
+    let end = last.and_then(|last| last.checked_add(block.steps.end));
+    assert!(end.is_some_and(|end| end <= words.len()));
     let mut left = block.panel.len();
     let mut panel = block.panel.as_ptr().cast::<f32>();
     let first = words[block.steps.start..].as_ptr();
@@ -381,7 +382,7 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
 ///
 /// # Safety
 ///
-/// The processor has AVX-512.
+/// The processor has what the word's kernel proves.
 #[inline(always)]
 unsafe fn finish<W: Word, const R: usize, const V: usize>(
     simd: V4,
@@ -394,7 +395,7 @@ unsafe fn finish<W: Word, const R: usize, const V: usize>(
     let (columns, column) = (after.columns, block.column);
     let end = (R - 1) * columns + column + V * LANES;
     let output = output[column..end].as_mut_ptr();
-    // SAFETY: all addresses are within slices of that length.
+    // SAFETY: as this function's; all addresses are within slices of that length.
     unsafe {
         if !block.is_first {
             add_rows(&mut sums, output, columns);
@@ -405,7 +406,7 @@ unsafe fn finish<W: Word, const R: usize, const V: usize>(
                 add_rows(&mut sums, bias, 0);
             }
             let residual = after.residual.map(|all| all[column..end].as_ptr());
-            if after.act != Activation::Nothing {
+            if rounded.is_some() || after.act != Activation::Nothing {
                 let place = |r, v| r * columns + v * LANES;
                 match (rounded, residual) {
                     (Some(rounded), _) => {
@@ -533,4 +534,13 @@ unsafe fn store(to: *mut f32, vector: __m512) {
         let numbers = std::mem::transmute::<__m512, [f32; LANES]>(vector);
         to.cast::<[f32; LANES]>().write(numbers);
     }
+}
+
+/// Rounds a vector. One instruction rounds two; the emulator that this is tried on does that wrongly.
+#[target_feature(enable = "avx512bf16,avx512f")]
+#[inline]
+pub(super) fn round_vector(values: __m512) -> [u32; LANES / 2] {
+    let rounded = _mm512_cvtneps_pbh(values);
+    // SAFETY: both are 32 bytes, and any bits are words.
+    unsafe { std::mem::transmute::<__m256bh, [u32; LANES / 2]>(rounded) }
 }

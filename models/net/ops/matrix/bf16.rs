@@ -4,28 +4,29 @@
 //!
 //! Two depths stand in one word, as those instructions take them. Without it the two are taken apart
 //! again and multiplied in single precision, in the order in which the instruction does it, so that
-//! every processor says the same. Rows are rounded once for all the panels that they are multiplied
+//! every processor says the same, to rounding. Rows are rounded once for all the panels that they are multiplied
 //! with.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod rounder;
 
 use std::cell::RefCell;
-use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::after::After;
-use super::blocks::{Block, Part, Step};
-use super::packed::PANEL;
-use crate::net::ops::ahead::{LINE, fetch};
+use super::blocks::{Block, Part};
+use super::packed::{PANEL, Pair};
 use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
+
+pub(in crate::net::ops) use rounder::Rounder;
 
 /// Pairs of depths whose products are summed one after the other: rounding errors grow with the
 /// length of such a sum, so long ones are summed in runs.
-const LONGEST: usize = 160;
+const LONGEST: usize = super::product::LONGEST / 2;
 
 /// Pairs of depths that are worked through between two looks ahead.
 const STEPS: usize = 16;
@@ -45,20 +46,6 @@ fn round(value: f32) -> u32 {
         nearest
     };
     nearest & 0xffff_0000
-}
-
-/// Two depths of a panel: for each column a word, the first depth in its lower half.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-pub(in crate::net::ops) struct Pair([u32; PANEL]);
-
-impl Step for Pair {
-    #[inline(always)]
-    fn fetch(&self, columns: Range<usize>) {
-        columns
-            .step_by(LINE)
-            .for_each(|column| fetch(&self.0[column]));
-    }
 }
 
 /// Pairs of so many depths, the last one filled up with zeros.
@@ -147,46 +134,6 @@ fn in_tasks(rows: &Rows<'_>, output: &mut [f32], mut run: impl FnMut(Task<'_>, u
             run(task, first);
         }
     });
-}
-
-/// What gives rows of a product as the next one takes them, where its kernel does so.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::net::ops) struct Rounder(#[cfg(target_arch = "x86_64")] avx512::Kernel);
-
-impl Rounder {
-    /// For products with so many columns.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn find(columns: usize) -> Option<Self> {
-        let kernel = avx512::Kernel::find()?;
-        let fits = columns.is_multiple_of(avx512::LANES) && amx::Kernel::find().is_none();
-        fits.then_some(Self(kernel))
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn find(_: usize) -> Option<Self> {
-        None
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Rounder {
-    pub(super) fn round(self, rows: &Rows<'_>, held: &mut [f32], words: &mut [u32]) {
-        let half = rows.after.columns / 2;
-        in_tasks(rows, held, |task, first| {
-            self.0.run(task, Some(&mut words[first * half..]));
-        });
-    }
-
-    pub(super) fn multiply(self, words: &[u32], rows: &Rows<'_>, output: &mut [f32]) {
-        self.0.multiply(words, rows, output);
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Rounder {
-    pub(super) fn round(self, _: &Rows<'_>, _: &mut [f32], _: &mut [u32]) {}
-
-    pub(super) fn multiply(self, _: &[u32], _: &Rows<'_>, _: &mut [f32]) {}
 }
 
 /// Whether the processor multiplies numbers of this precision.

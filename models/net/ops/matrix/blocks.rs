@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::packed::PANEL;
+use super::packed::{PANEL, Pair};
 use crate::net::ops::ahead::{LINE, fetch};
 
 /// One step along the depth of a panel: a row of its columns, or two in bfloat16.
@@ -18,6 +18,15 @@ impl Step for [f32; PANEL] {
         columns
             .step_by(LINE)
             .for_each(|column| fetch(&self[column]));
+    }
+}
+
+impl Step for Pair {
+    #[inline(always)]
+    fn fetch(&self, columns: Range<usize>) {
+        columns
+            .step_by(LINE)
+            .for_each(|column| fetch(&self.0[column]));
     }
 }
 
@@ -120,8 +129,9 @@ impl<'a, T> Part<'a, T> {
     }
 }
 
-/// Parts of the longest run, of whose length all runs are.
-const UNITS: usize = 10;
+/// Runs are multiples of such a part of the longest one, so that the columns of one product, in whole
+/// panels, are the depths of the next.
+pub(super) const UNITS: usize = 10;
 
 /// Steps of a run, when so many are summed in as few runs as there can be, all about as long.
 pub(super) const fn run(steps: usize, longest: usize) -> usize {

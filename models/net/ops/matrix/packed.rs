@@ -3,6 +3,11 @@
 /// Columns of a panel: two vectors of AVX-512, four of AVX2, eight of NEON.
 pub(crate) const PANEL: usize = 32;
 
+/// Two depths of a panel in bfloat16: for each column a word, the first depth in its lower half.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(in crate::net::ops) struct Pair(pub(super) [u32; PANEL]);
+
 /// Panels of a weight with so many columns.
 pub(crate) const fn panels(output: usize) -> usize {
     output.div_ceil(PANEL)

@@ -13,10 +13,13 @@ use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
+use super::super::blocks::UNITS;
 use super::{Block, LONGEST, PANEL, Pair, Task, avx512, grow, pairs};
 
 /// Rows of a tile, and words of each.
 const SIDE: usize = 16;
+// Runs begin with a tile.
+const _: () = assert!((LONGEST / UNITS).is_multiple_of(SIDE));
 
 /// Rows of two tiles, which are multiplied with the two that a panel is wide: four sums that need not
 /// wait for each other.

@@ -1,19 +1,14 @@
 //! Rows rounded for the kernel of processors with AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and
 //! later).
 
-#![allow(unsafe_code, reason = "the instruction, and its types")]
+#![allow(unsafe_code, reason = "what is done by instructions of its own")]
 
-use std::arch::x86_64::{__m256bh, _mm512_cvtneps_pbh};
-
+use pulp::Simd;
 use pulp::bytemuck::cast;
 use pulp::x86::V4;
-use pulp::{Simd, f32x16};
 
 use super::{LONGEST, Rows, Task, grow, pairs};
-use crate::net::ops::matrix::avx512::{Job, Pairs};
-
-/// Numbers of a vector of single precision.
-pub(super) const LANES: usize = 16;
+use crate::net::ops::matrix::avx512::{Job, LANES, Pairs, round_vector};
 
 /// Proof that the processor has what the kernel needs.
 #[derive(Clone, Copy, Debug)]
@@ -91,18 +86,9 @@ pub(super) fn round(row: &[f32], words: &mut [u32]) {
     let (whole, left) = V4::as_simd_f32s(row);
     let (into, last) = words.split_at_mut(whole.len() * LANES / 2);
     for (into, values) in into.as_chunks_mut().0.iter_mut().zip(whole) {
-        *into = round_vector(*values);
+        *into = round_vector(cast(*values));
     }
     let mut values = [0.0; LANES];
     values[..left.len()].copy_from_slice(left);
     last.copy_from_slice(&round_vector(cast(values))[..last.len()]);
-}
-
-/// Rounds a vector. One instruction rounds two; the emulator that this is tried on does that wrongly.
-#[target_feature(enable = "avx512bf16,avx512f")]
-#[inline]
-fn round_vector(values: f32x16) -> [u32; LANES / 2] {
-    let rounded = _mm512_cvtneps_pbh(cast(values));
-    // SAFETY: both are 32 bytes, and any bits are words.
-    unsafe { std::mem::transmute::<__m256bh, [u32; LANES / 2]>(rounded) }
 }
