@@ -133,7 +133,8 @@ impl Seen {
 }
 
 /// So many clients, each of which asks again when it was answered, and waits a little when it was
-/// told that there are too many.
+/// told that there are too many. Each picture is new: of those that were seen before a fast machine
+/// answers more than there are clients, in no time.
 fn load(server: &Server, clients: usize, time: Duration) -> Seen {
     let data = picture("pixel.jpg");
     let until = Instant::now() + time;
@@ -144,6 +145,7 @@ fn load(server: &Server, clients: usize, time: Duration) -> Seen {
                     let mut client = server.client();
                     let mut seen = Seen::default();
                     while Instant::now() < until {
+                        let data = commented(&data);
                         let begun = Instant::now();
                         let answer = client.post_form("/classify", &[file(&data)]);
                         let took = begun.elapsed();
@@ -165,6 +167,15 @@ fn load(server: &Server, clients: usize, time: Duration) -> Seen {
         let seen = threads.into_iter().map(|thread| thread.join().unwrap());
         seen.fold(Seen::default(), Seen::join)
     })
+}
+
+/// The same JPEG with another comment each time (ITU-T T.81, B.2.4.5).
+fn commented(jpeg: &[u8]) -> Vec<u8> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+    let (start, rest) = jpeg.split_at(2);
+    let comment = [0xff, 0xfe, 0, 2 + number.len() as u8];
+    [start, &comment, &number, rest].concat()
 }
 
 #[test]

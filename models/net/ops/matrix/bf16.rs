@@ -26,7 +26,7 @@ pub(in crate::net::ops) use rounder::Rounder;
 
 /// Pairs of depths whose products are summed one after the other: rounding errors grow with the
 /// length of such a sum, so long ones are summed in runs.
-const LONGEST: usize = super::product::LONGEST / 2;
+const LONGEST: usize = super::blocks::LONGEST / 2;
 
 /// Pairs of depths that are worked through between two looks ahead.
 const STEPS: usize = 16;

@@ -129,6 +129,12 @@ impl<'a, T> Part<'a, T> {
     }
 }
 
+/// Products that are summed one after the other: rounding errors grow with the length of such a
+/// sum, so long ones are summed in runs. With the columns of a tile in AVX2, a run fills two thirds of
+/// the first cache. In AVX-512 it comes from the second one, which is fast enough for twelve rows.
+pub(super) const LONGEST: usize = 320;
+const _: () = assert!((LONGEST / UNITS).is_multiple_of(PANEL));
+
 /// Runs are multiples of such a part of the longest one, so that the columns of one product, in whole
 /// panels, are the depths of the next.
 pub(super) const UNITS: usize = 10;

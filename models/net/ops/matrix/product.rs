@@ -11,16 +11,10 @@ use super::after::After;
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::bf16::{self, Rounder};
-use super::blocks::{self, Block, Part};
+use super::blocks::{self, Block, LONGEST, Part};
 use super::packed::{PANEL, Pair};
 use crate::net::ops::share;
 use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
-
-/// Products that are summed one after the other: rounding errors grow with the length of such a
-/// sum, so long ones are summed in runs. With the columns of a tile in AVX2, a run fills two thirds of
-/// the first cache. In AVX-512 it comes from the second one, which is fast enough for twelve rows.
-pub(super) const LONGEST: usize = 320;
-const _: () = assert!((LONGEST / blocks::UNITS).is_multiple_of(PANEL));
 
 /// Depths of the runs in which so many are summed.
 pub(in crate::net::ops) const fn run(depth: usize) -> usize {
