@@ -12,7 +12,6 @@ mod conv_ffn;
 mod depthwise;
 mod exp;
 mod flex;
-mod inverted;
 mod map;
 mod matrix;
 mod means;
@@ -21,6 +20,7 @@ mod padding;
 mod patches;
 mod rows;
 mod scale;
+mod separable;
 mod share;
 mod tiles;
 
@@ -29,7 +29,6 @@ pub(crate) use attention::{Sequences, attention, attention_of_one};
 pub(crate) use conv_ffn::{ConvFfn, conv_ffn};
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use flex::with_stock_operations;
-pub(crate) use inverted::{InvertedResidual, inverted_residual};
 pub(crate) use map::Map;
 pub(crate) use matrix::{Matrix, PANEL, Then, linear, multiplies_bf16, pack, panels};
 pub(crate) use means::means;
@@ -38,6 +37,7 @@ pub(crate) use padding::Padding;
 pub(crate) use patches::patches;
 pub(crate) use rows::rows;
 pub(crate) use scale::scale_channels;
+pub(crate) use separable::{InvertedResidual, inverted_residual};
 pub(crate) use share::{for_pictures, on_the_pool};
 
 #[cfg(test)]
