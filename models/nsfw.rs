@@ -14,7 +14,7 @@ use crate::files::import;
 use crate::files::mapping::EMBEDDED_NSFW;
 use crate::input::pixels::PixelView;
 use crate::input::preprocess::stretch;
-use crate::net::ops::{Map, Then};
+use crate::net::ops::{Map, Then, room};
 use crate::net::towers::{InvertedResidualNet, Linear};
 use crate::net::weights::{Scope, Weights};
 use crate::precision::Precision;
@@ -143,7 +143,11 @@ impl NsfwNet {
     /// `[n, 5]`
     fn run(&self, images: &[NsfwPixels]) -> Tensor<2> {
         let n = images.len();
-        let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
+        let mut values = room(n * SIDE * SIDE * 3);
+        values.clear();
+        for image in images {
+            values.extend_from_slice(&image.0);
+        }
         let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
         let features = self.net.forward(Map {
             data: Tensor::from_data(data, &self.open),

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::config::Input;
 use crate::input::pixels::Pixels;
 use crate::input::tokenizer::Tokens;
-use crate::net::ops::Map;
+use crate::net::ops::{Map, room};
 use crate::net::towers::Text;
 
 /// What one image tower takes of pictures.
@@ -39,9 +39,11 @@ impl Normalised {
         let squares = images
             .iter()
             .filter_map(|pixels| pixels.of_towers().nth(tower));
-        let mut values = Vec::with_capacity(n * side * side * 3);
+        let mut values = room(n * side * side * 3);
+        values.clear();
         for pixel in squares.flat_map(|square| square.rgb().as_chunks::<3>().0) {
-            values.extend((0..3).map(|channel| self.table[channel][usize::from(pixel[channel])]));
+            let value = |channel: usize| self.table[channel][usize::from(pixel[channel])];
+            values.extend_from_slice(&[value(0), value(1), value(2)]);
         }
         let data = TensorData::new(values, [n * side * side, 3]);
         Map {

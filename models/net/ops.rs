@@ -28,16 +28,16 @@ pub(crate) use activation::Activation;
 pub(crate) use attention::{Sequences, attention, attention_of_one};
 pub(crate) use conv_ffn::{ConvFfn, conv_ffn};
 pub(crate) use depthwise::{Depthwise, depthwise};
-pub(crate) use flex::with_stock_operations;
+pub(crate) use flex::{room, with_stock_operations};
 pub(crate) use map::Map;
 pub(crate) use matrix::{Matrix, PANEL, Then, linear, multiplies_bf16, pack, panels};
 pub(crate) use means::means;
 pub(crate) use norm::layer_norm;
 pub(crate) use padding::Padding;
-pub(crate) use patches::patches;
+pub(crate) use patches::{Window, patches};
 pub(crate) use rows::rows;
 pub(crate) use scale::scale_channels;
-pub(crate) use separable::{InvertedResidual, inverted_residual};
+pub(crate) use separable::{Separable, Widen, separable};
 pub(crate) use share::{for_pictures, on_the_pool};
 
 #[cfg(test)]

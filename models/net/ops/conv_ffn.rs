@@ -14,14 +14,9 @@ use super::matrix::{Dense, Layer, Rounder, Then, linear, run};
 use super::share;
 
 /// Floats that a thread holds at a time: rows behind the depthwise convolution, between the products
-/// and behind them. They should stay in its second cache, which is twice as large where there is
-/// AVX-512: the more rows, the fewer are padded twice.
+/// and behind them. The more rows, the fewer are padded twice.
 fn most_held() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if pulp::x86::V4::try_new().is_some() {
-        return 3 << 16;
-    }
-    3 << 15
+    share::second_cache() / 4 * 3
 }
 
 /// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense
@@ -64,7 +59,7 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
     let held = 2 * row + x.width * at_once;
     let inside = Inside {
         rows: Rows::new(
-            x,
+            x.size(),
             block.depthwise,
             weight.read(),
             bias.read(),

@@ -71,12 +71,12 @@ impl Depthwise {
         self.bias.dims()
     }
 
-    /// Height and width of what it makes of a map.
-    pub(super) fn places(&self, x: &Map) -> [usize; 2] {
+    /// Height and width of what it makes of a map of this height and width.
+    pub(super) fn places(&self, [height, width]: [usize; 2]) -> [usize; 2] {
         let [kh, kw] = self.kernel;
         [
-            self.padding.place(kh, self.stride, x.height).1,
-            self.padding.place(kw, self.stride, x.width).1,
+            self.padding.place(kh, self.stride, height).1,
+            self.padding.place(kw, self.stride, width).1,
         ]
     }
 
@@ -116,10 +116,10 @@ fn in_blocks(weight: Tensor<3>) -> Tensor<4> {
 
 /// Convolves, then `act`.
 pub(crate) fn depthwise(x: &Map, conv: &Depthwise, act: Activation) -> Map {
-    let [height, width] = conv.places(x);
+    let [height, width] = conv.places(x.size());
     let data = match (flex::open(x.data.clone()), conv.open()) {
         (Ok(input), Some([weight, bias])) => {
-            let rows = Rows::new(x, conv, weight.read(), bias.read(), act);
+            let rows = Rows::new(x.size(), conv, weight.read(), bias.read(), act);
             let outputs = rows.multiplier * rows.channels;
             let row = x.width * x.channels();
             let input = input.read();
@@ -169,8 +169,9 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Of a map of this height and width.
     pub(super) fn new(
-        x: &Map,
+        size: [usize; 2],
         conv: &Depthwise,
         weight: &'a [f32],
         bias: &'a [f32],
@@ -178,8 +179,8 @@ impl<'a> Rows<'a> {
     ) -> Self {
         let [multiplier, channels] = conv.outputs();
         let [kh, kw] = conv.kernel;
-        let (above, _) = conv.padding.place(kh, conv.stride, x.height);
-        let (left, width) = conv.padding.place(kw, conv.stride, x.width);
+        let (above, _) = conv.padding.place(kh, conv.stride, size[0]);
+        let (left, width) = conv.padding.place(kw, conv.stride, size[1]);
         Self {
             weight: weight.as_chunks().0,
             bias,
@@ -188,7 +189,7 @@ impl<'a> Rows<'a> {
             kernel: conv.kernel,
             stride: conv.stride,
             act,
-            size: [x.height, x.width],
+            size,
             before: [above, left],
             width,
         }

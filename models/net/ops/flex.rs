@@ -115,7 +115,7 @@ thread_local! {
 
 /// Room for so many elements, every one of which is to be written: what was there before still is.
 /// Zeros would take one thread as long to write as many an operation takes all of them.
-pub(super) fn room(length: usize) -> Vec<f32> {
+pub(crate) fn room(length: usize) -> Vec<f32> {
     let left = LEFT.with_borrow_mut(|left| {
         let fits = |at: &usize| (length..=MOST_UNUSED * length).contains(&left[*at].capacity());
         let fitting = (0..left.len()).filter(fits);

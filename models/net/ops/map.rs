@@ -31,6 +31,11 @@ impl Map {
         other
     }
 
+    /// Height and width.
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
     pub(crate) fn channels(&self) -> usize {
         self.data.dims()[1]
     }

@@ -9,46 +9,81 @@ use super::map::Map;
 use super::padding::{Padding, padded_stock};
 use super::share;
 
+/// Where a dense convolution looks on a map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Height and width of the kernel.
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: Padding,
+}
+
+impl Window {
+    /// Places of the kernel on a map of this height and width.
+    pub(super) fn places(self, size: [usize; 2]) -> [usize; 2] {
+        size.map(|size| self.padding.place(self.kernel, self.stride, size).1)
+    }
+
+    /// Numbers of a patch.
+    pub(super) fn length(self, channels: usize) -> usize {
+        self.kernel * self.kernel * channels
+    }
+
+    /// The patches of a row of places, of an image of `size` pixels.
+    pub(super) fn row(
+        self,
+        image: &[f32],
+        [height, width]: [usize; 2],
+        row: usize,
+        patches: &mut [f32],
+    ) {
+        let Self {
+            kernel,
+            stride,
+            padding,
+        } = self;
+        let (above, _) = padding.place(kernel, stride, height);
+        let (before, _) = padding.place(kernel, stride, width);
+        let channels = image.len() / (height * width);
+        // What lies outside of the picture.
+        patches.fill(0.0);
+        for ky in 0..kernel {
+            let Some(y) = (row * stride + ky)
+                .checked_sub(above)
+                .filter(|&y| y < height)
+            else {
+                continue;
+            };
+            let line = &image[y * width * channels..][..width * channels];
+            for (ox, patch) in patches.chunks_exact_mut(self.length(channels)).enumerate() {
+                let left = ox * stride;
+                let first = before.saturating_sub(left).min(kernel);
+                let last = kernel.min((width + before).saturating_sub(left)).max(first);
+                let source = (left + first - before) * channels..(left + last - before) * channels;
+                patch[(ky * kernel + first) * channels..(ky * kernel + last) * channels]
+                    .copy_from_slice(&line[source]);
+            }
+        }
+    }
+}
+
 /// A dense convolution's input as a matrix: `kernel` x `kernel` patches of the image
 /// `[n, height, width, channels]`, one a row, in the order row, column, channel.
-pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Map {
-    let channels = x.channels();
-    let (above, height) = padding.place(kernel, stride, x.height);
-    let (before, width) = padding.place(kernel, stride, x.width);
-    let columns = kernel * kernel * channels;
+pub(crate) fn patches(x: &Map, window: Window) -> Map {
+    let [height, width] = window.places(x.size());
     let data = match flex::open(x.data.clone()) {
         Ok(input) => {
             let input = input.read();
+            let columns = window.length(x.channels());
             let mut output = flex::room(x.n * height * width * columns);
+            let image = x.height * x.width * x.channels();
             share::pieces(&mut output, width * columns, |row, output| {
-                // What lies outside of the picture.
-                output.fill(0.0);
-                let (image, oy) = (row / height, row % height);
-                for ky in 0..kernel {
-                    let Some(y) = (oy * stride + ky)
-                        .checked_sub(above)
-                        .filter(|&y| y < x.height)
-                    else {
-                        continue;
-                    };
-                    let line =
-                        &input[(image * x.height + y) * x.width * channels..][..x.width * channels];
-                    for (ox, patch) in output.chunks_exact_mut(columns).enumerate() {
-                        let left = ox * stride;
-                        let first = before.saturating_sub(left).min(kernel);
-                        let last = kernel
-                            .min((x.width + before).saturating_sub(left))
-                            .max(first);
-                        let source =
-                            (left + first - before) * channels..(left + last - before) * channels;
-                        patch[(ky * kernel + first) * channels..(ky * kernel + last) * channels]
-                            .copy_from_slice(&line[source]);
-                    }
-                }
+                let (n, row) = (row / height, row % height);
+                window.row(&input[n * image..][..image], x.size(), row, output);
             });
             flex::tensor(output, [x.n * height * width, columns])
         }
-        Err(_) => patches_stock(x, kernel, stride, padding),
+        Err(_) => patches_stock(x, window),
     };
     Map {
         data,
@@ -59,7 +94,12 @@ pub(crate) fn patches(x: &Map, kernel: usize, stride: usize, padding: Padding) -
 }
 
 /// The same with Burn's own operations.
-fn patches_stock(x: &Map, kernel: usize, stride: usize, padding: Padding) -> Tensor<2> {
+fn patches_stock(x: &Map, window: Window) -> Tensor<2> {
+    let Window {
+        kernel,
+        stride,
+        padding,
+    } = window;
     let channels = x.channels();
     if padding == Padding::Nothing && kernel == stride {
         return squares(x, kernel);
@@ -104,9 +144,13 @@ mod tests {
         ] {
             for (height, width, channels) in [(14, 28, 3), (28, 14, 12), (15, 15, 3)] {
                 let x = map(2, height, width, channels);
-                let ours = patches(&x, kernel, stride, padding);
-                let what = format!("{kernel}/{stride} {padding:?} of {height}x{width}x{channels}");
-                assert_close(ours.data, patches_stock(&x, kernel, stride, padding), &what);
+                let window = Window {
+                    kernel,
+                    stride,
+                    padding,
+                };
+                let what = format!("{window:?} of {height}x{width}x{channels}");
+                assert_close(patches(&x, window).data, patches_stock(&x, window), &what);
             }
         }
     }

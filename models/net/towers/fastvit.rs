@@ -7,7 +7,9 @@ use super::attention::Attention;
 use super::layers::{LayerNorm, Linear, Mlp, SqueezeExcite, depthwise};
 use crate::config::{AttentionNorm, FastVitConfig, TokenMixer};
 use crate::error::Error;
-use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Sequences, Then};
+use crate::net::ops::{
+    self, Activation, Depthwise, Map, Padding, Separable, Sequences, Then, Widen, Window,
+};
 use crate::net::weights::Scope;
 
 /// The image tower.
@@ -43,10 +45,11 @@ impl FastVit {
     pub(super) fn forward(&self, images: Map) -> Tensor<2> {
         let x = self.stem.forward(images);
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
-        let x = self
-            .squeeze
-            .forward(ops::depthwise(&x, &self.last, Activation::Nothing), true);
-        self.head.forward(ops::means(&x), Then::Nothing)
+        let x = x.turned(|x| ops::depthwise(x, &self.last, Activation::Nothing));
+        let x = self.squeeze.forward(x, true);
+        let means = ops::means(&x);
+        x.leave();
+        self.head.forward(means, Then::Nothing)
     }
 }
 
@@ -68,10 +71,19 @@ impl Stem {
     }
 
     fn forward(&self, images: Map) -> Map {
-        let patches = ops::patches(&images, 3, 2, Padding::Half);
-        let x = self.dense.turned(patches, Then::GELU);
-        let x = x.turned(|x| ops::depthwise(x, &self.depthwise, Activation::Gelu));
-        self.point.turned(x, Then::GELU)
+        let window = Window {
+            kernel: 3,
+            stride: 2,
+            padding: Padding::Half,
+        };
+        let stem = Separable {
+            widen: Widen::Dense(window, self.dense.parts()),
+            depthwise: &self.depthwise,
+            project: self.point.parts(),
+            acts: [Activation::Gelu; 3],
+            residual: false,
+        };
+        images.turned(|images| ops::separable(images, &stem))
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::layers::{Linear, depthwise};
 use crate::config::{InvertedResidualBlock, InvertedResidualConfig};
 use crate::error::Error;
-use crate::net::ops::{self, Depthwise, Map, Padding, Then};
+use crate::net::ops::{self, Activation, Depthwise, Map, Padding, Separable, Then, Widen, Window};
 use crate::net::weights::Scope;
 
 /// A network up to its pooled features.
@@ -43,9 +43,26 @@ impl InvertedResidualNet {
 
     /// `[n, height, width, 3]` to `[n, features]`.
     pub(crate) fn forward(&self, images: Map) -> Tensor<2> {
-        let patches = ops::patches(&images, 3, 2, Padding::Same);
-        let x = self.stem.turned(patches, Then::RELU6);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let window = Window {
+            kernel: 3,
+            stride: 2,
+            padding: Padding::Same,
+        };
+        // The first block widens nothing: the stem does.
+        let (x, blocks) = match self.blocks.split_first() {
+            Some((first, others)) if first.expand.is_none() && !first.residual => {
+                let widen = Widen::Dense(window, self.stem.parts());
+                (
+                    images.turned(|x| ops::separable(x, &first.behind(widen))),
+                    others,
+                )
+            }
+            _ => {
+                let patches = images.turned(|x| ops::patches(x, window));
+                (self.stem.turned(patches, Then::RELU6), &self.blocks[..])
+            }
+        };
+        let x = blocks.iter().fold(x, |x, block| block.forward(x));
         let features = self.head.turned(x, Then::RELU6);
         let means = ops::means(&features);
         features.leave();
@@ -86,13 +103,22 @@ impl InvertedResidual {
     }
 
     fn forward(&self, x: Map) -> Map {
-        let block = ops::InvertedResidual {
-            expand: self.expand.as_ref().map(Linear::parts),
+        let widen = self
+            .expand
+            .as_ref()
+            .map_or(Widen::Nothing, |expand| Widen::Point(expand.parts()));
+        x.turned(|x| ops::separable(x, &self.behind(widen)))
+    }
+
+    /// The block behind what makes the input of its depthwise convolution.
+    fn behind<'a>(&'a self, widen: Widen<'a>) -> Separable<'a> {
+        Separable {
+            widen,
             depthwise: &self.depthwise,
             project: self.project.parts(),
+            acts: [Activation::Relu6, Activation::Relu6, Activation::Nothing],
             residual: self.residual,
-        };
-        x.turned(|x| ops::inverted_residual(x, &block))
+        }
     }
 }
 

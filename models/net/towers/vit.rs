@@ -9,7 +9,7 @@ use super::layers::{LayerNorm, Linear};
 use super::pool::AttentionPool;
 use crate::config::{PatchEmbedding, Pool, VitConfig};
 use crate::error::Error;
-use crate::net::ops::{self, Map, Padding, Sequences, Then};
+use crate::net::ops::{self, Map, Padding, Sequences, Then, Window};
 use crate::net::weights::Scope;
 
 /// The image tower.
@@ -122,7 +122,12 @@ impl Vit {
     /// `[n, side, side, 3]` to `[n, embed_dim]`.
     pub(super) fn forward(&self, images: Map) -> Tensor<2> {
         let x = self.patch.iter().fold(images, |x, patch| {
-            let x = ops::patches(&x, patch.size, patch.size, Padding::Nothing);
+            let window = Window {
+                kernel: patch.size,
+                stride: patch.size,
+                padding: Padding::Nothing,
+            };
+            let x = x.turned(|x| ops::patches(x, window));
             let then = if patch.act { Then::GELU } else { Then::Nothing };
             patch.linear.turned(x, then)
         });
