@@ -144,7 +144,7 @@ impl Observed for Adapter {
 }
 
 impl AsyncStage for Adapter {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let scores = inputs.get(SCORES)?;
         // As feedback keeps it.
         let theme = inputs.get(THEME)?.map(|theme| fold(theme));
@@ -154,7 +154,7 @@ impl AsyncStage for Adapter {
         let question = Question {
             image: inputs.get(IMAGE_HASH)?,
             content: inputs.get(CONTENT_HASH)?,
-            near: self.near(inputs).await?,
+            near: self.near(&inputs).await?,
         };
         match self.evidence(&theme, scores, &question, call).await {
             Ok(evidence) => Ok(self.adapt(scores, &evidence, &question)),

@@ -184,7 +184,7 @@ impl Observed for Decoding {
 }
 
 impl AsyncStage for Decoding {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let file = inputs.get(FILE)?.clone();
         let (decoder, frames) = (self.decoder, self.frames);
         let bytes = if file.len() <= LOOKED_AT_HERE {

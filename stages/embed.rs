@@ -112,19 +112,16 @@ struct Embedder {
 
 impl Embedder {
     /// The vector, and the frame that decided, where that is known.
-    async fn embed(
-        &self,
-        inputs: &Inputs,
-        call: &Call,
-    ) -> Result<(Arc<[f32]>, Option<i64>), Error> {
+    async fn embed(&self, inputs: Inputs, call: &Call) -> Result<(Arc<[f32]>, Option<i64>), Error> {
         match self.frames {
             Which::First | Which::Content => {
-                let image = inputs.get(IMAGE)?.clone();
-                let vector = self.model.embed_image(image, call).await?;
-                Ok((vector, inputs.get(FRAME_NUMBER)?))
+                let (image, number) = (inputs.get(IMAGE)?.clone(), inputs.get(FRAME_NUMBER)?);
+                // The model holds it until it has made what it looks at of it.
+                drop(inputs);
+                Ok((self.model.embed_image(image, call).await?, number))
             }
             Which::Sample => {
-                let sample = Sample::of(inputs)?;
+                let sample = Sample::of(&inputs)?;
                 let sample = sample.ok_or_else(|| Error::internal("there is no sample"))?;
                 let vectors = self.model.embed_frames(&sample.images, call).await?;
                 let (vector, nearest) = mean::of(vectors, &sample.weights)
@@ -150,7 +147,8 @@ impl Observed for Embedder {
 }
 
 impl AsyncStage for Embedder {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
+        let seen = inputs.get(FRAMES_LOOKED_AT)?;
         let (vector, frame) = self.embed(inputs, call).await?;
         let model = self.id.clone();
         let mut outputs = Outputs::new()
@@ -160,7 +158,7 @@ impl AsyncStage for Embedder {
         if let Some(frame) = frame {
             outputs = outputs.with(FRAME, frame);
         }
-        if let Some(seen) = inputs.get(FRAMES_LOOKED_AT)? {
+        if let Some(seen) = seen {
             outputs = outputs.with(FRAMES_SEEN, seen);
         }
         Ok(outputs)
@@ -211,7 +209,7 @@ mod tests {
                 ("frames_looked_at", Some(Value::from(9i64))),
             ];
             let inputs = inputs_with(&kind, set.clone(), values);
-            let outputs = stage.run(&inputs, &call()).await.unwrap();
+            let outputs = stage.run(inputs, &call()).await.unwrap();
             fits(&kind.ports(&options), &outputs).unwrap();
             assert_eq!(outputs.get(FRAMES_SEEN), Some(9));
             let embedding = outputs.get(EMBEDDING).unwrap().clone();

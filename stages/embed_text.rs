@@ -121,7 +121,7 @@ impl Observed for TextEmbedder {
 }
 
 impl AsyncStage for TextEmbedder {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let text = [self.readable(inputs.get(TEXT)?).await?];
         let vectors = self.model.embed_texts(&text, TextForm::Raw, call).await?;
         let vector = vectors.into_iter().next();

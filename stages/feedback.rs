@@ -108,8 +108,8 @@ impl Observed for Recorder {
 }
 
 impl AsyncStage for Recorder {
-    async fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
-        let (label_set, label) = self.about(inputs)?;
+    async fn run(&self, inputs: Inputs, _: &Call) -> Result<Outputs, Error> {
+        let (label_set, label) = self.about(&inputs)?;
         let feedback = Feedback {
             image_hash: image_hash(inputs.get(IMAGE_HASH)?)?,
             theme: theme(inputs.get(THEME)?)?,
@@ -225,7 +225,7 @@ mod tests {
                 ("asset_id", asset_id.map(Value::from)),
             ],
         );
-        let outputs = stage.run(&inputs, &call()).await?;
+        let outputs = stage.run(inputs, &call()).await?;
         Ok(outputs.get(OK) == Some(true))
     }
 

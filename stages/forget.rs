@@ -67,7 +67,7 @@ impl Observed for Forgetter {
 }
 
 impl AsyncStage for Forgetter {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let which = Which::hash(inputs.get(HASH)?).ok_or_else(|| {
             let expected = "hash: must be 64 hexadecimal digits, as image_hash of a \
                             classification is";

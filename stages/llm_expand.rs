@@ -244,7 +244,7 @@ impl Observed for Expander {
 }
 
 impl AsyncStage for Expander {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let entropy = match inputs.get(GATE_ENTROPY)? {
             Some(entropy) => entropy,
             None => inputs.get(ENTROPY_NORMALIZED)?,

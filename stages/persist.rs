@@ -190,15 +190,15 @@ impl Observed for Persister {
 }
 
 impl AsyncStage for Persister {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let record = ImageRecord {
             content_hash: inputs.get(CONTENT_HASH)?.clone(),
             image_hash: inputs.get(IMAGE_HASH)?.clone(),
-            asset_id: line(ASSET_ID, inputs, limits::ASSET_CHARS)?,
+            asset_id: line(ASSET_ID, &inputs, limits::ASSET_CHARS)?,
             embedding: inputs.get(EMBEDDING)?.clone(),
             keep_embedding: self.embeddings,
-            look: self.look(inputs)?,
-            frames: frames(inputs)?,
+            look: self.look(&inputs)?,
+            frames: frames(&inputs)?,
             nsfw: inputs.get(NSFW_PROBABILITIES)?.cloned(),
         };
         if !self.before {
@@ -283,7 +283,7 @@ mod tests {
                 ("clip_scores", Some(Scores(scores.into()).into())),
             ],
         );
-        let outputs = stage.run(&inputs, &call()).await?;
+        let outputs = stage.run(inputs, &call()).await?;
         stage.close().await;
         Ok(outputs)
     }

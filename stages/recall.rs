@@ -213,7 +213,7 @@ impl Observed for Recaller {
 }
 
 impl AsyncStage for Recaller {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let content_hash = inputs.get(CONTENT_HASH)?;
         let found = self.find(content_hash, call).await;
         let (embedding, nsfw) = (self.embedding(found.vector), self.nsfw(found.nsfw));
@@ -279,7 +279,7 @@ mod tests {
         services.store().remember(record).await.unwrap();
         let hash = Some(content_hash.as_str().into());
         let inputs = inputs(&kind, [("content_hash", hash)]);
-        let outputs = stage.run(&inputs, &call()).await.unwrap();
+        let outputs = stage.run(inputs, &call()).await.unwrap();
         let recalled = outputs.get(RECALLED).unwrap();
         assert_eq!(outputs.get(EMBEDDING).is_some(), recalled);
         recalled

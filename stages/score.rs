@@ -334,10 +334,10 @@ impl Observed for Scorer {
 }
 
 impl AsyncStage for Scorer {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let embedding = inputs.get(EMBEDDING)?;
         clip::ensure_same(&self.model, embedding)?;
-        let (labels, is_default) = self.labels(inputs)?;
+        let (labels, is_default) = self.labels(&inputs)?;
         if !is_default {
             self.ensure_whole(&labels).await?;
         }

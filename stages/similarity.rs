@@ -200,7 +200,7 @@ fn said_of_room(made_room: u64, most: usize) -> Option<String> {
 }
 
 impl AsyncStage for Searcher {
-    async fn run(&self, inputs: &Inputs, _: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, _: &Call) -> Result<Outputs, Error> {
         let embedding = inputs.get(EMBEDDING)?;
         let limit = limit(inputs.get(SIMILAR_LIMIT)?, self.limit)?;
         let offset = offset(inputs.get(SIMILAR_OFFSET)?)?;
@@ -305,7 +305,7 @@ mod tests {
                 ("similar_limit", limit.map(Value::from)),
             ],
         );
-        let outputs = stage.run(&inputs, &call()).await?;
+        let outputs = stage.run(inputs, &call()).await?;
         fits(&kind.ports(&options(&kind, [])), &outputs)?;
         Ok(Json::clone(outputs.get(SIMILAR_IMAGES).unwrap()))
     }
@@ -325,7 +325,7 @@ mod tests {
                 ("similar_offset", Some(Value::from(offset))),
             ],
         );
-        let outputs = stage.run(&inputs, &call()).await?;
+        let outputs = stage.run(inputs, &call()).await?;
         fits(&kind.ports(&options(&kind, [])), &outputs)?;
         let images = outputs.get(SIMILAR_IMAGES).unwrap().as_array().unwrap();
         let names = images

@@ -70,7 +70,7 @@ async fn run(
         let inputs = Inputs::new(ports.inputs.clone().into(), bound.collect());
         let outputs = match runner {
             Runner::Inline(stage) | Runner::Compute(stage) => stage.run(&inputs, &call())?,
-            Runner::Async(stage) => stage.run(&inputs, &call()).await?,
+            Runner::Async(stage) => stage.run(inputs, &call()).await?,
         };
         fits(&ports, &outputs)?;
         let given = outputs.conform(&ports.outputs)?;

@@ -35,8 +35,8 @@ impl Stage for Noop {
 }
 
 impl AsyncStage for Noop {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        Stage::run(self, inputs, call)
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
+        Stage::run(self, &inputs, call)
     }
 }
 

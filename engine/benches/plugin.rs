@@ -73,7 +73,7 @@ fn boundary(criterion: &mut Criterion) {
             bencher.iter(|| Noop.run(black_box(&inputs), &call));
         });
         criterion.bench_function(&format!("plugin, {side}x{side}"), |bencher| {
-            bencher.iter(|| runtime.block_on(in_c.run(black_box(&inputs), &call)));
+            bencher.iter(|| runtime.block_on(in_c.run(black_box(inputs.clone()), &call)));
         });
     }
 }

@@ -199,7 +199,9 @@ impl<'p> Run<'p> {
         loop {
             while let Some(node) = self.ready.pop() {
                 let step = step_of(pipeline, node);
-                let inputs = match self.prepare(node, step) {
+                let prepared = self.prepare(node, step);
+                self.looked(step);
+                let inputs = match prepared {
                     Ok(inputs) => inputs,
                     Err((why, reason)) => {
                         step.meters.skipped(why);
@@ -416,14 +418,18 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Makes those ready that waited for this step only, and drops what nobody will look at.
-    fn release(&mut self, step: &Step) {
+    /// Drops what nobody will look at any more. That there was something is still asked.
+    fn looked(&mut self, step: &Step) {
         for slot in &step.reads {
             self.readers[*slot] -= 1;
-            if self.readers[*slot] == 0 {
-                self.values[*slot] = None;
+            if let (0, Some(value)) = (self.readers[*slot], &mut self.values[*slot]) {
+                *value = TRUE;
             }
         }
+    }
+
+    /// Makes those ready that waited for this step only.
+    fn release(&mut self, step: &Step) {
         let now = self.started.elapsed();
         for dependent in &step.dependents {
             self.waits_for[*dependent] -= 1;

@@ -71,7 +71,7 @@ impl Decode {
             cancel: Cancel::default(),
         };
         let decoded = match &self.runner {
-            Runner::Async(stage) => self.runtime.block_on(stage.run(&inputs, &call)),
+            Runner::Async(stage) => self.runtime.block_on(stage.run(inputs, &call)),
             Runner::Inline(stage) | Runner::Compute(stage) => stage.run(&inputs, &call),
         };
         match decoded {

@@ -126,7 +126,7 @@ async fn run(store: &Store, theme: Option<&str>, image: &str) -> (Arc<Scores>, f
             ("content_hash", Some(image.into())),
         ],
     );
-    let outputs = stage.run(&inputs, &call()).await.unwrap();
+    let outputs = stage.run(inputs, &call()).await.unwrap();
     let moved = outputs.get(MOVED).unwrap().clone();
     let number = |port: Out<f64>| outputs.get(port).unwrap();
     (moved, number(AFFINITY_WEIGHT), number(AFFINITY_WEIGHT_RAW))

@@ -27,7 +27,7 @@ fn file(name: &str) -> Vec<u8> {
 fn decode(stage: &Decoding, bytes: Vec<u8>) -> Result<Arc<super::Image>, super::Error> {
     let values = [("file", Some(Value::Bytes(bytes.into())))];
     let inputs = inputs(&*KIND, values);
-    let outputs = RUNTIME.block_on(AsyncStage::run(stage, &inputs, &call()))?;
+    let outputs = RUNTIME.block_on(AsyncStage::run(stage, inputs, &call()))?;
     fits(&KIND.ports(&options(&*KIND, [])), &outputs)?;
     Ok(outputs.get(IMAGE).expect("a picture").clone())
 }
@@ -81,7 +81,7 @@ fn the_frames_of_a_sample_share_their_pixels_with_the_picture() {
         let values = [("file", Some(Value::Bytes(file(name).into())))];
         let inputs = inputs(&*KIND, values);
         let outputs = RUNTIME
-            .block_on(AsyncStage::run(&stage, &inputs, &call()))
+            .block_on(AsyncStage::run(&stage, inputs, &call()))
             .unwrap();
         fits(&KIND.ports(&options), &outputs).unwrap();
         let image = outputs.get(IMAGE).unwrap();

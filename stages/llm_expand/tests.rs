@@ -171,7 +171,7 @@ async fn run(
     options: &omnizap_contract::Options,
     inputs: Inputs,
 ) -> Answer {
-    let outputs = stage.run(&inputs, &call()).await.unwrap();
+    let outputs = stage.run(inputs, &call()).await.unwrap();
     fits(&kind.ports(options), &outputs).unwrap();
     Answer {
         used: outputs.get(USED).unwrap(),

@@ -108,8 +108,8 @@ impl Observed for Contrast {
 }
 
 impl AsyncStage for Contrast {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        let threshold = threshold(inputs, self.threshold)?;
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
+        let threshold = threshold(&inputs, self.threshold)?;
         let embedding = inputs.get(EMBEDDING)?;
         clip::ensure_same(&self.model, embedding)?;
         let prompts = self
@@ -149,7 +149,7 @@ impl Observed for Unknowing {
 
 impl Stage for Unknowing {
     fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        Ok(verdict(0.0, threshold(inputs, self.threshold)?))
+        Ok(verdict(0.0, threshold(&inputs, self.threshold)?))
     }
 }
 

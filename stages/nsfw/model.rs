@@ -93,18 +93,20 @@ impl Observed for ByModel {
 }
 
 impl AsyncStage for ByModel {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        let threshold = threshold(inputs, self.threshold)?;
-        if let Some(known) = self.recalled(inputs)? {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
+        let threshold = threshold(&inputs, self.threshold)?;
+        if let Some(known) = self.recalled(&inputs)? {
             return answer(&known, threshold);
         }
         let vector = match self.frames {
             Which::First | Which::Content => {
-                let image = inputs.get(IMAGE)?.ok_or_else(not_decoded)?;
-                self.model.classify(image.clone(), call).await?
+                let image = inputs.get(IMAGE)?.ok_or_else(not_decoded)?.clone();
+                // The model holds it until it has made what it looks at of it.
+                drop(inputs);
+                self.model.classify(image, call).await?
             }
             Which::Sample => {
-                let sample = Sample::of(inputs)?.ok_or_else(not_decoded)?;
+                let sample = Sample::of(&inputs)?.ok_or_else(not_decoded)?;
                 self.model.classify_frames(&sample.images, call).await?
             }
         };

@@ -201,7 +201,7 @@ async fn adapted(random: &mut Random, pictures: &[Vec<f32>], seen: &[Scores], ro
             ("content_hash", Some(name_of_it)),
             ("embedding", Some(embedding(&pictures[picture]).into())),
         ];
-        let outputs = stage.run(&inputs(&kind, asked), &call()).await.unwrap();
+        let outputs = stage.run(inputs(&kind, asked), &call()).await.unwrap();
         let Some(Value::Scores(scores)) = outputs.value("scores") else {
             panic!("scores");
         };

@@ -1,7 +1,7 @@
 //! How requests run: order, parallelism, skips, retries, limits, cancellation.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use engine::pipeline::Pipeline;
@@ -452,6 +452,55 @@ async fn work_whose_client_has_gone_never_starts() {
     release.store(true, Ordering::SeqCst);
     assert!(first.await.unwrap().result.is_ok() && second.await.unwrap().result.is_ok());
     assert_eq!(runs.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_value_is_gone_once_the_last_that_looks_at_it_has_dropped_it() {
+    // Alone, with a time of its own, and where it might be tried again but is not any more.
+    for bounds in ["", "timeout_ms = 9000", "max_in_flight = 2"] {
+        let made: Arc<Mutex<Option<Weak<str>>>> = Arc::default();
+        let shared = made.clone();
+        let makes = inline(move |_, _| {
+            let text: Arc<str> = "as large as a picture".into();
+            *shared.lock().unwrap() = Some(Arc::downgrade(&text));
+            Ok(Outputs::new().put("text", Value::Text(text)))
+        });
+        let looks = |name: &'static str| {
+            let made = made.clone();
+            let waits = waiting(move |inputs, _| {
+                let made = made.lock().unwrap().clone().unwrap();
+                assert!(made.upgrade().is_some());
+                drop(inputs);
+                async move {
+                    let deadline = Instant::now() + Duration::from_secs(5);
+                    while made.upgrade().is_some() {
+                        if Instant::now() > deadline {
+                            return Err(Error::internal("it is still there"));
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    Ok(Outputs::new().put(name, "gone"))
+                }
+            });
+            let output = Output::new(name, PortType::Text, "text").published(Json::Null);
+            let input = Input::required("text", PortType::Text, "text");
+            TestKind::new(name, vec![input], vec![output], waits)
+        };
+        let output = Output::new("text", PortType::Text, "text");
+        let kinds = vec![
+            TestKind::new("makes", vec![], vec![output], makes),
+            looks("one"),
+            looks("two"),
+        ];
+        let toml = format!(
+            "[pipeline]\nname = \"t\"\n[[stage]]\nuses = \"makes\"\n[[stage]]\nuses = \"one\"\n{bounds}\n\
+             [[stage]]\nuses = \"two\"\n{bounds}\n"
+        );
+        let finished = run(&pipeline(kinds, &toml).await).await;
+        for name in ["one", "two"] {
+            assert_eq!(field(&finished, name), "gone", "{bounds}");
+        }
+    }
 }
 
 async fn until(flag: &AtomicBool) {

@@ -153,7 +153,7 @@ async fn a_hundred_thousand_faults_leave_memory_flat() {
         };
         let run = async |calls: u32| {
             for _ in 0..calls {
-                stage.run(&inputs, &call).await.unwrap_err();
+                stage.run(inputs.clone(), &call).await.unwrap_err();
             }
         };
         run(1_000).await;

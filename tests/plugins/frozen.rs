@@ -42,7 +42,7 @@ async fn a_plugin_of_the_first_abi_still_runs() {
         deadline: Instant::now() + Duration::from_secs(60),
         cancel: Cancel::default(),
     };
-    let outputs = stage.run(&inputs, &call).await.unwrap();
+    let outputs = stage.run(inputs, &call).await.unwrap();
     assert_eq!(
         outputs.value("dominant_colours").unwrap().to_json(),
         json!([{ "colour": "#ff0000", "share": 0.75 }, { "colour": "#0000ff", "share": 0.25 }])

@@ -123,7 +123,7 @@ impl Stage {
             deadline: Instant::now() + time,
             cancel: Cancel::default(),
         };
-        self.stage.run(&inputs, &call).await
+        self.stage.run(inputs, &call).await
     }
 
     /// A number that the stage gives, of a call that goes well.

@@ -99,8 +99,8 @@ where
     B: Fn(Inputs, Call) -> F + Send + Sync,
     F: Future<Output = Result<Outputs, Error>> + Send,
 {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
-        (self.0)(inputs.clone(), call.clone()).await
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
+        (self.0)(inputs, call.clone()).await
     }
 }
 

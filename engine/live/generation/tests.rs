@@ -27,7 +27,7 @@ struct Ending(Arc<Ends>);
 impl Observed for Ending {}
 
 impl AsyncStage for Ending {
-    async fn run(&self, _: &Inputs, _: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, _: Inputs, _: &Call) -> Result<Outputs, Error> {
         Ok(Outputs::new())
     }
 

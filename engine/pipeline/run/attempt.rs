@@ -93,7 +93,7 @@ pub(super) async fn attempt_once(
     call: Call,
 ) -> Attempted {
     let started = Instant::now();
-    let result = AssertUnwindSafe(stage.run(&inputs, &call))
+    let result = AssertUnwindSafe(stage.run(inputs, &call))
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(panicked(&*panic)));
@@ -226,16 +226,21 @@ impl Tries<'_> {
         if let Some(until) = until {
             call.deadline = until;
         }
+        // The last one may drop what it needs no more.
+        let inputs = match self.attempts > self.step.retry {
+            true => std::mem::take(&mut self.inputs),
+            false => self.inputs.clone(),
+        };
         let work = async {
             match &self.step.runner {
-                Runner::Inline(stage) => run_here(&**stage, &self.inputs, &call).0,
-                Runner::Async(stage) => AssertUnwindSafe(stage.run(&self.inputs, &call))
+                Runner::Inline(stage) => run_here(&**stage, &inputs, &call).0,
+                Runner::Async(stage) => AssertUnwindSafe(stage.run(inputs, &call))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|panic| Err(panicked(&*panic))),
                 Runner::Compute(stage) => {
                     let places = (place, self.counted.clone());
-                    run_compute(stage.clone(), places, self.inputs.clone(), call.clone()).await
+                    run_compute(stage.clone(), places, inputs, call.clone()).await
                 }
             }
         };

@@ -257,10 +257,11 @@ pub trait Stage: Observed {
 
 /// A stage that waits for something outside the process, or for a queue in it.
 pub trait AsyncStage: Observed {
-    /// Computes the outputs. Dropping the future abandons the work.
+    /// Computes the outputs. Dropping the future abandons the work. What it needs no more while it
+    /// waits, a picture above all, it drops before: `inputs` may be the last to hold it.
     fn run(
         &self,
-        inputs: &Inputs,
+        inputs: Inputs,
         call: &Call,
     ) -> impl Future<Output = Result<Outputs, Error>> + Send;
 
@@ -274,22 +275,14 @@ pub trait AsyncStage: Observed {
 /// An [`AsyncStage`] whatever its type, as [`Runner::Async`] holds it.
 pub trait Waiting: Observed {
     /// See [`AsyncStage::run`].
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>>;
+    fn run<'a>(&'a self, inputs: Inputs, call: &'a Call) -> BoxFuture<'a, Result<Outputs, Error>>;
 
     /// See [`AsyncStage::close`].
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<S: AsyncStage> Waiting for S {
-    fn run<'a>(
-        &'a self,
-        inputs: &'a Inputs,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Outputs, Error>> {
+    fn run<'a>(&'a self, inputs: Inputs, call: &'a Call) -> BoxFuture<'a, Result<Outputs, Error>> {
         Box::pin(AsyncStage::run(self, inputs, call))
     }
 
@@ -342,7 +335,7 @@ impl Call {
 
 /// The values that a stage sees, by the names of its input ports. The engine has
 /// checked their types, and that what is required is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Inputs {
     ports: Arc<[Input]>,
     values: Vec<Option<Value>>,

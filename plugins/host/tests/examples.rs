@@ -103,7 +103,7 @@ async fn run(kind: &Arc<dyn Kind>) -> Vec<Outputs> {
         calls.spawn(async move {
             match &runner {
                 Runner::Inline(stage) | Runner::Compute(stage) => stage.run(&inputs, &call),
-                Runner::Async(stage) => stage.run(&inputs, &call).await,
+                Runner::Async(stage) => stage.run(inputs, &call).await,
             }
         });
     }

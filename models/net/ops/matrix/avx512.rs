@@ -18,7 +18,8 @@
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps,
 };
 use std::mem::MaybeUninit;
 
@@ -406,20 +407,26 @@ unsafe fn finish<W: Word, const R: usize, const V: usize>(
                 add_rows(&mut sums, bias, 0);
             }
             let residual = after.residual.map(|all| all[column..end].as_ptr());
-            if rounded.is_some() || after.act != Activation::Nothing {
+            let mut act = after.act;
+            if act == Activation::Relu6 {
+                // So short that sums need not leave their registers.
+                clamp(&mut sums);
+                act = Activation::Nothing;
+            }
+            if rounded.is_some() || act != Activation::Nothing {
                 let place = |r, v| r * columns + v * LANES;
                 match (rounded, residual) {
                     (Some(rounded), _) => {
                         let rounded = rounded[column / 2..end / 2].as_mut_ptr();
-                        activated(simd, after.act, &sums, |r, v, sum| {
+                        activated(simd, act, &sums, |r, v, sum| {
                             W::round(sum, rounded.add(place(r, v) / 2));
                         });
                     }
-                    (None, Some(residual)) => activated(simd, after.act, &sums, |r, v, sum| {
+                    (None, Some(residual)) => activated(simd, act, &sums, |r, v, sum| {
                         let sum = _mm512_add_ps(sum, load(residual.add(place(r, v))));
                         store(output.add(place(r, v)), sum);
                     }),
-                    (None, None) => activated(simd, after.act, &sums, |r, v, sum| {
+                    (None, None) => activated(simd, act, &sums, |r, v, sum| {
                         store(output.add(place(r, v)), sum);
                     }),
                 }
@@ -455,6 +462,23 @@ unsafe fn add_rows<const R: usize, const V: usize>(
                 let held = load(rows.add(ROW * length + v * LANES));
                 sums[ROW][v] = _mm512_add_ps(held, sums[ROW][v]);
             }
+        }
+    });
+}
+
+/// ReLU6.
+///
+/// # Safety
+///
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn clamp<const R: usize, const V: usize>(sums: &mut [[__m512; V]; R]) {
+    // SAFETY: the processor has AVX-512.
+    let (least, most) = unsafe { (_mm512_setzero_ps(), _mm512_set1_ps(6.0)) };
+    for_rows!(ROW < R {
+        for v in 0..V {
+            // SAFETY: the same.
+            sums[ROW][v] = unsafe { _mm512_min_ps(_mm512_max_ps(sums[ROW][v], least), most) };
         }
     });
 }

@@ -64,12 +64,13 @@ impl Observed for Calls {
 }
 
 impl AsyncStage for Calls {
-    async fn run(&self, inputs: &Inputs, call: &Call) -> Result<Outputs, Error> {
+    async fn run(&self, inputs: Inputs, call: &Call) -> Result<Outputs, Error> {
         let stage = &self.crew.stage;
         if let Some(why) = stage.given_up() {
             return Err(stage.given_up_error(&why));
         }
-        let (job, answer) = Job::new(inputs, call);
+        let (job, answer) = Job::new(&inputs, call);
+        drop(inputs);
         self.crew.push(job).map_err(|refused| match refused {
             Refused::Full => {
                 let id = stage.id();
