@@ -149,7 +149,7 @@ impl Observed for Unknowing {
 
 impl Stage for Unknowing {
     fn run(&self, inputs: &Inputs, _call: &Call) -> Result<Outputs, Error> {
-        Ok(verdict(0.0, threshold(&inputs, self.threshold)?))
+        Ok(verdict(0.0, threshold(inputs, self.threshold)?))
     }
 }
 
