@@ -12,6 +12,7 @@ mod conv_ffn;
 mod depthwise;
 mod exp;
 mod flex;
+mod held;
 mod map;
 mod matrix;
 mod means;

@@ -7,8 +7,9 @@
 use std::cell::RefCell;
 
 use super::activation::Activation;
-use super::depthwise::{Depthwise, Rows, depthwise, part};
+use super::depthwise::{Depthwise, Rows, depthwise};
 use super::flex::{self, room};
+use super::held::{part, second_cache};
 use super::map::Map;
 use super::matrix::{Dense, Layer, Rounder, Then, linear, run};
 use super::share;
@@ -16,7 +17,7 @@ use super::share;
 /// Floats that a thread holds at a time: rows behind the depthwise convolution, between the products
 /// and behind them. The more rows, the fewer are padded twice.
 fn most_held() -> usize {
-    share::second_cache() / 4 * 3
+    second_cache() / 4 * 3
 }
 
 /// A convolutional feed-forward network: depthwise convolution, dense layer, activation, dense

@@ -14,6 +14,7 @@ use pulp::{Simd, WithSimd};
 
 use super::activation::Activation;
 use super::flex::{self, room};
+use super::held::part;
 use super::map::Map;
 use super::padding::{Padding, padded_stock};
 use super::share;
@@ -282,14 +283,6 @@ impl<'a> Rows<'a> {
             output,
         });
     }
-}
-
-/// The first so many elements of a buffer that grows with what is asked for.
-pub(super) fn part<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
-    if buffer.len() < length {
-        buffer.resize(length, T::default());
-    }
-    &mut buffer[..length]
 }
 
 /// The same with Burn's own operations.

@@ -10,8 +10,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::activation::Activation;
-use super::depthwise::{Depthwise, Rows, depthwise, part};
+use super::depthwise::{Depthwise, Rows, depthwise};
 use super::flex;
+use super::held::{part, second_cache};
 use super::map::Map;
 use super::matrix::{Dense, Layer, Then, linear};
 use super::patches::{Window, patches};
@@ -189,7 +190,7 @@ impl Inside<'_> {
 
     fn run_with(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
         let pitch = self.rows.pitch();
-        let at_once = self.rows.at_once(share::second_cache() / 2);
+        let at_once = self.rows.at_once(second_cache() / 2);
         // The rows of the map that are made, the first of them at the start of the buffer.
         let mut made = self.rows.under(first).start..self.rows.under(first).start;
         for (chunk, output) in output.chunks_mut(at_once * self.output).enumerate() {

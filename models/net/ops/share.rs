@@ -76,15 +76,6 @@ fn alone<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Floats that lie in the second cache of a core: 512 KiB, and twice as many where there is AVX-512.
-pub(super) fn second_cache() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if pulp::x86::V4::try_new().is_some() {
-        return 1 << 18;
-    }
-    1 << 17
-}
-
 /// Threads among which an operation is shared.
 pub(super) fn threads() -> usize {
     match ALONE.get() {

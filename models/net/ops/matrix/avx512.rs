@@ -15,11 +15,11 @@
     reason = "it but hides where they come from"
 )]
 
+mod words;
+
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps,
+    __m512, _mm512_add_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 use std::mem::MaybeUninit;
 
@@ -28,11 +28,13 @@ use pulp::f32x16;
 use pulp::x86::V4;
 
 use super::after::After;
-use super::blocks::{Block, Part, Step};
+use super::blocks::{Block, Part};
 use super::packed::{PANEL, Pair};
 use crate::net::ops::activation::Activation;
 use crate::net::ops::activation::avx512::Gelu;
 use crate::net::ops::tiles::MOST_ROWS;
+use words::Word;
+pub(super) use words::{Pairs, Singles, round_vector};
 
 /// Numbers of a vector of single precision.
 pub(super) const LANES: usize = 16;
@@ -61,14 +63,6 @@ macro_rules! for_rows {
     };
 }
 
-/// Proof that the processor has AVX-512.
-#[derive(Clone, Copy)]
-pub(super) struct Singles(V4);
-
-/// Proof that it has AVX512-BF16 besides (Zen 4, Cooper Lake, Sapphire Rapids and later).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pairs(V4);
-
 /// Rows of words times a weight whose steps are `T`.
 pub(super) struct Job<'a, T> {
     /// `[rows, length]`
@@ -86,135 +80,16 @@ pub(super) struct Job<'a, T> {
 }
 
 impl Singles {
-    pub(super) fn find() -> Option<Self> {
-        V4::try_new().map(Self)
-    }
-
     pub(super) fn run(self, job: Job<'_, [f32; PANEL]>) {
-        // SAFETY: the processor has all that V4 stands for.
-        unsafe { all::<Self>(self.0, job) }
+        // SAFETY: the processor has what it is proof of.
+        unsafe { all::<Self>(self.simd(), job) }
     }
 }
 
 impl Pairs {
-    pub(super) fn find() -> Option<Self> {
-        let simd = V4::try_new()?;
-        std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(simd))
-    }
-
-    /// Proof that it has all that V4 stands for.
-    pub(super) fn simd(self) -> V4 {
-        self.0
-    }
-
     pub(super) fn run(self, job: Job<'_, Pair>) {
-        // SAFETY: the processor has all that V4 stands for, and AVX512-BF16.
-        unsafe { all::<Self>(self.0, job) }
-    }
-}
-
-/// What a word is.
-trait Word {
-    /// A step of a panel: `PANEL` words.
-    type Step: Step;
-
-    /// `sum` and the products of a word with a vector of a panel.
-    ///
-    /// # Safety
-    ///
-    /// The processor has what the word's kernel proves.
-    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512;
-
-    /// Rounds a vector to words of two.
-    ///
-    /// # Safety
-    ///
-    /// The processor has what the word's kernel proves, and there is room for half as many words.
-    unsafe fn round(vector: __m512, to: *mut u32);
-
-    /// See [`tile`].
-    ///
-    /// # Safety
-    ///
-    /// The processor has what the word's kernel proves.
-    unsafe fn tile<const R: usize, const V: usize>(
-        simd: V4,
-        words: &[u32],
-        length: usize,
-        block: &mut Block<'_, Self::Step>,
-        after: After<'_>,
-        output: &mut [f32],
-        rounded: Option<&mut [u32]>,
-    );
-}
-
-impl Word for Singles {
-    type Step = [f32; PANEL];
-
-    #[inline(always)]
-    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512 {
-        // SAFETY: the processor has AVX-512.
-        unsafe { _mm512_fmadd_ps(_mm512_set1_ps(f32::from_bits(word)), columns, sum) }
-    }
-
-    /// None of its words hold two.
-    #[inline(always)]
-    unsafe fn round(_: __m512, _: *mut u32) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
-    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
-    unsafe fn tile<const R: usize, const V: usize>(
-        simd: V4,
-        words: &[u32],
-        length: usize,
-        block: &mut Block<'_, Self::Step>,
-        after: After<'_>,
-        output: &mut [f32],
-        rounded: Option<&mut [u32]>,
-    ) {
-        // SAFETY: the processor has AVX-512.
-        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output, rounded) }
-    }
-}
-
-impl Word for Pairs {
-    type Step = Pair;
-
-    /// Those of the second depth first.
-    #[inline(always)]
-    unsafe fn add_products(sum: __m512, word: u32, columns: __m512) -> __m512 {
-        // SAFETY: the processor has AVX512-BF16; all are of 64 bytes, and any bits are numbers.
-        unsafe {
-            let word = _mm512_set1_epi32(word.cast_signed());
-            let (word, columns) = (
-                std::mem::transmute::<__m512i, __m512bh>(word),
-                std::mem::transmute::<__m512, __m512bh>(columns),
-            );
-            _mm512_dpbf16_ps(sum, word, columns)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn round(vector: __m512, to: *mut u32) {
-        // SAFETY: the processor has AVX512-BF16, and there is room.
-        unsafe {
-            to.cast::<[u32; LANES / 2]>().write(round_vector(vector));
-        }
-    }
-
-    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
-    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr")]
-    unsafe fn tile<const R: usize, const V: usize>(
-        simd: V4,
-        words: &[u32],
-        length: usize,
-        block: &mut Block<'_, Self::Step>,
-        after: After<'_>,
-        output: &mut [f32],
-        rounded: Option<&mut [u32]>,
-    ) {
-        // SAFETY: the processor has AVX512-BF16.
-        unsafe { tile::<Self, R, V>(simd, words, length, block, after, output, rounded) }
+        // SAFETY: the processor has what it is proof of.
+        unsafe { all::<Self>(self.simd(), job) }
     }
 }
 
@@ -241,26 +116,23 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
         let is_half = after.columns - block.column <= LANES;
         let mut row = 0;
         while row < rows {
-            let words = &words[row * length..];
-            let (after, output) = (after.rows_from(row), &mut output[row * after.columns..]);
-            let rounded = rounded
-                .as_deref_mut()
-                .map(|all| &mut all[row * after.columns / 2..]);
+            let tile = Tile {
+                words: &words[row * length..],
+                length,
+                block: &mut block,
+                after: after.rows_from(row),
+                output: &mut output[row * after.columns..],
+                rounded: rounded
+                    .as_deref_mut()
+                    .map(|all| &mut all[row * after.columns / 2..]),
+            };
             macro_rules! tile {
                 ($rows:expr) => {{
                     // SAFETY: as this function's.
                     unsafe {
                         match is_half {
-                            true => {
-                                W::tile::<{ $rows }, 1>(
-                                    simd, words, length, &mut block, after, output, rounded,
-                                );
-                            }
-                            false => {
-                                W::tile::<{ $rows }, 2>(
-                                    simd, words, length, &mut block, after, output, rounded,
-                                );
-                            }
+                            true => W::tile::<{ $rows }, 1>(simd, tile),
+                            false => W::tile::<{ $rows }, 2>(simd, tile),
                         }
                     }
                     $rows
@@ -277,22 +149,31 @@ unsafe fn all<W: Word>(simd: V4, job: Job<'_, W::Step>) {
     }
 }
 
-/// The first `R` rows of words, each `length` behind the one before, times `V` vectors of a block, and
-/// what follows.
+/// Some rows of a job from the first of a tile on, and the block that they pass.
+struct Tile<'t, 'w, T> {
+    words: &'t [u32],
+    length: usize,
+    block: &'t mut Block<'w, T>,
+    after: After<'t>,
+    output: &'t mut [f32],
+    rounded: Option<&'t mut [u32]>,
+}
+
+/// The first `R` rows of a tile times `V` vectors of its block, and what follows.
 ///
 /// # Safety
 ///
 /// The processor has what the word's kernel proves.
 #[inline(always)]
-unsafe fn tile<W: Word, const R: usize, const V: usize>(
-    simd: V4,
-    words: &[u32],
-    length: usize,
-    block: &mut Block<'_, W::Step>,
-    after: After<'_>,
-    output: &mut [f32],
-    rounded: Option<&mut [u32]>,
-) {
+unsafe fn tile<W: Word, const R: usize, const V: usize>(simd: V4, tile: Tile<'_, '_, W::Step>) {
+    let Tile {
+        words,
+        length,
+        block,
+        after,
+        output,
+        rounded,
+    } = tile;
     // SAFETY: as this function's.
     unsafe {
         let sums = sums::<W, R, V>(words, length, block);
@@ -558,13 +439,4 @@ unsafe fn store(to: *mut f32, vector: __m512) {
         let numbers = std::mem::transmute::<__m512, [f32; LANES]>(vector);
         to.cast::<[f32; LANES]>().write(numbers);
     }
-}
-
-/// Rounds a vector. One instruction rounds two; the emulator that this is tried on does that wrongly.
-#[target_feature(enable = "avx512bf16,avx512f")]
-#[inline]
-pub(super) fn round_vector(values: __m512) -> [u32; LANES / 2] {
-    let rounded = _mm512_cvtneps_pbh(values);
-    // SAFETY: both are 32 bytes, and any bits are words.
-    unsafe { std::mem::transmute::<__m256bh, [u32; LANES / 2]>(rounded) }
 }

@@ -18,8 +18,11 @@ use std::cell::RefCell;
 use pulp::{Simd, WithSimd};
 
 use super::after::After;
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Pairs;
 use super::blocks::{Block, Part};
 use super::packed::{PANEL, Pair};
+use crate::net::ops::held::part;
 use crate::net::ops::tiles::{InTiles, MOST_ROWS, TileRows, by_rows, in_tiles};
 
 pub(in crate::net::ops) use rounder::Rounder;
@@ -98,7 +101,7 @@ thread_local! {
 /// As many rows as `output`, `[rows, columns]`, has.
 pub(super) fn run(rows: &Rows<'_>, output: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    let (of_tiles, of_vectors) = (amx::Kernel::find(), avx512::Kernel::find());
+    let (of_tiles, of_vectors) = (amx::Kernel::find(), Pairs::find());
     in_tasks(rows, output, |task, _| {
         #[cfg(target_arch = "x86_64")]
         {
@@ -107,7 +110,7 @@ pub(super) fn run(rows: &Rows<'_>, output: &mut [f32]) {
                 return kernel.run(task);
             }
             if let Some(kernel) = of_vectors {
-                return kernel.run(task, None);
+                return kernel.run_task(task, None);
             }
         }
         pulp::Arch::new().dispatch(task);
@@ -139,7 +142,7 @@ fn in_tasks(rows: &Rows<'_>, output: &mut [f32], mut run: impl FnMut(Task<'_>, u
 /// Whether the processor multiplies numbers of this precision.
 pub(crate) fn is_native() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return avx512::Kernel::find().is_some();
+    return Pairs::find().is_some();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -172,8 +175,7 @@ impl Task<'_> {
     fn round(&mut self) {
         let width = 2 * pairs(self.depth);
         let rows = self.input.len() / self.depth;
-        grow(self.rounded, rows * width);
-        let rounded = self.rounded.chunks_exact_mut(width);
+        let rounded = part(self.rounded, rows * width).chunks_exact_mut(width);
         for (rounded, row) in rounded.zip(self.input.chunks_exact(self.depth)) {
             for (rounded, value) in rounded.iter_mut().zip(row) {
                 *rounded = round(*value);
@@ -301,12 +303,6 @@ fn add_products<S: Simd, const V: usize, const R: usize, const LENGTH: usize>(
     }
 }
 
-fn grow(buffer: &mut Vec<u32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::bf16;
@@ -411,8 +407,8 @@ mod tests {
                 if let Some(simd) = pulp::x86::V4::try_new() {
                     check(run(&|task| Simd::vectorize(simd, task)), "AVX-512");
                 }
-                if let Some(kernel) = avx512::Kernel::find() {
-                    check(run(&|task| kernel.run(task, None)), "AVX512-BF16");
+                if let Some(kernel) = Pairs::find() {
+                    check(run(&|task| kernel.run_task(task, None)), "AVX512-BF16");
                 }
                 if let Some(kernel) = amx::Kernel::find() {
                     check(run(&|task| kernel.run(task)), "AMX");

@@ -14,7 +14,9 @@ use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
 use super::super::blocks::UNITS;
-use super::{Block, LONGEST, PANEL, Pair, Task, avx512, grow, pairs};
+use super::{Block, LONGEST, PANEL, Pair, Task, avx512, pairs};
+use crate::net::ops::held::part;
+use crate::net::ops::matrix::avx512::Pairs;
 
 /// Rows of a tile, and words of each.
 const SIDE: usize = 16;
@@ -32,7 +34,7 @@ pub(super) struct Kernel(V4);
 impl Kernel {
     pub(super) fn find() -> Option<Self> {
         static MAY: LazyLock<bool> = LazyLock::new(|| has_tiles() && may_use_tiles());
-        let simd = avx512::Kernel::find()?.simd();
+        let simd = Pairs::find()?.simd();
         MAY.then_some(Self(simd))
     }
 
@@ -113,7 +115,7 @@ fn tiles(simd: V4, task: Task<'_>) {
     let (rows, pairs) = (output.len() / after.columns, pairs(depth));
     // Words of a row in memory, in whole tiles; what is in rows behind the last one does not matter.
     let width = pairs.next_multiple_of(SIDE);
-    grow(rounded, rows.next_multiple_of(SIDE) * width);
+    let rounded = part(rounded, rows.next_multiple_of(SIDE) * width);
     for (words, row) in rounded
         .chunks_exact_mut(width)
         .zip(input.chunks_exact(depth))

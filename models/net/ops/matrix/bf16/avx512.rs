@@ -7,25 +7,13 @@ use pulp::Simd;
 use pulp::bytemuck::cast;
 use pulp::x86::V4;
 
-use super::{LONGEST, Rows, Task, grow, pairs};
+use super::{LONGEST, Rows, Task, pairs};
+use crate::net::ops::held::part;
 use crate::net::ops::matrix::avx512::{Job, LANES, Pairs, round_vector};
 
-/// Proof that the processor has what the kernel needs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel(Pairs);
-
-impl Kernel {
-    pub(super) fn find() -> Option<Self> {
-        Pairs::find().map(Self)
-    }
-
-    /// Proof that it has all that V4 stands for.
-    pub(super) fn simd(self) -> V4 {
-        self.0.simd()
-    }
-
+impl Pairs {
     /// What comes of it goes to the words, where there are some, see [`Job::rounded`].
-    pub(super) fn run(self, task: Task<'_>, into: Option<&mut [u32]>) {
+    pub(super) fn run_task(self, task: Task<'_>, into: Option<&mut [u32]>) {
         let Task {
             input,
             depth,
@@ -35,11 +23,10 @@ impl Kernel {
             output,
         } = task;
         let (rows, pairs) = (output.len() / after.columns, pairs(depth));
-        grow(rounded, rows * pairs);
-        let words = &mut rounded[..rows * pairs];
+        let words = part(rounded, rows * pairs);
         // SAFETY: the processor has AVX512-BF16, or there were no kernel.
         unsafe { round_all(input, depth, words, pairs) };
-        self.0.run(Job {
+        self.run(Job {
             words,
             length: pairs,
             weight,
@@ -58,7 +45,7 @@ impl Kernel {
             after,
             ..
         } = *rows;
-        self.0.run(Job {
+        self.run(Job {
             words,
             length: pairs(depth),
             weight,

@@ -3,19 +3,19 @@
 
 use super::Rows;
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx512, in_tasks};
+use super::{amx, in_tasks};
 #[cfg(target_arch = "x86_64")]
-use crate::net::ops::matrix::avx512::LANES;
+use crate::net::ops::matrix::avx512::{LANES, Pairs};
 
 /// What rounds them, where the kernel does so.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::net::ops) struct Rounder(#[cfg(target_arch = "x86_64")] avx512::Kernel);
+pub(in crate::net::ops) struct Rounder(#[cfg(target_arch = "x86_64")] Pairs);
 
 #[cfg(target_arch = "x86_64")]
 impl Rounder {
     /// For products with so many columns.
     pub(in crate::net::ops::matrix) fn find(columns: usize) -> Option<Self> {
-        let kernel = avx512::Kernel::find()?;
+        let kernel = Pairs::find()?;
         let fits = columns.is_multiple_of(LANES) && amx::Kernel::find().is_none();
         fits.then_some(Self(kernel))
     }
@@ -29,7 +29,7 @@ impl Rounder {
     ) {
         let half = rows.after.columns / 2;
         in_tasks(rows, held, |task, first| {
-            self.0.run(task, Some(&mut words[first * half..]));
+            self.0.run_task(task, Some(&mut words[first * half..]));
         });
     }
 
