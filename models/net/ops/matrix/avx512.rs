@@ -208,6 +208,9 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
     let first = words[block.steps.start..].as_ptr();
     let mut rows: [*const u32; POINTERS] =
         std::array::from_fn(|i| first.wrapping_add(OF_A_POINTER * i * length));
+    // Of its own while it runs: what is written to memory in the loop would wait for rows whose
+    // addresses end alike.
+    let mut ahead = block.ahead.clone();
     // SAFETY: `left` steps are left of the panel and, from the pointers on, of each of `R` rows.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
@@ -248,7 +251,7 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
             }};
         }
         while left >= STEPS {
-            block.ahead.look();
+            ahead.look();
             for _ in 0..STEPS / UNROLLED {
                 steps!(0, 1, 2, 3);
             }
@@ -256,6 +259,7 @@ unsafe fn sums<W: Word, const R: usize, const V: usize>(
         while left > 0 {
             steps!(0);
         }
+        block.ahead = ahead;
         sums
     }
 }

@@ -220,6 +220,16 @@ pub(super) struct Ahead<'a, T> {
     at_once: usize,
 }
 
+impl<T> Clone for Ahead<'_, T> {
+    fn clone(&self) -> Self {
+        Self {
+            left: self.left,
+            columns: self.columns.clone(),
+            at_once: self.at_once,
+        }
+    }
+}
+
 impl<T: Step> Ahead<'_, T> {
     /// Fetches as much as each of a block's looks ahead has to.
     #[inline(always)]
