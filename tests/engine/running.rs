@@ -456,7 +456,7 @@ async fn work_whose_client_has_gone_never_starts() {
 
 #[tokio::test]
 async fn a_value_is_gone_once_the_last_that_looks_at_it_has_dropped_it() {
-    // Alone, with a time of its own, and where it might be tried again but is not any more.
+    // Without bounds, with a time of its own, and with a bound on how many run.
     for bounds in ["", "timeout_ms = 9000", "max_in_flight = 2"] {
         let made: Arc<Mutex<Option<Weak<str>>>> = Arc::default();
         let shared = made.clone();
