@@ -59,12 +59,13 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
 /// The only places with unsafe code, files or the folders beside them: the two sides of the plugin
 /// boundary, the constants that cross it, a setting of the allocator, the mapping of a model's file,
 /// the instruction that fetches weights ahead, the kernels of AVX-512 and AMX, and the call of libwebp.
-const UNSAFE: [&str; 16] = [
+const UNSAFE: [&str; 17] = [
     "engine/allocator",
     "models/files/mapping",
     "models/net/ops/activation/avx512",
     "models/net/ops/ahead",
     "models/net/ops/matrix/avx512",
+    "models/net/ops/matrix/avx512/words",
     "models/net/ops/matrix/bf16/amx",
     "models/net/ops/matrix/bf16/avx512",
     "plugins/contract/src/abi",
