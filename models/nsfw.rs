@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, activation};
 use omnizap_contract::common::digest::Sha256Hex;
 
 use crate::config::InvertedResidualConfig;
@@ -14,7 +14,7 @@ use crate::files::import;
 use crate::files::mapping::EMBEDDED_NSFW;
 use crate::input::pixels::PixelView;
 use crate::input::preprocess::stretch;
-use crate::net::ops::{Map, Then, room};
+use crate::net::ops::{Map, Then};
 use crate::net::towers::{InvertedResidualNet, Linear};
 use crate::net::weights::{Scope, Weights};
 use crate::precision::Precision;
@@ -142,19 +142,12 @@ impl NsfwNet {
 
     /// `[n, 5]`
     fn run(&self, images: &[NsfwPixels]) -> Tensor<2> {
-        let n = images.len();
-        let mut values = room(n * SIDE * SIDE * 3);
-        values.clear();
-        for image in images {
-            values.extend_from_slice(&image.0);
-        }
-        let data = TensorData::new(values, [n * SIDE * SIDE, 3]);
-        let features = self.net.forward(Map {
-            data: Tensor::from_data(data, &self.open),
-            n,
-            height: SIDE,
-            width: SIDE,
+        let pictures = Map::of_pictures(images.len(), SIDE, &self.open, |values| {
+            for image in images {
+                values.extend_from_slice(&image.0);
+            }
         });
+        let features = self.net.forward(pictures);
         let logits = self.classes.forward(features, Then::Nothing);
         activation::softmax(logits, 1)
     }

@@ -1,11 +1,11 @@
 //! Prepared pictures and tokens as the towers take them.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
 use crate::config::Input;
 use crate::input::pixels::Pixels;
 use crate::input::tokenizer::Tokens;
-use crate::net::ops::{Map, room};
+use crate::net::ops::Map;
 use crate::net::towers::Text;
 
 /// What one image tower takes of pictures.
@@ -35,23 +35,16 @@ impl Normalised {
 
     /// Those of the pictures that are for the tower of this number.
     pub(super) fn map(&self, images: &[Pixels], tower: usize, device: &Device) -> Map {
-        let (n, side) = (images.len(), self.side);
         let squares = images
             .iter()
             .filter_map(|pixels| pixels.of_towers().nth(tower));
-        let mut values = room(n * side * side * 3);
-        values.clear();
-        for pixel in squares.flat_map(|square| square.rgb().as_chunks::<3>().0) {
-            let value = |channel: usize| self.table[channel][usize::from(pixel[channel])];
-            values.extend_from_slice(&[value(0), value(1), value(2)]);
-        }
-        let data = TensorData::new(values, [n * side * side, 3]);
-        Map {
-            data: Tensor::from_data(data, device),
-            n,
-            height: side,
-            width: side,
-        }
+        let pixels = squares.flat_map(|square| square.rgb().as_chunks::<3>().0);
+        Map::of_pictures(images.len(), self.side, device, |values| {
+            for pixel in pixels {
+                let value = |channel: usize| self.table[channel][usize::from(pixel[channel])];
+                values.extend_from_slice(&[value(0), value(1), value(2)]);
+            }
+        })
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use activation::Activation;
 pub(crate) use attention::{Sequences, attention, attention_of_one};
 pub(crate) use conv_ffn::{ConvFfn, conv_ffn};
 pub(crate) use depthwise::{Depthwise, depthwise};
-pub(crate) use flex::{room, with_stock_operations};
+pub(crate) use flex::with_stock_operations;
 pub(crate) use map::Map;
 pub(crate) use matrix::{Matrix, PANEL, Then, linear, multiplies_bf16, pack, panels};
 pub(crate) use means::means;

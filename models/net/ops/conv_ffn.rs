@@ -78,7 +78,8 @@ fn fused(x: &Map, block: &ConvFfn, threads: usize) -> Option<Map> {
     let mut output = room(input.len());
     let image = x.height * row;
     share::pieces_of_images(&mut output, image, rows * row, |n, i, output| {
-        inside.run(&input[n * image..][..image], i * rows, output);
+        let image = &input[n * image..][..image];
+        HELD_ROWS.with_borrow_mut(|held| inside.run(held, image, i * rows, output));
     });
     Some(x.with(flex::tensor(
         output,
@@ -119,11 +120,7 @@ thread_local! {
 
 impl Inside<'_> {
     /// Output rows of one image, from the `first` on, as many as `output` has.
-    fn run(&self, image: &[f32], first: usize, output: &mut [f32]) {
-        HELD_ROWS.with_borrow_mut(|held| self.run_with(held, image, first, output));
-    }
-
-    fn run_with(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
+    fn run(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
         let rows = first..first + output.len() / self.row;
         let mixed = part(&mut held.mixed, output.len());
         self.rows

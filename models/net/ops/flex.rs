@@ -115,19 +115,32 @@ thread_local! {
 
 /// Room for so many elements, every one of which is to be written: what was there before still is.
 /// Zeros would take one thread as long to write as many an operation takes all of them.
-pub(crate) fn room(length: usize) -> Vec<f32> {
+pub(super) fn room(length: usize) -> Vec<f32> {
+    let mut room = left(length);
+    room.resize(length, 0.0);
+    if cfg!(test) {
+        room.fill(f32::NAN);
+    }
+    room
+}
+
+/// A buffer with nothing in it, to which so many elements can be added.
+pub(super) fn empty(length: usize) -> Vec<f32> {
+    let mut room = left(length);
+    room.clear();
+    room.reserve_exact(length);
+    room
+}
+
+/// What an earlier map has left and so many elements fit into, as it is, else a new buffer.
+fn left(length: usize) -> Vec<f32> {
     let left = LEFT.with_borrow_mut(|left| {
         let fits = |at: &usize| (length..=MOST_UNUSED * length).contains(&left[*at].capacity());
         let fitting = (0..left.len()).filter(fits);
         let smallest = fitting.min_by_key(|&at| left[at].capacity())?;
         Some(left.swap_remove(smallest))
     });
-    let mut room = left.unwrap_or_default();
-    room.resize(length, 0.0);
-    if cfg!(test) {
-        room.fill(f32::NAN);
-    }
-    room
+    left.unwrap_or_default()
 }
 
 /// Keeps what a tensor occupies for later operations of this thread, where nobody else has it.

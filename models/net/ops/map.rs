@@ -1,6 +1,6 @@
 //! What the operations of pictures are given and give.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::flex;
 
@@ -14,6 +14,23 @@ pub(crate) struct Map {
 }
 
 impl Map {
+    /// Square pictures of three channels on a device; `fill` adds their numbers.
+    pub(crate) fn of_pictures(
+        n: usize,
+        side: usize,
+        device: &Device,
+        fill: impl FnOnce(&mut Vec<f32>),
+    ) -> Self {
+        let mut values = flex::empty(n * side * side * 3);
+        fill(&mut values);
+        Self {
+            data: Tensor::from_data(TensorData::new(values, [n * side * side, 3]), device),
+            n,
+            height: side,
+            width: side,
+        }
+    }
+
     /// The same places with other channels.
     pub(crate) fn with(&self, data: Tensor<2>) -> Self {
         Self { data, ..*self }

@@ -127,8 +127,8 @@ fn fused(x: &Map, block: &Separable, band: usize) -> Option<Map> {
     let (image, piece) = (height * inside.output, band * inside.output);
     let input = input.read();
     share::pieces_of_images(&mut output, image, piece, |n, i, output| {
-        let image = x.height * inside.input;
-        inside.run(&input[n * image..][..image], i * band, output);
+        let image = &input[n * x.height * inside.input..][..x.height * inside.input];
+        HELD_ROWS.with_borrow_mut(|held| inside.run(held, image, i * band, output));
     });
     Some(Map {
         data: flex::tensor(output, [x.n * height * width, inside.project.columns()]),
@@ -184,11 +184,7 @@ thread_local! {
 
 impl Inside<'_> {
     /// Output rows of one image, from the `first` on, as many as `output` has.
-    fn run(&self, image: &[f32], first: usize, output: &mut [f32]) {
-        HELD_ROWS.with_borrow_mut(|held| self.run_with(held, image, first, output));
-    }
-
-    fn run_with(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
+    fn run(&self, held: &mut Held, image: &[f32], first: usize, output: &mut [f32]) {
         let pitch = self.rows.pitch();
         let at_once = self.rows.at_once(second_cache() / 2);
         // The rows of the map that are made, the first of them at the start of the buffer.

@@ -4,8 +4,8 @@
 //!
 //! Two depths stand in one word, as those instructions take them. Without it the two are taken apart
 //! again and multiplied in single precision, in the order in which the instruction does it, so that
-//! every processor says the same, to rounding. Rows are rounded once for all the panels that they are multiplied
-//! with.
+//! every processor says the same, to rounding. Rows are rounded once for all the panels that they are
+//! multiplied with.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -13,10 +13,10 @@ use pulp::bytemuck::cast;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16};
 
-use super::super::blocks::UNITS;
 use super::{Block, LONGEST, PANEL, Pair, Task, avx512, pairs};
 use crate::net::ops::held::part;
 use crate::net::ops::matrix::avx512::Pairs;
+use crate::net::ops::matrix::blocks::UNITS;
 
 /// Rows of a tile, and words of each.
 const SIDE: usize = 16;
